@@ -1,0 +1,198 @@
+"""Window arithmetic: which input positions an output position sees, and how large outputs are.
+
+One axis at a time. Every function takes Python ints (shape tables), integer arrays (sizes of the examples in a batch)
+and symbolic dimensions (export) alike, so that shapes, masks and exported programs can never disagree.
+
+Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016; receptive fields as in
+Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """A sliding window along one axis.
+
+    Attributes:
+      kernel: number of taps, at least 1.
+      stride: distance between windows in input positions, at least 1.
+      dilation: distance between taps in input positions, at least 1.
+      padding: positions added (before, after) the input, each at least 0.
+
+    Raises:
+      ValueError: if a field is below its minimum.
+    """
+
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    padding: tuple[int, int] = (0, 0)
+
+    def __post_init__(self):
+        for name, least in (("kernel", 1), ("stride", 1), ("dilation", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)} of a window: must be at least {least}.")
+        if min(self.padding) < 0:
+            raise ValueError(f"padding={self.padding} of a window: must not be negative; crop the input instead.")
+
+    @property
+    def extent(self) -> int:
+        """Input positions that one window spans, gaps of the dilation included."""
+        return self.dilation * (self.kernel - 1) + 1
+
+    @property
+    def min_size(self) -> int:
+        """The smallest input that gives at least one output."""
+        return self.input_for(1)
+
+    def input_for(self, outputs: int) -> int:
+        """Returns the smallest input size that gives at least `outputs` outputs."""
+        return max(1, (outputs - 1) * self.stride + self.extent - sum(self.padding))
+
+    def out_size(self, size: Any) -> Any:
+        """Returns the number of outputs for inputs of `size`: 0 below `min_size`, and 0 for a filler of size 0.
+
+        Args:
+          size: int, integer array of any shape, or a symbolic dimension (taken to be at least `min_size`).
+
+        Returns:
+          The same kind as `size`.
+
+        >>> Window(kernel=4, stride=2, padding=(1, 1)).out_size(28)
+        14
+        """
+        outputs = (size + (sum(self.padding) - self.extent)) // self.stride + 1
+        if isinstance(size, (int, np.integer)):
+            return max(0, int(outputs)) if size > 0 else 0
+        if isinstance(size, np.ndarray):
+            return np.where(size > 0, np.maximum(outputs, 0), 0).astype(size.dtype)
+        if isinstance(size, jax.Array):
+            return jnp.where(size > 0, jnp.maximum(outputs, 0), 0)
+        return outputs
+
+
+class ReceptiveField(NamedTuple):
+    """What one output of a stack of windows sees along one axis.
+
+    Output `i` sees the inputs `i * stride + start` up to, not including, `i * stride + start + size`.
+    """
+
+    size: int
+    stride: int
+    start: int
+
+
+def receptive_field(windows: Iterable[Window]) -> ReceptiveField:
+    """Returns the receptive field, cumulative stride and offset of windows applied one after another.
+
+    >>> receptive_field([Window(4, 2, padding=(1, 1))] * 3)
+    ReceptiveField(size=22, stride=8, start=-7)
+    """
+    size, stride, start = 1, 1, 0
+    for window in windows:
+        size += (window.extent - 1) * stride
+        start -= window.padding[0] * stride
+        stride *= window.stride
+    return ReceptiveField(size, stride, start)
+
+
+def out_size(windows: Iterable[Window], size: Any) -> Any:
+    """Returns the number of outputs of windows applied one after another (see `Window.out_size`)."""
+    for window in windows:
+        size = window.out_size(size)
+    return size
+
+
+def min_size(windows: Iterable[Window]) -> int:
+    """Returns the smallest input size for which windows applied one after another give an output.
+
+    >>> min_size([Window(4, 2, padding=(1, 1))] * 3)
+    8
+    """
+    size = 1
+    for window in reversed(list(windows)):
+        size = window.input_for(size)
+    return size
+
+
+def per_axis(name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    """Returns `value` as one int per spatial axis.
+
+    Raises:
+      ValueError: if a sequence does not have `rank` entries.
+    """
+    if isinstance(value, (int, np.integer)):
+        return (int(value),) * rank
+    if len(value) != rank:
+        raise ValueError(f"{name}={value!r}: needs one int, or {rank} of them for {rank} spatial axes.")
+    return tuple(int(v) for v in value)
+
+
+def windows(
+    rank: int,
+    kernel: int | Sequence[int],
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    padding: Padding = 0,
+) -> tuple[Window, ...]:
+    """Returns one `Window` per spatial axis from the usual arguments of a convolution or a pool.
+
+    Args:
+      rank: number of spatial axes.
+      kernel: taps, one int or one per axis.
+      stride: one int or one per axis.
+      dilation: one int or one per axis.
+      padding: `'valid'` (none), `'same'` (symmetric, odd extents only; the output has `ceil(size / stride)` positions),
+        one int, one int per axis, or one (before, after) pair per axis.
+
+    Raises:
+      ValueError: for `'SAME'` with a stride, for `'same'` with an even extent, for entries that are not one per axis.
+    """
+    kernels = per_axis("kernel", kernel, rank)
+    strides = per_axis("stride", stride, rank)
+    dilations = per_axis("dilation", dilation, rank)
+    bare = [Window(k, s, d) for k, s, d in zip(kernels, strides, dilations, strict=True)]
+    pads = _pads(padding, bare)
+    return tuple(dataclasses.replace(window, padding=pad) for window, pad in zip(bare, pads, strict=True))
+
+
+def _pads(padding: Padding, bare: Sequence[Window]) -> list[tuple[int, int]]:
+    rank = len(bare)
+    if isinstance(padding, str):
+        return [_named_pad(padding, window) for window in bare]
+    if isinstance(padding, (int, np.integer)):
+        return [(int(padding), int(padding))] * rank
+    if len(padding) != rank:
+        raise ValueError(f"padding={padding!r}: needs an int, or {rank} ints or pairs for {rank} spatial axes.")
+    return [(p, p) if isinstance(p, (int, np.integer)) else (int(p[0]), int(p[1])) for p in padding]
+
+
+def _named_pad(padding: str, window: Window) -> tuple[int, int]:
+    if padding in ("valid", "VALID"):
+        return 0, 0
+    total = window.extent - 1
+    if padding == "SAME":
+        if window.stride > 1:
+            raise ValueError(
+                f"padding='SAME' with stride {window.stride}: XLA chooses these pads from the size of the padded "
+                "rectangle, so the grid of an example shifts with its batch mates. Use padding='same' (symmetric, "
+                "independent of the rectangle) or give the pads as numbers."
+            )
+        return total // 2, total - total // 2
+    if padding == "same":
+        if total % 2:
+            raise ValueError(
+                f"padding='same' with kernel {window.kernel} and dilation {window.dilation}: an even extent "
+                f"({window.extent}) has no symmetric pads. Use an odd kernel or give the pads as numbers."
+            )
+        return total // 2, total // 2
+    raise ValueError(f"padding={padding!r}: allowed are 'same', 'valid', an int, or ints or pairs per axis.")

@@ -1,0 +1,82 @@
+"""Layers that act on the channels of each position by itself.
+
+Axes: B batch, S spatial, C input channels, K output channels.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fcnjax.layers.layer import Layer
+from fcnjax.padded import Padded
+
+KERNEL_INIT = nnx.initializers.he_normal()
+
+
+class Pointwise(Layer):
+    """A linear map of the channels at every position: a 1x1 convolution, and on a 1x1 `Padded` a dense layer.
+
+    Args:
+      in_channels: C.
+      channels: K.
+      bias: whether to add a learnt constant per output channel.
+      rngs: source of the initial weights (He normal; zero bias).
+
+    Attributes:
+      kernel: parameter [C, K], the same for any number of spatial axes.
+      bias: parameter [K], or None.
+
+    Source: Lin, Chen and Yan, "Network in Network", 2014, section 3.1.
+    """
+
+    def __init__(self, in_channels: int, channels: int, *, bias: bool = True, rngs: nnx.Rngs):
+        self.kernel = nnx.Param(KERNEL_INIT(rngs.params(), (in_channels, channels)))
+        self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
+
+    def out_channels(self, channels: int) -> int:
+        del channels
+        return self.kernel.shape[-1]
+
+    def multiply_adds(self, positions: int, channels: int) -> int:
+        del channels
+        return positions * math.prod(self.kernel.shape)
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        del train, keys
+        check_channels(batch, self.kernel.shape[0])
+        values = batch.values @ self.kernel[...].astype(batch.values.dtype)
+        if self.bias is not None:
+            values = values + self.bias[...].astype(values.dtype)
+        return batch.replace(values)
+
+
+class Activation(Layer):
+    """An elementwise function, such as `jax.nn.relu`; the padding is cleared again, since `f(0)` may not be 0."""
+
+    def __init__(self, function: Callable[[jax.Array], jax.Array]):
+        self.function = function
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        del train, keys
+        return batch.replace(self.function(batch.values))
+
+
+class LogSoftmax(Layer):
+    """Log-probabilities over the channels at every position, in float32.
+
+    In log space no probability underflows; `fcnjax.pooling.LogSumExp(1.0)` of them is the logarithm of the mean
+    probability.
+    """
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        del train, keys
+        return batch.replace(jax.nn.log_softmax(batch.values.astype(jnp.float32), axis=-1))
+
+
+def check_channels(batch: Padded, channels: int):
+    """Raises ValueError if a batch does not have `channels` channels."""
+    if batch.channels != channels:
+        raise ValueError(f"values of shape {batch.values.shape}: the last axis must hold {channels} channels.")

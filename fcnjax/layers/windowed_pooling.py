@@ -1,0 +1,94 @@
+"""Max and average pooling over windows that see only what lies inside each example."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fcnjax import geometry
+from fcnjax.geometry import Padding, Window
+from fcnjax.layers.convolution import out_sizes
+from fcnjax.layers.layer import Layer
+from fcnjax.padded import Padded
+
+
+class _WindowedPool(Layer):
+    """What the pools share: the windows, and the sizes that follow from them."""
+
+    def __init__(
+        self,
+        kernel: int | Sequence[int],
+        *,
+        rank: int = 2,
+        stride: int | Sequence[int] | None = None,
+        padding: Padding = 0,
+    ):
+        self._windows = geometry.windows(rank, kernel, kernel if stride is None else stride, 1, padding)
+        for window in self._windows:
+            if max(window.padding) >= window.extent:
+                raise ValueError(
+                    f"padding={window.padding} with kernel {window.kernel}: must be smaller than the kernel, or a "
+                    "window would hold no value."
+                )
+
+    def windows(self, rank: int) -> tuple[Window, ...]:
+        if rank != len(self._windows):
+            raise ValueError(
+                f"a pool over {len(self._windows)} spatial axes: cannot act on {rank}; build it with rank={rank}."
+            )
+        return self._windows
+
+    def _reduce(self, values: jax.Array, initial: float, combine: Callable) -> jax.Array:
+        """Reduces [B, *S, C] over the windows, `initial` standing for what lies outside the rectangle."""
+        return lax.reduce_window(
+            values,
+            jnp.asarray(initial, values.dtype),
+            combine,
+            (1, *(window.kernel for window in self._windows), 1),
+            (1, *(window.stride for window in self._windows), 1),
+            ((0, 0), *(window.padding for window in self._windows), (0, 0)),
+        )
+
+
+class MaxPool(_WindowedPool):
+    """Largest value of each window; padding never wins, whatever the sign of the values.
+
+    Args:
+      kernel: positions, one int or one per spatial axis.
+      rank: number of spatial axes, 1 to 3.
+      stride: one int or one per axis; default: the kernel.
+      padding: as in `Convolution`, each side smaller than the kernel.
+
+    Raises:
+      ValueError: if a pad reaches the kernel's extent.
+    """
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        del train, keys
+        windows = self.windows(batch.rank)
+        masked = jnp.where(batch.mask, batch.values, -jnp.inf)
+        return batch.replace(self._reduce(masked, -jnp.inf, lax.max), out_sizes(batch.sizes, windows))
+
+
+class AveragePool(_WindowedPool):
+    """Mean of the valid positions under each window: neither padding nor borders dilute it.
+
+    PyTorch's `count_include_pad=False`; flax's `avg_pool` counts the padding by default.
+
+    Args:
+      kernel: positions, one int or one per spatial axis.
+      rank: number of spatial axes, 1 to 3.
+      stride: one int or one per axis; default: the kernel.
+      padding: as in `Convolution`, each side smaller than the kernel.
+
+    Raises:
+      ValueError: if a pad reaches the kernel's extent.
+    """
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        del train, keys
+        windows = self.windows(batch.rank)
+        total = self._reduce(batch.values, 0.0, lax.add)
+        count = self._reduce(batch.mask.astype(batch.values.dtype), 0.0, lax.add)
+        return batch.replace(total / jnp.maximum(count, 1), out_sizes(batch.sizes, windows))

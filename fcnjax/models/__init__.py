@@ -1,0 +1,37 @@
+"""Networks, one file each, in one registry."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import nnx
+
+from fcnjax.models.classifier import Block, Classifier, TraceRow, check_sizes
+from fcnjax.models.fcn import fcn
+from fcnjax.naming import check_options, unknown_name
+
+MODELS: dict[str, Callable[..., Classifier]] = {"fcn": fcn}
+
+
+def create(name: str, *, classes: int, in_channels: int, rngs: nnx.Rngs, **options: Any) -> Classifier:
+    """Returns a network by its registered name.
+
+    Args:
+      name: "fcn".
+      classes: number of classes K.
+      in_channels: channels of the inputs.
+      rngs: source of the initial weights.
+      **options: further arguments of the network's own function, such as `rank` or `head`.
+
+    Raises:
+      ValueError: for an unknown name or option, with the nearest one.
+
+    >>> create("fcn", classes=10, in_channels=1, rngs=nnx.Rngs(0)).min_size
+    (8, 8)
+    """
+    if name not in MODELS:
+        raise ValueError(unknown_name("model", name, MODELS))
+    check_options(f"option of model {name!r}:", options, MODELS[name])
+    return MODELS[name](classes=classes, in_channels=in_channels, rngs=rngs, **options)
+
+
+__all__ = ["MODELS", "Block", "Classifier", "TraceRow", "check_sizes", "create"]

@@ -1,0 +1,63 @@
+"""FCN: the forum thread's network, a plain stack of convolutions each of which halves the size."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+
+from fcnjax.heads import Head
+from fcnjax.layers import Activation, BatchNorm, ChannelDropout, Convolution, GroupNorm, Layer, LayerNorm
+from fcnjax.models.classifier import Block, Classifier
+from fcnjax.naming import check_options, unknown_name
+
+NORMS: dict[str, Callable[[int], list[Layer]]] = {
+    "none": lambda channels: [],
+    "batch": lambda channels: [BatchNorm(channels)],
+    "group": lambda channels: [GroupNorm(channels, groups=min(8, channels))],
+    "layer": lambda channels: [LayerNorm(channels)],
+}
+
+
+def fcn(
+    *,
+    classes: int,
+    in_channels: int,
+    rank: int = 2,
+    channels: Sequence[int] = (32, 64, 128),
+    norm: str = "batch",
+    dropout: float = 0.0,
+    head: Mapping[str, Any] | None = None,
+    rngs: nnx.Rngs,
+) -> Classifier:
+    """Returns the thread's network: 28 -> 14 -> 7 -> 3 positions, 1 -> 32 -> 64 -> 128 channels, then the head.
+
+    Each block is a convolution (kernel 4, stride 2, pad 1), a norm and a ReLU.
+
+    Args:
+      classes: number of classes K.
+      in_channels: channels of the inputs.
+      rank: number of spatial axes: 1 for signals [L, C], 2 for images, 3 for volumes.
+      channels: output channels of each block; their number is the number of halvings.
+      norm: "batch", "group" (8 groups), "layer" or "none".
+      dropout: rate of channel dropout after each block, in [0, 1).
+      head: further arguments of `fcnjax.Head`; default: a linear head, conv-first, as in the thread.
+      rngs: source of the initial weights.
+
+    Raises:
+      ValueError: for an unknown norm or head option, or an argument that a layer refuses.
+    """
+    if norm not in NORMS:
+        raise ValueError(unknown_name("norm", norm, NORMS))
+    check_options("option of the head", head or (), Head.__init__)
+    if not channels:
+        raise ValueError("channels=() of the fcn: needs at least one block.")
+    blocks, width = [], in_channels
+    for index, wider in enumerate(channels):
+        convolution = Convolution(width, wider, 4, rank=rank, stride=2, padding=1, bias=norm == "none", rngs=rngs)
+        layers: list[Layer] = [convolution, *NORMS[norm](wider), Activation(jax.nn.relu)]
+        if dropout:
+            layers.append(ChannelDropout(dropout, stream=index))
+        blocks.append(Block(f"conv{index + 1}", layers))
+        width = wider
+    return Classifier(blocks, Head(width, classes, rngs=rngs, **(head or {})), in_channels=in_channels, rank=rank)

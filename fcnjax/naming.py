@@ -1,0 +1,26 @@
+"""One sentence for a name that does not exist: what was given, what is nearest, what there is."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Returns the message for an unknown `name` of a `kind`.
+
+    >>> unknown_name("pool", "maen", ["mean", "max"])
+    "unknown pool 'maen': did you mean 'mean'? Known: max, mean."
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}:{hint} Known: {', '.join(names)}."
+
+
+def check_options(kind: str, options: Iterable[str], function: Callable[..., Any]):
+    """Raises ValueError if a name in `options` is no parameter of `function`, naming the nearest one."""
+    known = [name for name in inspect.signature(function).parameters if name not in ("self", "rngs")]
+    for name in options:
+        if name not in known:
+            raise ValueError(unknown_name(kind, name, known))

@@ -1,0 +1,200 @@
+"""Padded: a batch of examples of different sizes in one rectangle.
+
+Axes: B batch, S the spatial axes (one, two or three), D their number, C channels. Idea: masks are never stored; they
+are rebuilt from `sizes` wherever they are needed, so that they can never disagree with the values.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+MAX_RANK = 3
+
+
+@jax.tree_util.register_pytree_with_keys_class
+@dataclasses.dataclass(frozen=True, eq=False)
+class Padded:
+    """Examples of different sizes in one rectangle, zero outside each example.
+
+    A pytree: it passes through `jax.jit`, `jax.grad`, `jax.vmap` and sharding like an array. An example of size 0 is a
+    filler row, which every mask, statistic, loss and metric ignores.
+
+    Attributes:
+      values: [B, *S, C].
+      sizes: int32 [B, D], the extent of each example along each spatial axis; 0 in a filler row.
+
+    Raises:
+      ValueError: if the ranks or batch sizes of `values` and `sizes` do not fit each other, or `sizes` is not integer.
+
+    >>> batch = Padded.stack([np.ones((3, 2, 1)), np.ones((2, 4, 1))])
+    >>> batch.values.shape, batch.sizes.tolist()
+    ((2, 3, 4, 1), [[3, 2], [2, 4]])
+    """
+
+    values: jax.Array
+    sizes: jax.Array
+
+    def __post_init__(self):
+        values, sizes = np.shape(self.values), np.shape(self.sizes)
+        rank = len(values) - 2
+        if not 1 <= rank <= MAX_RANK:
+            raise ValueError(
+                f"values of shape {values}: must be [batch, *spatial, channels] with 1 to {MAX_RANK} spatial axes."
+            )
+        if sizes != (values[0], rank):
+            raise ValueError(f"sizes of shape {sizes}: must be {(values[0], rank)} for values of shape {values}.")
+        if not jnp.issubdtype(self.sizes.dtype, jnp.integer):
+            raise ValueError(f"sizes of dtype {self.sizes.dtype}: must be integers.")
+
+    def tree_flatten_with_keys(self):
+        """Returns the two arrays with their names (pytree protocol)."""
+        key = jax.tree_util.GetAttrKey
+        return ((key("values"), self.values), (key("sizes"), self.sizes)), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        """Rebuilds without checks: transformations put placeholders in place of arrays (pytree protocol)."""
+        batch = object.__new__(cls)
+        object.__setattr__(batch, "values", children[0])
+        object.__setattr__(batch, "sizes", children[1])
+        return batch
+
+    @property
+    def batch_size(self) -> int:
+        """Number of rows B, fillers included."""
+        return self.values.shape[0]
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """The rectangle S that all examples share."""
+        return tuple(self.values.shape[1:-1])
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes D."""
+        return self.values.ndim - 2
+
+    @property
+    def channels(self) -> int:
+        """Number of channels C."""
+        return self.values.shape[-1]
+
+    @property
+    def spatial_axes(self) -> tuple[int, ...]:
+        """Positions of the spatial axes in `values`."""
+        return tuple(range(1, self.values.ndim - 1))
+
+    @property
+    def mask(self) -> jax.Array:
+        """Bool [B, *S, 1], True where a position lies inside its example."""
+        return mask(self.sizes, self.spatial_shape)
+
+    @property
+    def counts(self) -> jax.Array:
+        """int32 [B], valid positions of each example; 0 in a filler row."""
+        return jnp.prod(self.sizes, axis=-1)
+
+    @property
+    def real(self) -> jax.Array:
+        """Bool [B], False for filler rows."""
+        return jnp.all(self.sizes > 0, axis=-1)
+
+    def clean(self) -> "Padded":
+        """Returns the batch with zeros outside each example, whatever stood there (NaN included)."""
+        return self.replace(self.values)
+
+    def replace(self, values: jax.Array, sizes: Any = None) -> "Padded":
+        """Returns a batch of `values` [B, *S', C'], cleared outside `sizes` (default: unchanged sizes)."""
+        sizes = self.sizes if sizes is None else sizes
+        valid = mask(sizes, values.shape[1:-1])
+        return Padded(jnp.where(valid, values, jnp.zeros((), values.dtype)), sizes)
+
+    @staticmethod
+    def stack(examples: Sequence[Any], shape: Sequence[int] | None = None, batch_size: int | None = None) -> "Padded":
+        """Stacks examples of different sizes into one rectangle, each at the origin.
+
+        Args:
+          examples: at least one array [*S_i, C], numpy or JAX, all with the same rank and channels, none empty.
+          shape: the rectangle S; default: the smallest that holds every example.
+          batch_size: rows B; what `examples` leave free becomes filler rows. Default: `len(examples)`.
+
+        Returns:
+          `Padded` with values [B, *S, C] and sizes [B, D].
+
+        Raises:
+          ValueError: if an example has another rank or channel count than the first, is empty, or does not fit.
+        """
+        if not len(examples):
+            raise ValueError("examples=[]: needs at least one example, to know the rank and the channels.")
+        sizes = _checked_sizes(examples)
+        shape = tuple(int(n) for n in (sizes.max(0) if shape is None else shape))
+        rows = len(examples) if batch_size is None else batch_size
+        _check_fit(sizes, shape, rows)
+        tail = ((0, 0),)
+        if any(isinstance(example, jax.Array) for example in examples):
+            pads = [tuple((0, s - n) for n, s in zip(size, shape, strict=True)) + tail for size in sizes.tolist()]
+            padded = [jnp.pad(jnp.asarray(x), pad) for x, pad in zip(examples, pads, strict=True)]
+            values = jnp.stack(padded + [jnp.zeros_like(padded[0])] * (rows - len(padded)))
+        else:
+            arrays = [np.asarray(example) for example in examples]
+            values = np.zeros((rows, *shape, arrays[0].shape[-1]), np.result_type(*arrays))
+            for row, array in zip(values, arrays, strict=False):
+                row[tuple(slice(n) for n in array.shape[:-1])] = array
+        filled = np.zeros((rows, len(shape)), np.int32)
+        filled[: len(sizes)] = sizes
+        return Padded(jnp.asarray(values), jnp.asarray(filled))
+
+    def unstack(self) -> list[np.ndarray]:
+        """Returns the examples at their own sizes, [*S_i, C] each; filler rows are left out."""
+        values, sizes = np.asarray(self.values), np.asarray(self.sizes)
+        return [
+            row[tuple(slice(n) for n in size)] for row, size in zip(values, sizes.tolist(), strict=True) if all(size)
+        ]
+
+
+def mask(sizes: jax.Array, spatial_shape: Sequence[Any]) -> jax.Array:
+    """Returns bool [B, *S, 1], True where `position < size` along every axis, and nowhere in a row with a size 0.
+
+    Args:
+      sizes: integer [B, D].
+      spatial_shape: the rectangle S, D entries.
+    """
+    rank = len(spatial_shape)
+    valid = jnp.ones((sizes.shape[0], *(1,) * (rank + 1)), bool)
+    for axis, extent in enumerate(spatial_shape):
+        along = (1,) * (axis + 1) + (extent,) + (1,) * (rank - axis)  # [1, .., extent, .., 1]
+        positions = jax.lax.broadcasted_iota(sizes.dtype, along, axis + 1)
+        valid = valid & (positions < sizes[:, axis].reshape((-1,) + (1,) * (rank + 1)))
+    return valid
+
+
+def _checked_sizes(examples: Sequence[Any]) -> np.ndarray:
+    first = np.shape(examples[0])
+    for index, example in enumerate(examples):
+        shape = np.shape(example)
+        if not 2 <= len(shape) <= MAX_RANK + 1 or 0 in shape:
+            raise ValueError(
+                f"example {index} of shape {shape}: must be [*spatial, channels] with 1 to {MAX_RANK} spatial axes, "
+                "none of them empty. Add a channel axis with array[..., None] if it has none."
+            )
+        if len(shape) != len(first) or shape[-1] != first[-1]:
+            raise ValueError(
+                f"example {index} of shape {shape}: example 0 has shape {first}; all examples of a batch need the "
+                "same number of axes and the same channels."
+            )
+    return np.array([np.shape(example)[:-1] for example in examples], np.int32)
+
+
+def _check_fit(sizes: np.ndarray, shape: tuple[int, ...], rows: int):
+    if len(shape) != sizes.shape[1]:
+        raise ValueError(f"shape={shape}: needs {sizes.shape[1]} entries, one per spatial axis of the examples.")
+    if rows < len(sizes):
+        raise ValueError(f"batch_size={rows}: must be at least {len(sizes)}, the number of examples.")
+    too_large = np.flatnonzero((sizes > np.array(shape)).any(1))
+    if too_large.size:
+        index = int(too_large[0])
+        raise ValueError(f"example {index} of size {tuple(sizes[index].tolist())}: does not fit into shape={shape}.")
