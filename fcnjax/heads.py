@@ -140,6 +140,11 @@ class Head(nnx.Module):
         """The registered name of the pool, or its class name."""
         return next((name for name, kind in pooling.POOLS.items() if type(self.pool) is kind), type(self.pool).__name__)
 
+    @property
+    def ends_in_log_softmax(self) -> bool:
+        """Whether the class maps are log-probabilities."""
+        return isinstance(self.layers[-1], LogSoftmax)
+
     def describe(self) -> str:
         """Returns the head as a pipeline in words."""
         return " -> ".join((*self.labels[: self.pool_at], f"{self.pool_name} pool", *self.labels[self.pool_at :]))

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 
 from fcnjax import geometry
 from fcnjax.geometry import Padding, Window
-from fcnjax.layers.layer import Layer
+from fcnjax.layers.layer import Layer, per_channel
+from fcnjax.layers.lowering import convolve
 from fcnjax.layers.pointwise import KERNEL_INIT, check_channels
 from fcnjax.padded import Padded
 
@@ -40,7 +40,7 @@ class Convolution(Layer):
     Raises:
       ValueError: for a padding that is not exact (`'SAME'` with a stride), groups that do not divide.
 
-    Source: the cross-correlation of `jax.lax.conv_general_dilated`.
+    Source: the cross-correlation of `jax.lax.conv_general_dilated`; `fcnjax.layers.lowering` says how it is computed.
 
     >>> conv = Convolution(1, 8, 4, stride=2, padding=1, rngs=nnx.Rngs(0))
     >>> conv(Padded.stack([jnp.ones((28, 16, 1))])).sizes.tolist()
@@ -88,23 +88,12 @@ class Convolution(Layer):
         del train, keys
         windows = self.windows(batch.rank)
         check_channels(batch, self.kernel.shape[-2] * self.groups)
-        values = lax.conv_general_dilated(
-            batch.values,
-            self.kernel[...].astype(batch.values.dtype),
-            window_strides=[window.stride for window in windows],
-            padding=[window.padding for window in windows],
-            rhs_dilation=[window.dilation for window in windows],
-            dimension_numbers=_DIMENSIONS[self.rank],
-            feature_group_count=self.groups,
-        )
+        values = convolve(batch.values, self.kernel[...].astype(batch.values.dtype), windows, self.groups)
         if self.bias is not None:
-            values = values + self.bias[...].astype(values.dtype)
+            values = values + per_channel(self.bias[...], values)
         return batch.replace(values, out_sizes(batch.sizes, windows))
 
 
 def out_sizes(sizes: jax.Array, windows: Sequence[Window]) -> jax.Array:
     """Returns int32 [B, D], the sizes [B, D] after one window per axis."""
     return jnp.stack([window.out_size(sizes[:, axis]) for axis, window in enumerate(windows)], axis=1)
-
-
-_DIMENSIONS = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}

@@ -53,6 +53,11 @@ class Layer(nnx.Module):
         return 0
 
 
+def per_channel(vector: jax.Array, values: jax.Array) -> jax.Array:
+    """Returns `vector` [C] with the rank of `values` [.., C] and its dtype, ready to be combined with it."""
+    return vector.astype(values.dtype).reshape((1,) * (values.ndim - 1) + (-1,))
+
+
 def parameter_count(module: Any) -> int:
     """Returns the number of trainable scalars in a module."""
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))

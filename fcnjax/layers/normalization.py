@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from fcnjax.layers.layer import Layer
+from fcnjax.layers.layer import Layer, per_channel
 from fcnjax.padded import Padded
 
 
@@ -43,7 +43,8 @@ class BatchNorm(Layer):
         del keys
         mean, variance = self._batch_statistics(batch) if train else (self.mean[...], self.variance[...])
         scale = self.scale[...] * lax.rsqrt(variance + self.epsilon)
-        values = (batch.values.astype(jnp.float32) - mean) * scale + self.bias[...]
+        values = batch.values.astype(jnp.float32)
+        values = (values - per_channel(mean, values)) * per_channel(scale, values) + per_channel(self.bias[...], values)
         return batch.replace(values.astype(batch.values.dtype))
 
     def _batch_statistics(self, batch: Padded) -> tuple[jax.Array, jax.Array]:
@@ -55,7 +56,8 @@ class BatchNorm(Layer):
         axes = (0, *batch.spatial_axes)
         count = jnp.sum(batch.counts).astype(jnp.float32)
         shift = self.mean[...]
-        centred = jnp.where(batch.mask, batch.values.astype(jnp.float32) - shift, 0.0)
+        values = batch.values.astype(jnp.float32)
+        centred = jnp.where(batch.mask, values - per_channel(shift, values), 0.0)
         first = jnp.sum(centred, axes) / jnp.maximum(count, 1)
         second = jnp.sum(jnp.square(centred), axes) / jnp.maximum(count, 1)
         mean = jnp.where(count > 0, first + shift, self.mean[...])
@@ -101,7 +103,8 @@ class GroupNorm(Layer):
         mean = jnp.sum(grouped, axes, keepdims=True, where=valid) / count
         variance = jnp.sum(jnp.square(grouped - mean), axes, keepdims=True, where=valid) / count
         normed = ((grouped - mean) * lax.rsqrt(variance + self.epsilon)).reshape(values.shape)
-        return batch.replace((normed * self.scale[...] + self.bias[...]).astype(batch.values.dtype))
+        normed = normed * per_channel(self.scale[...], normed) + per_channel(self.bias[...], normed)
+        return batch.replace(normed.astype(batch.values.dtype))
 
 
 class LayerNorm(Layer):
@@ -127,7 +130,8 @@ class LayerNorm(Layer):
         centred = values - jnp.mean(values, -1, keepdims=True)
         variance = jnp.mean(jnp.square(centred), -1, keepdims=True)
         normed = centred * lax.rsqrt(variance + self.epsilon)
-        return batch.replace((normed * self.scale[...] + self.bias[...]).astype(batch.values.dtype))
+        normed = normed * per_channel(self.scale[...], normed) + per_channel(self.bias[...], normed)
+        return batch.replace(normed.astype(batch.values.dtype))
 
 
 def _moved(old: jax.Array, new: jax.Array, momentum: float) -> jax.Array:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fcnjax.layers.layer import Layer
+from fcnjax.layers.layer import Layer, per_channel
 from fcnjax.padded import Padded
 
 KERNEL_INIT = nnx.initializers.he_normal()
@@ -49,7 +49,7 @@ class Pointwise(Layer):
         check_channels(batch, self.kernel.shape[0])
         values = batch.values @ self.kernel[...].astype(batch.values.dtype)
         if self.bias is not None:
-            values = values + self.bias[...].astype(values.dtype)
+            values = values + per_channel(self.bias[...], values)
         return batch.replace(values)
 
 

@@ -129,6 +129,19 @@ class Classifier(nnx.Module):
         """Returns the extent of the feature map for an input of `size`, without a check of `size`."""
         return tuple(geometry.out_size(w, int(n)) for w, n in zip(self._windows(), size, strict=True))
 
+    @property
+    def feature_channels(self) -> int:
+        """Channels of the feature map that the head takes."""
+        channels = self.in_channels
+        for block in self.blocks:
+            for layer in block.layers:
+                channels = layer.out_channels(channels)
+        return channels
+
+    def head_multiply_adds(self, size: Sequence[int]) -> int:
+        """Returns the multiply-adds of the head for an input of `size` (see `Head.multiply_adds`)."""
+        return self.head.multiply_adds(math.prod(self.feature_size(size)), self.feature_channels)
+
     def trace(self, size: Sequence[int]) -> list[TraceRow]:
         """Returns the network's shape table for one input.
 

@@ -1,0 +1,53 @@
+"""Digits of any size: the thread's network on scanned digits of 16 to 40 pixels, height and width apart.
+
+`fcnjax train --config=configs/digits.py --workdir=runs/digits`
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.epochs = 12
+    config.batch_size = 64  # rows of a step
+    config.max_buckets = 4  # rectangles, each compiled once
+    config.checkpoint_every = 1  # epochs; 0: final weights only
+
+    config.data = ConfigDict()
+    config.data.name = "any_size_digits"  # or any_size_digits/fixed_28x28
+    config.data.data_dir = config_dict.placeholder(str)  # None: where TFDS keeps its data sets
+    config.data.mean = 0.0  # of pixels in [0, 1]
+    config.data.std = 1.0
+
+    config.model = ConfigDict()
+    config.model.name = "fcn"
+    config.model.channels = (32, 64, 128)  # of each halving block
+    config.model.norm = "batch"  # batch, group, layer, none
+    config.model.dropout = 0.0  # rate, whole channels
+
+    config.head = ConfigDict()
+    config.head.hidden = ()  # widths of hidden layers
+    config.head.activation = "relu"
+    config.head.dropout = 0.0
+    config.head.log_softmax = False
+    config.head.pool = "mean"  # mean, max, logsumexp, gem
+    config.head.pool_r = config_dict.placeholder(float)  # sharpness of logsumexp
+    config.head.pool_p = config_dict.placeholder(float)  # exponent of gem
+    config.head.pool_at = config_dict.placeholder(int)  # 0: GAP-first; None: after all layers, conv-first
+
+    config.augment = ConfigDict()  # training only; each bounds a uniform draw, keyed by example and epoch
+    config.augment.rotation = 12.0  # degrees
+    config.augment.scale = 0.15  # of the logarithm of the zoom, height and width apart
+    config.augment.shear = 0.1
+    config.augment.shift = 0.08  # of the extent
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 1e-2  # peak
+    config.optimizer.schedule = "cosine"  # or constant
+    config.optimizer.warmup = 0.1  # share of the steps
+    config.optimizer.weight_decay = 0.01  # on kernels only
+    config.optimizer.momentum = 0.9  # of sgd
+    config.optimizer.clip_norm = config_dict.placeholder(float)
+    return config

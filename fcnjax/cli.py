@@ -1,0 +1,196 @@
+"""The `fcnjax` command: `train`, `evaluate`, `inspect`. Also how any script reads a config and its overrides.
+
+Exit codes: 0 done, 2 the request or the data cannot be used (one sentence says why), 130 interrupted by the user.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+from rich.console import Console
+from rich.table import Table
+
+from fcnjax.models import TraceRow
+from fcnjax.naming import unknown_name
+from fcnjax.training import Recipe, Trainer, evaluate, load_sources, make_model, train
+
+UNUSABLE, INTERRUPTED = 2, 130
+
+
+class UsageError(ValueError):
+    """A command line that cannot be used; its message is all the user needs."""
+
+
+def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], config: str | None = None) -> Any:
+    """Returns the flags of a command line.
+
+    Args:
+      argv: program name and arguments.
+      define: defines the flags of the command, on the `FlagValues` that it is given.
+      config: default path of the config file; given "" the command has a --config without a default, and given None
+        it has none.
+
+    Raises:
+      UsageError: for an unknown flag or config field, with the nearest one, a value of the wrong type, a config file
+        that cannot be read, or arguments that are no flags.
+    """
+    values = flags.FlagValues()
+    flags.DEFINE_bool("help", False, "Show the flags.", flag_values=values)
+    define(values)
+    if config is not None:
+        config_flags.DEFINE_config_file(
+            "config",
+            config or None,
+            "Path of a config file; --config.FIELD=VALUE overrides.",
+            values,
+            sys_argv=list(argv),
+        )
+    try:
+        rest = values(list(argv))
+    except flags.Error as error:
+        raise UsageError(str(error)) from None
+    except (AttributeError, KeyError, TypeError, OSError) as error:
+        raise UsageError(_one_sentence(error)) from None
+    if len(rest) > 1:
+        raise UsageError(f"argument {rest[1]!r}: every argument must be a flag, such as --workdir=runs/digits.")
+    if values.help:
+        raise SystemExit(values.get_help())
+    if config == "" and values.config is None:
+        raise UsageError("--config is missing: give the path of a config file, such as --config=configs/digits.py.")
+    return values
+
+
+def read_recipe(config: ConfigDict) -> Recipe:
+    """Returns the recipe of a config; raises UsageError for an unknown field or an unusable value."""
+    try:
+        return Recipe.from_config(config.to_dict())
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from None
+
+
+def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    """Runs a command and returns its exit code; what a user can get wrong becomes one sentence on stderr."""
+    try:
+        command(argv)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return UNUSABLE
+    except KeyboardInterrupt:
+        print(f"\n{program}: interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `fcnjax COMMAND --flags` and returns its exit code."""
+    argv = sys.argv if argv is None else argv
+    if len(argv) < 2 or argv[1] in ("-h", "--help", "help"):
+        print("usage: fcnjax COMMAND [--flags]\n")
+        for name, command in COMMANDS.items():
+            print(f"  {name:9} {(command.__doc__ or '').splitlines()[0]}")
+        print("\n'fcnjax COMMAND --help' lists the flags of a command.")
+        return 0 if len(argv) > 1 else UNUSABLE
+    if argv[1] not in COMMANDS:
+        print(f"fcnjax: {unknown_name('command', argv[1], COMMANDS)}", file=sys.stderr)
+        return UNUSABLE
+    program = f"fcnjax {argv[1]}"
+    return run_command(program, COMMANDS[argv[1]], [program, *argv[2:]])
+
+
+def _train(argv: Sequence[str]) -> None:
+    """Train a config in a run folder, or go on with the interrupted run that the folder holds."""
+    given = parse(argv, _define_workdir, config="")
+    recipe = read_recipe(given.config)
+    workdir = _required(given.workdir, "workdir", "runs/digits")
+    trainer = Trainer(recipe)
+    print(trainer.describe())
+    run = train(recipe, workdir, trainer=trainer)
+    print(f"test accuracy {run.test.accuracy:.2%} ({run.test.correct} of {run.test.count}) in {run.seconds:.1f} s")
+    print(f"run folder {run.folder.path}")
+
+
+def _evaluate(argv: Sequence[str]) -> None:
+    """Evaluate the final weights of a finished run on one split."""
+
+    def define(values: flags.FlagValues) -> None:
+        _define_workdir(values)
+        flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which split.", flag_values=values)
+
+    given = parse(argv, define)
+    result = evaluate(_required(given.workdir, "workdir", "runs/digits"), given.split)
+    print(f"{given.split} accuracy {result.accuracy:.2%} ({result.correct} of {result.count}), loss {result.loss:.6f}")
+
+
+def _inspect(argv: Sequence[str]) -> None:
+    """Print the shape table of a config's network for inputs of given sizes."""
+
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_multi_string("size", None, "Input size, such as 28x28; may be repeated.", flag_values=values)
+
+    given = parse(argv, define, config="")
+    recipe = read_recipe(given.config)
+    sizes = [_parse_size(text) for text in _required(given.size, "size", "28x28")]
+    model = make_model(recipe, load_sources(recipe)["train"], recipe.seed)
+    traces = [model.trace(size) for size in sizes]
+    console = Console()
+    for trace in traces:
+        console.print(_trace_table(trace))
+    shown = {"minimum size": model.min_size, "stride": model.stride, "receptive field": model.receptive_field}
+    console.print(", ".join(f"{name} {_extent(value)}" for name, value in shown.items()))
+    console.print(f"head: {model.head.describe()}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": _train, "evaluate": _evaluate, "inspect": _inspect}
+
+
+def _define_workdir(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("workdir", None, "The run folder.", flag_values=values)
+
+
+def _required(value: Any, name: str, example: str) -> Any:
+    if value is None:
+        raise UsageError(f"--{name} is missing: give it, such as --{name}={example}.")
+    return value
+
+
+def _parse_size(text: str) -> tuple[int, ...]:
+    if not all(part.isdigit() and int(part) for part in text.split("x")):
+        raise UsageError(f"--size={text}: must be positive extents joined by 'x', such as 28x28, or 8000 for a signal.")
+    return tuple(map(int, text.split("x")))
+
+
+def _trace_table(trace: list[TraceRow]) -> Table:
+    table = Table(title=f"input {_extent(trace[0].size)}", title_justify="left")
+    table.add_column("layer")
+    for heading in ("output size", "channels", "receptive field", "parameters", "multiply-adds"):
+        table.add_column(heading, justify="right")
+    for row in trace:
+        numbers = (f"{n:,}" for n in (row.parameters, row.multiply_adds))
+        table.add_row(row.layer, _extent(row.size) or "-", str(row.channels), _extent(row.receptive_field), *numbers)
+    table.add_section()
+    totals = (f"{sum(getattr(row, name) for row in trace):,}" for name in ("parameters", "multiply_adds"))
+    table.add_row("total", "", "", "", *totals)
+    return table
+
+
+def _extent(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))
+
+
+def _one_sentence(error: Exception) -> str:
+    """Returns an error of the config library on one line: its text without the wrappers and quotes around it."""
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    text = str(error.args[0]) if error.args else str(error)
+    field, _, hint = text.partition("\n")
+    if isinstance(error, KeyError):
+        return (
+            f"unknown config field {field}: {hint.replace('D', 'd', 1)}" if hint else f"unknown config field {field}."
+        )
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

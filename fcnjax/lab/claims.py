@@ -1,0 +1,246 @@
+"""Claims whose words are computed from `Results`: other numbers, other words.
+
+A claim holds (True), does not hold (False), or is not decided (None) by these data; an interval that contains zero
+decides nothing, since it shows neither a difference nor that there is none.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fcnjax.lab.measures import SizeBins, accuracy_by_bin, compare_functions, step_time_ratios
+from fcnjax.lab.results import Results
+from fcnjax.lab.statistics import Interval, mean_interval, number, paired_interval, proportion_difference, scientific
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence that the data bear out, contradict or leave open.
+
+    Attributes:
+        statement: the sentence, without a full stop.
+        holds: True, False, or None when these data do not decide it.
+        evidence: the numbers, and what they do not cover.
+    """
+
+    statement: str
+    holds: bool | None
+    evidence: str
+
+    @property
+    def verdict(self) -> str:
+        """``"holds"``, ``"does not hold"`` or ``"not decided"``."""
+        return {True: "holds", False: "does not hold", None: "not decided"}[self.holds]
+
+
+def same_function(
+    results: Results,
+    a: str,
+    b: str,
+    tolerance: float = 1e-5,
+    loss_steps: int = 50,
+    loss_tolerance: float = 1e-4,
+) -> Claim:
+    """Claims that arms ``a`` and ``b`` are one function of their parameters, and says what rounding makes of it.
+
+    Args:
+        results: what was measured.
+        a: name of the first arm.
+        b: name of the second arm.
+        tolerance: largest relative difference of the initial logits that still counts as rounding.
+        loss_steps: number of first steps whose losses are compared.
+        loss_tolerance: largest relative difference of the losses of one of these steps.
+
+    Returns:
+        The claim; it holds when both differences are within their tolerance for every seed. What training makes of the
+        rounding is given as numbers and decides nothing.
+
+    Raises:
+        ValueError: an unknown arm.
+
+    Source: derived here.
+    """
+    found = compare_functions(results, a, b, loss_steps)
+    holds = found.initial <= tolerance and found.loss <= loss_tolerance  # False for NaN
+    titles = _titles(results, a, b)
+    statement = f"{titles[0]} and {titles[1]} {'are' if holds else 'are not'} one function within rounding"
+    share = "none" if found.differing == 0 else f"{found.differing}"
+    evidence = (
+        f"Largest relative difference over {_seeds(results)}: logits at initialisation {scientific(found.initial)} "
+        f"(allowed {tolerance:.0e}), losses of the first {found.loss_steps} steps {scientific(found.loss)} "
+        f"(allowed {loss_tolerance:.0e}). After training: logits {scientific(found.final)} relative "
+        f"({scientific(found.final_absolute)} absolute), {share} of {found.predictions} test predictions differ."
+    )
+    return Claim(statement, bool(holds), evidence)
+
+
+def accuracy_difference(results: Results, arm: str, baseline: str, confidence: float = 0.95) -> Claim:
+    """Claims that ``arm`` is more or less accurate than ``baseline``, or that this is not decided.
+
+    Args:
+        results: what was measured.
+        arm: name of the arm.
+        baseline: name of the arm it is compared with, seed by seed.
+        confidence: coverage of the interval in (0, 1).
+
+    Returns:
+        The claim; it holds when the interval of the paired difference excludes 0, or when the accuracies are equal
+        seed by seed, and is open otherwise: with one seed, and where all seeds give one same difference, so that
+        nothing is known of their spread.
+
+    Raises:
+        ValueError: an unknown arm.
+
+    Source: `paired_interval`.
+    """
+    difference = paired_interval(results.accuracies(arm), results.accuracies(baseline), confidence)
+    title, reference = _titles(results, arm, baseline)
+    statement, holds = _difference_words(difference, title, reference, _seeds(results))
+    evidence = (
+        f"Paired difference {_points(difference)} {_over(results, confidence)}; this covers how seeds vary on one "
+        f"fixed test set of {results.test_count} examples (one example: {number(100 / results.test_count)} points)."
+    )
+    return Claim(statement, holds, evidence)
+
+
+def _difference_words(difference: Interval, title: str, reference: str, seeds: str) -> tuple[str, bool | None]:
+    pair = f"{title} and {reference}"
+    if not difference.known:
+        return f"Whether {pair} differ in accuracy is unknown: {seeds} gives no interval", None
+    if difference.degenerate and difference.mean == 0:
+        return f"{pair} have the same accuracy with each of {seeds}", True
+    if difference.degenerate:
+        return f"Whether {pair} differ in accuracy is open: each of {seeds} gives the same difference", None
+    if difference.contains(0.0):
+        return f"{pair} do not differ in accuracy beyond their interval with {seeds}", None
+    return f"{title} is {'more' if difference.mean > 0 else 'less'} accurate than {reference}", True
+
+
+def all_above(results: Results, threshold: float) -> Claim:
+    """Claims that the mean accuracy of every arm is above ``threshold``.
+
+    Args:
+        results: what was measured.
+        threshold: accuracy in [0, 1].
+
+    Returns:
+        The claim, with the lowest mean and the lowest single run.
+
+    Raises:
+        ValueError: ``threshold`` outside [0, 1].
+
+    Source: derived here.
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold {threshold} is outside [0, 1]: 0.96 means 96 %.")
+    arms = results.experiment.arms
+    means = {arm.name: float(np.mean(results.accuracies(arm.name))) for arm in arms}
+    above = sum(bool(mean > threshold) for mean in means.values())
+    lowest = min(arms, key=lambda arm: means[arm.name])
+    worst = min(results.runs, key=lambda run: run.accuracy)
+    count = "All" if above == len(arms) else f"Only {above} of" if above else "None of the"
+    statement = f"{count} {len(arms)} arms are above {number(100 * threshold, 1)} % mean test accuracy"
+    evidence = (
+        f"Lowest mean {number(100 * means[lowest.name])} % ({lowest.title}); lowest single run "
+        f"{number(100 * worst.accuracy)} % ({results.experiment.arm(worst.arm).title}, seed {worst.seed})."
+    )
+    return Claim(statement, above == len(arms), evidence)
+
+
+def cost_ratio(results: Results, arm: str, baseline: str) -> Claim:
+    """Claims how many times the head's multiply-adds and the step time of ``baseline`` the arm needs.
+
+    Args:
+        results: what was measured.
+        arm: name of the arm.
+        baseline: name of the arm it is compared with.
+
+    Returns:
+        The claim; the multiply-adds are counted, so it holds, unless the baseline has none to compare with. A step time
+        ratio whose range over rounds contains 1 is called no difference.
+
+    Raises:
+        ValueError: an unknown arm.
+
+    Source: derived here.
+    """
+    title, reference = _titles(results, arm, baseline)
+    mine, theirs = results.cost(arm).head_multiply_adds, results.cost(baseline).head_multiply_adds
+    ratios = step_time_ratios(results, arm, baseline)
+    low, high = float(ratios.min()), float(ratios.max())
+    time = (
+        f"step time ratio {np.median(ratios):.2f} (median of {len(ratios)} interleaved rounds, {low:.2f} to {high:.2f})"
+    )
+    if len(ratios) == 1:
+        words = "and its step time was measured only once"
+    elif low <= 1 <= high:
+        words = "and its step time does not differ beyond the spread of the rounds"
+    else:
+        words = f"and its step takes {np.median(ratios):.2f} times as long"
+    evidence = f"{mine:,.0f} against {theirs:,.0f} head multiply-adds per test image; {time}."
+    if theirs == 0:
+        return Claim(
+            f"{title} needs {mine:,.0f} head multiply-adds where {reference} needs none, {words}", None, evidence
+        )
+    return Claim(
+        f"{title} needs {mine / theirs:.3g} times the head multiply-adds of {reference}, {words}", True, evidence
+    )
+
+
+def size_effect(results: Results, arm: str, bins: SizeBins, confidence: float = 0.95) -> Claim:
+    """Claims that ``arm`` is more or less accurate on the smallest than on the largest test examples.
+
+    Args:
+        results: what was measured.
+        arm: name of the arm.
+        bins: from `size_bins`, at least two.
+        confidence: coverage of the intervals in (0, 1).
+
+    Returns:
+        The claim; it holds when the interval of the difference, over test examples, excludes 0 and is open otherwise.
+
+    Raises:
+        ValueError: an unknown arm, or fewer than two bins.
+
+    Source: `proportion_difference`.
+    """
+    labels, accuracies = bins.labels, accuracy_by_bin(results, arm, bins, confidence)
+    if len(labels) < 2:
+        raise ValueError(f"bins holds {len(labels)} bin: comparing small with large needs at least two.")
+    (title,) = _titles(results, arm)
+    difference = proportion_difference(accuracies[0], accuracies[-1])
+    small, large = (f"{labels[i]} {bins.unit}".strip() for i in (0, -1))
+    if difference.contains(0.0):
+        statement = f"{title} does not differ between the smallest and the largest test examples beyond the interval"
+    else:
+        word = "less" if difference.mean < 0 else "more"
+        statement = f"{title} is {word} accurate on the smallest test examples than on the largest"
+    evidence = (
+        f"{number(100 * accuracies[0].mean)} % at side {small} ({bins.counts[0]} examples) against "
+        f"{number(100 * accuracies[-1].mean)} % at {large} ({bins.counts[-1]} examples), mean of {_seeds(results)}: "
+        f"{_points(difference)} ({100 * confidence:.3g} % interval over test examples)."
+    )
+    return Claim(statement, None if difference.contains(0.0) else True, evidence)
+
+
+def accuracy_words(results: Results, arm: str, confidence: float = 0.95) -> str:
+    """Writes the mean test accuracy of ``arm`` in per cent with its interval over seeds."""
+    return mean_interval(results.accuracies(arm), confidence).words(scale=100)
+
+
+def _titles(results: Results, *names: str) -> tuple[str, ...]:
+    return tuple(f'"{results.experiment.arm(name).title}"' for name in names)  # titles may hold commas
+
+
+def _seeds(results: Results) -> str:
+    count = len(results.seeds)
+    return f"{count} seed" if count == 1 else f"{count} seeds"
+
+
+def _points(difference: Interval) -> str:
+    mean, bounds = difference.words(scale=100, signed=True).split(" ", 1)
+    return f"{mean} percentage points {bounds}"
+
+
+def _over(results: Results, confidence: float) -> str:
+    return f"({100 * confidence:.3g} % interval over {_seeds(results)})"

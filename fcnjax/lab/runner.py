@@ -1,0 +1,186 @@
+"""Runs an experiment: every arm with every seed, each in a run folder, going on where an interruption stopped it.
+
+Under the experiment's folder: `experiment.json` (base recipe and arms), `runs/<arm>/seed_<n>/` (the run folders),
+`results/<arm>/seed_<n>.npz` (what the report needs of each run) and `costs.json`.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from fcnjax.atomic import write_text
+from fcnjax.lab.experiment import Arm, Experiment
+from fcnjax.lab.results import ArmCost, Results, RunResult
+from fcnjax.training import Recipe, Trainer, environment, load_sources, train
+from fcnjax.training.loop import load_state
+from fcnjax.training.run_folder import RunFolder, is_finished
+
+TIMING_ROUNDS, TIMING_STEPS = 7, 6
+
+
+class Runner:
+    """The runs of one experiment in one folder.
+
+    Args:
+      experiment: the arms.
+      recipe: what all arms share; each arm overrides some of it. Its seed is not used.
+      seeds: one run of every arm for each.
+      workdir: the experiment's folder; new, or of the same experiment and recipe.
+
+    Raises:
+      FileExistsError: if the folder holds another experiment, or anything else.
+      ValueError: for an override that names no field of the recipe.
+    """
+
+    def __init__(self, experiment: Experiment, recipe: Recipe, seeds: Sequence[int], workdir: Path | str):
+        self.experiment, self.seeds, self.workdir = experiment, tuple(seeds), Path(workdir)
+        self.recipes = {arm.name: arm_recipe(recipe, arm) for arm in experiment.arms}
+        self._claim_folder(recipe)
+        self.sources = load_sources(recipe)
+        self._trainers: dict[str, Trainer] = {}
+
+    def run(self) -> Results:
+        """Runs what is not done yet and returns everything; a bar shows the runs and the time left."""
+        runs = []
+        jobs = [(arm, seed) for seed in self.seeds for arm in self.experiment.names]
+        done = sum(self._result_path(*job).exists() for job in jobs)
+        with tqdm(total=len(jobs), initial=done, unit="run", desc=self.experiment.name) as bar:
+            for arm, seed in jobs:
+                path = self._result_path(arm, seed)
+                if not path.exists():
+                    bar.set_postfix_str(f"{arm}, seed {seed}")
+                    self._run_one(arm, seed).save(path)
+                    bar.update()
+                runs.append(RunResult.load(path))
+        return Results(self.experiment, tuple(runs), self._costs(), self._facts())
+
+    def trainer(self, arm: str) -> Trainer:
+        """Returns the trainer of an arm, made when it is first needed."""
+        if arm not in self._trainers:
+            self._trainers[arm] = Trainer(self.recipes[arm], self.sources)
+        return self._trainers[arm]
+
+    def trained_model(self, arm: str, seed: int) -> Any:
+        """Returns the trained network of a finished run."""
+        trainer = self.trainer(arm)
+        return trainer.model(load_state(trainer, self._run_path(arm, seed)))
+
+    def _run_one(self, arm: str, seed: int) -> RunResult:
+        trainer, path = self.trainer(arm), self._run_path(arm, seed)
+        recipe = dataclasses.replace(self.recipes[arm], seed=seed)
+        initial = trainer.evaluate(trainer.initial_state(seed), "test")
+        if is_finished(path):  # interrupted between the end of the run and the saving of its result
+            final = trainer.evaluate(load_state(trainer, path), "test")
+        else:
+            final = train(recipe, path, trainer=trainer, progress=False).test
+        source = self.sources["test"]
+        labels, ids = zip(*((source[i].label, source[i].id) for i in range(len(source))), strict=True)
+        losses = [row["loss"] for row in RunFolder.read_metrics(path, "train")]
+        return RunResult(
+            arm, seed, np.array(losses), initial.logits, final.logits, np.array(labels), source.sizes, np.array(ids)
+        )
+
+    def _costs(self) -> tuple[ArmCost, ...]:
+        path = self.workdir / "costs.json"
+        if not path.exists():
+            costs = measure_costs({arm: self.trainer(arm) for arm in self.experiment.names})
+            write_text(path, json.dumps([dataclasses.asdict(cost) for cost in costs], indent=2) + "\n")
+        return tuple(ArmCost(**cost) for cost in json.loads(path.read_text()))
+
+    def _facts(self) -> dict[str, str]:
+        first = self.recipes[self.experiment.names[0]]
+        trainer, about = self.trainer(self.experiment.names[0]), environment()
+        counts = ", ".join(f"{len(source):,} {name}" for name, source in self.sources.items())
+        return {
+            "data": f"{first.data.name}: {counts}; every example counted exactly once",
+            "training": (
+                f"{first.epochs} epochs of {trainer.steps_per_epoch} steps, batches of up to {first.batch_size}, "
+                f"{first.optimizer.name} at {first.optimizer.learning_rate:g} for all arms (not tuned per arm)"
+            ),
+            "pairing": "a seed fixes initial weights, data order and augmentation, the same in every arm",
+            "rectangles": f"{len(trainer.buckets.shapes)}, padded / real area - 1 = {trainer.plan(0).waste:.2f}",
+            "hardware": f"{about['devices']}, {about['platform']}",
+            "versions": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
+            "source": f"git {about['git_revision']}",
+        }
+
+    def _claim_folder(self, recipe: Recipe) -> None:
+        path, mine = self.workdir / "experiment.json", self._signature(recipe)
+        if path.exists():
+            theirs = json.loads(path.read_text())
+            changed = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+            if changed:
+                raise FileExistsError(
+                    f"workdir={self.workdir}: holds results of another config (different: {', '.join(changed)}). "
+                    "Choose a new folder."
+                )
+        elif self.workdir.exists() and any(self.workdir.iterdir()):
+            raise FileExistsError(f"workdir={self.workdir}: is not empty and holds no experiment. Choose a new folder.")
+        else:
+            write_text(path, json.dumps(mine, indent=2) + "\n")
+
+    def _signature(self, recipe: Recipe) -> dict[str, Any]:
+        arms = {f"arm {arm.name}": {**arm.overrides} for arm in self.experiment.arms}
+        common = {name: value for name, value in recipe.to_dict().items() if name != "seed"}
+        return json.loads(json.dumps({"name": self.experiment.name, **common, **arms}))  # tuples as JSON keeps them
+
+    def _run_path(self, arm: str, seed: int) -> Path:
+        return self.workdir / "runs" / arm / f"seed_{seed}"
+
+    def _result_path(self, arm: str, seed: int) -> Path:
+        return self.workdir / "results" / arm / f"seed_{seed}.npz"
+
+
+def arm_recipe(recipe: Recipe, arm: Arm) -> Recipe:
+    """Returns the recipe of an arm: the shared one with the arm's overrides, by dotted field.
+
+    Raises:
+      ValueError: for an override that names no field, with the nearest one.
+    """
+    tree = recipe.to_dict()
+    for name, value in arm.overrides.items():
+        *groups, field = name.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[field] = value
+    return Recipe.from_config(tree)
+
+
+def measure_costs(trainers: Mapping[str, Trainer]) -> list[ArmCost]:
+    """Measures what each arm's head and step cost.
+
+    The arms take turns on the same batch, the one in the most used rectangle, so that a slow moment of the machine
+    meets all of them.
+
+    Args:
+      trainers: by arm; all of the same data and batch size.
+
+    Returns:
+      For each arm the head's multiply-adds per test image, counted, and the step's milliseconds in each round.
+    """
+    first = next(iter(trainers.values()))
+    states = {arm: trainer.initial_state(0) for arm, trainer in trainers.items()}
+    times: dict[str, list[float]] = {arm: [] for arm in trainers}
+    batch = first.typical_batch()
+    for turn in range(TIMING_ROUNDS + 1):  # the first one only warms up
+        for arm, trainer in trainers.items():
+            start = time.perf_counter()
+            for _ in range(TIMING_STEPS):
+                states[arm], _ = trainer.step(states[arm], 0, *batch)
+            jax.block_until_ready(states[arm])
+            if turn:
+                times[arm].append(1e3 * (time.perf_counter() - start) / TIMING_STEPS)
+    return [ArmCost(arm, _head_multiply_adds(trainer), tuple(times[arm])) for arm, trainer in trainers.items()]
+
+
+def _head_multiply_adds(trainer: Trainer) -> float:
+    model = trainer.model(trainer.initial_state(0))
+    return float(np.mean([model.head_multiply_adds(size) for size in trainer.sources["test"].sizes.tolist()]))

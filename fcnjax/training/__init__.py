@@ -1,0 +1,26 @@
+"""Training: recipes, the functional step, the one loop, evaluation, and run folders."""
+
+from fcnjax.training.compilation import CompiledByShape
+from fcnjax.training.loop import TrainedRun, evaluate, load_model, load_run, train
+from fcnjax.training.recipe import DataSettings, HeadSettings, ModelSettings, OptimizerSettings, Recipe
+from fcnjax.training.run_folder import environment
+from fcnjax.training.trainer import EvaluationResult, Trainer, load_sources, make_model
+
+__all__ = [
+    "CompiledByShape",
+    "DataSettings",
+    "EvaluationResult",
+    "HeadSettings",
+    "ModelSettings",
+    "OptimizerSettings",
+    "Recipe",
+    "TrainedRun",
+    "Trainer",
+    "environment",
+    "evaluate",
+    "load_model",
+    "load_run",
+    "load_sources",
+    "make_model",
+    "train",
+]

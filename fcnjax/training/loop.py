@@ -1,0 +1,172 @@
+"""The one training loop: steps, metrics, checkpoints, and a run folder that can be resumed."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from fcnjax.models import Classifier
+from fcnjax.training.checkpoints import load_arrays, open_checkpoints, save_arrays
+from fcnjax.training.recipe import Recipe
+from fcnjax.training.run_folder import RunFolder, is_finished, read_config
+from fcnjax.training.step import TrainState
+from fcnjax.training.trainer import EvaluationResult, Trainer
+
+
+class TrainedRun(NamedTuple):
+    """What a finished run leaves in memory; the same is in its folder.
+
+    Attributes:
+      state: after the last step.
+      test: evaluation of the test split.
+      folder: the run folder.
+      seconds: wall time of this call, compilation included.
+    """
+
+    state: TrainState
+    test: EvaluationResult
+    folder: RunFolder
+    seconds: float
+
+
+def train(
+    recipe: Recipe, workdir: Path | str, *, trainer: Trainer | None = None, progress: bool = True, title: str = ""
+) -> TrainedRun:
+    """Trains a recipe in a run folder, or goes on with the interrupted run that the folder holds.
+
+    A resumed run ends with the same weights and metrics, bit for bit, as one that was never interrupted.
+
+    Args:
+      recipe: what to train.
+      workdir: the run folder; new, or of an interrupted run of the same recipe.
+      trainer: a `Trainer` of the same recipe but for the seed, whose compiled steps are used; default: a new one.
+      progress: whether to show a bar with rate and time left.
+      title: what the bar is called; default: the name of the folder.
+
+    Returns:
+      The trained state and its test figures.
+
+    Raises:
+      FileExistsError: if the folder holds anything but an interrupted run of this recipe.
+      ValueError: for data or a recipe that does not fit the network.
+      FloatingPointError: if the training loss is not finite.
+    """
+    begun = time.perf_counter()
+    trainer = Trainer(recipe) if trainer is None else trainer
+    folder = RunFolder(workdir, recipe)
+    with open_checkpoints(folder.checkpoints) as checkpoints:
+        state = trainer.initial_state(recipe.seed)
+        if checkpoints.latest_step is not None:
+            state = checkpoints.load(state)
+        folder.keep_metrics_until(int(state.step))
+        state = _train_epochs(recipe, trainer, state, folder, checkpoints, progress, title or folder.path.name)
+    test = trainer.evaluate(state, "test")
+    folder.write_metrics([_evaluation_row("test", int(state.step), test)])
+    save_arrays(folder.weights, {"weights": state.weights, "statistics": state.statistics})
+    seconds = time.perf_counter() - begun
+    folder.finish(
+        {"test_accuracy": test.accuracy, "correct": test.correct, "count": test.count, "seconds": round(seconds, 3)}
+    )
+    return TrainedRun(state, test, folder, seconds)
+
+
+def _train_epochs(recipe, trainer, state, folder, checkpoints, progress, title) -> TrainState:
+    """Runs the steps that are left, writing metrics and checkpoints at the end of each epoch."""
+    examples, steps = len(trainer.sources["train"]), trainer.steps_per_epoch
+    rows: list[dict] = []
+    start = int(state.step)
+    bar = tqdm(
+        total=recipe.epochs * examples,
+        initial=start // steps * examples,
+        unit=" examples",
+        desc=title,
+        disable=not progress,
+        mininterval=0.5,
+    )
+    pending = None  # the step before, whose loss is read only once the next step is on its way
+    with bar:
+        for step, (state, loss, count) in enumerate(trainer.fit(state, recipe.seed), start + 1):  # noqa: B020
+            if pending is not None:
+                rows.append(_train_row(*pending))
+            pending = (step, (step - 1) // steps, loss, count)
+            bar.update(count)
+            if step % steps == 0:
+                rows.append(_train_row(*pending))
+                pending = None
+                validation = trainer.evaluate(state, "validation")
+                rows.append(_evaluation_row("validation", step, validation))
+                bar.set_postfix(loss=f"{rows[-2]['loss']:.3f}", validation=f"{validation.accuracy:.2%}")
+                folder.write_metrics(rows)
+                rows = []
+                if recipe.checkpoint_every and (step // steps) % recipe.checkpoint_every == 0:
+                    checkpoints.save(step, state)
+    return state
+
+
+def _train_row(step: int, epoch: int, loss, count: int) -> dict:
+    value = float(loss)
+    if not value < float("inf"):
+        raise FloatingPointError(
+            f"training loss {value} at step {step} (epoch {epoch}): lower config.optimizer.learning_rate, or set "
+            "config.optimizer.clip_norm. The run folder keeps what came before."
+        )
+    return {"event": "train", "step": step, "epoch": epoch, "loss": value, "examples": count}
+
+
+def _evaluation_row(event: str, step: int, result: EvaluationResult) -> dict:
+    return {
+        "event": event,
+        "step": step,
+        "loss": result.loss,
+        "accuracy": result.accuracy,
+        "correct": result.correct,
+        "count": result.count,
+    }
+
+
+def load_run(workdir: Path | str) -> tuple[Trainer, TrainState]:
+    """Returns the trainer and the final state of a finished run.
+
+    Raises:
+      FileNotFoundError: if the folder holds no finished run.
+    """
+    path = Path(workdir)
+    trainer = Trainer(Recipe.from_config(read_config(path)))
+    return trainer, load_state(trainer, path)
+
+
+def load_state(trainer: Trainer, workdir: Path) -> TrainState:
+    """Returns the final state of the finished run in a folder, for a trainer of its recipe.
+
+    Raises:
+      FileNotFoundError: if the folder holds no finished run.
+    """
+    if not is_finished(workdir):
+        raise FileNotFoundError(f"workdir={workdir}: holds no finished run. Repeat its 'fcnjax train' to finish it.")
+    state = trainer.initial_state(trainer.recipe.seed)
+    arrays = load_arrays(workdir / "weights", {"weights": state.weights, "statistics": state.statistics})
+    return TrainState(state.step, arrays["weights"], arrays["statistics"], state.optimizer)
+
+
+def load_model(workdir: Path | str) -> Classifier:
+    """Returns the trained network of a finished run (see `load_run` for errors)."""
+    trainer, state = load_run(workdir)
+    return trainer.model(state)
+
+
+def evaluate(workdir: Path | str, split: str = "test") -> EvaluationResult:
+    """Evaluates the final weights of a finished run.
+
+    Args:
+      workdir: the run folder.
+      split: "train", "validation" or "test".
+
+    Returns:
+      Loss, exact counts, and logits in the order of the split.
+
+    Raises:
+      FileNotFoundError: if the folder holds no finished run.
+    """
+    trainer, state = load_run(workdir)
+    return trainer.evaluate(state, split)

@@ -1,0 +1,201 @@
+"""Recipe: everything that decides a training run, frozen and checked once.
+
+A config file is read at the edge and turned into a `Recipe` at once; below that there are only plain arguments.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from fcnjax.data import Affine
+from fcnjax.naming import unknown_name
+
+T = TypeVar("T", bound=Any)
+
+
+def _require(holds: bool, name: str, value: Any, allowed: str):
+    if not holds:
+        raise ValueError(f"config.{name}={value}: must be {allowed}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """Which data, and how pixels become numbers.
+
+    Attributes:
+      name: data set, such as "any_size_digits" or "any_size_digits/fixed_28x28".
+      train_split, validation_split, test_split: names of its splits.
+      data_dir: where prepared data sets lie; None is TFDS's own default.
+      mean, std: of the pixels scaled to [0, 1]; an input is `(pixel / 255 - mean) / std`.
+    """
+
+    name: str
+    train_split: str = "train"
+    validation_split: str = "validation"
+    test_split: str = "test"
+    data_dir: str | None = None
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self):
+        _require(self.std > 0, "data.std", self.std, "greater than 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """The backbone (see `fcnjax.models.fcn`).
+
+    Attributes:
+      name: registered name.
+      channels: output channels of each block.
+      norm: "batch", "group", "layer" or "none".
+      dropout: rate of channel dropout after each block, in [0, 1).
+    """
+
+    name: str = "fcn"
+    channels: tuple[int, ...] = (32, 64, 128)
+    norm: str = "batch"
+    dropout: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadSettings:
+    """The head (see `fcnjax.Head`).
+
+    Attributes:
+      hidden: widths of hidden layers.
+      activation: after each hidden layer.
+      dropout: rate of channel dropout before the classifier, in [0, 1).
+      log_softmax: whether the class maps are log-probabilities.
+      pool: "mean", "max", "logsumexp" or "gem".
+      pool_r: sharpness of logsumexp; None is its default.
+      pool_p: exponent of gem; None is its default.
+      pool_at: the layer before which the pool stands: 0 is GAP-first, None (after all) conv-first.
+    """
+
+    hidden: tuple[int, ...] = ()
+    activation: str = "relu"
+    dropout: float = 0.0
+    log_softmax: bool = False
+    pool: str = "mean"
+    pool_r: float | None = None
+    pool_p: float | None = None
+    pool_at: int | None = None
+
+    @property
+    def pool_options(self) -> dict[str, float]:
+        """The options of the pool that are set."""
+        options = {"r": self.pool_r, "p": self.pool_p}
+        return {name: value for name, value in options.items() if value is not None}
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """Optimiser and schedule, all of them optax's.
+
+    Attributes:
+      name: "adamw" or "sgd" (Nesterov momentum).
+      learning_rate: peak, greater than 0.
+      schedule: "cosine" (to 0 at the end of the run) or "constant".
+      warmup: share of the steps during which the rate rises linearly from 0, in [0, 1).
+      weight_decay: decoupled, on kernels only, at least 0.
+      momentum: of sgd, in [0, 1).
+      clip_norm: largest global norm of the gradient; None does not clip.
+    """
+
+    name: str = "adamw"
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    clip_norm: float | None = None
+
+    def __post_init__(self):
+        _require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "greater than 0")
+        _require(0 <= self.warmup < 1, "optimizer.warmup", self.warmup, "in [0, 1)")
+        _require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "at least 0")
+        _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in [0, 1)")
+        _require(self.clip_norm is None or self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "greater than 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A whole training run.
+
+    Attributes:
+      data, model, head, optimizer: see their classes.
+      augment: random changes of training images (see `fcnjax.data.Affine`); all 0 changes nothing.
+      seed: of the initial weights, the order of the data and every random layer, in [0, 2**32).
+      epochs: passes over the training split, at least 1.
+      batch_size: rows of a step, at least 1.
+      max_buckets: number of rectangles that the sizes are padded to, at least 1.
+      checkpoint_every: epochs between checkpoints; 0 keeps none, only the final weights.
+    """
+
+    data: DataSettings
+    model: ModelSettings = ModelSettings()
+    head: HeadSettings = HeadSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    augment: Affine = dataclasses.field(default_factory=Affine)
+    seed: int = 0
+    epochs: int = 10
+    batch_size: int = 64
+    max_buckets: int = 4
+    checkpoint_every: int = 1
+
+    def __post_init__(self):
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "in [0, 2**32)")
+        for name in ("epochs", "batch_size", "max_buckets"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "at least 0")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Recipe":
+        """Returns the recipe that a config (`ConfigDict` or nested mappings) describes.
+
+        Raises:
+          ValueError: for an unknown field, with the nearest one, a missing one, or a value out of its range.
+          TypeError: for a value of another type than the field's.
+        """
+        return _build(cls, config, "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the recipe as nested dictionaries and lists, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+def _build(cls: type[T], config: Mapping[str, Any], prefix: str) -> T:
+    hints = typing.get_type_hints(cls)
+    arguments = {}
+    for name, value in dict(config).items():
+        if name not in hints:
+            raise ValueError(unknown_name("config field", prefix + name, [prefix + known for known in hints]))
+        kind = hints[name]
+        nested = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+        arguments[name] = _build(kind, value, f"{prefix}{name}.") if nested else _typed(kind, value, prefix + name)
+    missing = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in arguments]
+    if missing:
+        raise ValueError(f"config.{prefix}{missing[0]}: is missing and has no default.")
+    return cls(**arguments)
+
+
+def _required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _typed(kind: Any, value: Any, name: str) -> Any:
+    """Returns `value` as the field's type: lists become tuples and ints floats where the field says so."""
+    options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    for option in options:
+        if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
+            inner = typing.get_args(option)[0]
+            return tuple(_typed(inner, entry, f"{name}[{index}]") for index, entry in enumerate(value))
+        if option is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(option, type) and isinstance(value, option) and (option is bool or not isinstance(value, bool)):
+            return value
+    wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options).replace("NoneType", "None")
+    raise TypeError(f"config.{name}={value!r}: must be of type {wanted}.")

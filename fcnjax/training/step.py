@@ -1,0 +1,137 @@
+"""The functional step: weights, statistics and optimiser state in, the same out.
+
+NNX modules define the network; a step merges plain arrays into one, differentiates, and splits it again. Weights and
+statistics are flat dictionaries by name, such as "blocks.0.layers.0.kernel". Axes: B batch, K classes.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx, traverse_util
+
+from fcnjax.models import Classifier
+from fcnjax.padded import Padded
+
+Arrays = dict[str, jax.Array]
+Loss = Callable[[jax.Array, jax.Array], jax.Array]  # logits [B, K], labels [B] -> loss of each example [B]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that a step changes.
+
+    Attributes:
+      step: int32 [], number of steps done.
+      weights: trainable arrays by name.
+      statistics: running statistics by name.
+      optimizer: optax state.
+    """
+
+    step: jax.Array
+    weights: Arrays
+    statistics: Arrays
+    optimizer: Any
+
+
+class Targets(NamedTuple):
+    """What a step needs to know of the rows of a batch besides their values.
+
+    Attributes:
+      labels: int32 [B].
+      ids: int32 [B], of the examples within their data set; randomness is keyed by them.
+    """
+
+    labels: np.ndarray | jax.Array
+    ids: np.ndarray | jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Sums over the real examples of a batch, and their logits.
+
+    Attributes:
+      loss: float32 [], summed.
+      correct: int32 [].
+      count: int32 [], real examples.
+      logits: float32 [B, K].
+    """
+
+    loss: jax.Array
+    correct: jax.Array
+    count: jax.Array
+    logits: jax.Array
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns softmax cross-entropy [B] of logits (or log-probabilities) [B, K] and labels [B]."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def split(model: Classifier) -> tuple[nnx.GraphDef[Classifier], Arrays, Arrays]:
+    """Returns a network's structure, its weights and its running statistics."""
+    graphdef, weights, statistics = nnx.split(model, nnx.Param, nnx.BatchStat)
+    return graphdef, _flat(weights), _flat(statistics)
+
+
+def merge(graphdef: nnx.GraphDef[Classifier], weights: Arrays, statistics: Arrays) -> Classifier:
+    """Returns the network of a structure, weights and running statistics: the inverse of `split`."""
+    return nnx.merge(graphdef, _nested(weights), _nested(statistics))
+
+
+def make_train_step(
+    graphdef: nnx.GraphDef[Classifier], optimizer: optax.GradientTransformation, loss: Loss = cross_entropy
+) -> Callable[..., tuple[TrainState, jax.Array]]:
+    """Returns `step(state, batch, targets, clock) -> (state, mean loss over the real examples)`.
+
+    `clock` is uint32 [2], seed and epoch. With an example's id they make its PRNG key, so that what is random for an
+    example depends neither on its place in a batch nor on the step.
+    """
+
+    def objective(weights: Arrays, statistics: Arrays, batch: Padded, targets: Targets, keys: jax.Array):
+        model = merge(graphdef, weights, statistics)
+        logits = model(batch, train=True, keys=keys)
+        losses = jnp.where(batch.real, loss(logits.astype(jnp.float32), jnp.asarray(targets.labels)), 0.0)
+        mean = jnp.sum(losses) / jnp.maximum(jnp.sum(batch.real), 1)
+        return mean, _flat(nnx.state(model, nnx.BatchStat))
+
+    def step(state: TrainState, batch: Padded, targets: Targets, clock: jax.Array) -> tuple[TrainState, jax.Array]:
+        key = jax.random.fold_in(jax.random.key(clock[0]), clock[1])
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, targets.ids)
+        gradient = jax.value_and_grad(objective, has_aux=True)
+        (mean, statistics), gradients = gradient(state.weights, state.statistics, batch, targets, keys)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.weights)
+        weights = optax.apply_updates(state.weights, updates)
+        return TrainState(state.step + 1, weights, statistics, optimizer_state), mean  # type: ignore[arg-type]
+
+    return step
+
+
+def make_evaluation_step(
+    graphdef: nnx.GraphDef[Classifier], loss: Loss = cross_entropy
+) -> Callable[[Arrays, Arrays, Padded, jax.Array], Evaluation]:
+    """Returns `step(weights, statistics, batch, labels) -> Evaluation`."""
+
+    def step(weights: Arrays, statistics: Arrays, batch: Padded, labels: jax.Array) -> Evaluation:
+        logits = merge(graphdef, weights, statistics)(batch).astype(jnp.float32)
+        losses = jnp.where(batch.real, loss(logits, labels), 0.0)
+        correct = jnp.sum(batch.real & (jnp.argmax(logits, -1) == labels))
+        return Evaluation(jnp.sum(losses), correct, jnp.sum(batch.real), logits)
+
+    return step
+
+
+def _flat(state: Any) -> Arrays:
+    paths: dict[tuple, Any] = traverse_util.flatten_dict(nnx.to_pure_dict(state))
+    return {".".join(map(str, path)): array for path, array in paths.items()}
+
+
+def _nested(arrays: Arrays) -> dict[Any, Any]:
+    paths = {tuple(int(p) if p.isdigit() else p for p in name.split(".")): array for name, array in arrays.items()}
+    return traverse_util.unflatten_dict(paths)

@@ -1,0 +1,160 @@
+"""The padding-invariance contract, which every layer, pool, head and network goes through.
+
+Given zeros outside, an example alone at its own size gives the same output, gradients and statistics as in any larger
+rectangle, at any place in the batch, with any batch mates and filler rows; and its output is zero outside again. Whole
+networks, besides, never read what stands outside the sizes: NaN or 1e4 there changes nothing, bit for bit.
+
+Weights, biases and running statistics are randomised: with fresh ones most errors are exactly 0 and the test is vacuous.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from hypothesis import strategies as st
+
+from fcnjax.padded import Padded
+
+TOLERANCE = 1e-5  # relative to the largest value
+EXTENTS = {1: (1, 2, 5, 8, 9, 13), 2: (1, 2, 5, 8, 9), 3: (2, 5)}  # odd, even, 1, and the rectangle's own edge
+RECTANGLE = {1: (13,), 2: (9, 9), 3: (5, 5, 5)}
+WIDE = {1: (16,), 2: (11, 12), 3: (6, 5, 7)}
+
+
+def sizes(rank: int, minimum: int = 1, count: int = 3) -> st.SearchStrategy[list[tuple[int, ...]]]:
+    """Draws the sizes of `count` examples from few extents, so that compiled programs are used again."""
+    extents = [n for n in EXTENTS[rank] if n >= minimum]
+    return st.lists(st.tuples(*[st.sampled_from(extents)] * rank), min_size=count, max_size=count)
+
+
+def draw_examples(sizes: Sequence[tuple[int, ...]], channels: int, seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=(*size, channels)).astype(np.float32) for size in sizes]
+
+
+def randomise(module: nnx.Module, seed: int = 0) -> nnx.Module:
+    """Replaces every weight, bias and statistic by random numbers; variances stay positive."""
+    rng = np.random.default_rng(seed)
+    for path, variable in nnx.to_flat_state(nnx.state(module, (nnx.Param, nnx.BatchStat))):
+        drawn = rng.normal(size=variable.shape).astype(np.float32)
+        positive = path[-1] == "variance"
+        variable[...] = jnp.asarray(np.abs(drawn) + 0.5 if positive else drawn * (0.3 if drawn.ndim > 1 else 1.0))
+    return module
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one run of a module gives: everything that may not depend on padding."""
+
+    outputs: list[np.ndarray]  # of each example, at its own size
+    outside: np.ndarray  # what stands in the padding of the output
+    input_gradient: Padded
+    weight_gradients: dict
+    statistics: dict
+
+
+def run(module: nnx.Module, batch: Padded, *, train: bool = False, keys=None, only: int | None = None) -> Outcome:
+    """Runs a module and the gradients of a fixed random functional of its outputs.
+
+    The functional weighs an output by its example's row and by its position, wherever the padding puts both; with
+    `only`, it looks at the example of that row alone.
+    """
+    graphdef, weights, statistics = nnx.split(module, nnx.Param, nnx.BatchStat)
+    looked_at = np.ones(batch.batch_size, np.float32)
+    if only is not None:
+        looked_at = np.eye(batch.batch_size, dtype=np.float32)[only]
+    weights, statistics = nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
+    out, gradients = _run(graphdef, train, weights, batch, statistics, keys, looked_at)
+    output, new_statistics = out
+    if isinstance(output, Padded):
+        outputs = output.unstack()
+        outside = np.asarray(output.values)[~np.broadcast_to(np.asarray(output.mask), output.values.shape)]
+    else:
+        real = np.asarray(batch.real)
+        outputs, outside = list(np.asarray(output)[real]), np.asarray(output)[~real]
+    padded_gradient = Padded(gradients[1].values, batch.sizes)
+    return Outcome(outputs, outside, padded_gradient, gradients[0], new_statistics)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _run(graphdef, train, weights, batch, statistics, keys, looked_at):
+    def functional(weights, batch):
+        module = nnx.merge(graphdef, weights, statistics)
+        output = module(batch, train=train, keys=keys)
+        values = output.values if isinstance(output, Padded) else output
+        cotangent = looked_at.reshape((-1,) + (1,) * (values.ndim - 1)) * _pattern(values.shape[1:])[None]
+        return jnp.sum(values * cotangent), (output, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)))
+
+    (_, out), gradients = jax.value_and_grad(functional, argnums=(0, 1), has_aux=True, allow_int=True)(weights, batch)
+    return out, gradients
+
+
+def _pattern(shape: tuple[int, ...]) -> jax.Array:
+    """A fixed number for each position and channel, the same in every rectangle."""
+    total = jnp.zeros(shape)
+    for axis, extent in enumerate(shape):
+        along = [1] * len(shape)
+        along[axis] = extent
+        total = total + (axis + 1.3) * jnp.arange(extent, dtype=jnp.float32).reshape(along)
+    return jnp.cos(total)
+
+
+def assert_close(actual, expected, what: str):
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        assert a.shape == b.shape, f"{what}{jax.tree_util.keystr(path)}: shape {a.shape}, expected {b.shape}"
+        scale = max(np.abs(b).max(initial=0.0), 1e-3)
+        error = np.abs(a - b).max(initial=0.0) / scale
+        assert error <= TOLERANCE, f"{what}{jax.tree_util.keystr(path)}: relative difference {error:.2e}"
+
+
+def check(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool = False, seed: int = 0):
+    """Checks the contract for a module whose examples do not see each other (all modules outside training)."""
+    randomise(module, seed)
+    rank = examples[0].ndim - 1
+    keys = jax.random.split(jax.random.key(7), len(examples) + 1)
+    together = run(module, _with_filler(examples, RECTANGLE[rank]), train=train, keys=keys)
+    assert not np.any(together.outside), "the output is not zero outside the examples"
+    for index, example in enumerate(examples):
+        alone = run(module, Padded.stack([example]), train=train, keys=keys[index : index + 1])
+        assert_close(together.outputs[index], alone.outputs[0], f"output of example {index}")
+        inside = together.input_gradient.unstack()[index]
+        assert_close(inside, alone.input_gradient.unstack()[0], f"input gradient of example {index}")
+    alone = run(module, Padded.stack(examples[:1]), train=train, keys=keys[:1])
+    of_first = run(module, _with_filler(examples, WIDE[rank]), train=train, keys=keys, only=0)
+    assert_close(of_first.weight_gradients, alone.weight_gradients, "weight gradient")
+
+
+def check_batch(module: nnx.Module, examples: Sequence[np.ndarray], seed: int = 0):
+    """Checks the contract in training for a module whose examples see each other: the rectangle must not matter."""
+    randomise(module, seed)
+    keys = jax.random.split(jax.random.key(7), len(examples) + 1)
+    tight = run(module, Padded.stack(examples), train=True, keys=keys[:-1])
+    wide = run(module, _with_filler(examples, WIDE[examples[0].ndim - 1]), train=True, keys=keys)
+    assert not np.any(wide.outside), "the output is not zero outside the examples"
+    for what in ("outputs", "weight_gradients", "statistics"):
+        assert_close(getattr(wide, what), getattr(tight, what), what)
+    assert_close(wide.input_gradient.unstack(), tight.input_gradient.unstack(), "input gradient")
+
+
+def check_poison(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool, seed: int = 0):
+    """Checks that a network never reads what stands outside the sizes, and that no gradient reaches it."""
+    randomise(module, seed)
+    clean = _with_filler(examples, RECTANGLE[examples[0].ndim - 1])
+    keys = jax.random.split(jax.random.key(7), clean.batch_size)
+    expected = run(module, clean, train=train, keys=keys)
+    for poison in (np.nan, 1e4):
+        dirty = Padded(jnp.where(clean.mask, clean.values, poison), clean.sizes)
+        actual = run(module, dirty, train=train, keys=keys)
+        jax.tree.map(np.testing.assert_array_equal, dataclasses.asdict(actual), dataclasses.asdict(expected))
+        padding = np.asarray(actual.input_gradient.values)[~np.asarray(clean.mask)[..., 0]]
+        assert padding.size, "the rectangle has no padding: nothing was tested"
+        np.testing.assert_array_equal(padding, 0.0)
+
+
+def _with_filler(examples: Sequence[np.ndarray], shape: tuple[int, ...]) -> Padded:
+    return Padded.stack(examples, shape=shape, batch_size=len(examples) + 1)

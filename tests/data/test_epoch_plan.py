@@ -1,0 +1,164 @@
+import pickle
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from size_tables import size_tables
+
+from fcnjax.data import BucketPlan, EpochPlan, EvaluationPlan, plan_buckets
+
+PLANS = [lambda *arguments: EpochPlan(*arguments, seed=3), EvaluationPlan]
+
+
+def one_epoch(plan, epoch: int = 0) -> list:
+    steps = plan.steps_per_epoch
+    return [plan.step(step) for step in range(epoch * steps, (epoch + 1) * steps)]
+
+
+def real_rows(steps) -> list[int]:
+    return [row for step in steps for row in step.rows.tolist() if row >= 0]
+
+
+@given(size_tables(), st.integers(1, 6), st.integers(1, 9), st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_every_epoch_holds_every_example_exactly_once(sizes, most, batch_size, seed):
+    plan = EpochPlan(sizes, plan_buckets(sizes, most), batch_size, seed)
+    for epoch in range(3):
+        steps = one_epoch(plan, epoch)
+        assert {step.epoch for step in steps} == {epoch}
+        assert sorted(real_rows(steps)) == list(range(len(sizes)))
+
+
+@pytest.mark.parametrize("make", PLANS)
+@given(size_tables(), st.integers(1, 6), st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_steps_are_well_formed(make, sizes, most, batch_size):
+    buckets = plan_buckets(sizes, most)
+    plan = make(sizes, buckets, batch_size)
+    ragged = Counter()
+    for step in one_epoch(plan):
+        assert step.shape == tuple(buckets.shapes[step.bucket].tolist())
+        assert step.rows.dtype == np.int32
+        assert step.rows.shape == (batch_size,)
+        filler = step.rows == -1
+        assert not filler[0]
+        assert (np.diff(filler.astype(int)) >= 0).all()  # fillers stand behind the examples
+        assert (sizes[step.rows[~filler]] <= step.shape).all()
+        ragged[step.bucket] += bool(filler.any())
+    assert max(ragged.values()) <= 1
+
+
+@pytest.mark.parametrize("make", PLANS)
+@given(size_tables(), st.integers(1, 6), st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_reported_figures_are_what_the_steps_hold(make, sizes, most, batch_size):
+    buckets = plan_buckets(sizes, most)
+    plan = make(sizes, buckets, batch_size)
+    steps = one_epoch(plan)
+    assert plan.filler_rows == sum(int((step.rows == -1).sum()) for step in steps)
+    padded = sum(batch_size * np.prod(step.shape) for step in steps)
+    assert plan.waste == pytest.approx(padded / sizes.prod(axis=1).sum() - 1)
+    counts = np.bincount(buckets.assign(sizes))
+    alone = -(-counts // batch_size) * batch_size  # rows if no remainder were promoted
+    assert padded <= (alone * buckets.shapes.prod(axis=1)).sum()
+    assert -(-len(sizes) // batch_size) <= len(steps) <= alone.sum() // batch_size
+
+
+def test_remainders_fill_the_gaps_of_larger_rectangles():
+    sizes = np.array([[4]] * 5 + [[6]] * 2 + [[9]] * 3)
+    plan = EvaluationPlan(sizes, BucketPlan(np.array([[4], [6], [9]])), batch_size=4)
+    # One 4 is left over and finds room beside the 6s; the three then do not fit the one free row beside the 9s.
+    assert [(step.shape, step.rows.tolist()) for step in plan] == [
+        ((4,), [0, 1, 2, 3]),
+        ((6,), [4, 5, 6, -1]),
+        ((9,), [7, 8, 9, -1]),
+    ]
+
+
+def test_remainders_never_leave_for_a_rectangle_that_does_not_contain_theirs():
+    sizes = np.array([[4, 8], [8, 4]])
+    plan = EvaluationPlan(sizes, plan_buckets(sizes, 2), batch_size=2)
+    assert (len(plan), plan.filler_rows) == (2, 2)
+
+
+@pytest.fixture
+def sizes() -> np.ndarray:
+    return np.random.default_rng(0).integers(16, 41, (300, 2))
+
+
+def test_random_access_equals_sequence(sizes):
+    buckets = plan_buckets(sizes, 4)
+    first, second = EpochPlan(sizes, buckets, 8, seed=1), EpochPlan(sizes, buckets, 8, seed=1)
+    count = 5 * first.steps_per_epoch
+    in_order = [first.step(step) for step in range(count)]
+    for step in np.random.default_rng(1).permutation(count):
+        ours = second.step(step)
+        assert ours[:3] == in_order[step][:3]
+        np.testing.assert_array_equal(ours.rows, in_order[step].rows)
+
+
+def test_epochs_and_seeds_differ(sizes):
+    buckets = plan_buckets(sizes, 4)
+    plan, other = EpochPlan(sizes, buckets, 8, seed=1), EpochPlan(sizes, buckets, 8, seed=2)
+    orders = [real_rows(one_epoch(plan, 0)), real_rows(one_epoch(plan, 1)), real_rows(one_epoch(other, 0))]
+    assert orders[0] != orders[1]
+    assert orders[0] != orders[2]
+    assert [step.bucket for step in one_epoch(plan, 0)] != [step.bucket for step in one_epoch(plan, 1)]
+
+
+def test_company_changes_from_epoch_to_epoch(sizes):
+    """Not only the order of the batches is drawn anew, but also who shares one."""
+    plan = EpochPlan(sizes, plan_buckets(sizes, 4), 8, seed=1)
+    batches = [{frozenset(step.rows.tolist()) for step in one_epoch(plan, epoch)} for epoch in (0, 1)]
+    assert not batches[0] & batches[1]
+
+
+def test_first_steps_are_frozen():
+    """Whoever changes these numbers changes the data order of every run; resumed runs would no longer be the same."""
+    sizes = np.arange(1, 13)[:, None]
+    plan = EpochPlan(sizes, BucketPlan(np.array([[6], [12]])), batch_size=3, seed=0)
+    assert [plan.step(step).rows.tolist() for step in range(4)] == [[3, 0, 4], [7, 10, 6], [11, 8, 9], [1, 5, 2]]
+
+
+def test_plan_survives_pickling(sizes):
+    plan = EpochPlan(sizes, plan_buckets(sizes, 4), 8, seed=1)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(plan)).step(77).rows, plan.step(77).rows)
+
+
+def test_evaluation_keeps_the_order_within_a_bucket(sizes):
+    plan = EvaluationPlan(sizes, plan_buckets(sizes, 4), 7)
+    assert sorted(real_rows(plan)) == list(range(len(sizes)))
+    assert [step.bucket for step in plan] == sorted(step.bucket for step in plan)
+    for step in plan:
+        assert real_rows([step]) == sorted(real_rows([step]))
+    with pytest.raises(IndexError, match=f"0 to {len(plan) - 1}"):
+        plan.step(len(plan))
+
+
+def test_a_later_change_of_the_table_does_not_reach_the_plan(sizes):
+    plan = EvaluationPlan(sizes, plan_buckets(sizes, 4), 7)
+    before = plan.sizes.copy()
+    sizes[:] = 16
+    np.testing.assert_array_equal(plan.sizes, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"batch_size": 0}, "batch_size: got 0"),
+        ({"seed": -1}, "seed: got -1"),
+        ({"sizes": np.array([[99, 1]])}, r"sizes\[0\]: size \(99, 1\) fits none"),
+        ({"sizes": np.array([[9]])}, "D = 2"),
+    ],
+)
+def test_bad_arguments_are_refused(sizes, change, says):
+    arguments = {"sizes": sizes, "buckets": plan_buckets(sizes, 4), "batch_size": 8, "seed": 0}
+    with pytest.raises(ValueError, match=says):
+        EpochPlan(**(arguments | change))
+
+
+def test_negative_steps_are_refused(sizes):
+    with pytest.raises(ValueError, match="global_step: got -1"):
+        EpochPlan(sizes, plan_buckets(sizes, 4), 8, seed=0).step(-1)
