@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
+from flax import nnx
 
 from fcnjax import Padded, lab
 from fcnjax.cli import parse, read_recipe, run_command
@@ -100,9 +101,10 @@ def class_maps(runner: Runner) -> lab.Picture:
     maps, predictions = {}, {}
     for name in MAPPED:
         model, title = runner.trained_model(name, seed), EXPERIMENT.arm(name).title
-        scores = model.class_maps(batch).unstack()
-        maps[title] = [np.exp(score) for score in scores] if model.head.ends_in_log_softmax else scores
-        predictions[title] = np.argmax(model(batch), -1)
+        scores, logits = nnx.jit(lambda model, batch: (model.class_maps(batch), model(batch)))(model, batch)
+        probabilities = model.head.ends_in_log_softmax
+        maps[title] = [np.exp(score) if probabilities else score for score in scores.unstack()]
+        predictions[title] = np.argmax(logits, -1)
     rows = [
         lab.ClassMapRow(
             example.values,

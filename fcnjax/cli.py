@@ -9,6 +9,7 @@ from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -50,22 +51,25 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
     try:
         rest = values(list(argv))
     except flags.Error as error:
-        raise UsageError(str(error)) from None
-    except (AttributeError, KeyError, TypeError, OSError) as error:
+        raise UsageError(" ".join(str(error).split())) from None
+    except (AttributeError, KeyError, TypeError, OSError, SyntaxError) as error:
         raise UsageError(_one_sentence(error)) from None
     if len(rest) > 1:
         raise UsageError(f"argument {rest[1]!r}: every argument must be a flag, such as --workdir=runs/digits.")
     if values.help:
-        raise SystemExit(values.get_help())
+        print(values.get_help())
+        raise SystemExit(0)
     if config == "" and values.config is None:
         raise UsageError("--config is missing: give the path of a config file, such as --config=configs/digits.py.")
     return values
 
 
 def read_recipe(config: ConfigDict) -> Recipe:
-    """Returns the recipe of a config; raises UsageError for an unknown field or an unusable value."""
+    """Returns the recipe of a config; raises UsageError for a file, a field or a value that cannot be used."""
     try:
         return Recipe.from_config(config.to_dict())
+    except OSError as error:  # ml_collections may say only now that the file could not be loaded
+        raise UsageError(_one_sentence(error)) from None
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from None
 
@@ -162,7 +166,9 @@ def _parse_size(text: str) -> tuple[int, ...]:
 
 
 def _trace_table(trace: list[TraceRow]) -> Table:
-    table = Table(title=f"input {_extent(trace[0].size)}", title_justify="left")
+    # Drawn tightly the table fits 80 columns, the width of a pipe; in less, rich cuts numbers short.
+    tight: dict[str, Any] = {"box": box.HORIZONTALS, "show_edge": False, "padding": (0, 1, 0, 0)}
+    table = Table(title=f"input {_extent(trace[0].size)}", title_justify="left", **tight)
     table.add_column("layer")
     for heading in ("output size", "channels", "receptive field", "parameters", "multiply-adds"):
         table.add_column(heading, justify="right")
@@ -183,7 +189,11 @@ def _one_sentence(error: Exception) -> str:
     """Returns an error of the config library on one line: its text without the wrappers and quotes around it."""
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
+    if isinstance(error, SyntaxError):
+        return f"--config cannot be read: {error}"  # with file and line
     text = str(error.args[0]) if error.args else str(error)
+    if isinstance(error, OSError):
+        return f"--config cannot be read: {text.splitlines()[-1].strip()}"
     field, _, hint = text.partition("\n")
     if isinstance(error, KeyError):
         return (

@@ -2,6 +2,9 @@
 
 import os
 
+# The tests compile many small programs and run each a few times: half of their time would be LLVM's optimiser.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+
 import hypothesis
 import jax
 

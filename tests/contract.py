@@ -4,7 +4,7 @@ Given zeros outside, an example alone at its own size gives the same output, gra
 rectangle, at any place in the batch, with any batch mates and filler rows; and its output is zero outside again. Whole
 networks, besides, never read what stands outside the sizes: NaN or 1e4 there changes nothing, bit for bit.
 
-Weights, biases and running statistics are randomised: with fresh ones most errors are exactly 0 and the test is vacuous.
+Weights, biases and running statistics are randomised: with fresh ones most errors are exactly 0.
 """
 
 import dataclasses
@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from fcnjax.padded import Padded
 
 TOLERANCE = 1e-5  # relative to the largest value
-EXTENTS = {1: (1, 2, 5, 8, 9, 13), 2: (1, 2, 5, 8, 9), 3: (2, 5)}  # odd, even, 1, and the rectangle's own edge
+EXTENTS = {1: (1, 2, 5, 8, 13), 2: (1, 4, 9), 3: (2, 5)}  # odd, even, 1, and the rectangle's own edge
 RECTANGLE = {1: (13,), 2: (9, 9), 3: (5, 5, 5)}
 WIDE = {1: (16,), 2: (11, 12), 3: (6, 5, 7)}
 
 
-def sizes(rank: int, minimum: int = 1, count: int = 3) -> st.SearchStrategy[list[tuple[int, ...]]]:
+def sizes(rank: int, minimum: int = 1, count: int = 2) -> st.SearchStrategy[list[tuple[int, ...]]]:
     """Draws the sizes of `count` examples from few extents, so that compiled programs are used again."""
     extents = [n for n in EXTENTS[rank] if n >= minimum]
     return st.lists(st.tuples(*[st.sampled_from(extents)] * rank), min_size=count, max_size=count)

@@ -4,6 +4,7 @@ Axes: H height, W width, C = 1 grey channel. The one idea: the size of a digit i
 digit's index, so the size table, the splits and therefore every epoch plan are the same on every machine.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,7 @@ class AnySizeDigitsConfig(tfds.core.BuilderConfig):
 def digit_size(index: int, seed: int = SIZE_SEED) -> tuple[int, int]:
     """Height and width in pixels that the digit number `index` is resampled to.
 
-    Both sides are uniform on 16..40; pairs whose aspect ratio leaves 1:2 to 2:1 are drawn again.
+    Both sides are log-uniform on 16..40, as scales are; pairs whose aspect ratio leaves 1:2 to 2:1 are drawn again.
 
     Args:
       index: Position of the digit in `sklearn.datasets.load_digits`, 0 to 1796.
@@ -47,7 +48,7 @@ def digit_size(index: int, seed: int = SIZE_SEED) -> tuple[int, int]:
     """
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, index])))
     while True:
-        height, width = (int(side) for side in rng.integers(SMALLEST, LARGEST, size=2, endpoint=True))
+        height, width = (round(math.exp(side)) for side in rng.uniform(math.log(SMALLEST), math.log(LARGEST), size=2))
         if max(height, width) <= LARGEST_ASPECT * min(height, width):
             return height, width
 

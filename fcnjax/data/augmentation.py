@@ -1,23 +1,23 @@
-"""Random changes of training images that keep their size, drawn for each example by itself.
+"""Random changes of training images that keep their size, drawn for each example by itself, on the device.
 
-What is drawn depends on (seed, epoch, example id) alone: not on the bucket, the place in a batch, or the order of the
-epoch. Axes: H height, W width, C channels.
+What is drawn depends on the example's key alone, hence on (seed, epoch, example id): not on the rectangle, the place in
+a batch, or the order of the epoch. Axes: B batch, H height, W width, C channels.
 """
 
 import dataclasses
 import math
 
-import numpy as np
-from PIL import Image
+import jax
+import jax.numpy as jnp
 
-from fcnjax.data.sources import Example
+from fcnjax.padded import Padded
 
-_CHANNELS = (1, 3, 4)  # grey, RGB, RGBA: what Pillow takes
+AUGMENTATION_STREAM = 2_000_000  # apart from the streams of the random layers
 
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
-    """A small random affine map about the centre of an image; what comes in from outside is zero.
+    """A small random affine map of each image about its centre, bilinear; what comes in from outside is zero.
 
     Each number bounds a uniform draw to both sides of no change.
 
@@ -29,6 +29,8 @@ class Affine:
 
     Raises:
       ValueError: a number is outside its range.
+
+    Source: Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks", 2003.
     """
 
     rotation: float = 0.0
@@ -41,44 +43,36 @@ class Affine:
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"augment.{name}={getattr(self, name)}: must be 0 to {most}.")
 
-    def __call__(self, example: Example, seed: int, epoch: int) -> Example:
-        """Returns the example, changed; its id, size and label stay.
+    def __call__(self, batch: Padded, keys: jax.Array) -> Padded:
+        """Returns the batch, changed; sizes stay, and nothing is drawn where all numbers are 0.
 
         Args:
-          example: values uint8 [H, W, C] with 1, 3 or 4 channels.
-          seed: of the run.
-          epoch: from 0.
+          batch: values [B, H, W, C].
+          keys: one PRNG key per example [B].
 
         Raises:
-          ValueError: for values of another dtype or shape.
-
-        >>> example = Example(7, np.full((20, 30, 1), 255, np.uint8), label=3)
-        >>> Affine(rotation=10.0)(example, seed=0, epoch=1).values.shape
-        (20, 30, 1)
+          ValueError: for another number of spatial axes.
         """
-        values = example.values
-        if values.dtype != np.uint8 or values.ndim != 3 or values.shape[-1] not in _CHANNELS:
+        if self == Affine():
+            return batch
+        if batch.rank != 2:
             raise ValueError(
-                f"example {example.id} of shape {values.shape} and dtype {values.dtype}: affine augmentation needs "
-                "uint8 images [H, W, C] with 1, 3 or 4 channels; set all of config.augment to 0 for other data."
+                f"values of shape {batch.values.shape}: affine augmentation is for images [B, H, W, C]; set all of "
+                "config.augment to 0 for other data."
             )
-        # Philox is a keyed hash of a counter: close keys give unrelated draws, and a key costs less than a SeedSequence.
-        rng = np.random.Generator(np.random.Philox(key=[(seed << 32) + epoch, example.id]))
-        height, width, channels = values.shape
-        image = Image.fromarray(values[:, :, 0] if channels == 1 else values)
-        matrix = self._draw(rng, height, width)
-        moved = image.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-        return example._replace(values=np.asarray(moved).reshape(values.shape))
+        return batch.replace(jax.vmap(self._transform)(batch.clean().values, batch.sizes, keys))
 
-    def _draw(self, rng: np.random.Generator, height: int, width: int) -> tuple[float, ...]:
-        """Returns the map from output to input pixels, as Pillow takes it: x = a u + b v + c, y = d u + e v + f."""
-        angle, log_y, log_x, shear, down, right = rng.uniform(-1, 1, 6)
-        angle = math.radians(self.rotation * angle)
-        grow_y, grow_x = math.exp(self.scale * log_y), math.exp(self.scale * log_x)
-        a, b = math.cos(angle) / grow_x, -math.sin(angle) / grow_x + self.shear * shear
-        d, e = math.sin(angle) / grow_y, math.cos(angle) / grow_y
-        # Pillow samples pixel (u + 1/2, v + 1/2), so the centre is at half the extent.
-        middle_x, middle_y = width / 2, height / 2
-        c = middle_x - a * middle_x - b * middle_y + self.shift * right * width
-        f = middle_y - d * middle_x - e * middle_y + self.shift * down * height
-        return a, b, c, d, e, f
+    def _transform(self, image: jax.Array, size: jax.Array, key: jax.Array) -> jax.Array:
+        """Returns one image [H, W, C], sampled at the mapped positions."""
+        drawn = jax.random.uniform(jax.random.fold_in(key, AUGMENTATION_STREAM), (6,), minval=-1.0)
+        angle = math.radians(self.rotation) * drawn[0]
+        zoom_y, zoom_x = jnp.exp(self.scale * drawn[1]), jnp.exp(self.scale * drawn[2])
+        extent = size.astype(jnp.float32)
+        middle, shift = (extent - 1) / 2, self.shift * drawn[4:] * extent
+        y = jax.lax.broadcasted_iota(jnp.float32, image.shape[:2], 0) - middle[0]
+        x = jax.lax.broadcasted_iota(jnp.float32, image.shape[:2], 1) - middle[1]
+        x = x + self.shear * drawn[3] * y
+        from_y = (jnp.cos(angle) * y + jnp.sin(angle) * x) / zoom_y + middle[0] + shift[0]
+        from_x = (jnp.cos(angle) * x - jnp.sin(angle) * y) / zoom_x + middle[1] + shift[1]
+        sample = jax.vmap(jax.scipy.ndimage.map_coordinates, in_axes=(-1, None, None), out_axes=-1)
+        return sample(image, [from_y, from_x], 1)

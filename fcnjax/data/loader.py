@@ -5,16 +5,14 @@ the step number is the whole state of the data, under any number of threads. The
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from typing import NamedTuple
 
 import grain
 import numpy as np
 
 from fcnjax.data.epoch_plan import FILLER, Plan, StepPlan
-from fcnjax.data.sources import Example, Source
-
-Transform = Callable[[Example, int], Example]  # example, epoch -> example
+from fcnjax.data.sources import Source
 
 
 class Batch(NamedTuple):
@@ -41,8 +39,7 @@ def load_batches(
     std: float | Sequence[float],
     start_step: int = 0,
     stop_step: int | None = None,
-    transform: Transform | None = None,
-    threads: int = 2,
+    threads: int = 1,
     prefetch: int = 4,
 ) -> Iterator[tuple[StepPlan, Batch]]:
     """The batches of the steps from `start_step` to before `stop_step`, in order, read ahead on threads.
@@ -54,7 +51,6 @@ def load_batches(
       std: What the result is divided by, above 0; one number or C.
       start_step: First step; a run resumes by giving the step it had reached.
       stop_step: Step to stop before; None means the end of a plan that has a length (`EvaluationPlan`), else no end.
-      transform: Changes an example in an epoch, before it is scaled; must keep its size. None changes nothing.
       threads: Threads that read and pad, at least 1.
       prefetch: Batches held ready, at least 1.
 
@@ -82,15 +78,13 @@ def load_batches(
 
     def load(global_step: int) -> tuple[StepPlan, Batch]:
         step = plan.step(int(global_step))
-        return step, read_batch(source, step, *scale, transform)
+        return step, read_batch(source, step, *scale)
 
     steps = grain.MapDataset.range(start_step, stop_step).map(load)
     return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)))
 
 
-def read_batch(
-    source: Source, step: StepPlan, factor: np.ndarray, offset: np.ndarray, transform: Transform | None = None
-) -> Batch:
+def read_batch(source: Source, step: StepPlan, factor: np.ndarray, offset: np.ndarray) -> Batch:
     """The batch of one step: `values * factor + offset` inside each example, zero outside.
 
     Args:
@@ -98,7 +92,6 @@ def read_batch(
       step: The plan of the batch.
       factor: float32 [C] for values in 0 to 1; uint8 values are divided by 255 on the way.
       offset: float32 [C].
-      transform: As in `load_batches`.
 
     Returns:
       The batch.
@@ -114,7 +107,7 @@ def read_batch(
     for row, index in enumerate(step.rows.tolist()):
         if index == FILLER:
             continue
-        example = source[index] if transform is None else transform(source[index], step.epoch)
+        example = source[index]
         extents = example.values.shape[:-1]
         if extents != tuple(source.sizes[index].tolist()):
             raise ValueError(

@@ -5,7 +5,6 @@ idea: a `Source` never resizes or pads; it hands out what is there and says how 
 """
 
 import contextlib
-import difflib
 import io
 import os
 import random
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+
+from fcnjax.naming import unknown_name
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -192,11 +193,11 @@ def load_source(name: str, split: str, data_dir: str | os.PathLike[str] | None =
         for known in ([base] if config is builder.BUILDER_CONFIGS[0] else []) + [f"{base}/{config.name}"]
     }
     if name not in variants:
-        raise ValueError(_unknown("name", name, "data set", variants))
+        raise ValueError(unknown_name("data set", name, variants))
     builder_class, config_name = variants[name]
     prepared = prepare(builder_class, config_name, data_dir)
     if split.split("[")[0] not in prepared.info.splits:
-        raise ValueError(_unknown("split", split, f"split of {name}", prepared.info.splits))
+        raise ValueError(unknown_name(f"split of {name}:", split, prepared.info.splits))
     return TfdsSource(prepared, split)
 
 
@@ -274,10 +275,3 @@ def _frozen_sizes(shapes: Sequence[tuple[int, ...]]) -> np.ndarray:
     sizes = np.array(shapes, np.int32)  # [N, D]
     sizes.setflags(write=False)
     return sizes
-
-
-def _unknown(argument: str, given: str, kind: str, known: Iterable[str]) -> str:
-    known = list(known)
-    nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.4)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return f"{argument}: no {kind} {given!r}; available: {', '.join(known)}{hint}"

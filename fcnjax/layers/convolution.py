@@ -31,7 +31,7 @@ class Convolution(Layer):
       padding: `'same'` (symmetric, odd extents), `'valid'`, an int, or ints or (before, after) pairs per axis.
       groups: number of channel groups; must divide C and K.
       bias: whether to add a learnt constant per output channel.
-      rngs: source of the initial weights (He normal; zero bias).
+      rngs: source of the initial weights (He uniform; zero bias).
 
     Attributes:
       kernel: parameter [*kernel, C / groups, K].

@@ -13,7 +13,7 @@ from flax import nnx
 from fcnjax.layers.layer import Layer, per_channel
 from fcnjax.padded import Padded
 
-KERNEL_INIT = nnx.initializers.he_normal()
+KERNEL_INIT = nnx.initializers.he_uniform()
 
 
 class Pointwise(Layer):
@@ -23,7 +23,7 @@ class Pointwise(Layer):
       in_channels: C.
       channels: K.
       bias: whether to add a learnt constant per output channel.
-      rngs: source of the initial weights (He normal; zero bias).
+      rngs: source of the initial weights (He uniform; zero bias).
 
     Attributes:
       kernel: parameter [C, K], the same for any number of spatial axes.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from fcnjax import geometry
@@ -43,7 +44,7 @@ class _WindowedPool(Layer):
         """Reduces [B, *S, C] over the windows, `initial` standing for what lies outside the rectangle."""
         return lax.reduce_window(
             values,
-            jnp.asarray(initial, values.dtype),
+            np.asarray(initial, values.dtype),  # a constant: only then does JAX see a maximum, and its gradient
             combine,
             (1, *(window.kernel for window in self._windows), 1),
             (1, *(window.stride for window in self._windows), 1),

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 from flax import nnx
 
-from fcnjax.heads import Head
+from fcnjax.heads import ACTIVATIONS, Head
 from fcnjax.layers import Activation, BatchNorm, ChannelDropout, Convolution, GroupNorm, Layer, LayerNorm
 from fcnjax.models.classifier import Block, Classifier
 from fcnjax.naming import check_options, unknown_name
@@ -26,13 +25,14 @@ def fcn(
     rank: int = 2,
     channels: Sequence[int] = (32, 64, 128),
     norm: str = "batch",
+    activation: str = "relu",
     dropout: float = 0.0,
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
     """Returns the thread's network: 28 -> 14 -> 7 -> 3 positions, 1 -> 32 -> 64 -> 128 channels, then the head.
 
-    Each block is a convolution (kernel 4, stride 2, pad 1), a norm and a ReLU.
+    Each block is a convolution (kernel 4, stride 2, pad 1), a norm and an activation.
 
     Args:
       classes: number of classes K.
@@ -40,22 +40,25 @@ def fcn(
       rank: number of spatial axes: 1 for signals [L, C], 2 for images, 3 for volumes.
       channels: output channels of each block; their number is the number of halvings.
       norm: "batch", "group" (8 groups), "layer" or "none".
+      activation: "relu", "gelu", "silu" or "tanh".
       dropout: rate of channel dropout after each block, in [0, 1).
       head: further arguments of `fcnjax.Head`; default: a linear head, conv-first, as in the thread.
       rngs: source of the initial weights.
 
     Raises:
-      ValueError: for an unknown norm or head option, or an argument that a layer refuses.
+      ValueError: for an unknown norm, activation or head option, or an argument that a layer refuses.
     """
     if norm not in NORMS:
         raise ValueError(unknown_name("norm", norm, NORMS))
+    if activation not in ACTIVATIONS:
+        raise ValueError(unknown_name("activation", activation, ACTIVATIONS))
     check_options("option of the head", head or (), Head.__init__)
     if not channels:
         raise ValueError("channels=() of the fcn: needs at least one block.")
     blocks, width = [], in_channels
     for index, wider in enumerate(channels):
         convolution = Convolution(width, wider, 4, rank=rank, stride=2, padding=1, bias=norm == "none", rngs=rngs)
-        layers: list[Layer] = [convolution, *NORMS[norm](wider), Activation(jax.nn.relu)]
+        layers: list[Layer] = [convolution, *NORMS[norm](wider), Activation(ACTIVATIONS[activation])]
         if dropout:
             layers.append(ChannelDropout(dropout, stream=index))
         blocks.append(Block(f"conv{index + 1}", layers))

@@ -18,10 +18,9 @@ class Checkpoints:
         self._checkpointer = checkpointer
 
     @property
-    def latest_step(self) -> int | None:
-        """The step of the latest whole checkpoint, or None."""
-        latest = self._checkpointer.latest
-        return None if latest is None else latest.step
+    def exist(self) -> bool:
+        """Whether there is a whole checkpoint."""
+        return self._checkpointer.latest is not None
 
     def save(self, step: int, state: Any):
         """Saves a pytree of arrays as the checkpoint of `step`, and drops the one before."""

@@ -57,7 +57,7 @@ def train(
     folder = RunFolder(workdir, recipe)
     with open_checkpoints(folder.checkpoints) as checkpoints:
         state = trainer.initial_state(recipe.seed)
-        if checkpoints.latest_step is not None:
+        if checkpoints.exist:
             state = checkpoints.load(state)
         folder.keep_metrics_until(int(state.step))
         state = _train_epochs(recipe, trainer, state, folder, checkpoints, progress, title or folder.path.name)

@@ -39,7 +39,7 @@ def make_optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTra
     rate = make_schedule(settings, steps)
     parts = [] if settings.clip_norm is None else [optax.clip_by_global_norm(settings.clip_norm)]
     if settings.name == "adamw":
-        parts.append(optax.adamw(rate, weight_decay=settings.weight_decay, mask=_kernels))
+        parts.append(optax.adamw(rate, eps=settings.epsilon, weight_decay=settings.weight_decay, mask=_kernels))
     else:
         parts.append(optax.add_decayed_weights(settings.weight_decay, mask=_kernels))
         parts.append(optax.sgd(rate, momentum=settings.momentum, nesterov=settings.momentum > 0))

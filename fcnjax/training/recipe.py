@@ -51,12 +51,14 @@ class ModelSettings:
       name: registered name.
       channels: output channels of each block.
       norm: "batch", "group", "layer" or "none".
+      activation: after each convolution and norm.
       dropout: rate of channel dropout after each block, in [0, 1).
     """
 
     name: str = "fcn"
     channels: tuple[int, ...] = (32, 64, 128)
     norm: str = "batch"
+    activation: str = "relu"
     dropout: float = 0.0
 
 
@@ -102,6 +104,8 @@ class OptimizerSettings:
       warmup: share of the steps during which the rate rises linearly from 0, in [0, 1).
       weight_decay: decoupled, on kernels only, at least 0.
       momentum: of sgd, in [0, 1).
+      epsilon: of adamw, greater than 0: gradients well below it move a weight in proportion, not by their sign alone,
+        so that rounding in a gradient that should be 0 does not become a full step.
       clip_norm: largest global norm of the gradient; None does not clip.
     """
 
@@ -111,6 +115,7 @@ class OptimizerSettings:
     warmup: float = 0.0
     weight_decay: float = 0.0
     momentum: float = 0.9
+    epsilon: float = 1e-8
     clip_norm: float | None = None
 
     def __post_init__(self):
@@ -118,6 +123,7 @@ class OptimizerSettings:
         _require(0 <= self.warmup < 1, "optimizer.warmup", self.warmup, "in [0, 1)")
         _require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "at least 0")
         _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in [0, 1)")
+        _require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "greater than 0")
         _require(self.clip_norm is None or self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "greater than 0")
 
 
@@ -168,6 +174,8 @@ class Recipe:
 
 
 def _build(cls: type[T], config: Mapping[str, Any], prefix: str) -> T:
+    if not hasattr(config, "items"):  # a ConfigDict is no Mapping
+        raise TypeError(f"{f'config.{prefix}'.rstrip('.')}={config!r}: must be a group of fields.")
     hints = typing.get_type_hints(cls)
     arguments = {}
     for name, value in dict(config).items():

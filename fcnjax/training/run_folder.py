@@ -54,11 +54,13 @@ class RunFolder:
         return self.path / "weights"
 
     def keep_metrics_until(self, step: int):
-        """Drops metrics after `step`: a resumed run writes them again."""
+        """Drops metrics after `step`, and those of the final test: a resumed run writes them again."""
         if self.metrics_path.exists():
             # A line without its newline was cut short by the interruption.
             lines = [line for line in self.metrics_path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            write_text(self.metrics_path, "".join(line for line in lines if json.loads(line)["step"] <= step))
+            rows = [(line, json.loads(line)) for line in lines]
+            kept = [line for line, row in rows if row["step"] <= step and row["event"] != "test"]
+            write_text(self.metrics_path, "".join(kept))
 
     def write_metrics(self, rows: list[dict[str, Any]]):
         """Appends one JSON line per row."""

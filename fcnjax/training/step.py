@@ -20,6 +20,8 @@ from fcnjax.padded import Padded
 Arrays = dict[str, jax.Array]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # logits [B, K], labels [B] -> loss of each example [B]
 
+Augment = Callable[[Padded, jax.Array], Padded]  # batch, one key per example [B] -> batch of the same sizes
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +88,10 @@ def merge(graphdef: nnx.GraphDef[Classifier], weights: Arrays, statistics: Array
 
 
 def make_train_step(
-    graphdef: nnx.GraphDef[Classifier], optimizer: optax.GradientTransformation, loss: Loss = cross_entropy
+    graphdef: nnx.GraphDef[Classifier],
+    optimizer: optax.GradientTransformation,
+    loss: Loss = cross_entropy,
+    augment: Augment = lambda batch, keys: batch,
 ) -> Callable[..., tuple[TrainState, jax.Array]]:
     """Returns `step(state, batch, targets, clock) -> (state, mean loss over the real examples)`.
 
@@ -104,6 +109,7 @@ def make_train_step(
     def step(state: TrainState, batch: Padded, targets: Targets, clock: jax.Array) -> tuple[TrainState, jax.Array]:
         key = jax.random.fold_in(jax.random.key(clock[0]), clock[1])
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, targets.ids)
+        batch = augment(batch, keys)
         gradient = jax.value_and_grad(objective, has_aux=True)
         (mean, statistics), gradients = gradient(state.weights, state.statistics, batch, targets, keys)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.weights)

@@ -14,7 +14,6 @@ from flax import nnx
 
 from fcnjax import models, pooling
 from fcnjax.data import (
-    Affine,
     Batch,
     BucketPlan,
     EpochPlan,
@@ -25,7 +24,6 @@ from fcnjax.data import (
     load_source,
     plan_buckets,
 )
-from fcnjax.data.loader import Transform
 from fcnjax.padded import Padded
 from fcnjax.training.compilation import CompiledByShape
 from fcnjax.training.optimizer import make_optimizer
@@ -88,7 +86,9 @@ class Trainer:
         self.graphdef = split(model)[0]
         self.steps_per_epoch = self.plan(recipe.seed).steps_per_epoch
         self.optimizer = make_optimizer(recipe.optimizer, recipe.epochs * self.steps_per_epoch)
-        self.train_step = CompiledByShape(make_train_step(self.graphdef, self.optimizer), donate=(0,))
+        self.train_step = CompiledByShape(
+            make_train_step(self.graphdef, self.optimizer, augment=recipe.augment), donate=(0,)
+        )
         self.evaluation_step = CompiledByShape(make_evaluation_step(self.graphdef))
 
     def describe(self) -> str:
@@ -137,7 +137,7 @@ class Trainer:
         """
         plan, epochs = self.plan(seed), self.recipe.epochs
         start, stop = int(state.step), epochs * plan.steps_per_epoch
-        for step, batch in self._batches("train", plan, start, stop, self._augmentation(seed)):
+        for step, batch in self._batches("train", plan, start, stop):
             state, loss = self.step(state, seed, step, batch)
             yield state, loss, int((step.rows >= 0).sum())
 
@@ -175,16 +175,10 @@ class Trainer:
         return merge(self.graphdef, state.weights, state.statistics)
 
     def _batches(
-        self, name: str, plan: EpochPlan | EvaluationPlan, start: int, stop: int, transform: Transform | None = None
+        self, name: str, plan: EpochPlan | EvaluationPlan, start: int, stop: int
     ) -> Iterator[tuple[StepPlan, Batch]]:
         data, source = self.recipe.data, self.sources[name]
-        return load_batches(
-            source, plan, mean=data.mean, std=data.std, start_step=start, stop_step=stop, transform=transform
-        )
-
-    def _augmentation(self, seed: int) -> Transform | None:
-        augment = self.recipe.augment
-        return None if augment == Affine() else lambda example, epoch: augment(example, seed, epoch)
+        return load_batches(source, plan, mean=data.mean, std=data.std, start_step=start, stop_step=stop)
 
 
 def _padded(batch: Batch) -> Padded:

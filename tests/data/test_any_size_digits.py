@@ -11,7 +11,7 @@ CLASS_COUNTS = {
     "validation": [20, 20, 20, 21, 20, 20, 20, 20, 19, 20],
     "test": [40, 40, 39, 41, 40, 41, 40, 40, 39, 40],
 }
-SIZE_CHECKSUMS = {"train": 1811086010, "validation": 3892623120, "test": 287723437}
+SIZE_CHECKSUMS = {"train": 1847021482, "validation": 1487821294, "test": 2407300528}
 ID_CHECKSUMS = {"train": 211206313, "validation": 3924779681, "test": 4107447806}
 
 

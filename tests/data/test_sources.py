@@ -78,9 +78,13 @@ def test_slices_of_a_split(data_dir, digits):
 @pytest.mark.parametrize(
     ("name", "split", "says"),
     [
-        ("any_size_digit", "train", "available: any_size_digits, .*did you mean 'any_size_digits'"),
-        ("any_size_digits/28", "train", "no data set 'any_size_digits/28'; available: .*fixed_28x28"),
-        ("any_size_digits", "valid", "available: train, validation, test; did you mean 'validation'"),
+        ("any_size_digit", "train", "unknown data set 'any_size_digit': did you mean 'any_size_digits'"),
+        ("any_size_digits/28", "train", "unknown data set 'any_size_digits/28'.*Known: .*fixed_28x28"),
+        (
+            "any_size_digits",
+            "valid",
+            "unknown split of any_size_digits: 'valid': did you mean 'validation'",
+        ),
     ],
 )
 def test_unknown_names_list_what_there_is(data_dir, name, split, says):

@@ -1,0 +1,177 @@
+"""Layers against independent oracles: the cropped array, numpy's masked arrays, the library's own convolution."""
+
+import contract
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+
+from fcnjax import Padded, geometry, layers
+from fcnjax.layers import lowering
+
+
+def masked(batch: Padded) -> np.ma.MaskedArray:
+    outside = ~np.broadcast_to(np.asarray(batch.mask), batch.values.shape)
+    return np.ma.masked_array(np.asarray(batch.values, np.float64), mask=outside)
+
+
+@pytest.fixture
+def batch():
+    examples = contract.draw_examples([(5, 3), (2, 6), (1, 1)], channels=4, seed=1)
+    return Padded.stack([3 + 2 * x for x in examples], batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [
+        ((9, 7), 4, 2, 1),
+        ((9, 7), 3, 2, 1),
+        ((11, 8), (3, 5), (3, 2), [(1, 0), (2, 2)]),
+        ((13,), 7, 3, 0),
+        ((5, 6, 7), 3, 2, 1),
+        ((9, 9), 1, 2, 0),
+        ((9, 8), 2, 3, 0),  # a stride beyond the kernel: some inputs are never used
+    ],
+)
+def test_space_to_depth_is_the_library_convolution(size, kernel, stride, padding):
+    rng = np.random.default_rng(0)
+    windows = geometry.windows(len(size), kernel, stride, 1, padding)
+    x = jnp.asarray(rng.normal(size=(2, *size, 3)), jnp.float32)
+    w = jnp.asarray(rng.normal(size=(*(window.kernel for window in windows), 3, 5)), jnp.float32)
+
+    def library(x, w):
+        return lax.conv_general_dilated(
+            x,
+            w,
+            [window.stride for window in windows],
+            [window.padding for window in windows],
+            dimension_numbers=lowering._DIMENSIONS[len(size)],
+        )
+
+    def ours(x, w):
+        return lowering._space_to_depth(x, w, windows, library(x, w).shape[1:-1])
+
+    contract.assert_close(ours(x, w), library(x, w), "output")
+    for argument in (0, 1):
+        gradients = [jax.grad(lambda x, w, f=f: jnp.sum(jnp.sin(f(x, w))), argument)(x, w) for f in (ours, library)]
+        contract.assert_close(*gradients, f"gradient {argument}")
+
+
+def test_batch_norm_in_training_is_numpy_over_the_valid_positions(batch):
+    norm = contract.randomise(layers.BatchNorm(4, momentum=0.9))
+    mean, variance = np.asarray(norm.mean[...]), np.asarray(norm.variance[...])
+    values = masked(batch)
+    count = values[..., 0].count()
+    expected = (values - values.mean((0, 1, 2))) / np.sqrt(values.var((0, 1, 2)) + 1e-5)
+    expected = expected * np.asarray(norm.scale[...]) + np.asarray(norm.bias[...])
+    np.testing.assert_allclose(norm(batch, train=True).values, expected.filled(0), atol=2e-5)
+    np.testing.assert_allclose(norm.mean[...], 0.9 * mean + 0.1 * values.mean((0, 1, 2)), rtol=1e-5)
+    unbiased = values.var((0, 1, 2)) * count / (count - 1)
+    np.testing.assert_allclose(norm.variance[...], 0.9 * variance + 0.1 * unbiased, rtol=1e-5)
+
+
+def test_batch_norm_outside_training_uses_and_keeps_the_running_statistics(batch):
+    norm = contract.randomise(layers.BatchNorm(4))
+    before = np.asarray(norm.mean[...]), np.asarray(norm.variance[...])
+    scale = np.asarray(norm.scale[...]) / np.sqrt(before[1] + 1e-5)
+    expected = (masked(batch) - before[0]) * scale + np.asarray(norm.bias[...])
+    np.testing.assert_allclose(norm(batch).values, expected.filled(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(norm.mean[...], before[0])
+    np.testing.assert_array_equal(norm.variance[...], before[1])
+
+
+def test_batch_norm_of_fillers_alone_changes_nothing():
+    norm = contract.randomise(layers.BatchNorm(4))
+    before = np.asarray(norm.mean[...]), np.asarray(norm.variance[...])
+    out = norm(Padded(jnp.zeros((2, 3, 4)), jnp.zeros((2, 1), jnp.int32)), train=True)
+    np.testing.assert_array_equal(out.values, 0)
+    np.testing.assert_allclose(norm.mean[...], before[0], rtol=1e-6)
+    np.testing.assert_allclose(norm.variance[...], before[1], rtol=1e-6)
+
+
+def test_batch_statistics_do_not_cancel_when_the_mean_is_large():
+    """One pass over the squares loses the variance of values around 1,000; the shift by the running mean keeps it."""
+    rng = np.random.default_rng(0)
+    values = (1000 + rng.normal(size=(8, 50, 2))).astype(np.float32)
+    norm = layers.BatchNorm(2, momentum=0.0)
+    batch = Padded(jnp.asarray(values), jnp.full((8, 1), 50))
+    norm(batch, train=True)  # brings the running mean near
+    norm(batch, train=True)
+    np.testing.assert_allclose(norm.variance[...], values.astype(np.float64).var((0, 1), ddof=1), rtol=1e-3)
+
+
+def test_group_norm_is_numpy_for_each_example(batch):
+    norm = contract.randomise(layers.GroupNorm(4, groups=2))
+    out = norm(batch).unstack()
+    for example, actual in zip(batch.unstack(), out, strict=True):
+        groups = example.reshape(-1, 2, 2).astype(np.float64)
+        normed = (groups - groups.mean((0, 2), keepdims=True)) / np.sqrt(groups.var((0, 2), keepdims=True) + 1e-5)
+        expected = normed.reshape(example.shape) * np.asarray(norm.scale[...]) + np.asarray(norm.bias[...])
+        np.testing.assert_allclose(actual, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [layers.MaxPool, layers.AveragePool])
+def test_windowed_pools_see_only_the_example(kind, batch):
+    out = kind(3, stride=2, padding=1)(batch).unstack()
+    reduce = np.max if kind is layers.MaxPool else np.mean
+    negative = [x - 50 for x in batch.unstack()]  # zeros of the padding would win a maximum
+    out_negative = kind(3, stride=2, padding=1)(Padded.stack(negative)).unstack()
+    for examples, outputs in ((batch.unstack(), out), (negative, out_negative)):
+        for example, actual in zip(examples, outputs, strict=True):
+            for i, j in np.ndindex(*actual.shape[:2]):
+                window = example[max(0, 2 * i - 1) : 2 * i + 2, max(0, 2 * j - 1) : 2 * j + 2]
+                np.testing.assert_allclose(actual[i, j], reduce(window, axis=(0, 1)), rtol=1e-5)
+
+
+def test_channel_dropout_drops_whole_channels_and_keeps_the_mean():
+    values = jnp.ones((400, 3, 8))
+    keys = jax.random.split(jax.random.key(0), 400)
+    out = layers.ChannelDropout(0.25)(Padded(values, jnp.full((400, 1), 3)), train=True, keys=keys).values
+    np.testing.assert_array_equal(out, jnp.broadcast_to(out[:, :1], out.shape))
+    assert set(np.unique(out)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert abs(float(out.mean()) - 1) < 0.03  # 3,200 draws: standard deviation 0.010
+    np.testing.assert_array_equal(layers.ChannelDropout(0.25)(Padded(values, jnp.full((400, 1), 3))).values, values)
+
+
+def test_dropout_streams_differ():
+    keys = jax.random.split(jax.random.key(0), 4)
+    batch = Padded(jnp.ones((4, 1, 64)), jnp.ones((4, 1), jnp.int32))
+    first, second = (layers.ChannelDropout(0.5, stream=s)(batch, train=True, keys=keys).values for s in (0, 1))
+    assert (first != second).any()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda r: layers.Convolution(3, 6, 3, stride=2, padding="SAME", rngs=r), "XLA chooses these pads"),
+        (lambda r: layers.Convolution(3, 6, 3, groups=2, rngs=r), "groups=2: must divide in_channels=3"),
+        (lambda r: layers.MaxPool(2, padding=2), r"padding=\(2, 2\) with kernel 2: must be smaller"),
+        (lambda r: layers.GroupNorm(6, groups=4), "groups=4: must divide channels=6"),
+        (lambda r: layers.BatchNorm(6, momentum=1.5), "momentum=1.5"),
+        (lambda r: layers.ChannelDropout(1.0), "rate=1.0 of dropout"),
+    ],
+)
+def test_construction_refuses(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda r: layers.Convolution(3, 6, 3, rngs=r), "last axis must hold 3 channels"),
+        (lambda r: layers.Convolution(4, 6, 3, rank=1, rngs=r), "rank=1: cannot act on 2 spatial axes"),
+        (lambda r: layers.MaxPool(2, rank=3), "rank=3: cannot act on 2"),
+        (lambda r: layers.Pointwise(3, 6, rngs=r), "last axis must hold 3 channels"),
+    ],
+)
+def test_calls_refuse(make, message, batch):
+    with pytest.raises(ValueError, match=message):
+        make(nnx.Rngs(0))(batch)
+
+
+def test_dropout_without_keys_is_refused(batch):
+    with pytest.raises(ValueError, match="one PRNG key per example"):
+        layers.ChannelDropout(0.5)(batch, train=True)

@@ -1,0 +1,106 @@
+"""Every layer and global pool goes through the padding-invariance contract, in one, two and three dimensions."""
+
+import contract
+import hypothesis
+import jax
+import pytest
+from flax import nnx
+
+from fcnjax import layers, pooling
+from fcnjax.layers import Layer
+
+CHANNELS = 4
+
+
+class GlobalPool(Layer):
+    """A global pool as a layer, to go through the same contract."""
+
+    def __init__(self, pool):
+        self.pool = pool
+
+    def __call__(self, batch, *, train=False, keys=None):
+        return pooling.pool(batch, self.pool)
+
+
+def conv(kernel, **options):
+    return lambda rank, rngs: layers.Convolution(CHANNELS, 6, kernel, rank=rank, rngs=rngs, **options)
+
+
+# name -> (rank, rngs) -> layer; each takes CHANNELS channels.
+CASES = {
+    "conv 3 same": conv(3, padding="same"),
+    "conv 3 stride 2 same": conv(3, stride=2, padding="same"),
+    "conv 4 stride 2 pad 1": conv(4, stride=2, padding=1),
+    "conv 3 dilation 2": conv(3, dilation=2, padding="same"),
+    "conv groups": conv(3, groups=2, padding=1),
+    "conv uneven pads": conv(2, padding="SAME"),
+    "conv no bias": conv(3, padding=1, bias=False),
+    "pointwise": lambda rank, rngs: layers.Pointwise(CHANNELS, 3, rngs=rngs),
+    "max pool": lambda rank, rngs: layers.MaxPool(3, rank=rank, stride=2, padding=1),
+    "average pool": lambda rank, rngs: layers.AveragePool(3, rank=rank, stride=2, padding=1),
+    "batch norm": lambda rank, rngs: layers.BatchNorm(CHANNELS),
+    "group norm": lambda rank, rngs: layers.GroupNorm(CHANNELS, groups=2),
+    "layer norm": lambda rank, rngs: layers.LayerNorm(CHANNELS),
+    "softplus": lambda rank, rngs: layers.Activation(jax.nn.softplus),  # f(0) is not 0
+    "log softmax": lambda rank, rngs: layers.LogSoftmax(),
+    "channel dropout": lambda rank, rngs: layers.ChannelDropout(0.5),
+    **{f"global {name}": lambda rank, rngs, pool=pool: GlobalPool(pool()) for name, pool in pooling.POOLS.items()},
+}
+
+
+def smallest(layer: Layer, rank: int) -> int:
+    return max(window.min_size for window in layer.windows(rank))
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("name", CASES)
+def test_contract(name, rank):
+    layer = CASES[name](rank, nnx.Rngs(0))
+
+    @hypothesis.settings(max_examples=3)
+    @hypothesis.given(contract.sizes(rank, smallest(layer, rank)))
+    def check(sizes):
+        contract.check(layer, contract.draw_examples(sizes, CHANNELS, seed=len(name)), train=name == "channel dropout")
+
+    check()
+
+
+@pytest.mark.parametrize("name", ["conv 3 stride 2 same", "max pool", "batch norm", "global logsumexp"])
+def test_contract_of_volumes(name):
+    layer = CASES[name](3, nnx.Rngs(0))
+    contract.check(layer, contract.draw_examples([(2, 5, 5), (5, 2, 5)], CHANNELS, seed=3))
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_contract_of_batch_statistics(rank):
+    @hypothesis.settings(max_examples=3)
+    @hypothesis.given(contract.sizes(rank))
+    def check(sizes):
+        contract.check_batch(layers.BatchNorm(CHANNELS), contract.draw_examples(sizes, CHANNELS, seed=5))
+
+    check()
+
+
+def test_every_layer_is_in_the_contract():
+    covered = {type(make(2, nnx.Rngs(0))) for make in CASES.values()}
+    public = {getattr(layers, name) for name in layers.__all__} - {Layer}
+    assert public <= covered, f"layers without a contract test: {public - covered}"
+
+
+def test_the_contract_can_fail():
+    """A layer with XLA's kind of error, pads that follow the rectangle, must not pass."""
+
+    class ShiftedByTheRectangle(Layer):
+        def __call__(self, batch, *, train=False, keys=None):
+            mean = jax.numpy.mean(batch.values, axis=batch.spatial_axes, keepdims=True)
+            return batch.replace(batch.values - mean)
+
+    with pytest.raises(AssertionError, match="relative difference"):
+        contract.check(ShiftedByTheRectangle(), contract.draw_examples([(5, 8), (2, 5)], CHANNELS, seed=0))
+
+    class Refills(Layer):
+        def __call__(self, batch, *, train=False, keys=None):
+            return type(batch)(batch.values + 1, batch.sizes)
+
+    with pytest.raises(AssertionError, match="not zero outside"):
+        contract.check(Refills(), contract.draw_examples([(5, 8), (2, 5)], CHANNELS, seed=0))

@@ -1,0 +1,145 @@
+import contract
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import strategies as st
+
+from fcnjax import Padded, models, pooling
+
+# Small, but with everything: every norm, dropout, hidden layers, every order.
+NETWORKS = {
+    "batch": {"norm": "batch"},
+    "group": {"norm": "group", "head": {"hidden": (5,), "pool_at": 0}},
+    "layer": {"norm": "layer", "head": {"hidden": (5,), "pool_at": 2, "pool": pooling.LogSumExp(1.0)}},
+    "none": {"norm": "none", "dropout": 0.3, "head": {"dropout": 0.3, "pool": pooling.Max(), "pool_at": 1}},
+}
+
+
+def make(name="fcn", rank=2, **options):
+    options = {"channels": (4, 8), **options}
+    return models.create(name, classes=3, in_channels=2, rank=rank, rngs=nnx.Rngs(0), **options)
+
+
+def draw(sizes, seed=0):
+    return contract.draw_examples(sizes, channels=2, seed=seed)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("options", NETWORKS)
+@pytest.mark.parametrize("name", models.MODELS)
+def test_contract(name, options, rank):
+    model = make(name, rank, **NETWORKS[options])
+
+    @hypothesis.settings(max_examples=2)
+    @hypothesis.given(st.lists(st.tuples(*[st.sampled_from((4, 5, 9))] * rank), min_size=2, max_size=2))
+    def check(sizes):
+        contract.check(model, draw(sizes), train=False)
+        if options != "none":  # with dropout, rows of other batches have other keys
+            contract.check_batch(model, draw(sizes))
+
+    check()
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("options", NETWORKS)
+@pytest.mark.parametrize("name", models.MODELS)
+def test_what_stands_outside_is_never_read(name, options, rank, train):
+    model = make(name, rank, **NETWORKS[options])
+    contract.check_poison(model, draw([(5,) * rank, (9, 4)[:rank]]), train=train)
+
+
+def test_the_same_network_takes_signals():
+    signal = make(rank=1)
+    assert signal(Padded.stack([np.ones((30, 2), np.float32)])).shape == (1, 3)
+    assert (signal.min_size, signal.stride, signal.receptive_field) == ((4,), (4,), (10,))
+
+
+def the_threads_network(**options):
+    return models.create("fcn", classes=10, in_channels=1, rngs=nnx.Rngs(0), **options)
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [
+        ((28, 28), [(28, 28), (14, 14), (7, 7), (3, 3)]),
+        ((28, 16), [(28, 16), (14, 8), (7, 4), (3, 2)]),
+    ],
+)
+def test_trace_is_the_threads_table(size, sizes):
+    rows = the_threads_network().trace(size)
+    assert [row.size for row in rows[:4]] == sizes
+    assert [row.channels for row in rows[:4]] == [1, 32, 64, 128]
+    assert (rows[4].layer, rows[4].size, rows[4].channels) == ("linear 10", sizes[-1], 10)
+    assert (rows[-1].layer, rows[-1].size, rows[-1].channels) == ("scores", (), 10)
+
+
+@hypothesis.settings(max_examples=5)
+@hypothesis.given(st.tuples(st.integers(8, 20), st.integers(8, 20)), st.sampled_from([0, 1, 2, 3]))
+def test_trace_is_what_happens(size, pool_at):
+    model = the_threads_network(head={"hidden": (6,), "pool_at": pool_at})
+    rows = model.trace(size)
+    features = model.features(Padded.stack([np.ones((*size, 1), np.float32)]))
+    assert rows[3].size == features.spatial_shape == model.feature_size(size)
+    assert features.sizes.tolist() == [list(rows[3].size)]
+    weights = nnx.state(model, nnx.Param)
+    assert sum(row.parameters for row in rows) == sum(x.size for x in nnx.to_flat_state(weights).leaves)
+    assert sum(row.multiply_adds for row in rows[4:]) == model.head_multiply_adds(size)
+    assert rows[3].multiply_adds == np.prod(rows[3].size) * 4 * 4 * 64 * 128
+
+
+def test_receptive_field_is_what_the_gradient_reaches():
+    model = contract.randomise(make(norm="none", channels=(4, 8, 8)))
+    values = jnp.asarray(np.random.default_rng(0).normal(size=(1, 64, 64, 2)), jnp.float32)
+
+    def one_output(values):
+        return model.features(Padded(values, jnp.array([[64, 64]]))).values[0, 4, 4].sum()
+
+    reached = np.abs(jax.grad(one_output)(values))[0].sum(-1) > 0
+    extent = tuple(int(np.ptp(axis)) + 1 for axis in np.nonzero(reached))
+    assert extent == model.receptive_field == (22, 22)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (np.ones((28, 7, 2)), "example 1 of size 28x7: below this network's minimum size 8x8"),
+        (np.ones((28, 28, 3)), r"\(2, 28, 28, 3\).*2 spatial axes and 2 channels"),
+        (np.ones((28, 2)), r"\(2, 28, 2\).*2 spatial axes and 2 channels"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_named(batch, message):
+    model = make(channels=(4, 8, 8))
+    first = np.ones((28,) * (batch.ndim - 1) + batch.shape[-1:])
+    with pytest.raises(ValueError, match=message):
+        model(Padded.stack([first, batch]))
+
+
+def test_the_smallest_input_gives_logits():
+    model = make(channels=(4, 8, 8))
+    assert np.isfinite(model(Padded.stack([np.ones((*model.min_size, 2), np.float32)]))).all()
+
+
+def test_integer_images_are_taken():
+    model = make()
+    image = np.arange(9 * 9 * 2).reshape(9, 9, 2).astype(np.uint8)
+    whole, real = (model(Padded.stack([x])) for x in (image, image.astype(np.float32)))
+    np.testing.assert_array_equal(whole, real)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("fnc", {}, "unknown model 'fnc': did you mean 'fcn'"),
+        ("fcn", {"nrom": "batch"}, "option of model 'fcn': 'nrom': did you mean 'norm'"),
+        ("fcn", {"norm": "bacth"}, "unknown norm 'bacth': did you mean 'batch'"),
+        ("fcn", {"head": {"pool_att": 0}}, "option of the head 'pool_att': did you mean 'pool_at'"),
+        ("fcn", {"channels": ()}, r"channels=\(\) of the fcn: needs at least one block"),
+    ],
+)
+def test_create_refuses(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(name, **options)

@@ -1,0 +1,237 @@
+"""The command line, called as `main(argv)`: what it prints, its exit codes, and one sentence for every mistake."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from fcnjax import cli
+
+# ml_collections reads config files this way (google/ml_collections, config_flags.py).
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+TINY = (
+    "--config.model.channels=(4,4)",
+    "--config.epochs=1",
+    "--config.optimizer.learning_rate=0.03",
+    "--config.batch_size=16",
+    "--config.max_buckets=1",
+)
+
+
+@pytest.fixture(scope="session")
+def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The flags of the digits config, with the data in a folder of this session."""
+    path = request.config.rootpath / "configs/digits.py"
+    return f"--config={path}", f"--config.data.data_dir={tmp_path_factory.mktemp('cli_data')}"
+
+
+class Command:
+    def __init__(self, capsys: pytest.CaptureFixture[str]):
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Returns exit code, stdout and stderr of `fcnjax ARGUMENTS`."""
+        self._capsys.readouterr()
+        code = cli.main(["fcnjax", *arguments])
+        return code, *self._capsys.readouterr()
+
+    def refuses(self, *arguments: str) -> str:
+        """Asserts that the command exits with 2 and one sentence, nothing else, and returns the sentence."""
+        code, out, error = self(*arguments)
+        assert code == 2
+        assert out == ""
+        assert error.count("\n") == 1, error
+        assert error.startswith("fcnjax")
+        assert "Traceback" not in error
+        return error.rstrip("\n")
+
+
+@pytest.fixture
+def fcnjax(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    # All config files are loaded under this one name: what an earlier one defined would still be there.
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+    return Command(capsys)
+
+
+def table_rows(out: str) -> list[list[str]]:
+    """The cells of the printed tables, and their titles."""
+    return [line.split() for line in out.splitlines() if line.strip() and "─" not in line]
+
+
+def test_inspect_prints_the_shape_tables_of_the_thread(fcnjax, config):
+    code, out, _ = fcnjax("inspect", *config, "--size", "28x28", "--size=28x16")
+    assert code == 0
+    rows = table_rows(out)
+    first, second = rows.index(["input", "28x28"]), rows.index(["input", "28x16"])
+    # Layer, output size, channels, receptive field, parameters, multiply-adds; worked out by hand.
+    assert rows[first + 2 : second] == [
+        ["input", "28x28", "1", "1x1", "0", "0"],
+        ["conv1", "14x14", "32", "4x4", "576", "100,352"],
+        ["conv2", "7x7", "64", "10x10", "32,896", "1,605,632"],
+        ["conv3", "3x3", "128", "22x22", "131,328", "1,179,648"],
+        ["linear", "10", "3x3", "10", "22x22", "1,290", "11,520"],
+        ["mean", "pool", "1x1", "10", "38x38", "0", "90"],
+        ["scores", "-", "10", "38x38", "0", "0"],
+        ["total", "166,090", "2,897,242"],
+    ]
+    sizes = [row[-5:-3] for row in rows[second + 2 : second + 9]]
+    wanted = ["28x16 1", "14x8 32", "7x4 64", "3x2 128", "3x2 10", "1x1 10", "- 10"]
+    assert sizes == [entry.split() for entry in wanted]
+    assert "minimum size 8x8, stride 8x8, receptive field 22x22" in out
+    assert "head: linear 10 -> mean pool" in out
+
+
+def test_numbers_are_whole_in_a_narrow_terminal_and_a_pipe(fcnjax, config):
+    _, out, _ = fcnjax("inspect", *config, "--size=1028x1280")
+    assert "5,574,041,600" in out
+    assert "…" not in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_train_and_evaluate_end_to_end(fcnjax, config, tmp_path):
+    run = str(tmp_path / "run")
+    code, out, _ = fcnjax("train", *config, *TINY, "--config.seed=3", f"--workdir={run}")
+    assert code == 0
+    assert "any_size_digits: 1,197 train, 200 validation, 400 test examples in 10 classes" in out
+    assert "programs to compile: 1 for training, 1 for evaluation" in out
+    result = json.loads(Path(run, "result.json").read_text())
+    told = f"accuracy {result['test_accuracy']:.2%} ({result['correct']} of 400)"
+    assert f"test {told}" in out
+    assert result["correct"] > 80  # guessing gives 40
+    written = json.loads(Path(run, "config.json").read_text())
+    assert (written["seed"], written["model"]["channels"], written["epochs"]) == (3, [4, 4], 1)
+
+    code, out, _ = fcnjax("evaluate", f"--workdir={run}")
+    last = json.loads(Path(run, "metrics.jsonl").read_text().splitlines()[-1])
+    assert (code, out) == (0, f"test {told}, loss {last['loss']:.6f}\n")
+
+    before = Path(run, "metrics.jsonl").read_bytes()
+    code, _, error = fcnjax("train", *config, *TINY, "--config.seed=3", f"--workdir={run}")
+    assert code == 2
+    assert error == (
+        f"fcnjax train: workdir={run}: holds a finished run, which is never overwritten. Choose a new folder.\n"
+    )
+    assert Path(run, "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flag", "parts"),
+    [
+        ("--config.epoch=3", ("'epoch'", 'did you mean "epochs"')),
+        ("--config.optimizer.learning_rat=1", ("'learning_rat'", 'did you mean "learning_rate"')),
+        ("--config.epochs=many", ("--config.epochs=many",)),
+        ("--config.epochs=0", ("config.epochs=0: must be at least 1.",)),
+        ("--config.optimizer.warmup=1.5", ("config.optimizer.warmup=1.5: must be in [0, 1).",)),
+        ("--config.model=3", ("--config.model=3",)),
+        ("--config.model.channels=(4,a)", ("config.model.channels", "must be of type int")),
+        ("--config.model.channels=()", ("channels=() of the fcn: needs at least one block",)),
+        ("--config.model.norm=bath", ("unknown norm 'bath': did you mean 'batch'?",)),
+        ("--config.model.dropout=1.5", ("rate=1.5 of dropout: must be in [0, 1).",)),
+        ("--config.head.pool=maen", ("unknown pool 'maen': did you mean 'mean'?",)),
+        ("--config.head.pool_at=7", ("pool_at=7 of the head: allowed are 0 before linear 10, 1 after all layers.",)),
+        ("--config.optimizer.name=adam", ("unknown optimizer 'adam': did you mean 'adamw'?",)),
+        ("--config.data.name=any_digits", ("'any_digits'", "did you mean 'any_size_digits'?")),
+        ("--config.augment.shift=2.0", ("augment.shift=2.0: must be 0 to 1",)),
+        ("--config.model.channels=(2,2,2,2,2)", ("train split: example", "below this network's minimum size 32x32")),
+        ("--wrkdir=x", ("'wrkdir'", "workdir")),
+    ],
+)
+def test_a_mistake_in_a_flag_is_told_in_one_sentence(fcnjax, config, tmp_path, flag, parts):
+    sentence = fcnjax.refuses("train", *config, flag, f"--workdir={tmp_path / 'run'}")
+    assert sentence.startswith("fcnjax train: ")
+    for part in parts:
+        assert part in sentence
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_commands_and_loose_arguments_are_refused(fcnjax, config):
+    assert fcnjax.refuses("trian") == (
+        "fcnjax: unknown command 'trian': did you mean 'train'? Known: evaluate, inspect, train."
+    )
+    assert "argument 'runs/x': every argument must be a flag" in fcnjax.refuses("train", *config, "runs/x")
+    assert "--split=tests: value should be one of <train|validation|test>" in fcnjax.refuses(
+        "evaluate", "--workdir=x", "--split=tests"
+    )
+
+
+def test_what_is_missing_is_named_with_an_example(fcnjax, config):
+    assert "--workdir is missing: give it, such as --workdir=" in fcnjax.refuses("train", *config)
+    assert "--workdir is missing: give it, such as --workdir=" in fcnjax.refuses("evaluate")
+    assert "--size is missing: give it, such as --size=28x28." in fcnjax.refuses("inspect", *config)
+    assert "--config is missing: give the path of a config file" in fcnjax.refuses("train", "--workdir=x")
+    assert "workdir=nowhere: holds no run (no config.json)" in fcnjax.refuses("evaluate", "--workdir=nowhere")
+
+
+@pytest.mark.parametrize("size", ["28by28", "28x", "x28", "-3x4", "0x28", "28.5x28", ""])
+def test_a_size_that_is_none_is_refused(fcnjax, config, size):
+    sentence = fcnjax.refuses("inspect", *config, f"--size={size}")
+    assert sentence == (
+        f"fcnjax inspect: --size={size}: must be positive extents joined by 'x', such as 28x28, or 8000 for a signal."
+    )
+
+
+def test_a_size_that_does_not_fit_the_network_is_refused(fcnjax, config):
+    small = fcnjax.refuses("inspect", *config, "--size=28x28", "--size=9x7")
+    assert "size 9x7: below this network's minimum size 8x8" in small
+    assert "this network takes 2 spatial axes" in fcnjax.refuses("inspect", *config, "--size=28")
+
+
+@pytest.mark.parametrize("override", [[], ["--config.epochs=2"]])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "No such file or directory: '{path}'"),
+        ("def get_config(:\n", "invalid syntax ({path}, line 1)"),
+        ("x = 3\n", "has no attribute 'get_config'"),
+    ],
+)
+def test_a_config_file_that_cannot_be_read_is_told_in_one_sentence(fcnjax, tmp_path, text, told, override):
+    path = tmp_path / "mine.py"
+    if text is not None:
+        path.write_text(text)
+    sentence = fcnjax.refuses("train", f"--config={path}", *override, f"--workdir={tmp_path / 'run'}")
+    assert told.format(path=path) in sentence or told.format(path=path.name) in sentence
+
+
+def test_help_is_no_error(fcnjax, capsys):
+    for arguments in (["help"], ["-h"], ["--help"]):
+        code, out, error = fcnjax(*arguments)
+        assert (code, error) == (0, "")
+        assert out.startswith("usage: fcnjax COMMAND")
+        for command in ("train", "evaluate", "inspect"):
+            assert f"\n  {command} " in out
+    with pytest.raises(SystemExit) as caught:
+        fcnjax("train", "--help")
+    out, error = capsys.readouterr()
+    assert (caught.value.code, error) == (0, "")
+    assert "--workdir: The run folder." in out
+    assert fcnjax()[0] == 2
+
+
+def test_an_interruption_by_the_user_is_told_and_has_its_own_exit_code(fcnjax, monkeypatch):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "train", interrupted)
+    code, _, error = fcnjax("train")
+    assert code == 130
+    assert error == "\nfcnjax train: interrupted; the same command goes on from the last checkpoint.\n"
+
+
+def test_a_diverging_run_is_told_in_one_sentence(fcnjax, monkeypatch):
+    def diverging(argv):
+        raise FloatingPointError("training loss nan at step 3")
+
+    monkeypatch.setitem(cli.COMMANDS, "train", diverging)
+    assert fcnjax.refuses("train") == "fcnjax train: training loss nan at step 3"
+
+
+def test_a_bug_is_not_dressed_up_as_a_mistake_of_the_user(fcnjax, monkeypatch):
+    def broken(argv):
+        raise AssertionError("a bug")
+
+    monkeypatch.setitem(cli.COMMANDS, "train", broken)
+    with pytest.raises(AssertionError, match="a bug"):
+        fcnjax("train")

@@ -1,0 +1,101 @@
+import hypothesis
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from fcnjax import geometry
+from fcnjax.geometry import Window
+
+
+@st.composite
+def draw_windows(draw):
+    padding = st.tuples(st.integers(0, 3), st.integers(0, 3))
+    return Window(draw(st.integers(1, 5)), draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(padding))
+
+
+def count_by_hand(window: Window, size: int) -> int:
+    """Slides the window over the padded axis, one start after another."""
+    end = size + sum(window.padding)
+    return sum(1 for start in range(0, end, window.stride) if start + window.extent <= end) if size else 0
+
+
+@hypothesis.given(draw_windows(), st.integers(0, 30))
+def test_out_size_counts_the_windows(window, size):
+    expected = count_by_hand(window, size)
+    assert window.out_size(size) == expected
+    assert window.out_size(np.array([size]))[0] == expected
+    assert int(window.out_size(jnp.array([size]))[0]) == expected
+
+
+@hypothesis.given(st.lists(draw_windows(), min_size=1, max_size=4))
+def test_min_size_is_the_smallest_that_gives_an_output(windows):
+    smallest = geometry.min_size(windows)
+    assert geometry.out_size(windows, smallest) >= 1
+    assert smallest == 1 or geometry.out_size(windows, smallest - 1) == 0
+
+
+@hypothesis.given(st.lists(draw_windows(), min_size=1, max_size=3))
+def test_receptive_field_is_what_a_gradient_sees(windows):
+    """Marks the inputs that one output depends on, by composing the sets of taps."""
+    field = geometry.receptive_field(windows)
+    index = 7
+    seen = {index}
+    for window in reversed(windows):
+        taps = range(0, window.extent, window.dilation)
+        seen = {i * window.stride - window.padding[0] + tap for i in seen for tap in taps}
+    first = index * field.stride + field.start
+    assert (min(seen), max(seen)) == (first, first + field.size - 1)
+
+
+def test_symbolic_dimensions_give_the_same_sizes():
+    (size,) = jax.export.symbolic_shape("n", constraints=["n >= 8"])
+    stack = [Window(4, 2, padding=(1, 1))] * 3
+
+    def exported(x):
+        return jnp.zeros(geometry.out_size(stack, x.shape[0]))
+
+    program = jax.export.export(jax.jit(exported))(jax.ShapeDtypeStruct((size,), jnp.float32))
+    for n in (8, 9, 28, 40):
+        assert program.call(jnp.zeros(n)).shape == (geometry.out_size(stack, n),)
+
+
+@pytest.mark.parametrize(
+    ("padding", "kernel", "stride", "expected"),
+    [
+        ("same", 3, 2, ((1, 1), (1, 1))),
+        ("valid", 3, 2, ((0, 0), (0, 0))),
+        ("SAME", 4, 1, ((1, 2), (1, 2))),  # what XLA pads at stride 1, whatever the size
+        (2, 3, 1, ((2, 2), (2, 2))),
+        ((1, 2), 3, 1, ((1, 1), (2, 2))),
+        (((1, 2), (0, 3)), 3, 1, ((1, 2), (0, 3))),
+    ],
+)
+def test_paddings(padding, kernel, stride, expected):
+    assert tuple(w.padding for w in geometry.windows(2, kernel, stride, 1, padding)) == expected
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_same_gives_ceil_of_size_over_stride(size, stride):
+    assert geometry.windows(1, 3, stride, 1, "same")[0].out_size(size) == -(-size // stride)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((2, 3, 2, 1, "SAME"), "padding='SAME' with stride 2.*Use padding='same'"),
+        ((2, 4, 1, 1, "same"), "no symmetric pads"),
+        ((2, 3, 1, 1, "full"), "padding='full': allowed are"),
+        ((2, (3, 3, 3)), "kernel=.*2 spatial axes"),
+        ((2, 3, 1, 1, (1, 1, 1)), "padding=.*2 spatial axes"),
+        ((2, 0), "kernel=0 of a window: must be at least 1"),
+        ((2, 3, 0), "stride=0"),
+        ((2, 3, 1, 1, -1), "must not be negative"),
+    ],
+)
+def test_errors_name_argument_value_and_remedy(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        geometry.windows(*arguments)

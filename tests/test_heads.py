@@ -1,0 +1,166 @@
+import contract
+import hypothesis
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from fcnjax import Head, Padded, pooling
+from fcnjax.layers import Layer
+
+C, K = 5, 3
+AVERAGED = {"log_softmax": True, "pool": pooling.LogSumExp(1.0)}
+
+
+class AsLayer(Layer):
+    """A head as the contract wants it."""
+
+    def __init__(self, head):
+        self.head = head
+
+    def __call__(self, batch, *, train=False, keys=None):
+        return self.head(batch, train=train, keys=keys)
+
+
+def make(**options):
+    return contract.randomise(Head(C, K, **options, rngs=nnx.Rngs(0)))
+
+
+HEADS = {
+    **{f"linear at {at}": {"pool_at": at} for at in (0, 1)},
+    **{f"hidden at {at}": {"hidden": (4,), "pool_at": at} for at in range(4)},
+    **{f"dropout at {at}": {"hidden": (4,), "dropout": 0.5, "pool_at": at} for at in (0, 2, 3, 4)},
+    "softmax": {**AVERAGED, "pool_at": 2},
+    **{f"{name} at {at}": {"pool": pooling.create(name), "pool_at": at} for name in pooling.POOLS for at in (0, 1)},
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_contract(name):
+    head = AsLayer(Head(C, K, **HEADS[name], rngs=nnx.Rngs(0)))
+
+    @hypothesis.settings(max_examples=2)
+    @hypothesis.given(contract.sizes(2))
+    def check(sizes):
+        contract.check(head, contract.draw_examples(sizes, C, seed=1), train="dropout" in name)
+
+    check()
+
+
+@pytest.fixture
+def features():
+    return Padded.stack(contract.draw_examples([(3, 4), (1, 1), (5, 2)], C, seed=0), batch_size=4)
+
+
+def logits_and_gradients(head, features):
+    graphdef, weights = nnx.split(head)
+
+    def functional(weights):
+        logits = nnx.merge(graphdef, weights)(features)
+        return (logits**2).sum(), logits
+
+    (_, logits), gradients = jax.value_and_grad(functional, has_aux=True)(nnx.to_pure_dict(weights))
+    return logits, gradients
+
+
+@pytest.mark.parametrize(
+    ("options", "equal"),
+    [
+        ({}, {0, 1}),  # GAP-first is conv-first
+        ({"hidden": (4,)}, {0, 1}),  # nothing but an affine layer between
+        ({"hidden": (4,)}, {2, 3}),
+    ],
+)
+def test_orders_that_differ_by_an_affine_layer_are_one_function(options, equal, features):
+    first, second = (make(**options, pool_at=at) for at in sorted(equal))
+    contract.assert_close(
+        logits_and_gradients(first, features), logits_and_gradients(second, features), "logits, gradients"
+    )
+
+
+@pytest.mark.parametrize(("at", "other"), [(1, 2), (0, 3)])
+def test_orders_that_differ_by_a_relu_are_two_functions(at, other, features):
+    """And as Jensen's inequality says: relu(mean) <= mean(relu), seen through a classifier of positive weights."""
+    heads = [make(hidden=(4,), pool_at=p) for p in (at, other)]
+    for head in heads:
+        head.layers[2].kernel[...] = abs(head.layers[2].kernel[...])
+    before, after = (np.asarray(head(features))[:3] for head in heads)
+    assert (before <= after + 1e-6).all()
+    assert np.abs(before - after).max() > 1e-2
+
+
+def test_dropout_does_not_depend_on_where_the_pool_stands(features):
+    keys = jax.random.split(jax.random.key(0), 4)
+    late, later = (make(hidden=(4,), dropout=0.5, pool_at=at)(features, train=True, keys=keys) for at in (2, 4))
+    contract.assert_close(late, later, "logits")
+
+
+def test_softmax_before_the_pool_averages_probabilities(features):
+    head = make(**AVERAGED, pool_at=2)
+    kernel, bias = np.asarray(head.layers[0].kernel[...]), np.asarray(head.layers[0].bias[...])
+    for example, logits in zip(features.unstack(), np.asarray(head(features)), strict=False):
+        scores = (example.reshape(-1, C) @ kernel + bias).astype(np.float64)
+        probabilities = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+        np.testing.assert_allclose(np.exp(logits), probabilities.mean(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pool_at": 0},
+        {"pool_at": 1},
+        {"hidden": (4,), "pool_at": 2},
+        {"hidden": (4,), "pool_at": 3},
+        {**AVERAGED, "pool_at": 2},
+        {"pool": pooling.Max(), "pool_at": 1},
+    ],
+)
+def test_the_pool_of_the_class_maps_is_the_logits(options, features):
+    head = make(**options)
+    maps = head.class_maps(features)
+    assert maps.values.shape == (4, 5, 4, K)
+    assert maps.sizes.tolist() == features.sizes.tolist()
+    pooled = pooling.pool(maps, head.pool).values.reshape(4, K)
+    contract.assert_close(pooled, head(features), "pooled class maps")
+
+
+@pytest.mark.parametrize(
+    ("options", "obstacle"),
+    [
+        ({"hidden": (4,), "pool_at": 0}, "'relu' comes after the mean pool"),
+        ({"hidden": (4,), "pool_at": 1}, "'relu' comes after the mean pool"),
+        ({"pool": pooling.Max(), "pool_at": 0}, "'linear 3' comes after the max pool"),
+        ({"log_softmax": True, "pool_at": 1}, "'log_softmax' comes after the mean pool"),
+    ],
+)
+def test_class_maps_that_do_not_exist_are_refused(options, obstacle, features):
+    with pytest.raises(ValueError, match=obstacle):
+        make(**options).class_maps(features)
+
+
+def test_all_orders_share_one_tree_and_its_initial_weights():
+    trees = [nnx.to_pure_dict(nnx.state(Head(C, K, hidden=(4,), pool_at=at, rngs=nnx.Rngs(3)))) for at in range(4)]
+    for tree in trees[1:]:
+        jax.tree.map(np.testing.assert_array_equal, tree, trees[0])
+
+
+def test_multiply_adds_are_counted_by_hand():
+    def count(at):
+        return Head(C, K, hidden=(4,), pool_at=at, rngs=nnx.Rngs(0)).multiply_adds(positions=6, channels=C)
+
+    assert count(0) == 6 * C + C * 4 + 4 * K
+    assert count(2) == 6 * C * 4 + 6 * 4 + 4 * K
+    assert count(3) == 6 * C * 4 + 6 * 4 * K + 6 * K
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pool_at": 2}, "pool_at=2 of the head: allowed are 0 before linear 3, 1 after all layers"),
+        ({"pool_at": -1}, "pool_at=-1"),
+        ({"activation": "rleu"}, "unknown activation 'rleu': did you mean 'relu'"),
+    ],
+)
+def test_construction_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options)

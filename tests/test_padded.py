@@ -1,0 +1,106 @@
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from jax.sharding import NamedSharding, PartitionSpec
+
+from fcnjax import Padded
+
+
+@st.composite
+def draw_batches(draw):
+    rank = draw(st.integers(1, 3))
+    sizes = draw(st.lists(st.tuples(*[st.integers(1, 4)] * rank), min_size=1, max_size=4))
+    rng = np.random.default_rng(draw(st.integers(0, 9)))
+    return [rng.normal(size=(*size, 2)).astype(np.float32) for size in sizes]
+
+
+@hypothesis.settings(max_examples=20)
+@hypothesis.given(draw_batches(), st.integers(0, 2), st.integers(0, 2), st.booleans())
+def test_unstack_undoes_stack(examples, wider, fillers, as_jax):
+    shape = np.max([x.shape[:-1] for x in examples], axis=0) + wider
+    given = [jnp.asarray(x) for x in examples] if as_jax else examples
+    batch = Padded.stack(given, shape=shape.tolist(), batch_size=len(examples) + fillers)
+    assert batch.values.shape == (len(examples) + fillers, *shape, 2)
+    for original, back in zip(examples, batch.unstack(), strict=True):
+        np.testing.assert_array_equal(original, back)
+    # Independent of Padded's own mask: what is left after taking the examples out is nothing.
+    rest = np.array(batch.values)
+    for row, example in zip(rest, examples, strict=False):
+        row[tuple(slice(n) for n in example.shape[:-1])] = 0
+    assert not rest.any()
+    assert int(batch.mask.sum()) == sum(x[..., 0].size for x in examples) == int(batch.counts.sum())
+    assert batch.real.tolist() == [True] * len(examples) + [False] * fillers
+
+
+def test_clean_removes_what_stands_outside():
+    batch = Padded(jnp.full((2, 3, 1), jnp.nan), jnp.array([[2], [0]]))
+    cleaned = batch.clean().values
+    assert np.isnan(cleaned[0, :2]).all()
+    np.testing.assert_array_equal(cleaned[0, 2:], 0)
+    np.testing.assert_array_equal(cleaned[1], 0)
+
+
+def batch_of_four():
+    return Padded.stack([jnp.arange(1.0, n + 1)[:, None] for n in (3, 1, 2, 3)])
+
+
+def test_passes_through_jit_and_grad():
+    batch = batch_of_four()
+    doubled = jax.jit(lambda b: b.replace(2 * b.values))(batch)
+    assert isinstance(doubled, Padded)
+    np.testing.assert_array_equal(doubled.values, 2 * batch.values)
+    gradient = jax.grad(lambda b: jnp.sum(b.clean().values ** 2), allow_int=True)(batch)
+    np.testing.assert_array_equal(gradient.values, 2 * batch.values)
+
+
+def test_passes_through_vmap():
+    batch = batch_of_four()
+    twice = jax.tree.map(lambda x: jnp.stack([x, x]), batch)
+    counts = jax.vmap(lambda b: b.counts)(twice)
+    np.testing.assert_array_equal(counts, [[3, 1, 2, 3]] * 2)
+
+
+def test_passes_through_sharding():
+    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    batch = jax.device_put(batch_of_four(), NamedSharding(mesh, PartitionSpec("data")))
+    assert isinstance(batch, Padded)
+    assert batch.values.sharding.spec == batch.sizes.sharding.spec == PartitionSpec("data")
+
+
+@pytest.mark.parametrize(
+    ("examples", "options", "message"),
+    [
+        ([], {}, "at least one example"),
+        ([np.ones(3)], {}, r"example 0 of shape \(3,\).*Add a channel axis"),
+        ([np.ones((3, 1)), np.ones((3, 2))], {}, r"example 1 of shape \(3, 2\): example 0 has shape \(3, 1\)"),
+        ([np.ones((3, 1)), np.ones((3, 3, 1))], {}, "example 1 .*same number of axes"),
+        ([np.ones((3, 1)), np.ones((0, 1))], {}, "example 1 of shape .*none of them empty"),
+        ([np.ones((3, 1)), np.ones((5, 1))], {"shape": (4,)}, r"example 1 of size \(5,\): does not fit"),
+        ([np.ones((3, 1))], {"shape": (4, 4)}, r"shape=\(4, 4\): needs 1 entries"),
+        ([np.ones((3, 1))] * 2, {"batch_size": 1}, "batch_size=1: must be at least 2"),
+    ],
+)
+def test_stack_refuses(examples, options, message):
+    with pytest.raises(ValueError, match=message):
+        Padded.stack(examples, **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "sizes", "message"),
+    [
+        ((2, 3), (2, 1), "1 to 3 spatial axes"),
+        ((2, 3, 1), (2, 2), r"sizes of shape \(2, 2\): must be \(2, 1\)"),
+        ((2, 3, 1), (3, 1), r"must be \(2, 1\)"),
+    ],
+)
+def test_construction_refuses(values, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        Padded(jnp.zeros(values), jnp.zeros(sizes, jnp.int32))
+
+
+def test_construction_refuses_sizes_that_are_not_integers():
+    with pytest.raises(ValueError, match="must be integers"):
+        Padded(jnp.zeros((2, 3, 1)), jnp.zeros((2, 1)))

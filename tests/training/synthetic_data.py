@@ -1,0 +1,52 @@
+"""Small made-up data and recipes: two rectangles, three classes, networks that compile in a moment."""
+
+from typing import Any
+
+import numpy as np
+
+from fcnjax.data import ArraySource
+from fcnjax.training import Recipe
+
+SMALL, LARGE = ((8, 10), (9, 8), (10, 10)), ((14, 18), (16, 13), (16, 16))
+CLASSES = 3
+COUNTS = {"train": 21, "validation": 9, "test": 11}  # no multiple of 8: there are filler rows
+
+
+def make_examples(count: int, seed: int) -> tuple[list[np.ndarray], list[int]]:
+    """Noise whose brightness tells the class; small and large sizes take turns."""
+    rng = np.random.default_rng(seed)
+    sizes = [(SMALL, LARGE)[i % 2][i // 2 % 3] for i in range(count)]
+    labels = rng.integers(CLASSES, size=count).tolist()
+    return [
+        (rng.normal(size=(*size, 1)) + label).astype(np.float32) for size, label in zip(sizes, labels, strict=True)
+    ], labels
+
+
+def make_sources() -> dict[str, ArraySource]:
+    names = tuple("abc")
+    return {
+        split: ArraySource(*make_examples(count, seed), class_names=names)
+        for seed, (split, count) in enumerate(COUNTS.items())
+    }
+
+
+def make_recipe(**changes: Any) -> Recipe:
+    """A tiny recipe; a dictionary changes fields of a group, anything else replaces a field."""
+    config: dict[str, Any] = {
+        "data": {"name": "synthetic"},
+        "model": {"channels": [4, 4]},
+        "optimizer": {"name": "adamw", "learning_rate": 5e-3, "warmup": 0.1, "weight_decay": 0.1},
+        "epochs": 3,
+        "batch_size": 8,
+        "max_buckets": 2,
+    }
+    for name, value in changes.items():
+        config[name] = {**config.get(name, {}), **value} if isinstance(value, dict) else value
+    return Recipe.from_config(config)
+
+
+def relative(actual: Any, expected: Any) -> float:
+    """Largest difference over the largest expected value."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())

@@ -1,0 +1,123 @@
+"""The functional step: what must not change it (padding, order of rows, fillers) and what two equal orders share."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import pytest
+from synthetic_data import make_examples, make_recipe, relative
+
+from fcnjax.padded import Padded
+from fcnjax.training import Trainer
+from fcnjax.training.step import Targets, TrainState, make_train_step, merge, split
+
+STEPS = 50
+
+
+def losses_of(sources, **head) -> tuple[np.ndarray, np.ndarray]:
+    """Initial logits on the test split, and the losses of the first steps."""
+    trainer = Trainer(make_recipe(head=head, epochs=20, max_buckets=1, model={"channels": (6, 8)}), sources)
+    state = trainer.initial_state(3)
+    initial = trainer.evaluate(state, "test").logits
+    losses = [float(loss) for (_, loss, _), _ in zip(trainer.fit(state, 3), range(STEPS), strict=False)]
+    assert len(losses) == STEPS
+    return initial, np.array(losses)
+
+
+@pytest.mark.parametrize(("hidden", "first", "second"), [((), 0, 1), ((8,), 2, 3)])
+def test_orders_that_are_one_function_train_alike(sources, hidden, first, second):
+    logits, losses = losses_of(sources, hidden=hidden, pool_at=first)
+    other_logits, other_losses = losses_of(sources, hidden=hidden, pool_at=second)
+    assert relative(other_logits, logits) <= 1e-5
+    assert np.abs(other_losses / losses - 1).max() <= 1e-4
+    assert losses[-8:].mean() < 0.8 * losses[:8].mean()  # it does learn: equal losses are no accident
+
+
+def test_orders_on_two_sides_of_the_activation_are_not_one_function(sources):
+    """The measure above can tell two functions apart."""
+    logits, _ = losses_of(sources, hidden=(8,), pool_at=0)
+    other_logits, _ = losses_of(sources, hidden=(8,), pool_at=2)
+    assert relative(other_logits, logits) > 1e-2
+
+
+class Setting:
+    """One network and step with every kind of randomness, at a large rate of plain descent: updates are gradients."""
+
+    def __init__(self, **model):
+        recipe = make_recipe(
+            model={"dropout": 0.4, **model},
+            head={"hidden": (6,), "dropout": 0.3, "pool_at": 2},
+            optimizer={"name": "sgd", "learning_rate": 0.5, "warmup": 0.0, "momentum": 0.0, "weight_decay": 0.0},
+            augment={"rotation": 10.0, "scale": 0.1, "shear": 0.1, "shift": 0.1},
+            batch_size=5,
+        )
+        self.examples, self.labels = make_examples(5, seed=9)
+        sources = dict.fromkeys(("train", "validation", "test"), self)
+        self.sizes = np.array([x.shape[:-1] for x in self.examples], np.int32)
+        self.class_names, self.channels = tuple("abc"), 1
+        trainer = Trainer(recipe, sources)  # type: ignore[arg-type]
+        self.graphdef, self.state = trainer.graphdef, trainer.initial_state(0)
+        self.step = jax.jit(make_train_step(trainer.graphdef, trainer.optimizer, augment=recipe.augment))
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def run(
+        self, order: Sequence[int] = range(5), shape=(16, 18), rows: int = 5, clock=(0, 0)
+    ) -> tuple[TrainState, float]:
+        """One step on the examples in an order, in a rectangle, with filler rows behind them."""
+        batch = Padded.stack([self.examples[i] for i in order], shape, rows)
+        labels, ids = np.zeros(rows, np.int32), np.full(rows, -1, np.int32)
+        labels[: len(order)] = [self.labels[i] for i in order]
+        ids[: len(order)] = [40 + i for i in order]
+        state, loss = self.step(self.state, batch, Targets(labels, ids), np.array(clock, np.uint32))
+        return state, float(loss)
+
+
+@pytest.fixture(scope="module", params=["batch", "group"])
+def setting(request: pytest.FixtureRequest) -> Setting:
+    return Setting(norm=request.param)
+
+
+def assert_same_step(actual: tuple[TrainState, float], wanted: tuple[TrainState, float]):
+    assert actual[1] == pytest.approx(wanted[1], rel=1e-5)
+    for field in ("weights", "statistics"):
+        for name, array in getattr(wanted[0], field).items():
+            assert relative(getattr(actual[0], field)[name], array) <= 1e-5, name
+
+
+def test_neither_fillers_nor_the_rectangle_nor_the_place_of_a_row_change_a_step(setting):
+    wanted = setting.run()
+    moved = [relative(wanted[0].weights[name], array) for name, array in setting.state.weights.items() if array.any()]
+    assert min(moved) > 1e-3  # every array is trained, so that equal weights mean equal gradients
+    assert_same_step(setting.run(order=(3, 1, 4, 0, 2)), wanted)
+    assert_same_step(setting.run(order=(4, 2, 0, 1, 3), shape=(21, 19), rows=8), wanted)
+
+
+def test_randomness_is_keyed_by_seed_epoch_and_example(setting):
+    """A step is repeatable, and each of the three changes it."""
+    _, loss = setting.run()
+    assert setting.run()[1] == loss
+    assert setting.run(clock=(1, 0))[1] != pytest.approx(loss, rel=1e-3)
+    assert setting.run(clock=(0, 1))[1] != pytest.approx(loss, rel=1e-3)
+    renamed = Padded.stack(setting.examples, (16, 18)), Targets(np.array(setting.labels, np.int32), np.arange(5))
+    _, other = setting.step(setting.state, *renamed, np.zeros(2, np.uint32))
+    assert float(other) != pytest.approx(loss, rel=1e-3)
+
+
+def test_split_and_merge_are_inverse(trainer):
+    state = trainer.initial_state(5)
+    graphdef, weights, statistics = split(merge(trainer.graphdef, state.weights, state.statistics))
+    assert graphdef == trainer.graphdef
+    assert weights.keys() == state.weights.keys()
+    assert statistics.keys() == state.statistics.keys()
+    assert {"blocks.0.layers.0.kernel", "head.layers.0.kernel", "head.layers.0.bias"} <= weights.keys()
+    for name, array in (weights | statistics).items():
+        np.testing.assert_array_equal(array, (state.weights | state.statistics)[name])
+
+
+def test_the_seed_decides_the_initial_weights(trainer):
+    first, again, other = (trainer.initial_state(seed).weights for seed in (1, 1, 2))
+    name = "blocks.0.layers.0.kernel"
+    np.testing.assert_array_equal(first[name], again[name])
+    assert relative(other[name], first[name]) > 0.1
