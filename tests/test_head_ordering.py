@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from fcnjax import cli, lab
+from fcnjax.data import ArraySource
 from fcnjax.lab.runner import Runner, arm_recipe
-from fcnjax.training import DataSettings, Recipe
+from fcnjax.training import DataSettings, Recipe, load_sources
 
 # ml_collections reads config files this way (google/ml_collections, config_flags.py).
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 SEEDS = 2
+FEW = {"train": 200, "validation": 50, "test": 100}
 
 
 @pytest.fixture
@@ -48,6 +50,15 @@ def test_an_override_of_an_unknown_field_names_the_nearest_one():
         arm_recipe(Recipe(DataSettings("any_size_digits")), arm)
 
 
+def few_digits(recipe: Recipe) -> dict[str, ArraySource]:
+    """The first digits of each split."""
+    few = {}
+    for name, source in load_sources(recipe).items():
+        examples = [source[index] for index in range(FEW[name])]
+        few[name] = ArraySource([e.values for e in examples], [e.label for e in examples], source.class_names)
+    return few
+
+
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
     """Time of change and content of every file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -59,6 +70,7 @@ def test_the_experiment_goes_on_where_it_stopped_and_writes_its_report(
     head_ordering, request, tmp_path, monkeypatch, capsys
 ):
     root, folder = request.config.rootpath, tmp_path / "experiment"
+    monkeypatch.setattr("fcnjax.lab.runner.load_sources", few_digits)
     monkeypatch.setattr("fcnjax.lab.runner.TIMING_ROUNDS", 2)
     monkeypatch.setattr("fcnjax.lab.runner.TIMING_STEPS", 1)
 
@@ -108,7 +120,7 @@ def test_the_experiment_goes_on_where_it_stopped_and_writes_its_report(
     for (arm, seed), path in runs.items():
         told, config = (json.loads((path / name).read_text()) for name in ("result.json", "config.json"))
         assert loaded[arm, seed].accuracy == told["test_accuracy"]
-        assert told["count"] == 400
+        assert told["count"] == FEW["test"]
         assert (config["seed"], config["checkpoint_every"]) == (seed, 0)
 
     # Paired: a seed fixes weights and data for all arms, so that equal orders begin alike and seeds differ.

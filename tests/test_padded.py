@@ -17,7 +17,7 @@ def draw_batches(draw):
     return [rng.normal(size=(*size, 2)).astype(np.float32) for size in sizes]
 
 
-@hypothesis.settings(max_examples=20)
+@hypothesis.settings(max_examples=10)
 @hypothesis.given(draw_batches(), st.integers(0, 2), st.integers(0, 2), st.booleans())
 def test_unstack_undoes_stack(examples, wider, fillers, as_jax):
     shape = np.max([x.shape[:-1] for x in examples], axis=0) + wider

@@ -86,7 +86,8 @@ class Classifier(nnx.Module):
     def features(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         """Returns the backbone's features, values [B, *S', C']. Raises as `__call__`."""
         self.check_input(batch)
-        batch = batch.replace(batch.values.astype(jnp.promote_types(batch.values.dtype, jnp.bfloat16)))
+        floating = jnp.issubdtype(batch.values.dtype, jnp.floating)
+        batch = batch.replace(batch.values if floating else batch.values.astype(jnp.float32))
         for block in self.blocks:
             batch = block(batch, train=train, keys=keys)
         return batch

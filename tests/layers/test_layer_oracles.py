@@ -162,8 +162,8 @@ def test_construction_refuses(make, message):
     ("make", "message"),
     [
         (lambda r: layers.Convolution(3, 6, 3, rngs=r), "last axis must hold 3 channels"),
-        (lambda r: layers.Convolution(4, 6, 3, rank=1, rngs=r), "rank=1: cannot act on 2 spatial axes"),
-        (lambda r: layers.MaxPool(2, rank=3), "rank=3: cannot act on 2"),
+        (lambda r: layers.Convolution(4, 6, 3, rank=1, rngs=r), "over 1 spatial axes: cannot act on 2"),
+        (lambda r: layers.MaxPool(2, rank=3), "over 3 spatial axes: cannot act on 2"),
         (lambda r: layers.Pointwise(3, 6, rngs=r), "last axis must hold 3 channels"),
     ],
 )

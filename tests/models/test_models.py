@@ -33,14 +33,15 @@ def draw(sizes, seed=0):
 def test_contract(name, options, rank):
     model = make(name, rank, **NETWORKS[options])
 
-    @hypothesis.settings(max_examples=2)
-    @hypothesis.given(st.lists(st.tuples(*[st.sampled_from((4, 5, 9))] * rank), min_size=2, max_size=2))
+    @hypothesis.settings(max_examples=2 if rank == 1 else 1)
+    @hypothesis.given(st.lists(st.tuples(*[st.sampled_from((5, 8, 9))] * rank), min_size=2, max_size=2))
     def check(sizes):
-        contract.check(model, draw(sizes), train=False)
-        if options != "none":  # with dropout, rows of other batches have other keys
-            contract.check_batch(model, draw(sizes))
+        contract.check(model, draw(sizes))
 
     check()
+    # In training the deepest batch norm needs more than a few positions, or it divides rounding by a tiny variance.
+    sizes = {1: [(13,), (12,), (9,)], 2: [(9, 8), (8, 9), (9, 9)]}[rank]
+    contract.check_batch(model, draw(sizes))
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -77,7 +78,7 @@ def test_trace_is_the_threads_table(size, sizes):
     assert (rows[-1].layer, rows[-1].size, rows[-1].channels) == ("scores", (), 10)
 
 
-@hypothesis.settings(max_examples=5)
+@hypothesis.settings(max_examples=3)
 @hypothesis.given(st.tuples(st.integers(8, 20), st.integers(8, 20)), st.sampled_from([0, 1, 2, 3]))
 def test_trace_is_what_happens(size, pool_at):
     model = the_threads_network(head={"hidden": (6,), "pool_at": pool_at})

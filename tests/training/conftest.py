@@ -1,8 +1,12 @@
+"""Sources and a trainer that the tests of the training room share."""
+
 import pytest
 from synthetic_data import make_recipe, make_sources
 
 from fcnjax.data import ArraySource
 from fcnjax.training import Trainer
+
+collect_ignore = ["conftest.py"]  # no doctests here, and --doctest-modules takes all conftest.py for one module
 
 
 @pytest.fixture(scope="session")
@@ -12,5 +16,5 @@ def sources() -> dict[str, ArraySource]:
 
 @pytest.fixture(scope="session")
 def trainer(sources) -> Trainer:
-    """Shared, so that its programs are compiled once per worker; dropout and augmentation are on."""
-    return Trainer(make_recipe(model={"dropout": 0.2}, augment={"shift": 0.1}), sources)
+    """Shared, so that its programs are compiled once per worker; dropout is on."""
+    return Trainer(make_recipe(model={"dropout": 0.2}), sources)

@@ -14,30 +14,31 @@ from fcnjax.training.step import Targets, TrainState, make_train_step, merge, sp
 STEPS = 50
 
 
-def losses_of(sources, **head) -> tuple[np.ndarray, np.ndarray]:
-    """Initial logits on the test split, and the losses of the first steps."""
+def begin(sources, **head) -> tuple[Trainer, TrainState, np.ndarray]:
+    """A trainer, its initial state, and the initial logits of the test split."""
     trainer = Trainer(make_recipe(head=head, epochs=20, max_buckets=1, model={"channels": (6, 8)}), sources)
     state = trainer.initial_state(3)
-    initial = trainer.evaluate(state, "test").logits
-    losses = [float(loss) for (_, loss, _), _ in zip(trainer.fit(state, 3), range(STEPS), strict=False)]
-    assert len(losses) == STEPS
-    return initial, np.array(losses)
+    return trainer, state, trainer.evaluate(state, "test").logits
 
 
 @pytest.mark.parametrize(("hidden", "first", "second"), [((), 0, 1), ((8,), 2, 3)])
 def test_orders_that_are_one_function_train_alike(sources, hidden, first, second):
-    logits, losses = losses_of(sources, hidden=hidden, pool_at=first)
-    other_logits, other_losses = losses_of(sources, hidden=hidden, pool_at=second)
-    assert relative(other_logits, logits) <= 1e-5
-    assert np.abs(other_losses / losses - 1).max() <= 1e-4
-    assert losses[-8:].mean() < 0.8 * losses[:8].mean()  # it does learn: equal losses are no accident
+    logits, losses = [], []
+    for pool_at in (first, second):
+        trainer, state, initial = begin(sources, hidden=hidden, pool_at=pool_at)
+        logits.append(initial)
+        losses.append([float(loss) for (_, loss, _), _ in zip(trainer.fit(state, 3), range(STEPS), strict=False)])
+    losses = np.array(losses)
+    assert losses.shape == (2, STEPS)
+    assert relative(logits[1], logits[0]) <= 1e-5
+    assert np.abs(losses[1] / losses[0] - 1).max() <= 1e-4
+    assert losses[0, -8:].mean() < 0.8 * losses[0, :8].mean()  # it does learn: equal losses are no accident
 
 
 def test_orders_on_two_sides_of_the_activation_are_not_one_function(sources):
     """The measure above can tell two functions apart."""
-    logits, _ = losses_of(sources, hidden=(8,), pool_at=0)
-    other_logits, _ = losses_of(sources, hidden=(8,), pool_at=2)
-    assert relative(other_logits, logits) > 1e-2
+    logits, other = (begin(sources, hidden=(8,), pool_at=pool_at)[2] for pool_at in (0, 2))
+    assert relative(other, logits) > 1e-2
 
 
 class Setting:
