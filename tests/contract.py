@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from fcnjax.padded import Padded
 
-# Relative to the largest value; or, as inputs and weights are of order 1, to SMALLEST_SCALE: what is far smaller is left
+# Relative to the largest value; or, as inputs and weights are of order 1, to SMALLEST_SCALE: what is smaller is left
 # over from terms that cancelled.
 TOLERANCE, SMALLEST_SCALE = 1e-5, 0.1
 EXTENTS = {1: (1, 2, 5, 8, 13), 2: (1, 4, 9), 3: (2, 5)}  # odd, even, 1, and the rectangle's own edge
