@@ -16,6 +16,9 @@ def get_config() -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.name = "any_size_digits"  # or any_size_digits/fixed_28x28
+    config.data.train_split = "train"
+    config.data.validation_split = "validation"
+    config.data.test_split = "test"
     config.data.data_dir = config_dict.placeholder(str)  # None: where TFDS keeps its data sets
     config.data.mean = 0.0  # of pixels in [0, 1]
     config.data.std = 1.0

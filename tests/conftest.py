@@ -13,3 +13,5 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Draws are the same on every machine and run: a failure in CI is a failure at a desk.
 hypothesis.settings.register_profile("fcnjax", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fcnjax"))
+
+collect_ignore_glob = ["*/conftest.py"]  # --doctest-modules would take all of them for one module

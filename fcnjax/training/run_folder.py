@@ -40,8 +40,8 @@ class RunFolder:
             self._check_continuable(recipe)
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.path / "environment.json", _json(environment()))
         write_text(self.path / "config.json", _json(recipe.to_dict()))
+        write_text(self.path / "environment.json", _json(environment()))
 
     @property
     def checkpoints(self) -> Path:
