@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fcnjax import cli
+from fcnjax.data import load_source
 
 # ml_collections reads config files this way (google/ml_collections, config_flags.py).
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -22,9 +23,10 @@ TINY = (
 
 @pytest.fixture(scope="session")
 def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The flags of the digits config, with the data in a folder of this session."""
-    path = request.config.rootpath / "configs/digits.py"
-    return f"--config={path}", f"--config.data.data_dir={tmp_path_factory.mktemp('cli_data')}"
+    """The flags of the digits config, with the data prepared in a folder of this session."""
+    path, folder = request.config.rootpath / "configs/digits.py", tmp_path_factory.mktemp("cli_data")
+    load_source("any_size_digits", "train", str(folder))  # now: its progress bar is no part of a command's output
+    return f"--config={path}", f"--config.data.data_dir={folder}"
 
 
 class Command:
