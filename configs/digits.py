@@ -12,6 +12,7 @@ def get_config() -> ConfigDict:
     config.epochs = 7
     config.batch_size = 16  # rows of a step
     config.max_buckets = 2  # rectangles, each compiled once
+    config.validate_every = 1  # epochs; 0: after the last one only
     config.checkpoint_every = 1  # epochs; 0: final weights only
 
     config.data = ConfigDict()

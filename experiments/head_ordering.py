@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
-from flax import nnx
 
 from fcnjax import Padded, lab
 from fcnjax.cli import parse, read_recipe, run_command
 from fcnjax.lab.runner import Runner
+from fcnjax.training import jit
 
 LINEAR = {"head.hidden": (), "head.log_softmax": False, "head.pool": "mean"}
 HIDDEN = {**LINEAR, "head.hidden": (128,)}
@@ -101,7 +101,7 @@ def class_maps(runner: Runner) -> lab.Picture:
     maps, predictions = {}, {}
     for name in MAPPED:
         model, title = runner.trained_model(name, seed), EXPERIMENT.arm(name).title
-        scores, logits = nnx.jit(lambda model, batch: (model.class_maps(batch), model(batch)))(model, batch)
+        scores, logits = jit(lambda batch, model=model: (model.class_maps(batch), model(batch)))(batch)
         probabilities = model.head.ends_in_log_softmax
         maps[title] = [np.exp(score) if probabilities else score for score in scores.unstack()]
         predictions[title] = np.argmax(logits, -1)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from fcnjax.models import TraceRow
 from fcnjax.naming import unknown_name
-from fcnjax.training import Recipe, Trainer, evaluate, load_sources, make_model, train
+from fcnjax.training import Recipe, Trainer, abstract_model, evaluate, load_sources, train
 
 UNUSABLE, INTERRUPTED = 2, 130
 
@@ -136,7 +136,7 @@ def _inspect(argv: Sequence[str]) -> None:
     given = parse(argv, define, config="")
     recipe = read_recipe(given.config)
     sizes = [_parse_size(text) for text in _required(given.size, "size", "28x28")]
-    model = make_model(recipe, load_sources(recipe)["train"], recipe.seed)
+    model = abstract_model(recipe, load_sources(recipe)["train"])
     traces = [model.trace(size) for size in sizes]
     console = Console()
     for trace in traces:

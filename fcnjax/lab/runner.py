@@ -41,7 +41,8 @@ class Runner:
 
     def __init__(self, experiment: Experiment, recipe: Recipe, seeds: Sequence[int], workdir: Path | str):
         self.experiment, self.seeds, self.workdir = experiment, tuple(seeds), Path(workdir)
-        recipe = dataclasses.replace(recipe, checkpoint_every=0)  # the unit of resumption is a whole run
+        # The unit of resumption is a whole run, and no result depends on what validation said on the way.
+        recipe = dataclasses.replace(recipe, checkpoint_every=0, validate_every=0)
         self.recipes = {arm.name: arm_recipe(recipe, arm) for arm in experiment.arms}
         self._claim_folder(recipe)
         self.sources = load_sources(recipe)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from fcnjax import geometry
 from fcnjax.geometry import Padding, Window
@@ -95,5 +96,10 @@ class Convolution(Layer):
 
 
 def out_sizes(sizes: jax.Array, windows: Sequence[Window]) -> jax.Array:
-    """Returns int32 [B, D], the sizes [B, D] after one window per axis."""
-    return jnp.stack([window.out_size(sizes[:, axis]) for axis, window in enumerate(windows)], axis=1)
+    """Returns int32 [B, D], the sizes [B, D] after one window per axis.
+
+    The barrier makes them an array: without it XLA computes them anew for every element that a mask clears.
+    """
+    return lax.optimization_barrier(
+        jnp.stack([window.out_size(sizes[:, axis]) for axis, window in enumerate(windows)], axis=1)
+    )

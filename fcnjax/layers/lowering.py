@@ -34,6 +34,17 @@ def convolve(values: jax.Array, kernel: jax.Array, windows: Sequence[Window], gr
     )
 
 
+def channel_product(values: jax.Array, matrix: jax.Array) -> jax.Array:
+    """Returns [B, *S, K], the channels of values [B, *S, C] times a matrix [C, K], as a product of two matrices.
+
+    In the gradient, XLA's CPU compiler can transpose a matrix within the product. With more axes it computes all that
+    leads to the gradient once more, transposed: 7.9 and 13.4 instead of 5.8 and 10.1 ms for a train step of the 4x4,
+    stride 2 stack, 16 examples of 32x31 and 40x40.
+    """
+    channels, outputs = matrix.shape
+    return (values.reshape(-1, channels) @ matrix).reshape(*values.shape[:-1], outputs)
+
+
 def _library(values: jax.Array, kernel: jax.Array, windows: Sequence[Window], groups: int) -> jax.Array:
     return lax.conv_general_dilated(
         values,
@@ -74,7 +85,7 @@ def _space_to_depth(
     fill = [(0, block * window.stride - window.kernel) for block, window in zip(blocks, windows, strict=True)]
     kernel = jnp.pad(kernel, [*fill, (0, 0), (0, 0)]).reshape(*_interleaved(blocks, strides), channels, outputs)
     kernel = kernel.transpose(*range(0, 2 * rank, 2), *range(1, 2 * rank, 2), 2 * rank, 2 * rank + 1)
-    return jnp.concatenate(windowed, axis=-1) @ kernel.reshape(-1, outputs)
+    return channel_product(jnp.concatenate(windowed, axis=-1), kernel.reshape(-1, outputs))
 
 
 def _interleaved(outer: Sequence[int], inner: Sequence[int]) -> list[int]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fcnjax.layers.layer import Layer, per_channel
+from fcnjax.layers.lowering import channel_product
 from fcnjax.padded import Padded
 
 KERNEL_INIT = nnx.initializers.he_uniform()
@@ -47,7 +48,7 @@ class Pointwise(Layer):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         check_channels(batch, self.kernel.shape[0])
-        values = batch.values @ self.kernel[...].astype(batch.values.dtype)
+        values = channel_product(batch.values, self.kernel[...].astype(batch.values.dtype))
         if self.bias is not None:
             values = values + per_channel(self.bias[...], values)
         return batch.replace(values)

@@ -1,10 +1,10 @@
 """Training: recipes, the functional step, the one loop, evaluation, and run folders."""
 
-from fcnjax.training.compilation import CompiledByShape
+from fcnjax.training.compilation import CompiledByShape, jit
 from fcnjax.training.loop import TrainedRun, evaluate, load_model, load_run, train
 from fcnjax.training.recipe import DataSettings, HeadSettings, ModelSettings, OptimizerSettings, Recipe
 from fcnjax.training.run_folder import environment
-from fcnjax.training.trainer import EvaluationResult, Trainer, load_sources, make_model
+from fcnjax.training.trainer import EvaluationResult, Trainer, abstract_model, load_sources, make_model
 
 __all__ = [
     "CompiledByShape",
@@ -16,8 +16,10 @@ __all__ = [
     "Recipe",
     "TrainedRun",
     "Trainer",
+    "abstract_model",
     "environment",
     "evaluate",
+    "jit",
     "load_model",
     "load_run",
     "load_sources",

@@ -1,6 +1,7 @@
 """The one training loop: steps, metrics, checkpoints, and a run folder that can be resumed."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,9 +56,10 @@ def train(
     begun = time.perf_counter()
     trainer = Trainer(recipe) if trainer is None else trainer
     folder = RunFolder(workdir, recipe)
-    with open_checkpoints(folder.checkpoints) as checkpoints:
+    keeps = open_checkpoints(folder.checkpoints) if recipe.checkpoint_every else nullcontext()
+    with keeps as checkpoints:
         state = trainer.initial_state(recipe.seed)
-        if checkpoints.exist:
+        if checkpoints is not None and checkpoints.exist:
             state = checkpoints.load(state)
         folder.keep_metrics_until(int(state.step))
         state = _train_epochs(recipe, trainer, state, folder, checkpoints, progress, title or folder.path.name)
@@ -91,17 +93,24 @@ def _train_epochs(recipe, trainer, state, folder, checkpoints, progress, title) 
                 rows.append(_train_row(*pending))
             pending = (step, (step - 1) // steps, loss, count)
             bar.update(count)
-            if step % steps == 0:
-                rows.append(_train_row(*pending))
-                pending = None
+            if step % steps:
+                continue
+            rows.append(_train_row(*pending))
+            pending, epoch, postfix = None, step // steps, {"loss": f"{rows[-1]['loss']:.3f}"}
+            if _due(recipe.validate_every, epoch) or epoch == recipe.epochs:
                 validation = trainer.evaluate(state, "validation")
                 rows.append(_evaluation_row("validation", step, validation))
-                bar.set_postfix(loss=f"{rows[-2]['loss']:.3f}", validation=f"{validation.accuracy:.2%}")
-                folder.write_metrics(rows)
-                rows = []
-                if recipe.checkpoint_every and (step // steps) % recipe.checkpoint_every == 0:
-                    checkpoints.save(step, state)
+                postfix["validation"] = f"{validation.accuracy:.2%}"
+            bar.set_postfix(postfix)
+            folder.write_metrics(rows)
+            rows = []
+            if checkpoints is not None and _due(recipe.checkpoint_every, epoch):
+                checkpoints.save(step, state)
     return state
+
+
+def _due(every: int, epoch: int) -> bool:
+    return every > 0 and epoch % every == 0
 
 
 def _train_row(step: int, epoch: int, loss, count: int) -> dict:

@@ -138,6 +138,7 @@ class Recipe:
       epochs: passes over the training split, at least 1.
       batch_size: rows of a step, at least 1.
       max_buckets: number of rectangles that the sizes are padded to, at least 1.
+      validate_every: epochs between evaluations of the validation split; 0 evaluates it after the last epoch only.
       checkpoint_every: epochs between checkpoints; 0 keeps none, only the final weights.
     """
 
@@ -150,13 +151,15 @@ class Recipe:
     epochs: int = 10
     batch_size: int = 64
     max_buckets: int = 4
+    validate_every: int = 1
     checkpoint_every: int = 1
 
     def __post_init__(self):
         _require(0 <= self.seed < 2**32, "seed", self.seed, "in [0, 2**32)")
         for name in ("epochs", "batch_size", "max_buckets"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        _require(self.checkpoint_every >= 0, "checkpoint_every", self.checkpoint_every, "at least 0")
+        for name in ("validate_every", "checkpoint_every"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Recipe":

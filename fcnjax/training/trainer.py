@@ -25,7 +25,7 @@ from fcnjax.data import (
     plan_buckets,
 )
 from fcnjax.padded import Padded
-from fcnjax.training.compilation import CompiledByShape
+from fcnjax.training.compilation import CompiledByShape, jit
 from fcnjax.training.optimizer import make_optimizer
 from fcnjax.training.recipe import Recipe
 from fcnjax.training.step import Targets, TrainState, make_evaluation_step, make_train_step, merge, split
@@ -75,7 +75,7 @@ class Trainer:
         self.recipe = recipe
         self.sources = load_sources(recipe) if sources is None else sources
         train = self.sources["train"]
-        model = make_model(recipe, train, recipe.seed)
+        model = abstract_model(recipe, train)
         for name in SPLITS:
             try:
                 models.check_sizes(self.sources[name].sizes, model.min_size)
@@ -90,6 +90,7 @@ class Trainer:
             make_train_step(self.graphdef, self.optimizer, augment=recipe.augment), donate=(0,)
         )
         self.evaluation_step = CompiledByShape(make_evaluation_step(self.graphdef))
+        self._initial_state = jit(self._make_state)
 
     def describe(self) -> str:
         """Returns what a run will do, known before it starts: data, rectangles, waste, compilations."""
@@ -117,9 +118,10 @@ class Trainer:
 
     def initial_state(self, seed: int) -> TrainState:
         """Returns the state before the first step of the run with this seed."""
+        return self._initial_state(np.uint32(seed))
+
+    def _make_state(self, seed: jax.Array) -> TrainState:
         _, weights, statistics = split(make_model(self.recipe, self.sources["train"], seed))
-        # Copies: the first step donates the state, and no two of its buffers may be one.
-        weights, statistics = jax.tree.map(jnp.copy, (weights, statistics))
         return TrainState(jnp.int32(0), weights, statistics, self.optimizer.init(weights))
 
     def fit(self, state: TrainState, seed: int) -> Iterator[tuple[TrainState, jax.Array, int]]:
@@ -192,7 +194,7 @@ def load_sources(recipe: Recipe) -> dict[str, Source]:
     return {key: load_source(data.name, name, data.data_dir) for key, name in zip(SPLITS, names, strict=True)}
 
 
-def make_model(recipe: Recipe, source: Source, seed: int) -> models.Classifier:
+def make_model(recipe: Recipe, source: Source, seed: int | jax.Array) -> models.Classifier:
     """Returns the recipe's network for the examples of a source, with the initial weights of a seed."""
     head = dataclasses.asdict(recipe.head)
     del head["pool_r"], head["pool_p"]
@@ -203,5 +205,10 @@ def make_model(recipe: Recipe, source: Source, seed: int) -> models.Classifier:
         classes=len(source.class_names),
         in_channels=source.channels,
         rank=source.sizes.shape[1],
-        rngs=nnx.Rngs(seed),
+        rngs=nnx.Rngs(jax.random.key(seed)),
     )
+
+
+def abstract_model(recipe: Recipe, source: Source) -> models.Classifier:
+    """Returns the same network with shapes and types in place of weights: nothing is drawn or compiled."""
+    return nnx.eval_shape(lambda: make_model(recipe, source, 0))

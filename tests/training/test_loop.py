@@ -156,9 +156,18 @@ def test_a_run_without_checkpoints_leaves_only_its_weights(finished, trainer, tm
     run = train(recipe, tmp_path, trainer=trainer, progress=False)
     assert (tmp_path / "metrics.jsonl").read_bytes() == finished.folder.metrics_path.read_bytes()
     assert list((tmp_path / "weights").iterdir())
-    assert not [path for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()]
+    assert not (tmp_path / "checkpoints").exists()
     assert [path.name for path in (finished.folder.path / "checkpoints").iterdir()] == ["9"]  # the last one only
     jax.tree.map(np.testing.assert_array_equal, run.state.weights, finished.state.weights)
+
+
+@pytest.mark.parametrize(("validate_every", "epochs"), [(1, [1, 2, 3]), (2, [2, 3]), (0, [3])])
+def test_validation_comes_every_so_many_epochs_and_after_the_last(trainer, tmp_path, validate_every, epochs):
+    recipe = dataclasses.replace(trainer.recipe, validate_every=validate_every)
+    assert (recipe.epochs, trainer.steps_per_epoch) == (3, 3)
+    run = train(recipe, tmp_path, trainer=trainer, progress=False)
+    rows = RunFolder.read_metrics(run.folder.path, "validation")
+    assert [row["step"] for row in rows] == [3 * epoch for epoch in epochs]
 
 
 def test_a_finished_run_is_never_overwritten(finished, trainer):
