@@ -9,9 +9,6 @@ import pytest
 from fcnjax import cli
 from fcnjax.data import load_source
 
-# ml_collections reads config files this way (google/ml_collections, config_flags.py).
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-
 TINY = (
     "--config.model.channels=(4,4)",
     "--config.epochs=1",
@@ -135,7 +132,7 @@ def test_train_and_evaluate_end_to_end(fcnjax, config, tmp_path):
         ("--config.head.pool_at=7", ("pool_at=7 of the head: allowed are 0 before linear 10, 1 after all layers.",)),
         ("--config.optimizer.name=adam", ("unknown optimizer 'adam': did you mean 'adamw'?",)),
         ("--config.data.name=any_digits", ("'any_digits'", "did you mean 'any_size_digits'?")),
-        ("--config.augment.shift=2.0", ("augment.shift=2.0: must be 0 to 1",)),
+        ("--config.augment.shift=2.0", ("config.augment.shift=2.0: must be 0 to 1",)),
         ("--config.model.channels=(2,2,2,2,2)", ("train split: example", "below this network's minimum size 32x32")),
         ("--wrkdir=x", ("'wrkdir'", "workdir")),
     ],

@@ -13,8 +13,6 @@ from fcnjax.data import ArraySource
 from fcnjax.lab.runner import Runner, arm_recipe
 from fcnjax.training import DataSettings, Recipe, load_sources
 
-# ml_collections reads config files this way (google/ml_collections, config_flags.py).
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 SEEDS = 2
 FEW = {"train": 200, "validation": 50, "test": 100}
 

@@ -41,7 +41,7 @@ class Affine:
     def __post_init__(self):
         for name, most in (("rotation", 180.0), ("scale", math.inf), ("shear", math.inf), ("shift", 1.0)):
             if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"augment.{name}={getattr(self, name)}: must be 0 to {most}.")
+                raise ValueError(f"{name}={getattr(self, name)}: must be 0 to {most}.")
 
     def __call__(self, batch: Padded, keys: jax.Array) -> Padded:
         """Returns the batch, changed; sizes stay, and nothing is drawn where all numbers are 0.

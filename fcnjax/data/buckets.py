@@ -41,7 +41,7 @@ class BucketPlan:
     shapes: np.ndarray
 
     def __post_init__(self) -> None:
-        shapes = check_sizes("shapes", self.shapes)
+        shapes = checked_table("shapes", self.shapes)
         shapes = shapes[np.lexsort((*shapes.T[::-1], areas(shapes)))]
         shapes.setflags(write=False)
         object.__setattr__(self, "shapes", shapes)
@@ -58,7 +58,7 @@ class BucketPlan:
         Raises:
           ValueError: An example fits no rectangle; or `sizes` is no table with the D of `shapes`.
         """
-        sizes = check_sizes("sizes", sizes, axes=self.shapes.shape[1])
+        sizes = checked_table("sizes", sizes, axes=self.shapes.shape[1])
         buckets = np.empty(len(sizes), np.int32)
         for start in range(0, len(sizes), ROWS_AT_ONCE):
             block = sizes[start : start + ROWS_AT_ONCE]
@@ -86,7 +86,7 @@ class BucketPlan:
         Raises:
           ValueError: As for `assign`.
         """
-        sizes = check_sizes("sizes", sizes, axes=self.shapes.shape[1])
+        sizes = checked_table("sizes", sizes, axes=self.shapes.shape[1])
         return float(areas(self.shapes)[self.assign(sizes)].sum() / areas(sizes).sum() - 1)
 
 
@@ -113,7 +113,7 @@ def plan_buckets(sizes: np.ndarray, max_buckets: int = 8, *, multiple_of: int = 
     >>> plan_buckets(np.array([[28, 16], [28, 14], [9, 30]]), max_buckets=2).shapes.tolist()
     [[9, 30], [28, 16]]
     """
-    sizes = check_sizes("sizes", sizes)
+    sizes = checked_table("sizes", sizes)
     for name, value in (("max_buckets", max_buckets), ("multiple_of", multiple_of)):
         if value < 1:
             raise ValueError(f"{name}: got {value}; allowed is 1 or more")
@@ -136,7 +136,7 @@ def areas(sizes: np.ndarray) -> np.ndarray:
     return np.prod(sizes, axis=-1, dtype=np.int64)
 
 
-def check_sizes(name: str, sizes: np.ndarray, axes: int | None = None) -> np.ndarray:
+def checked_table(name: str, sizes: np.ndarray, axes: int | None = None) -> np.ndarray:
     """A size table as a new int32 array, or an error that names the argument.
 
     Args:

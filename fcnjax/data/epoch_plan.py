@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from fcnjax.data.buckets import BucketPlan, areas, check_sizes
+from fcnjax.data.buckets import BucketPlan, areas, checked_table
 
 FILLER = -1
 
@@ -63,7 +63,7 @@ class _BucketedPlan:
     batch_size: int
 
     def __post_init__(self) -> None:
-        sizes = check_sizes("sizes", self.sizes, axes=self.buckets.shapes.shape[1])
+        sizes = checked_table("sizes", self.sizes, axes=self.buckets.shapes.shape[1])
         sizes.setflags(write=False)
         object.__setattr__(self, "sizes", sizes)
         if self.batch_size < 1:

@@ -9,17 +9,16 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 
 from fcnjax import geometry
-from fcnjax.geometry import Padding, Window
-from fcnjax.layers.layer import Layer, per_channel
+from fcnjax.geometry import Padding
+from fcnjax.layers.layer import WindowedLayer, per_channel
 from fcnjax.layers.lowering import convolve
 from fcnjax.layers.pointwise import KERNEL_INIT, check_channels
 from fcnjax.padded import Padded
 
 
-class Convolution(Layer):
+class Convolution(WindowedLayer):
     """Convolution with explicit pads: each example sees zeros beyond its own edge, whatever rectangle it lies in.
 
     Args:
@@ -64,18 +63,11 @@ class Convolution(Layer):
     ):
         if groups < 1 or in_channels % groups or channels % groups:
             raise ValueError(f"groups={groups}: must divide in_channels={in_channels} and channels={channels}.")
-        self.rank, self.groups = rank, groups
-        self._windows = geometry.windows(rank, kernel, stride, dilation, padding)
+        super().__init__(geometry.windows(rank, kernel, stride, dilation, padding))
+        self.groups = groups
         shape = (*(window.kernel for window in self._windows), in_channels // groups, channels)
         self.kernel = nnx.Param(KERNEL_INIT(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
-
-    def windows(self, rank: int) -> tuple[Window, ...]:
-        if rank != self.rank:
-            raise ValueError(
-                f"a convolution over {self.rank} spatial axes: cannot act on {rank}; build it with rank={rank}."
-            )
-        return self._windows
 
     def out_channels(self, channels: int) -> int:
         del channels
@@ -87,19 +79,9 @@ class Convolution(Layer):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
-        windows = self.windows(batch.rank)
+        sizes = self.out_sizes(batch)
         check_channels(batch, self.kernel.shape[-2] * self.groups)
-        values = convolve(batch.values, self.kernel[...].astype(batch.values.dtype), windows, self.groups)
+        values = convolve(batch.values, self.kernel[...].astype(batch.values.dtype), self._windows, self.groups)
         if self.bias is not None:
             values = values + per_channel(self.bias[...], values)
-        return batch.replace(values, out_sizes(batch.sizes, windows))
-
-
-def out_sizes(sizes: jax.Array, windows: Sequence[Window]) -> jax.Array:
-    """Returns int32 [B, D], the sizes [B, D] after one window per axis.
-
-    The barrier makes them an array: without it XLA computes them anew for every element that a mask clears.
-    """
-    return lax.optimization_barrier(
-        jnp.stack([window.out_size(sizes[:, axis]) for axis, window in enumerate(windows)], axis=1)
-    )
+        return batch.replace(values, sizes)

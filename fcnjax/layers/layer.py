@@ -1,8 +1,10 @@
 """The contract that every layer keeps: `Padded -> Padded`, zero outside each example."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from fcnjax.geometry import Window
@@ -51,6 +53,37 @@ class Layer(nnx.Module):
         """
         del positions, channels
         return 0
+
+
+class WindowedLayer(Layer):
+    """Base of the layers that slide a window over the positions.
+
+    Args:
+      windows: one window per spatial axis.
+    """
+
+    def __init__(self, windows: Sequence[Window]):
+        self._windows = tuple(windows)
+
+    def windows(self, rank: int) -> tuple[Window, ...]:
+        own = len(self._windows)
+        if rank != own:
+            raise ValueError(
+                f"{type(self).__name__} over {own} spatial axes: cannot act on {rank}; build it with rank={rank}."
+            )
+        return self._windows
+
+    def out_sizes(self, batch: Padded) -> jax.Array:
+        """Returns int32 [B, D], the sizes after this layer.
+
+        The barrier makes them an array: without it XLA computes them anew for every element that a mask clears.
+
+        Raises:
+          ValueError: for another number of spatial axes than the layer's.
+        """
+        windows = self.windows(batch.rank)
+        sizes = [window.out_size(batch.sizes[:, axis]) for axis, window in enumerate(windows)]
+        return jax.lax.optimization_barrier(jnp.stack(sizes, axis=1))
 
 
 def per_channel(vector: jax.Array, values: jax.Array) -> jax.Array:

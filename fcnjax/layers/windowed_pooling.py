@@ -8,14 +8,13 @@ import numpy as np
 from jax import lax
 
 from fcnjax import geometry
-from fcnjax.geometry import Padding, Window
-from fcnjax.layers.convolution import out_sizes
-from fcnjax.layers.layer import Layer
+from fcnjax.geometry import Padding
+from fcnjax.layers.layer import WindowedLayer
 from fcnjax.padded import Padded
 
 
-class _WindowedPool(Layer):
-    """What the pools share: the windows, and the sizes that follow from them."""
+class _WindowedPool(WindowedLayer):
+    """What the pools share: windows that always hold a value, and the reduction over them."""
 
     def __init__(
         self,
@@ -25,20 +24,13 @@ class _WindowedPool(Layer):
         stride: int | Sequence[int] | None = None,
         padding: Padding = 0,
     ):
-        self._windows = geometry.windows(rank, kernel, kernel if stride is None else stride, 1, padding)
+        super().__init__(geometry.windows(rank, kernel, kernel if stride is None else stride, 1, padding))
         for window in self._windows:
             if max(window.padding) >= window.extent:
                 raise ValueError(
                     f"padding={window.padding} with kernel {window.kernel}: must be smaller than the kernel, or a "
                     "window would hold no value."
                 )
-
-    def windows(self, rank: int) -> tuple[Window, ...]:
-        if rank != len(self._windows):
-            raise ValueError(
-                f"a pool over {len(self._windows)} spatial axes: cannot act on {rank}; build it with rank={rank}."
-            )
-        return self._windows
 
     def _reduce(self, values: jax.Array, initial: float, combine: Callable) -> jax.Array:
         """Reduces [B, *S, C] over the windows, `initial` standing for what lies outside the rectangle."""
@@ -67,9 +59,9 @@ class MaxPool(_WindowedPool):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
-        windows = self.windows(batch.rank)
+        sizes = self.out_sizes(batch)
         masked = jnp.where(batch.mask, batch.values, -jnp.inf)
-        return batch.replace(self._reduce(masked, -jnp.inf, lax.max), out_sizes(batch.sizes, windows))
+        return batch.replace(self._reduce(masked, -jnp.inf, lax.max), sizes)
 
 
 class AveragePool(_WindowedPool):
@@ -89,7 +81,7 @@ class AveragePool(_WindowedPool):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
-        windows = self.windows(batch.rank)
+        sizes = self.out_sizes(batch)
         total = self._reduce(batch.values, 0.0, lax.add)
         count = self._reduce(batch.mask.astype(batch.values.dtype), 0.0, lax.add)
-        return batch.replace(total / jnp.maximum(count, 1), out_sizes(batch.sizes, windows))
+        return batch.replace(total / jnp.maximum(count, 1), sizes)

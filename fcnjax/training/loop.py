@@ -1,5 +1,6 @@
 """The one training loop: steps, metrics, checkpoints, and a run folder that can be resumed."""
 
+import dataclasses
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -41,7 +42,8 @@ def train(
     Args:
       recipe: what to train.
       workdir: the run folder; new, or of an interrupted run of the same recipe.
-      trainer: a `Trainer` of the same recipe but for the seed, whose compiled steps are used; default: a new one.
+      trainer: whose data and compiled steps are used, a `Trainer` of the same recipe but for the seed and how often it
+        validates and checkpoints; default: a new one.
       progress: whether to show a bar with rate and time left.
       title: what the bar is called; default: the name of the folder.
 
@@ -49,12 +51,14 @@ def train(
       The trained state and its test figures.
 
     Raises:
+      ValueError: if `trainer` is of another recipe.
       FileExistsError: if the folder holds anything but an interrupted run of this recipe.
       ValueError: for data or a recipe that does not fit the network.
       FloatingPointError: if the training loss is not finite.
     """
     begun = time.perf_counter()
     trainer = Trainer(recipe) if trainer is None else trainer
+    _check_same_but_for_pace(recipe, trainer.recipe)
     folder = RunFolder(workdir, recipe)
     keeps = open_checkpoints(folder.checkpoints) if recipe.checkpoint_every else nullcontext()
     with keeps as checkpoints:
@@ -71,6 +75,12 @@ def train(
         {"test_accuracy": test.accuracy, "correct": test.correct, "count": test.count, "seconds": round(seconds, 3)}
     )
     return TrainedRun(state, test, folder, seconds)
+
+
+def _check_same_but_for_pace(recipe: Recipe, trained: Recipe):
+    free = {name: getattr(trained, name) for name in ("seed", "validate_every", "checkpoint_every")}
+    if dataclasses.replace(recipe, **free) != trained:
+        raise ValueError("trainer: is of another recipe than the one to train; give Trainer(recipe), or none.")
 
 
 def _train_epochs(recipe, trainer, state, folder, checkpoints, progress, title) -> TrainState:

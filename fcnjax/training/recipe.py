@@ -190,7 +190,10 @@ def _build(cls: type[T], config: Mapping[str, Any], prefix: str) -> T:
     missing = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in arguments]
     if missing:
         raise ValueError(f"config.{prefix}{missing[0]}: is missing and has no default.")
-    return cls(**arguments)
+    try:
+        return cls(**arguments)
+    except ValueError as error:  # a class that is no part of the recipe alone does not know where it stands
+        raise error if str(error).startswith("config.") else ValueError(f"config.{prefix}{error}") from None
 
 
 def _required(field: dataclasses.Field) -> bool:

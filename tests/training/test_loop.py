@@ -196,10 +196,17 @@ def test_an_interrupted_run_of_another_config_is_refused_naming_what_changed(tra
         trainer.recipe, epochs=4, optimizer=dataclasses.replace(trainer.recipe.optimizer, learning_rate=0.25)
     )
     with pytest.raises(FileExistsError, match="holds an interrupted run of another config") as caught:
-        train(changed, tmp_path, trainer=trainer, progress=False)
+        RunFolder(tmp_path, changed)
     message = str(caught.value)
     assert "epochs was 3 and is 4, optimizer.learning_rate was 0.005 and is 0.25" in message
     assert "seed" not in message
+
+
+def test_a_trainer_of_another_recipe_is_refused_before_anything_is_written(trainer, tmp_path):
+    other = dataclasses.replace(trainer.recipe, seed=7, epochs=4)
+    with pytest.raises(ValueError, match="trainer: is of another recipe than the one to train"):
+        train(other, tmp_path / "run", trainer=trainer, progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_is_loaded_gives_the_figures_of_the_end_of_training(finished, sources, monkeypatch):

@@ -6,9 +6,6 @@ from synthetic_data import make_recipe
 from fcnjax.cli import parse
 from fcnjax.training import Recipe
 
-# ml_collections reads config files this way (google/ml_collections, config_flags.py).
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-
 
 @pytest.fixture(scope="module")
 def digits_config(request: pytest.FixtureRequest):

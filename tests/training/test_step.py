@@ -8,7 +8,7 @@ import pytest
 from synthetic_data import make_examples, make_recipe, relative
 
 from fcnjax.padded import Padded
-from fcnjax.training import Trainer
+from fcnjax.training import Trainer, make_model
 from fcnjax.training.step import Targets, TrainState, make_train_step, merge, split
 
 STEPS = 50
@@ -122,3 +122,11 @@ def test_the_seed_decides_the_initial_weights(trainer):
     name = "blocks.0.layers.0.kernel"
     np.testing.assert_array_equal(first[name], again[name])
     assert relative(other[name], first[name]) > 0.1
+
+
+def test_the_initial_weights_are_those_of_the_network_made_with_the_seed(trainer):
+    made = split(make_model(trainer.recipe, trainer.sources["train"], 4))[1]
+    drawn = trainer.initial_state(4).weights
+    assert made.keys() == drawn.keys()
+    for name, array in made.items():
+        np.testing.assert_allclose(drawn[name], array, rtol=1e-6, err_msg=name)
