@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import min_dim
 
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
 
@@ -27,6 +28,9 @@ class Window:
       stride: distance between windows in input positions, at least 1.
       dilation: distance between taps in input positions, at least 1.
       padding: positions added (before, after) the input, each at least 0.
+      ceil: whether a last window that reaches beyond the input counts, as long as it starts within the input or the
+        positions added before it (PyTorch's `ceil_mode`).
+      smallest: inputs below this size have no output (a border that reflects needs something to reflect).
 
     Raises:
       ValueError: if a field is below its minimum.
@@ -36,9 +40,11 @@ class Window:
     stride: int = 1
     dilation: int = 1
     padding: tuple[int, int] = (0, 0)
+    ceil: bool = False
+    smallest: int = 1
 
     def __post_init__(self):
-        for name, least in (("kernel", 1), ("stride", 1), ("dilation", 1)):
+        for name, least in (("kernel", 1), ("stride", 1), ("dilation", 1), ("smallest", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} of a window: must be at least {least}.")
         if min(self.padding) < 0:
@@ -56,7 +62,10 @@ class Window:
 
     def input_for(self, outputs: int) -> int:
         """Returns the smallest input size that gives at least `outputs` outputs."""
-        return max(1, (outputs - 1) * self.stride + self.extent - sum(self.padding))
+        whole = (outputs - 1) * self.stride + self.extent - sum(self.padding)
+        if self.ceil:
+            return max(self.smallest, whole - self.stride + 1, (outputs - 1) * self.stride - self.padding[0] + 1)
+        return max(self.smallest, whole)
 
     def out_size(self, size: Any) -> Any:
         """Returns the number of outputs for inputs of `size`: 0 below `min_size`, and 0 for a filler of size 0.
@@ -70,14 +79,16 @@ class Window:
         >>> Window(kernel=4, stride=2, padding=(1, 1)).out_size(28)
         14
         """
-        outputs = (size + (sum(self.padding) - self.extent)) // self.stride + 1
-        if isinstance(size, (int, np.integer)):
-            return max(0, int(outputs)) if size > 0 else 0
-        if isinstance(size, np.ndarray):
-            return np.where(size > 0, np.maximum(outputs, 0), 0).astype(size.dtype)
-        if isinstance(size, jax.Array):
-            return jnp.where(size > 0, jnp.maximum(outputs, 0), 0)
-        return outputs
+        over = self.stride - 1 if self.ceil else 0
+        outputs = (size + (sum(self.padding) - self.extent + over)) // self.stride + 1
+        started = (size + (self.padding[0] - 1)) // self.stride + 1
+        if not isinstance(size, (int, np.integer, np.ndarray, jax.Array)):
+            return min_dim(outputs, started) if self.ceil else outputs
+        xp = jnp if isinstance(size, jax.Array) else np
+        if self.ceil:
+            outputs = xp.minimum(outputs, started)
+        outputs = xp.where(size >= self.smallest, xp.maximum(outputs, 0), 0)
+        return int(outputs) if isinstance(size, (int, np.integer)) else outputs.astype(size.dtype)
 
 
 class ReceptiveField(NamedTuple):
@@ -143,6 +154,7 @@ def windows(
     stride: int | Sequence[int] = 1,
     dilation: int | Sequence[int] = 1,
     padding: Padding = 0,
+    ceil: bool = False,
 ) -> tuple[Window, ...]:
     """Returns one `Window` per spatial axis from the usual arguments of a convolution or a pool.
 
@@ -153,6 +165,7 @@ def windows(
       dilation: one int or one per axis.
       padding: `'valid'` (none), `'same'` (symmetric, odd extents only; the output has `ceil(size / stride)` positions),
         one int, one int per axis, or one (before, after) pair per axis.
+      ceil: whether a last window that reaches beyond the input counts (see `Window`).
 
     Raises:
       ValueError: for `'SAME'` with a stride, for `'same'` with an even extent, for entries that are not one per axis.
@@ -160,7 +173,7 @@ def windows(
     kernels = per_axis("kernel", kernel, rank)
     strides = per_axis("stride", stride, rank)
     dilations = per_axis("dilation", dilation, rank)
-    bare = [Window(k, s, d) for k, s, d in zip(kernels, strides, dilations, strict=True)]
+    bare = [Window(k, s, d, ceil=ceil) for k, s, d in zip(kernels, strides, dilations, strict=True)]
     pads = _pads(padding, bare)
     return tuple(dataclasses.replace(window, padding=pad) for window, pad in zip(bare, pads, strict=True))
 

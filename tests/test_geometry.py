@@ -13,13 +13,19 @@ from fcnjax.geometry import Window
 @st.composite
 def draw_windows(draw):
     padding = st.tuples(st.integers(0, 3), st.integers(0, 3))
-    return Window(draw(st.integers(1, 5)), draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(padding))
+    numbers = draw(st.integers(1, 5)), draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(padding)
+    return Window(*numbers, ceil=draw(st.booleans()), smallest=draw(st.integers(1, 4)))
 
 
 def count_by_hand(window: Window, size: int) -> int:
     """Slides the window over the padded axis, one start after another."""
-    end = size + sum(window.padding)
-    return sum(1 for start in range(0, end, window.stride) if start + window.extent <= end) if size else 0
+    if size < window.smallest:
+        return 0
+    end, starts = size + sum(window.padding), range(0, size + sum(window.padding), window.stride)
+    if window.ceil:  # less than a stride beyond the end, and begun before the padding after the input
+        inside = range(0, size + window.padding[0], window.stride)
+        return sum(1 for start in inside if start + window.extent < end + window.stride)
+    return sum(1 for start in starts if start + window.extent <= end)
 
 
 @hypothesis.given(draw_windows(), st.integers(0, 30))

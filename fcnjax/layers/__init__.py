@@ -5,15 +5,17 @@ from fcnjax.layers.dropout import ChannelDropout
 from fcnjax.layers.layer import Layer
 from fcnjax.layers.normalization import BatchNorm, GroupNorm, LayerNorm
 from fcnjax.layers.pointwise import Activation, LogSoftmax, Pointwise
-from fcnjax.layers.windowed_pooling import AveragePool, MaxPool
+from fcnjax.layers.windowed_pooling import AveragePool, BlurPool, LPPool, MaxPool
 
 __all__ = [
     "Activation",
     "AveragePool",
     "BatchNorm",
+    "BlurPool",
     "ChannelDropout",
     "Convolution",
     "GroupNorm",
+    "LPPool",
     "Layer",
     "LayerNorm",
     "LogSoftmax",

@@ -1,4 +1,4 @@
-"""Convolution over any number of spatial axes.
+"""Convolution over any number of spatial axes, with a border of choice at each example's own edge.
 
 Axes: B batch, S spatial, C input channels, K output channels.
 """
@@ -12,14 +12,14 @@ from flax import nnx
 
 from fcnjax import geometry
 from fcnjax.geometry import Padding
+from fcnjax.layers.borders import convolve_with_border, with_border
 from fcnjax.layers.layer import WindowedLayer, per_channel
-from fcnjax.layers.lowering import convolve
 from fcnjax.layers.pointwise import KERNEL_INIT, check_channels
 from fcnjax.padded import Padded
 
 
 class Convolution(WindowedLayer):
-    """Convolution with explicit pads: each example sees zeros beyond its own edge, whatever rectangle it lies in.
+    """Convolution with explicit pads: what an example sees beyond its own edge does not depend on its rectangle.
 
     Args:
       in_channels: C.
@@ -29,7 +29,10 @@ class Convolution(WindowedLayer):
       stride: one int or one per axis.
       dilation: one int or one per axis.
       padding: `'same'` (symmetric, odd extents), `'valid'`, an int, or ints or (before, after) pairs per axis.
-      groups: number of channel groups; must divide C and K.
+      groups: number of channel groups; must divide C and K (C is depthwise).
+      border: what stands beyond the edge, as far as `padding` reaches: "zero", "partial", "replicate", "reflect" or
+        "circular" (see `fcnjax.layers.borders`). Without pads ("valid") it changes nothing. "reflect" needs examples
+        larger than the pads, "circular" at least as large.
       bias: whether to add a learnt constant per output channel.
       rngs: source of the initial weights (He uniform; zero bias).
 
@@ -38,9 +41,11 @@ class Convolution(WindowedLayer):
       bias: parameter [K], or None.
 
     Raises:
-      ValueError: for a padding that is not exact (`'SAME'` with a stride), groups that do not divide.
+      ValueError: for a padding that is not exact (`'SAME'` with a stride), groups that do not divide, or an
+        unknown border.
 
     Source: the cross-correlation of `jax.lax.conv_general_dilated`; `fcnjax.layers.lowering` says how it is computed.
+    "partial" is Liu et al., "Partial Convolution based Padding", 2018.
 
     >>> conv = Convolution(1, 8, 4, stride=2, padding=1, rngs=nnx.Rngs(0))
     >>> conv(Padded.stack([jnp.ones((28, 16, 1))])).sizes.tolist()
@@ -58,13 +63,14 @@ class Convolution(WindowedLayer):
         dilation: int | Sequence[int] = 1,
         padding: Padding = 0,
         groups: int = 1,
+        border: str = "zero",
         bias: bool = True,
         rngs: nnx.Rngs,
     ):
         if groups < 1 or in_channels % groups or channels % groups:
             raise ValueError(f"groups={groups}: must divide in_channels={in_channels} and channels={channels}.")
-        super().__init__(geometry.windows(rank, kernel, stride, dilation, padding))
-        self.groups = groups
+        super().__init__(with_border(geometry.windows(rank, kernel, stride, dilation, padding), border))
+        self.groups, self.border = groups, border
         shape = (*(window.kernel for window in self._windows), in_channels // groups, channels)
         self.kernel = nnx.Param(KERNEL_INIT(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
@@ -81,7 +87,8 @@ class Convolution(WindowedLayer):
         del train, keys
         sizes = self.out_sizes(batch)
         check_channels(batch, self.kernel.shape[-2] * self.groups)
-        values = convolve(batch.values, self.kernel[...].astype(batch.values.dtype), self._windows, self.groups)
+        kernel = self.kernel[...].astype(batch.values.dtype)
+        values = convolve_with_border(batch, kernel, self._windows, self.groups, self.border)
         if self.bias is not None:
             values = values + per_channel(self.bias[...], values)
         return batch.replace(values, sizes)

@@ -8,6 +8,7 @@ from flax import nnx
 
 from fcnjax import layers, pooling
 from fcnjax.layers import Layer
+from fcnjax.layers.borders import BORDERS
 
 CHANNELS = 4
 
@@ -22,8 +23,12 @@ class GlobalPool(Layer):
         return pooling.pool(batch, self.pool)
 
 
-def conv(kernel, **options):
-    return lambda rank, rngs: layers.Convolution(CHANNELS, 6, kernel, rank=rank, rngs=rngs, **options)
+def conv(kernel, padding=0, **options):
+    def make(rank, rngs):
+        pads = padding * rank if isinstance(padding, list) else padding
+        return layers.Convolution(CHANNELS, 6, kernel, rank=rank, padding=pads, rngs=rngs, **options)
+
+    return make
 
 
 # name -> (rank, rngs) -> layer; each takes CHANNELS channels.
@@ -35,9 +40,25 @@ CASES = {
     "conv groups": conv(3, groups=2, padding=1),
     "conv uneven pads": conv(2, padding="SAME"),
     "conv no bias": conv(3, padding=1, bias=False),
+    "conv depthwise": lambda rank, rngs: layers.Convolution(
+        CHANNELS, 8, 3, rank=rank, groups=CHANNELS, padding=1, rngs=rngs
+    ),
+    **{
+        f"conv {border} {label}": conv(kernel, padding=padding, border=border, **options)
+        for border in BORDERS
+        for label, kernel, padding, options in [
+            ("stride 2", 4, [(1, 2)], {"stride": 2}),
+            ("dilation 2", 3, 2, {"dilation": 2}),
+        ]
+    },
     "pointwise": lambda rank, rngs: layers.Pointwise(CHANNELS, 3, rngs=rngs),
     "max pool": lambda rank, rngs: layers.MaxPool(3, rank=rank, stride=2, padding=1),
     "average pool": lambda rank, rngs: layers.AveragePool(3, rank=rank, stride=2, padding=1),
+    "max pool ceil": lambda rank, rngs: layers.MaxPool(3, rank=rank, stride=2, ceil=True),
+    "average pool ceil": lambda rank, rngs: layers.AveragePool(2, rank=rank, stride=3, padding=1, ceil=True),
+    "lp pool": lambda rank, rngs: layers.LPPool(3, 3.0, rank=rank, stride=2, padding=1, ceil=True),
+    "blur pool": lambda rank, rngs: layers.BlurPool(3, rank=rank),
+    "blur pool 4 zero": lambda rank, rngs: layers.BlurPool(4, rank=rank, border="zero"),
     "batch norm": lambda rank, rngs: layers.BatchNorm(CHANNELS),
     "group norm": lambda rank, rngs: layers.GroupNorm(CHANNELS, groups=2),
     "layer norm": lambda rank, rngs: layers.LayerNorm(CHANNELS),
