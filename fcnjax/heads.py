@@ -6,6 +6,7 @@ classifying first, and every order in between differ in one integer, `pool_at`, 
 Axes: B batch, S spatial, C feature channels, K classes.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -149,20 +150,20 @@ class Head(nnx.Module):
         """Returns the head as a pipeline in words."""
         return " -> ".join((*self.labels[: self.pool_at], f"{self.pool_name} pool", *self.labels[self.pool_at :]))
 
-    def multiply_adds(self, positions: int, channels: int) -> int:
+    def multiply_adds(self, size: Sequence[int], channels: int) -> int:
         """Returns the multiply-adds per example: products of the layers, and one for each value that is pooled.
 
         Args:
-          positions: number of positions of the feature map.
+          size: extent of the feature map per spatial axis.
           channels: C.
         """
         total = 0
         for index, layer in enumerate(self.layers):
             if index == self.pool_at:
-                total, positions = total + positions * channels, 1
-            total += layer.multiply_adds(positions, channels)
+                total, size = total + math.prod(size) * channels, (1,) * len(size)
+            total += layer.multiply_adds(size, channels)
             channels = layer.out_channels(channels)
-        return total + (positions * channels if self.pool_at == len(self.layers) else 0)
+        return total + (math.prod(size) * channels if self.pool_at == len(self.layers) else 0)
 
     def _apply(self, batch: Padded, start: int, stop: int, train: bool, keys: jax.Array | None) -> Padded:
         for layer in list(self.layers)[start:stop]:

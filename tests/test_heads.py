@@ -146,7 +146,7 @@ def test_all_orders_share_one_tree_and_its_initial_weights():
 
 def test_multiply_adds_are_counted_by_hand():
     def count(at):
-        return Head(C, K, hidden=(4,), pool_at=at, rngs=nnx.Rngs(0)).multiply_adds(positions=6, channels=C)
+        return Head(C, K, hidden=(4,), pool_at=at, rngs=nnx.Rngs(0)).multiply_adds((2, 3), channels=C)
 
     assert count(0) == 6 * C + C * 4 + 4 * K
     assert count(2) == 6 * C * 4 + 6 * 4 + 4 * K

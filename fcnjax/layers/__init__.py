@@ -1,9 +1,11 @@
 """Layers that map `Padded` to `Padded` and keep zeros outside each example."""
 
+from fcnjax.layers.composition import Concatenate, Residual, Sequential
 from fcnjax.layers.convolution import Convolution
-from fcnjax.layers.dropout import ChannelDropout
+from fcnjax.layers.dropout import ChannelDropout, StochasticDepth
+from fcnjax.layers.gating import SqueezeExcite
 from fcnjax.layers.layer import Layer
-from fcnjax.layers.normalization import BatchNorm, GroupNorm, LayerNorm
+from fcnjax.layers.normalization import BatchNorm, GlobalResponseNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from fcnjax.layers.pointwise import Activation, LogSoftmax, Pointwise
 from fcnjax.layers.windowed_pooling import AveragePool, BlurPool, LPPool, MaxPool
 
@@ -13,12 +15,20 @@ __all__ = [
     "BatchNorm",
     "BlurPool",
     "ChannelDropout",
+    "Concatenate",
     "Convolution",
+    "GlobalResponseNorm",
     "GroupNorm",
+    "InstanceNorm",
     "LPPool",
     "Layer",
     "LayerNorm",
     "LogSoftmax",
     "MaxPool",
     "Pointwise",
+    "RMSNorm",
+    "Residual",
+    "Sequential",
+    "SqueezeExcite",
+    "StochasticDepth",
 ]

@@ -79,9 +79,9 @@ class Convolution(WindowedLayer):
         del channels
         return self.kernel.shape[-1]
 
-    def multiply_adds(self, positions: int, channels: int) -> int:
+    def multiply_adds(self, size: Sequence[int], channels: int) -> int:
         del channels
-        return positions * math.prod(self.kernel.shape)
+        return math.prod(self.out_extent(size)) * math.prod(self.kernel.shape)
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys

@@ -20,7 +20,8 @@ class Layer(nnx.Module):
     gives the same output, gradients and statistics as in any larger rectangle with any batch mates.
 
     A layer that only acts on each position by itself needs nothing but `__call__`; one with a window overrides
-    `windows` too, so that sizes, receptive fields and minimum sizes of whole networks follow.
+    `windows` too, and one made of layers `path`, so that the sizes, receptive fields and minimum sizes of whole
+    networks follow.
     """
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
@@ -40,18 +41,28 @@ class Layer(nnx.Module):
         """Returns the window of this layer along each of `rank` spatial axes."""
         return (IDENTITY,) * rank
 
+    def path(self, rank: int) -> list[tuple[Window, ...]]:
+        """Returns the windows that an output is seen through, in order; of several ways, the widest."""
+        return [self.windows(rank)]
+
+    def out_extent(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Returns the extent per spatial axis of the output for an input of extent `size`."""
+        for windows in self.path(len(size)):
+            size = [window.out_size(extent) for window, extent in zip(windows, size, strict=True)]
+        return tuple(size)
+
     def out_channels(self, channels: int) -> int:
         """Returns the number of output channels for `channels` input channels."""
         return channels
 
-    def multiply_adds(self, positions: int, channels: int) -> int:
+    def multiply_adds(self, size: Sequence[int], channels: int) -> int:
         """Returns the multiply-adds per example of the layer's products, elementwise work not counted.
 
         Args:
-          positions: number of *output* positions.
+          size: extent of the input per spatial axis.
           channels: number of input channels.
         """
-        del positions, channels
+        del size, channels
         return 0
 
 
@@ -89,6 +100,16 @@ class WindowedLayer(Layer):
 def per_channel(vector: jax.Array, values: jax.Array) -> jax.Array:
     """Returns `vector` [C] with the rank of `values` [.., C] and its dtype, ready to be combined with it."""
     return vector.astype(values.dtype).reshape((1,) * (values.ndim - 1) + (-1,))
+
+
+def per_example(vector: jax.Array, values: jax.Array) -> jax.Array:
+    """Returns `vector` [B] with the rank of `values` [B, ..] and its dtype, ready to be combined with it."""
+    return vector.astype(values.dtype).reshape((-1,) + (1,) * (values.ndim - 1))
+
+
+def at_least_float32(values: jax.Array) -> jax.Array:
+    """Returns `values` in a dtype fit for statistics and logarithms: float32, or float64 if they have it."""
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
 def parameter_count(module: Any) -> int:

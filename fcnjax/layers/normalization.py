@@ -1,7 +1,8 @@
 """Normalisation by statistics of the valid positions only.
 
-Axes: B batch, S spatial, C channels. Statistics are taken in float32 whatever the dtype of the values. They are plain
-sums over the batch axis, so that under `jit` with sharded arrays they are global sums, exact for any valid counts.
+Axes: B batch, S spatial, C channels. Statistics are taken in float32 whatever the dtype of the values, in float64 for
+float64. Those of a batch are plain sums over the batch axis, so that under `jit` with sharded arrays they are global
+sums, exact for any valid counts on each device.
 """
 
 import jax
@@ -9,11 +10,50 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from fcnjax.layers.layer import Layer, per_channel
+from fcnjax.layers.layer import Layer, at_least_float32, per_channel, per_example
+from fcnjax.layers.pointwise import check_channels
 from fcnjax.padded import Padded
 
 
-class BatchNorm(Layer):
+class _Norm(Layer):
+    """What the norms share: an epsilon, and at the end a learnt scale and constant per channel, where they have them.
+
+    Raises:
+      ValueError: if epsilon is not greater than 0.
+    """
+
+    scale: nnx.Param | None
+    bias: nnx.Param | None
+
+    def __init__(self, channels: int, epsilon: float, *, scale: bool = True, bias: bool = True):
+        if not epsilon > 0:
+            raise ValueError(f"epsilon={epsilon} of {type(self).__name__}: must be greater than 0.")
+        self.channels, self.epsilon = channels, epsilon
+        self.scale = nnx.Param(jnp.ones(channels)) if scale else None
+        self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
+
+    def _values(self, batch: Padded) -> jax.Array:
+        """Returns the values [B, *S, C] in the dtype of the statistics."""
+        check_channels(batch, self.channels)
+        return at_least_float32(batch.values)
+
+    def _rescaled(
+        self, batch: Padded, normed: jax.Array, *, factor: jax.Array | float = 1.0, skip: jax.Array | None = None
+    ) -> Padded:
+        """Returns `normed` [B, *S, C], scaled and shifted, plus `skip`, in the dtype that the batch's values had.
+
+        A `factor` [C] goes into the scale: its gradient and the scale's then need one sum over the positions, not two.
+        """
+        if self.scale is not None:
+            normed = normed * per_channel(self.scale[...] * factor, normed)
+        if self.bias is not None:
+            normed = normed + per_channel(self.bias[...], normed)
+        if skip is not None:
+            normed = normed + skip
+        return batch.replace(normed.astype(batch.values.dtype))
+
+
+class BatchNorm(_Norm):
     """Normalises each channel by the mean and variance over all valid positions of the batch.
 
     In training the batch's statistics are used (biased variance) and move the running ones (unbiased variance, as in
@@ -33,81 +73,106 @@ class BatchNorm(Layer):
     """
 
     def __init__(self, channels: int, *, momentum: float = 0.9, epsilon: float = 1e-5):
-        if not 0 <= momentum <= 1 or epsilon <= 0:
-            raise ValueError(f"momentum={momentum}, epsilon={epsilon}: needs 0 <= momentum <= 1 and epsilon > 0.")
-        self.momentum, self.epsilon = momentum, epsilon
-        self.scale, self.bias = nnx.Param(jnp.ones(channels)), nnx.Param(jnp.zeros(channels))
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"momentum={momentum} of BatchNorm: must be in [0, 1].")
+        super().__init__(channels, epsilon)
+        self.momentum = momentum
         self.mean, self.variance = nnx.BatchStat(jnp.zeros(channels)), nnx.BatchStat(jnp.ones(channels))
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del keys
-        mean, variance = self._batch_statistics(batch) if train else (self.mean[...], self.variance[...])
-        scale = self.scale[...] * lax.rsqrt(variance + self.epsilon)
-        values = batch.values.astype(jnp.float32)
-        values = (values - per_channel(mean, values)) * per_channel(scale, values) + per_channel(self.bias[...], values)
-        return batch.replace(values.astype(batch.values.dtype))
+        values = self._values(batch)
+        mean, variance = self._batch_statistics(batch, values) if train else (self.mean[...], self.variance[...])
+        inverse = lax.rsqrt(variance.astype(values.dtype) + self.epsilon)
+        return self._rescaled(batch, values - per_channel(mean, values), factor=inverse)
 
-    def _batch_statistics(self, batch: Padded) -> tuple[jax.Array, jax.Array]:
+    def _batch_statistics(self, batch: Padded, values: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns mean and biased variance [C] of the valid positions, and moves the running statistics.
 
         One pass over the values: both sums are of values less the running mean, which keeps the difference of squares
         from cancelling when the mean is far from zero.
         """
         axes = (0, *batch.spatial_axes)
-        count = jnp.sum(batch.counts).astype(jnp.float32)
-        shift = self.mean[...]
-        values = batch.values.astype(jnp.float32)
-        centred = jnp.where(batch.mask, values - per_channel(shift, values), 0.0)
+        count = jnp.sum(batch.counts).astype(values.dtype)
+        old_mean, old_variance = self.mean[...].astype(values.dtype), self.variance[...].astype(values.dtype)
+        centred = jnp.where(batch.mask, values - per_channel(old_mean, values), 0.0)
         first = jnp.sum(centred, axes) / jnp.maximum(count, 1)
         second = jnp.sum(jnp.square(centred), axes) / jnp.maximum(count, 1)
-        mean = jnp.where(count > 0, first + shift, self.mean[...])
-        variance = jnp.where(count > 0, jnp.maximum(second - jnp.square(first), 0.0), self.variance[...])
+        mean = jnp.where(count > 0, first + old_mean, old_mean)
+        variance = jnp.where(count > 0, jnp.maximum(second - jnp.square(first), 0.0), old_variance)
         unbiased = variance * jnp.where(count > 0, count / jnp.maximum(count - 1, 1), 1.0)
-        # A running statistic is data, not a function of the weights: no gradient may flow into the next step.
-        self.mean[...] = lax.stop_gradient(_moved(self.mean[...], mean, self.momentum))
-        self.variance[...] = lax.stop_gradient(_moved(self.variance[...], unbiased, self.momentum))
+        self._move(self.mean, mean)
+        self._move(self.variance, unbiased)
         return mean, variance
 
+    def _move(self, running: nnx.BatchStat, new: jax.Array):
+        moved = self.momentum * running[...].astype(new.dtype) + (1 - self.momentum) * new
+        # A running statistic is data, not a function of the weights: no gradient may flow into the next step.
+        running[...] = lax.stop_gradient(moved).astype(running.dtype)
 
-class GroupNorm(Layer):
+
+class GroupNorm(_Norm):
     """Normalises each example by its own mean and variance over groups of channels and its valid positions.
 
     The same in training and evaluation, and never a matter of batch mates. `groups=1` is PyTorch's layer norm over
-    [C, *S] without its elementwise parameters; `groups=channels` is instance norm.
+    [C, *S] without its elementwise parameters; `groups=channels` is `InstanceNorm`.
 
     Args:
       channels: C.
       groups: number of groups; must divide C.
+      affine: whether to learn a scale and a constant per channel.
       epsilon: added to the variance, greater than 0.
 
     Attributes:
-      scale, bias: parameters [C].
+      scale, bias: parameters [C], or None.
+
+    Raises:
+      ValueError: for groups that do not divide the channels, or an epsilon that is not greater than 0.
 
     Source: Wu and He, "Group Normalization", 2018, with masked sums.
     """
 
-    def __init__(self, channels: int, groups: int, *, epsilon: float = 1e-5):
+    def __init__(self, channels: int, groups: int, *, affine: bool = True, epsilon: float = 1e-5):
         if groups < 1 or channels % groups:
             raise ValueError(f"groups={groups}: must divide channels={channels}.")
-        self.groups, self.epsilon = groups, epsilon
-        self.scale, self.bias = nnx.Param(jnp.ones(channels)), nnx.Param(jnp.zeros(channels))
+        super().__init__(channels, epsilon, scale=affine, bias=affine)
+        self.groups = groups
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
-        values = batch.values.astype(jnp.float32)
+        values = self._values(batch)
         grouped = values.reshape(*values.shape[:-1], self.groups, -1)  # [B, *S, G, C / G]
         axes = (*batch.spatial_axes, grouped.ndim - 1)
         valid = batch.mask[..., None]
-        count = jnp.maximum(batch.counts * grouped.shape[-1], 1).astype(jnp.float32)
-        count = count.reshape((-1,) + (1,) * (grouped.ndim - 1))
+        count = per_example(jnp.maximum(batch.counts * grouped.shape[-1], 1), grouped)
         mean = jnp.sum(grouped, axes, keepdims=True, where=valid) / count
         variance = jnp.sum(jnp.square(grouped - mean), axes, keepdims=True, where=valid) / count
-        normed = ((grouped - mean) * lax.rsqrt(variance + self.epsilon)).reshape(values.shape)
-        normed = normed * per_channel(self.scale[...], normed) + per_channel(self.bias[...], normed)
-        return batch.replace(normed.astype(batch.values.dtype))
+        normed = (grouped - mean) * lax.rsqrt(variance + self.epsilon)
+        return self._rescaled(batch, normed.reshape(values.shape))
 
 
-class LayerNorm(Layer):
+class InstanceNorm(GroupNorm):
+    """Normalises each channel of each example by its own mean and variance over the valid positions.
+
+    It removes the contrast and the offset of every example, as style transfer wants; an example of one position becomes
+    the bias alone. `GroupNorm` keeps what the channels of a group have in common.
+
+    Args:
+      channels: C.
+      affine: whether to learn a scale and a constant per channel (PyTorch's `InstanceNorm2d` does not by default).
+      epsilon: added to the variance, greater than 0.
+
+    Attributes:
+      scale, bias: parameters [C], or None.
+
+    Source: Ulyanov, Vedaldi and Lempitsky, "Instance Normalization", 2016, with masked sums.
+    """
+
+    def __init__(self, channels: int, *, affine: bool = True, epsilon: float = 1e-5):
+        super().__init__(channels, channels, affine=affine, epsilon=epsilon)
+
+
+class LayerNorm(_Norm):
     """Normalises the channels at each position by their own mean and variance (ConvNeXt's layer norm).
 
     Args:
@@ -121,18 +186,63 @@ class LayerNorm(Layer):
     """
 
     def __init__(self, channels: int, *, epsilon: float = 1e-6):
-        self.epsilon = epsilon
-        self.scale, self.bias = nnx.Param(jnp.ones(channels)), nnx.Param(jnp.zeros(channels))
+        super().__init__(channels, epsilon)
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
-        values = batch.values.astype(jnp.float32)
+        values = self._values(batch)
         centred = values - jnp.mean(values, -1, keepdims=True)
         variance = jnp.mean(jnp.square(centred), -1, keepdims=True)
-        normed = centred * lax.rsqrt(variance + self.epsilon)
-        normed = normed * per_channel(self.scale[...], normed) + per_channel(self.bias[...], normed)
-        return batch.replace(normed.astype(batch.values.dtype))
+        return self._rescaled(batch, centred * lax.rsqrt(variance + self.epsilon))
 
 
-def _moved(old: jax.Array, new: jax.Array, momentum: float) -> jax.Array:
-    return momentum * old + (1 - momentum) * new
+class RMSNorm(_Norm):
+    """Divides the channels at each position by their root mean square: `LayerNorm` without its mean and bias.
+
+    Args:
+      channels: C.
+      epsilon: added to the mean square, greater than 0; PyTorch's default is the dtype's machine epsilon.
+
+    Attributes:
+      scale: parameter [C].
+
+    Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, section 4, over channels only.
+    """
+
+    def __init__(self, channels: int, *, epsilon: float = 1e-6):
+        super().__init__(channels, epsilon, bias=False)
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        del train, keys
+        values = self._values(batch)
+        return self._rescaled(batch, values * lax.rsqrt(jnp.mean(jnp.square(values), -1, keepdims=True) + self.epsilon))
+
+
+class GlobalResponseNorm(_Norm):
+    """Adds to each channel itself times its share of the example's response: channels compete over all positions.
+
+    With g_c the L2 norm of channel c over the valid positions, `scale * x * g_c / (mean_c g_c + epsilon) + bias + x`.
+    Scale and bias start at 0, where the layer is the identity. ConvNeXt V2 has it after the activation of each block.
+
+    Args:
+      channels: C.
+      epsilon: added to the mean response, greater than 0.
+
+    Attributes:
+      scale, bias: parameters [C].
+
+    Source: Woo et al., "ConvNeXt V2", 2023, section 3 and algorithm 1, with masked sums.
+    """
+
+    def __init__(self, channels: int, *, epsilon: float = 1e-6):
+        super().__init__(channels, epsilon)
+        self.scale = nnx.Param(jnp.zeros(channels))
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        del train, keys
+        values = self._values(batch)
+        energy = jnp.sum(jnp.square(values), batch.spatial_axes, keepdims=True, where=batch.mask)
+        silent = energy == 0  # the root has no finite gradient there; PyTorch, too, takes 0 for the norm's
+        response = jnp.where(silent, 0.0, jnp.sqrt(jnp.where(silent, 1.0, energy)))  # [B, 1, .., C]
+        share = response / (jnp.mean(response, -1, keepdims=True) + self.epsilon)
+        return self._rescaled(batch, values * share, skip=values)

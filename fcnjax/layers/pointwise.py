@@ -4,13 +4,13 @@ Axes: B batch, S spatial, C input channels, K output channels.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fcnjax.layers.layer import Layer, per_channel
+from fcnjax.layers.layer import Layer, at_least_float32, per_channel
 from fcnjax.layers.lowering import channel_product
 from fcnjax.padded import Padded
 
@@ -41,9 +41,9 @@ class Pointwise(Layer):
         del channels
         return self.kernel.shape[-1]
 
-    def multiply_adds(self, positions: int, channels: int) -> int:
+    def multiply_adds(self, size: Sequence[int], channels: int) -> int:
         del channels
-        return positions * math.prod(self.kernel.shape)
+        return math.prod(size) * math.prod(self.kernel.shape)
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
@@ -66,7 +66,7 @@ class Activation(Layer):
 
 
 class LogSoftmax(Layer):
-    """Log-probabilities over the channels at every position, in float32.
+    """Log-probabilities over the channels at every position, in float32 (float64 for float64 values).
 
     In log space no probability underflows; `fcnjax.pooling.LogSumExp(1.0)` of them is the logarithm of the mean
     probability.
@@ -74,7 +74,7 @@ class LogSoftmax(Layer):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
-        return batch.replace(jax.nn.log_softmax(batch.values.astype(jnp.float32), axis=-1))
+        return batch.replace(jax.nn.log_softmax(at_least_float32(batch.values), axis=-1))
 
 
 def check_channels(batch: Padded, channels: int):

@@ -1,22 +1,30 @@
 """Networks, one file each, in one registry."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flax import nnx
 
 from fcnjax.models.classifier import Block, Classifier, TraceRow, check_sizes
 from fcnjax.models.fcn import fcn
+from fcnjax.models.resnet import resnet, resnet_cifar
 from fcnjax.naming import check_options, unknown_name
 
-MODELS: dict[str, Callable[..., Classifier]] = {"fcn": fcn}
+MODELS: dict[str, Callable[..., Classifier]] = {
+    "fcn": fcn,
+    "resnet18": partial(resnet, (2, 2, 2, 2), bottleneck=False),
+    "resnet34": partial(resnet, (3, 4, 6, 3), bottleneck=False),
+    "resnet50": partial(resnet, (3, 4, 6, 3), bottleneck=True),
+    "resnet_cifar": resnet_cifar,
+}
 
 
 def create(name: str, *, classes: int, in_channels: int, rngs: nnx.Rngs, **options: Any) -> Classifier:
     """Returns a network by its registered name.
 
     Args:
-      name: "fcn".
+      name: "fcn", "resnet18", "resnet34", "resnet50" or "resnet_cifar".
       classes: number of classes K.
       in_channels: channels of the inputs.
       rngs: source of the initial weights.

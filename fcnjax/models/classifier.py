@@ -13,12 +13,12 @@ from jax.core import Tracer
 from fcnjax import geometry
 from fcnjax.geometry import Window
 from fcnjax.heads import Head
-from fcnjax.layers import Layer
+from fcnjax.layers import Layer, Sequential
 from fcnjax.layers.layer import parameter_count
 from fcnjax.padded import Padded
 
 
-class Block(Layer):
+class Block(Sequential):
     """Layers applied one after another: one line of a trace.
 
     Args:
@@ -27,13 +27,8 @@ class Block(Layer):
     """
 
     def __init__(self, name: str, layers: Sequence[Layer]):
+        super().__init__(layers)
         self.name = name
-        self.layers = nnx.List(layers)
-
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        for layer in self.layers:
-            batch = layer(batch, train=train, keys=keys)
-        return batch
 
 
 class TraceRow(NamedTuple):
@@ -108,8 +103,7 @@ class Classifier(nnx.Module):
 
     def _windows(self) -> list[tuple[Window, ...]]:
         """The windows of the backbone, one tuple of layers per spatial axis."""
-        layers = [layer for block in self.blocks for layer in block.layers]
-        return list(zip(*(layer.windows(self.rank) for layer in layers), strict=True))
+        return list(zip(*(windows for block in self.blocks for windows in block.path(self.rank)), strict=True))
 
     @property
     def min_size(self) -> tuple[int, ...]:
@@ -135,13 +129,12 @@ class Classifier(nnx.Module):
         """Channels of the feature map that the head takes."""
         channels = self.in_channels
         for block in self.blocks:
-            for layer in block.layers:
-                channels = layer.out_channels(channels)
+            channels = block.out_channels(channels)
         return channels
 
     def head_multiply_adds(self, size: Sequence[int]) -> int:
         """Returns the multiply-adds of the head for an input of `size` (see `Head.multiply_adds`)."""
-        return self.head.multiply_adds(math.prod(self.feature_size(size)), self.feature_channels)
+        return self.head.multiply_adds(self.feature_size(size), self.feature_channels)
 
     def trace(self, size: Sequence[int]) -> list[TraceRow]:
         """Returns the network's shape table for one input.
@@ -159,14 +152,11 @@ class Classifier(nnx.Module):
         rows = [TraceRow("input", tuple(size), self.in_channels, (1,) * self.rank, 0, 0)]
         seen: list[tuple[Window, ...]] = []
         for block in self.blocks:
-            previous, products = rows[-1], 0
-            extent, channels = previous.size, previous.channels
-            for layer in block.layers:
-                seen.append(layer.windows(self.rank))
-                extent = tuple(w.out_size(n) for w, n in zip(seen[-1], extent, strict=True))
-                products += layer.multiply_adds(math.prod(extent), channels)
-                channels = layer.out_channels(channels)
+            _, extent, channels, *_ = rows[-1]
+            seen += block.path(self.rank)
             fields = tuple(geometry.receptive_field(windows).size for windows in zip(*seen, strict=True))
+            products = block.multiply_adds(extent, channels)
+            extent, channels = block.out_extent(extent), block.out_channels(channels)
             rows.append(TraceRow(block.name, extent, channels, fields, parameter_count(block), products))
         return rows + self._trace_head(rows[-1])
 
@@ -187,7 +177,7 @@ class Classifier(nnx.Module):
             if index == self.head.pool_at:
                 pool()
             _, extent, channels, fields, *_ = rows[-1]
-            products = layer.multiply_adds(math.prod(extent), channels)
+            products = layer.multiply_adds(extent, channels)
             rows.append(TraceRow(label, extent, layer.out_channels(channels), fields, parameter_count(layer), products))
         if self.head.pool_at == len(self.head.layers):
             pool()

@@ -61,12 +61,31 @@ CASES = {
     "blur pool 4 zero": lambda rank, rngs: layers.BlurPool(4, rank=rank, border="zero"),
     "batch norm": lambda rank, rngs: layers.BatchNorm(CHANNELS),
     "group norm": lambda rank, rngs: layers.GroupNorm(CHANNELS, groups=2),
+    "instance norm": lambda rank, rngs: layers.InstanceNorm(CHANNELS),
+    "instance norm without affine": lambda rank, rngs: layers.InstanceNorm(CHANNELS, affine=False),
     "layer norm": lambda rank, rngs: layers.LayerNorm(CHANNELS),
+    "rms norm": lambda rank, rngs: layers.RMSNorm(CHANNELS),
+    "global response norm": lambda rank, rngs: layers.GlobalResponseNorm(CHANNELS),
+    "squeeze and excite": lambda rank, rngs: layers.SqueezeExcite(CHANNELS, 2, rngs=rngs),
     "softplus": lambda rank, rngs: layers.Activation(jax.nn.softplus),  # f(0) is not 0
     "log softmax": lambda rank, rngs: layers.LogSoftmax(),
     "channel dropout": lambda rank, rngs: layers.ChannelDropout(0.5),
+    "sequential": lambda rank, rngs: layers.Sequential(
+        [conv(3, padding=1, stride=2)(rank, rngs), layers.Activation(jax.nn.softplus)]
+    ),
+    "residual": lambda rank, rngs: layers.Residual(
+        [conv(3, padding=1, stride=2)(rank, rngs), layers.LayerNorm(6)], [conv(1, stride=2)(rank, rngs)]
+    ),
+    "residual identity": lambda rank, rngs: layers.Residual([layers.Pointwise(CHANNELS, CHANNELS, rngs=rngs)]),
+    "concatenate": lambda rank, rngs: layers.Concatenate(
+        [[conv(3, padding=1)(rank, rngs)], [layers.AveragePool(3, rank=rank, stride=1, padding=1)], []]
+    ),
+    "stochastic depth": lambda rank, rngs: layers.StochasticDepth(0.5),
     **{f"global {name}": lambda rank, rngs, pool=pool: GlobalPool(pool()) for name, pool in pooling.POOLS.items()},
 }
+
+
+RANDOM = ("channel dropout", "stochastic depth")  # the identity outside training
 
 
 def smallest(layer: Layer, rank: int) -> int:
@@ -81,12 +100,23 @@ def test_contract(name, rank):
     @hypothesis.settings(max_examples=3)
     @hypothesis.given(contract.sizes(rank, smallest(layer, rank)))
     def check(sizes):
-        contract.check(layer, contract.draw_examples(sizes, CHANNELS, seed=len(name)), train=name == "channel dropout")
+        contract.check(layer, contract.draw_examples(sizes, CHANNELS, seed=len(name)), train=name in RANDOM)
 
     check()
 
 
-@pytest.mark.parametrize("name", ["conv 3 stride 2 same", "max pool", "batch norm", "global logsumexp"])
+VOLUMES = [
+    "conv 3 stride 2 same",
+    "max pool",
+    "batch norm",
+    "instance norm",
+    "global response norm",
+    "squeeze and excite",
+    "global logsumexp",
+]
+
+
+@pytest.mark.parametrize("name", VOLUMES)
 def test_contract_of_volumes(name):
     layer = CASES[name](3, nnx.Rngs(0))
     contract.check(layer, contract.draw_examples([(2, 5, 5), (5, 2, 5)], CHANNELS, seed=3))

@@ -1,0 +1,48 @@
+"""Layers made of layers: values against the parts, and the shapes that follow from the branches."""
+
+import contract
+import numpy as np
+import pytest
+from flax import nnx
+
+from fcnjax import Padded, geometry, layers
+
+
+@pytest.fixture
+def batch():
+    return Padded.stack(contract.draw_examples([(5, 3), (2, 6)], channels=4, seed=1), batch_size=3)
+
+
+def conv(kernel, **options):
+    return contract.randomise(layers.Convolution(4, 6, kernel, rngs=nnx.Rngs(kernel), **options))
+
+
+def test_values_are_those_of_the_parts(batch):
+    branch, shortcut = conv(3, stride=2, padding=1), conv(1, stride=2)
+    summed = layers.Residual([branch], [shortcut])(batch)
+    np.testing.assert_array_equal(summed.values, branch(batch).values + shortcut(batch).values)
+    joined = layers.Concatenate([[branch], [shortcut]])(batch)
+    np.testing.assert_array_equal(joined.values[..., :6], branch(batch).values)
+    np.testing.assert_array_equal(joined.values[..., 6:], shortcut(batch).values)
+    assert joined.sizes.tolist() == summed.sizes.tolist() == [[3, 2], [1, 3], [0, 0]]
+
+
+def test_shapes_follow_from_the_branches():
+    wide, narrow = conv(5, stride=2, padding=2), conv(1, stride=2)
+    block = layers.Concatenate([[narrow], [wide, layers.Pointwise(6, 2, rngs=nnx.Rngs(0))]])
+    assert geometry.receptive_field(windows[0] for windows in block.path(2)).size == 5
+    assert block.out_channels(4) == 8
+    assert block.out_extent((9, 4)) == (5, 2)
+    assert block.multiply_adds((9, 4), 4) == 10 * (4 * 6 + 25 * 4 * 6 + 6 * 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.Residual([conv(3, stride=2, padding=1)]), r"Residual: its branches turn \(5, 6\) into"),
+        (lambda: layers.Concatenate([]), "branches=.. of Concatenate: needs at least one"),
+    ],
+)
+def test_branches_that_do_not_fit_are_refused(make, message, batch):
+    with pytest.raises(ValueError, match=message):
+        make()(batch)
