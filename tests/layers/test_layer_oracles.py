@@ -125,23 +125,6 @@ def test_windowed_pools_see_only_the_example(kind, batch):
                 np.testing.assert_allclose(actual[i, j], reduce(window, axis=(0, 1)), rtol=1e-5)
 
 
-def test_channel_dropout_drops_whole_channels_and_keeps_the_mean():
-    values = jnp.ones((400, 3, 8))
-    keys = jax.random.split(jax.random.key(0), 400)
-    out = layers.ChannelDropout(0.25)(Padded(values, jnp.full((400, 1), 3)), train=True, keys=keys).values
-    np.testing.assert_array_equal(out, jnp.broadcast_to(out[:, :1], out.shape))
-    assert set(np.unique(out)) == {np.float32(0), np.float32(1 / 0.75)}
-    assert abs(float(out.mean()) - 1) < 0.03  # 3,200 draws: standard deviation 0.010
-    np.testing.assert_array_equal(layers.ChannelDropout(0.25)(Padded(values, jnp.full((400, 1), 3))).values, values)
-
-
-def test_dropout_streams_differ():
-    keys = jax.random.split(jax.random.key(0), 4)
-    batch = Padded(jnp.ones((4, 1, 64)), jnp.ones((4, 1), jnp.int32))
-    first, second = (layers.ChannelDropout(0.5, stream=s)(batch, train=True, keys=keys).values for s in (0, 1))
-    assert (first != second).any()
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -150,7 +133,8 @@ def test_dropout_streams_differ():
         (lambda r: layers.MaxPool(2, padding=2), r"padding=\(2, 2\) with kernel 2: must be smaller"),
         (lambda r: layers.GroupNorm(6, groups=4), "groups=4: must divide channels=6"),
         (lambda r: layers.BatchNorm(6, momentum=1.5), "momentum=1.5"),
-        (lambda r: layers.ChannelDropout(1.0), "rate=1.0 of dropout"),
+        (lambda r: layers.RMSNorm(6, epsilon=0.0), "epsilon=0.0 of RMSNorm: must be greater than 0"),
+        (lambda r: layers.SqueezeExcite(6, 0, rngs=r), "reduced=0 of SqueezeExcite: must be at least 1"),
     ],
 )
 def test_construction_refuses(make, message):
@@ -165,13 +149,10 @@ def test_construction_refuses(make, message):
         (lambda r: layers.Convolution(4, 6, 3, rank=1, rngs=r), "over 1 spatial axes: cannot act on 2"),
         (lambda r: layers.MaxPool(2, rank=3), "over 3 spatial axes: cannot act on 2"),
         (lambda r: layers.Pointwise(3, 6, rngs=r), "last axis must hold 3 channels"),
+        (lambda r: layers.InstanceNorm(8, affine=False), "last axis must hold 8 channels"),
+        (lambda r: layers.SqueezeExcite(3, 2, rngs=r), r"\(4, 5, 6, 4\): the last axis must hold 3 channels"),
     ],
 )
 def test_calls_refuse(make, message, batch):
     with pytest.raises(ValueError, match=message):
         make(nnx.Rngs(0))(batch)
-
-
-def test_dropout_without_keys_is_refused(batch):
-    with pytest.raises(ValueError, match="one PRNG key per example"):
-        layers.ChannelDropout(0.5)(batch, train=True)
