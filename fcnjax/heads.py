@@ -6,8 +6,10 @@ classifying first, and every order in between differ in one integer, `pool_at`, 
 Axes: B batch, S spatial, C feature channels, K classes.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import jax
 from flax import nnx
@@ -24,13 +26,16 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jax.numpy.tanh,
 }
 
+MakePool = Callable[[int, nnx.Rngs], pooling.Pool]
+
 
 class Head(nnx.Module):
     """Turns features [B, *S, C] into logits [B, K].
 
     The layers are, in order: for each hidden width a `Pointwise` layer and its activation, dropout if asked for, the
     classifier, and log-softmax if asked for. The pool stands before layer `pool_at`; their number (the default) means
-    after all of them. The weights drawn from `rngs` do not depend on `pool_at`.
+    after all of them. The layers' weights drawn from `rngs` depend neither on `pool_at` nor on the pool, whose own
+    weights, if it has any, are drawn last.
 
     With the mean as pool, orders that differ only in the pool's place relative to affine layers (or dropout of whole
     channels) are one function; a pool before or after the activation or the softmax makes two.
@@ -43,7 +48,8 @@ class Head(nnx.Module):
       dropout: rate of channel dropout before the classifier, in [0, 1).
       log_softmax: whether class maps are log-probabilities. With `pool=pooling.LogSumExp(1.0)` after it, the head
         averages probabilities over positions.
-      pool: a global pool; default: the mean.
+      pool: a global pool, or a function `(channels, rngs) -> pool` that is called with the number of channels where
+        the pool stands (for a pool with weights, wherever `pool_at` puts it); default: the mean.
       pool_at: index into `layers` before which the pool stands: 0 is GAP-first, `len(layers)` conv-first.
       rngs: source of the initial weights.
 
@@ -52,7 +58,8 @@ class Head(nnx.Module):
       labels: one name per layer, such as "linear 10" or "relu".
 
     Raises:
-      ValueError: for `pool_at` outside 0 .. len(layers), listing the positions, or an unknown activation.
+      ValueError: for `pool_at` outside 0 .. len(layers), listing the positions, an unknown activation, or a `pool`
+        that is neither a pool nor a function that returns one.
 
     Source: derived here; GAP-first as in He et al. 2016, conv-first as in Lin, Chen and Yan 2014.
 
@@ -70,29 +77,29 @@ class Head(nnx.Module):
         activation: str = "relu",
         dropout: float = 0.0,
         log_softmax: bool = False,
-        pool: pooling.Pool | None = None,
+        pool: pooling.Pool | MakePool | None = None,
         pool_at: int | None = None,
         rngs: nnx.Rngs,
     ):
         if activation not in ACTIVATIONS:
             raise ValueError(unknown_name("activation", activation, ACTIVATIONS))
         layers: list[tuple[str, Layer]] = []
-        for width in hidden:
-            layers += [(f"linear {width}", Pointwise(in_channels, width, rngs=rngs))]
+        widths = (in_channels, *hidden)
+        for inner, width in itertools.pairwise(widths):
+            layers += [(f"linear {width}", Pointwise(inner, width, rngs=rngs))]
             layers += [(activation, Activation(ACTIVATIONS[activation]))]
-            in_channels = width
         if dropout:
             layers += [("dropout", ChannelDropout(dropout, stream=HEAD_DROPOUT_STREAM))]
-        layers += [(f"linear {classes}", Pointwise(in_channels, classes, rngs=rngs))]
+        layers += [(f"linear {classes}", Pointwise(widths[-1], classes, rngs=rngs))]
         if log_softmax:
             layers += [("log_softmax", LogSoftmax())]
         self.labels = tuple(label for label, _ in layers)
         self.layers = nnx.List([layer for _, layer in layers])
-        self.pool = pooling.Mean() if pool is None else pool
         self.pool_at = len(layers) if pool_at is None else pool_at
         if not 0 <= self.pool_at <= len(layers):
             places = ", ".join(f"{i} before {label}" for i, label in enumerate(self.labels))
             raise ValueError(f"pool_at={pool_at} of the head: allowed are {places}, {len(layers)} after all layers.")
+        self.pool = self._make_pool(pooling.Mean() if pool is None else pool, in_channels, rngs)
 
     def __call__(self, features: Padded, *, train: bool = False, keys: jax.Array | None = None) -> jax.Array:
         """Returns logits [B, K] (log-probabilities with `log_softmax`); 0 in filler rows.
@@ -151,7 +158,7 @@ class Head(nnx.Module):
         return " -> ".join((*self.labels[: self.pool_at], f"{self.pool_name} pool", *self.labels[self.pool_at :]))
 
     def multiply_adds(self, size: Sequence[int], channels: int) -> int:
-        """Returns the multiply-adds per example: products of the layers, and one for each value that is pooled.
+        """Returns the multiply-adds per example: those of the layers and of the pool.
 
         Args:
           size: extent of the feature map per spatial axis.
@@ -160,10 +167,24 @@ class Head(nnx.Module):
         total = 0
         for index, layer in enumerate(self.layers):
             if index == self.pool_at:
-                total, size = total + math.prod(size) * channels, (1,) * len(size)
+                pooled = pooling.multiply_adds(self.pool, math.prod(size), channels)
+                total, size = total + pooled, (1,) * len(size)
             total += layer.multiply_adds(size, channels)
             channels = layer.out_channels(channels)
-        return total + (math.prod(size) * channels if self.pool_at == len(self.layers) else 0)
+        at_the_end = self.pool_at == len(self.layers)
+        return total + (pooling.multiply_adds(self.pool, math.prod(size), channels) if at_the_end else 0)
+
+    def _make_pool(self, pool: Any, channels: int, rngs: nnx.Rngs) -> pooling.Pool:
+        for layer in list(self.layers)[: self.pool_at]:
+            channels = layer.out_channels(channels)
+        is_function = callable(pool) and not hasattr(pool, "lift")  # a class of pools has `lift` too
+        made = pool(channels, rngs) if is_function else pool
+        if isinstance(made, type) or not hasattr(made, "lift"):
+            raise ValueError(
+                f"pool={made!r} of the head: must be a pool, such as pooling.Max(), or a function "
+                "(channels, rngs) -> pool."
+            )
+        return cast(pooling.Pool, made)
 
     def _apply(self, batch: Padded, start: int, stop: int, train: bool, keys: jax.Array | None) -> Padded:
         for layer in list(self.layers)[start:stop]:

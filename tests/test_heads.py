@@ -26,12 +26,17 @@ def make(**options):
     return contract.randomise(Head(C, K, **options, rngs=nnx.Rngs(0)))
 
 
+def by_name(name, **options):
+    return lambda channels, rngs: pooling.create(name, channels=channels, rngs=rngs, **options)
+
+
+LEARNABLE = ("attention", "auto", "logsumexp_learnable")
 HEADS = {
     **{f"linear at {at}": {"pool_at": at} for at in (0, 1)},
     **{f"hidden at {at}": {"hidden": (4,), "pool_at": at} for at in range(4)},
     **{f"dropout at {at}": {"hidden": (4,), "dropout": 0.5, "pool_at": at} for at in (0, 2, 3, 4)},
     "softmax": {**AVERAGED, "pool_at": 2},
-    **{f"{name} at {at}": {"pool": pooling.create(name), "pool_at": at} for name in pooling.POOLS for at in (0, 1)},
+    **{f"{name} at {at}": {"pool": by_name(name), "pool_at": at} for name in pooling.POOLS for at in (0, 1)},
 }
 
 
@@ -113,6 +118,7 @@ def test_softmax_before_the_pool_averages_probabilities(features):
         {"hidden": (4,), "pool_at": 3},
         {**AVERAGED, "pool_at": 2},
         {"pool": pooling.Max(), "pool_at": 1},
+        {"pool": by_name("attention"), "pool_at": 1},
     ],
 )
 def test_the_pool_of_the_class_maps_is_the_logits(options, features):
@@ -130,6 +136,7 @@ def test_the_pool_of_the_class_maps_is_the_logits(options, features):
         ({"hidden": (4,), "pool_at": 0}, "'relu' comes after the mean pool"),
         ({"hidden": (4,), "pool_at": 1}, "'relu' comes after the mean pool"),
         ({"pool": pooling.Max(), "pool_at": 0}, "'linear 3' comes after the max pool"),
+        ({"pool": by_name("attention"), "pool_at": 0}, "'linear 3' comes after the attention pool"),
         ({"log_softmax": True, "pool_at": 1}, "'log_softmax' comes after the mean pool"),
     ],
 )
@@ -144,6 +151,59 @@ def test_all_orders_share_one_tree_and_its_initial_weights():
         jax.tree.map(np.testing.assert_array_equal, tree, trees[0])
 
 
+@pytest.mark.parametrize("name", pooling.POOLS)
+def test_every_pool_leaves_the_layers_initial_weights_as_they_are(name):
+    def layers(**options):
+        return nnx.to_pure_dict(nnx.state(Head(C, K, hidden=(4,), rngs=nnx.Rngs(3), **options).layers))
+
+    for at in range(4):
+        jax.tree.map(np.testing.assert_array_equal, layers(pool=by_name(name), pool_at=at), layers())
+
+
+@pytest.mark.parametrize(("at", "channels"), [(0, C), (1, 4), (2, 4), (3, K)])
+def test_a_pool_with_weights_fits_where_it_stands(at, channels, features):
+    head = make(hidden=(4,), pool=by_name("attention", heads=channels), pool_at=at)
+    assert isinstance(head.pool, pooling.Attention)
+    assert head.pool.kernel.shape == (channels, channels)
+    assert head.pool_name == "attention"
+    assert "attention pool" in head.describe()
+    assert head(features).shape == (4, K)
+
+
+@pytest.mark.parametrize("name", LEARNABLE)
+def test_a_pool_with_weights_splits_merges_and_compiles(name, features):
+    head = make(pool=by_name(name), pool_at=0)
+    graphdef, weights = nnx.split(head)
+    compiled = jax.jit(lambda weights, features: nnx.merge(graphdef, weights)(features))
+    contract.assert_close(compiled(weights, features), head(features), "logits")
+    assert sum(path[0] == "pool" for path, _ in nnx.to_flat_state(weights)) == 1
+
+
+@pytest.mark.parametrize("name", LEARNABLE)
+def test_a_pool_with_weights_learns(name):
+    """Plain descent on noise, where the brightest positions tell the class: the loss falls, and the pool has a part."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(12) % K
+    values = rng.normal(size=(12, 6, 6, C))
+    values[np.arange(12), 2, 1, labels] += 4
+    batch = Padded.stack([x[: 3 + i % 4] for i, x in enumerate(values.astype(np.float32))], batch_size=13)
+    graphdef, weights = nnx.split(Head(C, K, pool=by_name(name), pool_at=0, rngs=nnx.Rngs(0)))
+
+    def loss(weights):
+        log_probabilities = jax.nn.log_softmax(nnx.merge(graphdef, weights)(batch)[:12])
+        return -log_probabilities[np.arange(12), labels].mean()
+
+    step = jax.jit(jax.value_and_grad(loss))
+    start, losses = weights["pool"], []
+    for _ in range(40):
+        value, gradients = step(weights)
+        losses.append(float(value))
+        weights = jax.tree.map(lambda w, g: w - 0.3 * g, weights, gradients)
+    assert losses[-1] < 0.7 * losses[0]
+    moved = jax.tree.map(lambda new, old: float(abs(new - old).max()), weights["pool"], start)
+    assert all(change > 1e-2 for change in jax.tree.leaves(moved))
+
+
 def test_multiply_adds_are_counted_by_hand():
     def count(at):
         return Head(C, K, hidden=(4,), pool_at=at, rngs=nnx.Rngs(0)).multiply_adds((2, 3), channels=C)
@@ -151,6 +211,8 @@ def test_multiply_adds_are_counted_by_hand():
     assert count(0) == 6 * C + C * 4 + 4 * K
     assert count(2) == 6 * C * 4 + 6 * 4 + 4 * K
     assert count(3) == 6 * C * 4 + 6 * 4 * K + 6 * K
+    attention = Head(C, K, pool=by_name("attention", heads=C), pool_at=0, rngs=nnx.Rngs(0))
+    assert attention.multiply_adds(positions=6, channels=C) == 6 * C * C + 6 * C + C * K  # scores, values, classes
 
 
 @pytest.mark.parametrize(
@@ -158,6 +220,10 @@ def test_multiply_adds_are_counted_by_hand():
     [
         ({"pool_at": 2}, "pool_at=2 of the head: allowed are 0 before linear 3, 1 after all layers"),
         ({"pool_at": -1}, "pool_at=-1"),
+        ({"pool": pooling.Max}, "pool=<class .*Max'> of the head: must be a pool, such as pooling.Max()"),
+        ({"pool": "max"}, "pool='max' of the head: must be a pool, .* or a function"),
+        ({"pool": lambda channels, rngs: "max"}, "pool='max' of the head: must be a pool"),
+        ({"pool": by_name("attention", heads=2), "pool_at": 0}, "heads=2 .* divide channels=5"),
         ({"activation": "rleu"}, "unknown activation 'rleu': did you mean 'relu'"),
     ],
 )

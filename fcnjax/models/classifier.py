@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jax.core import Tracer
 
-from fcnjax import geometry
+from fcnjax import geometry, pooling
 from fcnjax.geometry import Window
 from fcnjax.heads import Head
 from fcnjax.layers import Layer, Sequential
@@ -167,11 +167,10 @@ class Classifier(nnx.Module):
         def pool():
             _, extent, channels, fields, *_ = rows[-1]
             seen = tuple(f + (n - 1) * s for f, n, s in zip(fields, whole, self.stride, strict=True))
-            rows.append(
-                TraceRow(
-                    f"{self.head.pool_name} pool", (1,) * self.rank, channels, seen, 0, math.prod(extent) * channels
-                )
-            )
+            name, one, how = f"{self.head.pool_name} pool", (1,) * self.rank, self.head.pool
+            weights = parameter_count(how) if isinstance(how, nnx.Module) else 0
+            products = pooling.multiply_adds(how, math.prod(extent), channels)
+            rows.append(TraceRow(name, one, channels, seen, weights, products))
 
         for index, (label, layer) in enumerate(zip(self.head.labels, self.head.layers, strict=True)):
             if index == self.head.pool_at:

@@ -31,6 +31,10 @@ def conv(kernel, padding=0, **options):
     return make
 
 
+def global_pool(name, **options):
+    return lambda rank, rngs: GlobalPool(pooling.create(name, channels=CHANNELS, rngs=rngs, **options))
+
+
 # name -> (rank, rngs) -> layer; each takes CHANNELS channels.
 CASES = {
     "conv 3 same": conv(3, padding="same"),
@@ -81,7 +85,8 @@ CASES = {
         [[conv(3, padding=1)(rank, rngs)], [layers.AveragePool(3, rank=rank, stride=1, padding=1)], []]
     ),
     "stochastic depth": lambda rank, rngs: layers.StochasticDepth(0.5),
-    **{f"global {name}": lambda rank, rngs, pool=pool: GlobalPool(pool()) for name, pool in pooling.POOLS.items()},
+    **{f"global {name}": global_pool(name) for name in pooling.POOLS},
+    "global attention of heads": global_pool("attention", heads=2),
 }
 
 
@@ -113,6 +118,7 @@ VOLUMES = [
     "global response norm",
     "squeeze and excite",
     "global logsumexp",
+    "global attention",
 ]
 
 

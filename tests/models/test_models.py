@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 
 from fcnjax import Padded, models, pooling
 
+
+def attention(channels, rngs):
+    return pooling.Attention(channels, heads=2, rngs=rngs)
+
+
 # Small, but with everything: every norm, dropout, hidden layers, every order; and every registered network.
 NETWORKS = {
     "fcn batch": ("fcn", {"norm": "batch"}),
-    "fcn group": ("fcn", {"norm": "group", "head": {"hidden": (5,), "pool_at": 0}}),
+    "fcn group": ("fcn", {"norm": "group", "head": {"hidden": (5,), "pool_at": 0, "pool": attention}}),
     "fcn layer": ("fcn", {"norm": "layer", "head": {"hidden": (5,), "pool_at": 2, "pool": pooling.LogSumExp(1.0)}}),
     "fcn none": (
         "fcn",
@@ -110,9 +115,11 @@ def test_trace_is_the_threads_table(size, sizes):
 
 
 @hypothesis.settings(max_examples=3)
-@hypothesis.given(st.tuples(st.integers(8, 20), st.integers(8, 20)), st.sampled_from([0, 1, 2, 3]))
-def test_trace_is_what_happens(size, pool_at):
-    model = the_threads_network(head={"hidden": (6,), "pool_at": pool_at})
+@hypothesis.given(
+    st.tuples(st.integers(8, 20), st.integers(8, 20)), st.sampled_from([0, 1, 2, 3]), st.sampled_from([None, attention])
+)
+def test_trace_is_what_happens(size, pool_at, pool):
+    model = the_threads_network(head={"hidden": (6,), "pool_at": pool_at, "pool": pool})
     rows = model.trace(size)
     features = model.features(Padded.stack([np.ones((*size, 1), np.float32)]))
     assert rows[3].size == features.spatial_shape == model.feature_size(size)

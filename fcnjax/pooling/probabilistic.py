@@ -1,0 +1,96 @@
+"""Global pools that read values as evidence: logits of independent causes, or probabilities that weigh themselves.
+
+Axes: B batch, S spatial, C channels.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from fcnjax.padded import Padded
+from fcnjax.pooling import monoid
+from fcnjax.pooling.monoid import Statistics
+
+SMALLEST_SCALE = 1e-18  # of a square the reciprocal is still a float32: XLA folds (x / scale)**2 to x**2 / scale**2
+
+
+@dataclasses.dataclass(frozen=True)
+class NoisyOr:
+    """Logit of `1 - prod(1 - sigmoid(x))`: of "the class is seen somewhere", if positions were independent.
+
+    Takes logits and returns one, for a sigmoid cross-entropy. The expected score grows with the area without limit:
+    every position adds `softplus(x)`, at least a little, to the evidence.
+
+    Source: Zhang, Platt and Viola, "Multiple Instance Boosting for Object Detection", 2005. With
+    s = sum(softplus(x)) = -log(prod(1 - sigmoid(x))) the logit is log(exp(s) - 1), derived here.
+    """
+
+    commutes_with_affine: ClassVar[bool] = False
+
+    def lift(self, batch: Padded) -> Statistics:
+        values = batch.values.astype(jnp.float32)
+        highest = monoid.highest_valid(batch, jnp.where(batch.mask, values, -jnp.inf))
+        relative = jnp.exp(_log_softplus(values) - monoid.per_position(batch, _scale(highest)))
+        return {"max": highest, "sum": monoid.valid_sum(batch, relative)}
+
+    def combine(self, left: Statistics, right: Statistics) -> Statistics:
+        highest = jnp.maximum(left["max"], right["max"])
+        first, second = (part["sum"] * jnp.exp(_scale(part["max"]) - _scale(highest)) for part in (left, right))
+        return {"max": highest, "sum": first + second}
+
+    def finish(self, statistics: Statistics) -> jax.Array:
+        empty = jnp.isneginf(statistics["max"])
+        total, scale = jnp.where(empty, 1.0, statistics["sum"]), _scale(statistics["max"])
+        s = total * jnp.exp(scale)
+        # log(expm1(s)) = log(s) + series(s), where log(s) survives an s that underflows.
+        few = jnp.minimum(s, 0.5)
+        below = jnp.log(total) + scale + few / 2 + few**2 / 24 - few**4 / 2880
+        many = jnp.maximum(s, 0.5)
+        above = many + jnp.log1p(-jnp.exp(-many))
+        return jnp.where(empty, 0.0, jnp.where(s < 0.5, below, above))
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearSoftmax:
+    """`sum(p^2) / sum(p)`: the mean of values weighed by themselves, zero where all of them are 0.
+
+    Meant for probabilities, or features that are not negative: values below 0 count as 0. The expected score grows
+    with the area to a limit, E[p^2] / E[p].
+
+    Source: Wang, Li and Metze, "A Comparison of Five Multiple Instance Learning Pooling Functions for Sound Event
+    Detection with Weak Labeling", 2019.
+    """
+
+    commutes_with_affine: ClassVar[bool] = False
+
+    def lift(self, batch: Padded) -> Statistics:
+        values = jnp.where(batch.mask, jax.nn.relu(batch.values.astype(jnp.float32)), 0.0)
+        # Relative to the largest: squares of small values would underflow, and the quotient's gradient with them.
+        highest = jnp.maximum(monoid.highest_valid(batch, values), SMALLEST_SCALE)
+        shares = values / monoid.per_position(batch, highest)
+        axes = batch.spatial_axes
+        return {"max": highest, "sum": jnp.sum(shares, axes), "squares": jnp.sum(shares**2, axes)}
+
+    def combine(self, left: Statistics, right: Statistics) -> Statistics:
+        highest = jnp.maximum(left["max"], right["max"])
+        first, second = left["max"] / highest, right["max"] / highest
+        total = left["sum"] * first + right["sum"] * second
+        squares = left["squares"] * first**2 + right["squares"] * second**2
+        return {"max": highest, "sum": total, "squares": squares}
+
+    def finish(self, statistics: Statistics) -> jax.Array:
+        total = jnp.where(statistics["sum"] == 0, 1.0, statistics["sum"])
+        return statistics["max"] * (statistics["squares"] / total)
+
+
+def _scale(highest: jax.Array) -> jax.Array:
+    """Sums are relative to the exponential of this: only where every logit is negative could they underflow."""
+    return jnp.minimum(monoid.finite(highest), 0.0)
+
+
+def _log_softplus(values: jax.Array) -> jax.Array:
+    far = -15.0  # below it log1p(exp(x)) = exp(x) - exp(x)^2 / 2 to float32 precision
+    near = jnp.log(jax.nn.softplus(jnp.maximum(values, far)))
+    return jnp.where(values < far, values - jnp.exp(jnp.minimum(values, far)) / 2, near)
