@@ -36,9 +36,12 @@ def get_config() -> ConfigDict:
     config.head.activation = "relu"
     config.head.dropout = 0.0
     config.head.log_softmax = False
-    config.head.pool = "mean"  # mean, max, logsumexp, gem
-    config.head.pool_r = config_dict.placeholder(float)  # sharpness of logsumexp
+    config.head.pool = "mean"  # max, top_k, logsumexp, gem, noisy_or, linear_softmax;
+    # with weights of their own: attention, auto, logsumexp_learnable
+    config.head.pool_r = config_dict.placeholder(float)  # sharpness of logsumexp, initial one of logsumexp_learnable
     config.head.pool_p = config_dict.placeholder(float)  # exponent of gem
+    config.head.pool_heads = config_dict.placeholder(int)  # of attention; divides the channels
+    config.head.pool_k = config_dict.placeholder(int)  # values of top_k
     config.head.pool_at = config_dict.placeholder(int)  # 0: GAP-first; None: after all layers, conv-first
 
     config.augment = ConfigDict()  # training only; each bounds a uniform draw, keyed by example and epoch

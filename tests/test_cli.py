@@ -129,6 +129,7 @@ def test_train_and_evaluate_end_to_end(fcnjax, config, tmp_path):
         ("--config.model.norm=bath", ("unknown norm 'bath': did you mean 'batch'?",)),
         ("--config.model.dropout=1.5", ("rate=1.5 of dropout: must be in [0, 1).",)),
         ("--config.head.pool=maen", ("unknown pool 'maen': did you mean 'mean'?",)),
+        ("--config.head.pool_k=2", ("unknown option of pool 'mean': 'k'",)),
         ("--config.head.pool_at=7", ("pool_at=7 of the head: allowed are 0 before linear 10, 1 after all layers.",)),
         ("--config.optimizer.name=adam", ("unknown optimizer 'adam': did you mean 'adamw'?",)),
         ("--config.data.name=any_digits", ("'any_digits'", "did you mean 'any_size_digits'?")),

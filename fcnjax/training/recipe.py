@@ -13,6 +13,7 @@ from fcnjax.data import Affine
 from fcnjax.naming import unknown_name
 
 T = TypeVar("T", bound=Any)
+POOL_FIELDS = {"pool_r": "r", "pool_p": "p", "pool_heads": "heads", "pool_k": "k"}  # of the head -> option of its pool
 
 
 def _require(holds: bool, name: str, value: Any, allowed: str):
@@ -71,9 +72,11 @@ class HeadSettings:
       activation: after each hidden layer.
       dropout: rate of channel dropout before the classifier, in [0, 1).
       log_softmax: whether the class maps are log-probabilities.
-      pool: "mean", "max", "logsumexp" or "gem".
-      pool_r: sharpness of logsumexp; None is its default.
+      pool: a key of `fcnjax.pooling.POOLS`, such as "mean" or "attention".
+      pool_r: sharpness of logsumexp, initial one of logsumexp_learnable; None is its default.
       pool_p: exponent of gem; None is its default.
+      pool_heads: heads of attention, at least 1, dividing the channels; None is its default.
+      pool_k: number of values of top_k, at least 1; None is its default.
       pool_at: the layer before which the pool stands: 0 is GAP-first, None (after all) conv-first.
     """
 
@@ -84,13 +87,15 @@ class HeadSettings:
     pool: str = "mean"
     pool_r: float | None = None
     pool_p: float | None = None
+    pool_heads: int | None = None
+    pool_k: int | None = None
     pool_at: int | None = None
 
     @property
     def pool_options(self) -> dict[str, float]:
         """The options of the pool that are set."""
-        options = {"r": self.pool_r, "p": self.pool_p}
-        return {name: value for name, value in options.items() if value is not None}
+        options = {option: getattr(self, field) for field, option in POOL_FIELDS.items()}
+        return {option: value for option, value in options.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ from fcnjax.data import (
 from fcnjax.padded import Padded
 from fcnjax.training.compilation import CompiledByShape, jit
 from fcnjax.training.optimizer import make_optimizer
-from fcnjax.training.recipe import Recipe
+from fcnjax.training.recipe import POOL_FIELDS, Recipe
 from fcnjax.training.step import Targets, TrainState, make_evaluation_step, make_train_step, merge, split
 
 SPLITS = ("train", "validation", "test")
@@ -196,12 +196,15 @@ def load_sources(recipe: Recipe) -> dict[str, Source]:
 
 def make_model(recipe: Recipe, source: Source, seed: int | jax.Array) -> models.Classifier:
     """Returns the recipe's network for the examples of a source, with the initial weights of a seed."""
-    head = dataclasses.asdict(recipe.head)
-    del head["pool_r"], head["pool_p"]
-    head["pool"] = pooling.create(recipe.head.pool, **recipe.head.pool_options)
+    settings = recipe.head
+
+    def pool(channels: int, rngs: nnx.Rngs) -> pooling.Pool:
+        return pooling.create(settings.pool, channels=channels, rngs=rngs, **settings.pool_options)
+
+    head = {name: value for name, value in dataclasses.asdict(settings).items() if name not in POOL_FIELDS}
     return models.create(
         **dataclasses.asdict(recipe.model),
-        head=head,
+        head={**head, "pool": pool},
         classes=len(source.class_names),
         in_channels=source.channels,
         rank=source.sizes.shape[1],

@@ -35,11 +35,19 @@ def test_unknown_names_are_refused_with_the_nearest_one():
         make_optimizer(OptimizerSettings(name="adam"), STEPS)
 
 
-@pytest.mark.parametrize("norm", ["batch", "group", "layer", "none"])
+@pytest.mark.parametrize(
+    ("norm", "pool", "count"),  # two blocks, two layers of the head, and the scores of attention
+    [
+        ("batch", "mean", 4),
+        ("group", "attention", 5),
+        ("layer", "auto", 4),
+        ("none", "logsumexp_learnable", 4),
+    ],
+)
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_weight_decay_acts_on_kernels_only(name, norm):
+def test_weight_decay_acts_on_kernels_only(name, norm, pool, count):
     """With a gradient of zero, decay is all that is left: -rate * decay * weight."""
-    recipe = make_recipe(model={"norm": norm}, head={"hidden": (5,)})
+    recipe = make_recipe(model={"norm": norm}, head={"hidden": (5,), "pool": pool})
     drawn = np.random.default_rng(0)
     weights = split(make_model(recipe, make_sources()["train"], 0))[1]
     weights = {key: jnp.asarray(drawn.normal(size=array.shape).astype(np.float32)) for key, array in weights.items()}
@@ -48,7 +56,7 @@ def test_weight_decay_acts_on_kernels_only(name, norm):
     nothing = {key: jnp.zeros_like(array) for key, array in weights.items()}
     updates, _ = optimizer.update(nothing, optimizer.init(weights), weights)
     kernels = {key for key in weights if key.endswith("kernel")}
-    assert len(kernels) == 4  # two blocks, two layers of the head
+    assert len(kernels) == count
     assert len(weights) > len(kernels)
     nesterov = 1 + settings.momentum if name == "sgd" else 1.0  # of the first step
     for key, update in updates.items():

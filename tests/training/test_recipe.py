@@ -15,7 +15,7 @@ def digits_config(request: pytest.FixtureRequest):
 
 def test_dictionaries_and_json_give_the_recipe_back():
     recipe = make_recipe(
-        head={"hidden": [5, 6], "pool": "gem", "pool_p": 2.0, "pool_at": 2},
+        head={"hidden": [5, 6], "pool": "gem", "pool_p": 2.0, "pool_heads": 2, "pool_k": 3, "pool_at": 2},
         model={"norm": "group", "dropout": 0.5},
         optimizer={"name": "sgd", "clip_norm": 1.5},
         augment={"rotation": 3.0},

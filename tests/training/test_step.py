@@ -1,5 +1,6 @@
 """The functional step: what must not change it (padding, order of rows, fillers) and what two equal orders share."""
 
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -39,6 +40,18 @@ def test_orders_on_two_sides_of_the_activation_are_not_one_function(sources):
     """The measure above can tell two functions apart."""
     logits, other = (begin(sources, hidden=(8,), pool_at=pool_at)[2] for pool_at in (0, 2))
     assert relative(other, logits) > 1e-2
+
+
+def test_a_pool_with_weights_of_its_own_is_trained(sources):
+    trainer, state, _ = begin(sources, pool="attention", pool_heads=2, pool_at=0)
+    assert state.weights["head.pool.kernel"].shape == (8, 2)
+    np.testing.assert_array_equal(state.weights["head.pool.kernel"], 0)
+    losses, kernel = [], np.zeros(())
+    for after, loss, _ in itertools.islice(trainer.fit(state, 3), STEPS):
+        losses.append(float(loss))
+        kernel = np.array(after.weights["head.pool.kernel"])  # the next step takes the state over
+    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
+    assert np.abs(kernel).min() > 0
 
 
 class Setting:
