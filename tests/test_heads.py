@@ -212,7 +212,7 @@ def test_multiply_adds_are_counted_by_hand():
     assert count(2) == 6 * C * 4 + 6 * 4 + 4 * K
     assert count(3) == 6 * C * 4 + 6 * 4 * K + 6 * K
     attention = Head(C, K, pool=by_name("attention", heads=C), pool_at=0, rngs=nnx.Rngs(0))
-    assert attention.multiply_adds(positions=6, channels=C) == 6 * C * C + 6 * C + C * K  # scores, values, classes
+    assert attention.multiply_adds((2, 3), channels=C) == 6 * C * C + 6 * C + C * K  # scores, values, classes
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Global pools as monoids: `lift` features to partial statistics, `combine` them, `finish` to one vector per example.
 
 From the one definition follow the masked pool of a `Padded`, exact pooling of an image in tiles, and pooling of an
-image whose tiles lie on different devices. Statistics are float32, whatever the dtype of the features.
+image whose tiles lie on different devices. Statistics are at least float32, whatever the dtype of the features.
 """
 
 import inspect

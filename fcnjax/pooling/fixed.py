@@ -10,6 +10,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from fcnjax.layers.layer import at_least_float32
 from fcnjax.padded import Padded
 from fcnjax.pooling import monoid
 from fcnjax.pooling.monoid import Statistics
@@ -25,7 +26,7 @@ class Mean:
     commutes_with_affine: ClassVar[bool] = True
 
     def lift(self, batch: Padded) -> Statistics:
-        return {"sum": monoid.valid_sum(batch, batch.values.astype(jnp.float32)), "count": monoid.count(batch)}
+        return {"sum": monoid.valid_sum(batch, at_least_float32(batch.values)), "count": monoid.count(batch)}
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:
         return jax.tree.map(jnp.add, left, right)
@@ -44,7 +45,7 @@ class Max:
     commutes_with_affine: ClassVar[bool] = False
 
     def lift(self, batch: Padded) -> Statistics:
-        values = jnp.where(batch.mask, batch.values.astype(jnp.float32), -jnp.inf)
+        values = jnp.where(batch.mask, at_least_float32(batch.values), -jnp.inf)
         return {"max": jnp.max(values, batch.spatial_axes)}
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:
@@ -79,7 +80,7 @@ class TopKMean:
             raise ValueError(f"k={self.k} of top-k pooling: must be a whole number, at least 1.")
 
     def lift(self, batch: Padded) -> Statistics:
-        values = jnp.where(batch.mask, batch.values.astype(jnp.float32), -jnp.inf)
+        values = jnp.where(batch.mask, at_least_float32(batch.values), -jnp.inf)
         return {"top": self._largest(values.reshape(batch.batch_size, -1, batch.channels))}
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:
@@ -157,7 +158,7 @@ class GeM:
             raise ValueError(f"p={self.p}, epsilon={self.epsilon} of GeM pooling: both must be greater than 0.")
 
     def lift(self, batch: Padded) -> Statistics:
-        powers = jnp.maximum(batch.values.astype(jnp.float32), self.epsilon) ** self.p
+        powers = jnp.maximum(at_least_float32(batch.values), self.epsilon) ** self.p
         return {"sum": monoid.valid_sum(batch, powers), "count": monoid.count(batch)}
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fcnjax.layers.layer import per_channel
+from fcnjax.layers.layer import at_least_float32, per_channel
 from fcnjax.layers.lowering import channel_product
 from fcnjax.layers.pointwise import check_channels
 from fcnjax.padded import Padded
@@ -102,7 +102,7 @@ class Attention(nnx.Module):
 
     def lift(self, batch: Padded) -> Statistics:
         check_channels(batch, self.kernel.shape[0])
-        return monoid.lift_weighted(batch, channel_product(batch.values.astype(jnp.float32), self.kernel[...]))
+        return monoid.lift_weighted(batch, channel_product(at_least_float32(batch.values), self.kernel[...]))
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:
         return monoid.combine_weighted(left, right)
@@ -138,7 +138,7 @@ class AutoPool(nnx.Module):
 
     def lift(self, batch: Padded) -> Statistics:
         check_channels(batch, self.alpha.shape[0])
-        values = batch.values.astype(jnp.float32)
+        values = at_least_float32(batch.values)
         return monoid.lift_weighted(batch, per_channel(self.alpha[...], values) * values)
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:

@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 import jax
 import jax.numpy as jnp
 
+from fcnjax.layers.layer import at_least_float32
 from fcnjax.padded import Padded
 
 Statistics = dict[str, jax.Array]  # every entry [B, C], [B, H] or [B, 1]; of the top k [B, k, C]
@@ -53,7 +54,7 @@ def pool(batch: Padded, how: Pool) -> Padded:
 
 def lift_exponentials(batch: Padded, r: float | jax.Array) -> Statistics:
     """Returns the largest `r x`, the sum of `exp(r x)` relative to it, and the number of valid positions."""
-    scaled = jnp.where(batch.mask, r * batch.values.astype(jnp.float32), -jnp.inf)
+    scaled = jnp.where(batch.mask, r * at_least_float32(batch.values), -jnp.inf)
     highest = highest_valid(batch, scaled)
     total = jnp.sum(jnp.exp(scaled - per_position(batch, finite(highest))), batch.spatial_axes)  # exp(-inf) = 0 outside
     return {"max": highest, "sum": total, "count": count(batch)}
@@ -81,7 +82,7 @@ def lift_weighted(batch: Padded, scores: jax.Array) -> Statistics:
     scores = jnp.where(batch.mask, scores, -jnp.inf)
     highest = highest_valid(batch, scores)
     weights = jnp.exp(scores - per_position(batch, finite(highest)))
-    weighted = jnp.repeat(weights, batch.channels // scores.shape[-1], axis=-1) * batch.values.astype(jnp.float32)
+    weighted = jnp.repeat(weights, batch.channels // scores.shape[-1], axis=-1) * at_least_float32(batch.values)
     axes = batch.spatial_axes
     return {"max": highest, "sum": jnp.sum(weights, axes), "weighted": jnp.sum(weighted, axes)}
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from fcnjax.layers.layer import at_least_float32
 from fcnjax.padded import Padded
 from fcnjax.pooling import monoid
 from fcnjax.pooling.monoid import Statistics
@@ -30,7 +31,7 @@ class NoisyOr:
     commutes_with_affine: ClassVar[bool] = False
 
     def lift(self, batch: Padded) -> Statistics:
-        values = batch.values.astype(jnp.float32)
+        values = at_least_float32(batch.values)
         highest = monoid.highest_valid(batch, jnp.where(batch.mask, values, -jnp.inf))
         relative = jnp.exp(_log_softplus(values) - monoid.per_position(batch, _scale(highest)))
         return {"max": highest, "sum": monoid.valid_sum(batch, relative)}
@@ -66,7 +67,7 @@ class LinearSoftmax:
     commutes_with_affine: ClassVar[bool] = False
 
     def lift(self, batch: Padded) -> Statistics:
-        values = jnp.where(batch.mask, jax.nn.relu(batch.values.astype(jnp.float32)), 0.0)
+        values = jnp.where(batch.mask, jax.nn.relu(at_least_float32(batch.values)), 0.0)
         # Relative to the largest: squares of small values would underflow, and the quotient's gradient with them.
         highest = jnp.maximum(monoid.highest_valid(batch, values), SMALLEST_SCALE)
         shares = values / monoid.per_position(batch, highest)
