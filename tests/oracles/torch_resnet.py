@@ -1,7 +1,9 @@
 """ResNet v1.5 as torchvision builds it, in plain PyTorch; modules of the same names, so state dicts are the same."""
 
-import torch
-from torch import nn
+import pytest
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
 
 
 def convolution(channels: int, outputs: int, taps: int, stride: int = 1) -> nn.Conv2d:
