@@ -15,7 +15,14 @@ from fcnjax.cli import parse, read_recipe, run_command
 from fcnjax.lab.runner import Runner
 from fcnjax.training import jit
 
-LINEAR = {"head.hidden": (), "head.log_softmax": False, "head.pool": "mean"}
+# All of the head that decides what the arms' descriptions say; nothing of it comes from the config.
+LINEAR = {
+    "head.hidden": (),
+    "head.activation": "relu",
+    "head.dropout": 0.0,
+    "head.log_softmax": False,
+    "head.pool": "mean",
+}
 HIDDEN = {**LINEAR, "head.hidden": (128,)}
 AVERAGED = {**LINEAR, "head.log_softmax": True, "head.pool": "logsumexp", "head.pool_r": 1.0}
 

@@ -40,15 +40,15 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
     values = flags.FlagValues()
     flags.DEFINE_bool("help", False, "Show the flags.", flag_values=values)
     define(values)
-    if config is not None:
-        config_flags.DEFINE_config_file(
-            "config",
-            config or None,
-            "Path of a config file; --config.FIELD=VALUE overrides.",
-            values,
-            sys_argv=list(argv),
-        )
     try:
+        if config is not None:
+            config_flags.DEFINE_config_file(
+                "config",
+                config or None,
+                "Path of a config file; --config.FIELD=VALUE overrides.",
+                values,
+                sys_argv=list(argv),
+            )
         rest = values(list(argv))
     except flags.Error as error:
         raise UsageError(" ".join(str(error).split())) from None

@@ -1,7 +1,7 @@
 """Classifier: a stack of layers and a head, with its shapes known before anything runs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -94,9 +94,10 @@ class Classifier(nnx.Module):
     def check_input(self, batch: Padded):
         """Raises ValueError for inputs that this network cannot take (sizes only where they are known, outside jit)."""
         if batch.rank != self.rank or batch.channels != self.in_channels:
+            first = "" if isinstance(batch.sizes, Tracer) else f"example 0 of size {_by(np.asarray(batch.sizes)[0])}, "
             raise ValueError(
-                f"values of shape {tuple(batch.values.shape)}: this network takes [batch, *spatial, channels] with "
-                f"{self.rank} spatial axes and {self.in_channels} channels."
+                f"{first}values of shape {tuple(batch.values.shape)}: this network takes [batch, *spatial, channels] "
+                f"with {self.rank} spatial axes and {self.in_channels} channels, of at least {_by(self.min_size)}."
             )
         if not isinstance(batch.sizes, Tracer):
             check_sizes(np.asarray(batch.sizes), self.min_size)
@@ -198,6 +199,10 @@ def check_sizes(sizes: np.ndarray, minimum: Sequence[int]):
         index = int(small[0])
         also = f" ({small.size} such examples)" if small.size > 1 else ""
         raise ValueError(
-            f"example {index} of size {'x'.join(map(str, sizes[index]))}: below this network's minimum size "
-            f"{'x'.join(map(str, minimum))}{also}. Enlarge it, leave it out, or use a network with fewer strides."
+            f"example {index} of size {_by(sizes[index])}: below this network's minimum size "
+            f"{_by(minimum)}{also}. Enlarge it, leave it out, or use a network with fewer strides."
         )
+
+
+def _by(size: Iterable[int]) -> str:
+    return "x".join(map(str, size))
