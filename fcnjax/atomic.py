@@ -1,10 +1,18 @@
-"""Files that are either whole or absent: written beside their name, then renamed onto it."""
+"""Files that are either whole or absent, and folders that one process at a time works in.
 
+A file is written beside its name, then renamed onto it; a folder is held by a lock that ends with its process.
+"""
+
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+LOCK = ".lock"
 
 
 @contextmanager
@@ -47,3 +55,52 @@ def write_bytes(path: Path | str, content: bytes) -> Path:
 def write_text(path: Path | str, content: str) -> Path:
     """Writes ``content`` as UTF-8 to ``path`` by way of `replacing` and returns the path."""
     return write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path | str, value: Any) -> Path:
+    """Writes ``value`` as indented JSON to ``path`` by way of `replacing` and returns the path."""
+    return write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """Returns what a JSON file holds.
+
+    Args:
+        path: the file.
+        kind: type of the value, ``dict`` or ``list``.
+
+    Raises:
+        ValueError: the file holds no JSON, or a value of another type.
+    """
+    try:
+        value = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: holds no JSON ({error}); restore the file, or use another folder.") from None
+    if not isinstance(value, kind):
+        raise ValueError(f"{path}: holds a {type(value).__name__}, not a {kind.__name__}; it was changed by hand.")
+    return value
+
+
+@contextmanager
+def held(folder: Path | str) -> Iterator[None]:
+    """Holds a folder for this process, by a lock on a hidden file in it, until the block or the process ends.
+
+    Args:
+        folder: made if it does not exist.
+
+    Raises:
+        FileExistsError: another process holds it.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FileExistsError(
+            f"workdir={folder}: another process is working in it. Wait for its end, or choose a new folder."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 the request or the data cannot be used (one sentence says 
 """
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,10 +51,12 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
                 sys_argv=list(argv),
             )
         rest = values(list(argv))
+        if config is not None:
+            getattr(values.config, "to_dict", None)  # only on use does ml_collections say that there is no such file
     except flags.Error as error:
         raise UsageError(" ".join(str(error).split())) from None
-    except (AttributeError, KeyError, TypeError, OSError, SyntaxError) as error:
-        raise UsageError(_one_sentence(error)) from None
+    except Exception as error:  # a config file is code: it may raise anything
+        raise UsageError(_config_error(error, argv)) from None
     if len(rest) > 1:
         raise UsageError(f"argument {rest[1]!r}: every argument must be a flag, such as --workdir=runs/digits.")
     if values.help:
@@ -61,6 +64,11 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
         raise SystemExit(0)
     if config == "" and values.config is None:
         raise UsageError("--config is missing: give the path of a config file, such as --config=configs/digits.py.")
+    if config is not None and not isinstance(values.config, ConfigDict):
+        raise UsageError(
+            f"--config: its get_config() returns a {type(values.config).__name__}; it must return an "
+            "ml_collections.ConfigDict, as in configs/digits.py."
+        )
     return values
 
 
@@ -68,8 +76,6 @@ def read_recipe(config: ConfigDict) -> Recipe:
     """Returns the recipe of a config; raises UsageError for a file, a field or a value that cannot be used."""
     try:
         return Recipe.from_config(config.to_dict())
-    except OSError as error:  # ml_collections may say only now that the file could not be loaded
-        raise UsageError(_one_sentence(error)) from None
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from None
 
@@ -185,21 +191,28 @@ def _extent(size: Sequence[int]) -> str:
     return "x".join(map(str, size))
 
 
-def _one_sentence(error: Exception) -> str:
-    """Returns an error of the config library on one line: its text without the wrappers and quotes around it."""
+def _config_error(error: Exception, argv: Sequence[str]) -> str:
+    """Returns what is wrong with the config of a command line, or with an override of it, on one line."""
     while error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]
+        error = error.args[0]  # ml_collections wraps what it met
     if isinstance(error, SyntaxError):
         return f"--config cannot be read: {error}"  # with file and line
-    text = str(error.args[0]) if error.args else str(error)
+    path = next((argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")), "")
+    raised = [frame for frame in traceback.extract_tb(error.__traceback__) if path and frame.filename.endswith(path)]
+    if raised:
+        return f"--config: {raised[-1].filename}, line {raised[-1].lineno}: {type(error).__name__}: {error}"
+    text = " ".join(str(error.args[0] if error.args else error).split())
     if isinstance(error, OSError):
-        return f"--config cannot be read: {text.splitlines()[-1].strip()}"
-    field, _, hint = text.partition("\n")
-    if isinstance(error, KeyError):
-        return (
-            f"unknown config field {field}: {hint.replace('D', 'd', 1)}" if hint else f"unknown config field {field}."
-        )
-    return " ".join(text.split())
+        return f"--config cannot be read: {' '.join(str(error).split())}"
+    if not isinstance(error, KeyError):
+        return f"--config, or an override of its fields, cannot be used: {text}"
+    field = text.split("'")[1] if "'" in text else text
+    dotted = [argument.partition("=")[0].removeprefix("--config.") for argument in argv]
+    group = next((name.rpartition(field)[0] for name in dotted if field in name.split(".")), "")
+    known = [group + name for name in Recipe.field_names(group)]
+    if group + field in known:
+        return f"config field {group + field!r}: is not in the config file, and cannot be overridden; add it there."
+    return unknown_name("config field", group + field, known)
 
 
 if __name__ == "__main__":

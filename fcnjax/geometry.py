@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import min_dim
 
+MAX_RANK = 3
+
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
 
 
@@ -71,14 +73,19 @@ class Window:
         """Returns the number of outputs for inputs of `size`: 0 below `min_size`, and 0 for a filler of size 0.
 
         Args:
-          size: int, integer array of any shape, or a symbolic dimension (taken to be at least `min_size`).
+          size: int, int32 array of any shape, or a symbolic dimension (taken to be at least `min_size`).
 
         Returns:
           The same kind as `size`.
 
+        Raises:
+          ValueError: for an array that is not int32 (or int64).
+
         >>> Window(kernel=4, stride=2, padding=(1, 1)).out_size(28)
         14
         """
+        if isinstance(size, (np.ndarray, jax.Array)) and size.dtype not in (np.int32, np.int64):
+            raise ValueError(f"sizes of dtype {size.dtype}: must be int32; narrower ones would wrap around.")
         over = self.stride - 1 if self.ceil else 0
         outputs = (size + (sum(self.padding) - self.extent + over)) // self.stride + 1
         started = (size + (self.padding[0] - 1)) // self.stride + 1
@@ -168,8 +175,11 @@ def windows(
       ceil: whether a last window that reaches beyond the input counts (see `Window`).
 
     Raises:
-      ValueError: for `'SAME'` with a stride, for `'same'` with an even extent, for entries that are not one per axis.
+      ValueError: for `'SAME'` with a stride, for `'same'` with an even extent, for entries that are not one per axis,
+        or a rank that is not 1 to 3.
     """
+    if not 1 <= rank <= MAX_RANK:
+        raise ValueError(f"rank={rank}: must be 1 to {MAX_RANK} spatial axes.")
     kernels = per_axis("kernel", kernel, rank)
     strides = per_axis("stride", stride, rank)
     dilations = per_axis("dilation", dilation, rank)

@@ -48,8 +48,8 @@ class Head(nnx.Module):
       dropout: rate of channel dropout before the classifier, in [0, 1).
       log_softmax: whether class maps are log-probabilities. With `pool=pooling.LogSumExp(1.0)` after it, the head
         averages probabilities over positions.
-      pool: a global pool, or a function `(channels, rngs) -> pool` that is called with the number of channels where
-        the pool stands (for a pool with weights, wherever `pool_at` puts it); default: the mean.
+      pool: a global pool, the name of one (a key of `pooling.POOLS`), or a function `(channels, rngs) -> pool` that is
+        called with the number of channels where the pool stands, wherever `pool_at` puts it.
       pool_at: index into `layers` before which the pool stands: 0 is GAP-first, `len(layers)` conv-first.
       rngs: source of the initial weights.
 
@@ -77,7 +77,7 @@ class Head(nnx.Module):
         activation: str = "relu",
         dropout: float = 0.0,
         log_softmax: bool = False,
-        pool: pooling.Pool | MakePool | None = None,
+        pool: pooling.Pool | MakePool | str = "mean",
         pool_at: int | None = None,
         rngs: nnx.Rngs,
     ):
@@ -99,7 +99,7 @@ class Head(nnx.Module):
         if not 0 <= self.pool_at <= len(layers):
             places = ", ".join(f"{i} before {label}" for i, label in enumerate(self.labels))
             raise ValueError(f"pool_at={pool_at} of the head: allowed are {places}, {len(layers)} after all layers.")
-        self.pool = self._make_pool(pooling.Mean() if pool is None else pool, in_channels, rngs)
+        self.pool = self._make_pool(pool, in_channels, rngs)
 
     def __call__(self, features: Padded, *, train: bool = False, keys: jax.Array | None = None) -> jax.Array:
         """Returns logits [B, K] (log-probabilities with `log_softmax`); 0 in filler rows.
@@ -177,12 +177,14 @@ class Head(nnx.Module):
     def _make_pool(self, pool: Any, channels: int, rngs: nnx.Rngs) -> pooling.Pool:
         for layer in list(self.layers)[: self.pool_at]:
             channels = layer.out_channels(channels)
+        if isinstance(pool, str):
+            return pooling.create(pool, channels=channels, rngs=rngs)
         is_function = callable(pool) and not hasattr(pool, "lift")  # a class of pools has `lift` too
         made = pool(channels, rngs) if is_function else pool
         if isinstance(made, type) or not hasattr(made, "lift"):
             raise ValueError(
-                f"pool={made!r} of the head: must be a pool, such as pooling.Max(), or a function "
-                "(channels, rngs) -> pool."
+                f"pool={made!r} of the head: must be a pool, such as pooling.Max(), its name, such as 'max', or a "
+                "function (channels, rngs) -> pool."
             )
         return cast(pooling.Pool, made)
 

@@ -14,8 +14,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {name!r}:{hint} Known: {', '.join(names)}."
+    hint = f": did you mean {near[0]!r}?" if near else "."
+    return f"unknown {kind} {name!r}{hint} Known: {', '.join(names) or 'none'}."
 
 
 def check_options(kind: str, options: Iterable[str], function: Callable[..., Any]):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-MAX_RANK = 3
+from fcnjax.geometry import MAX_RANK
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -28,7 +28,8 @@ class Padded:
       sizes: int32 [B, D], the extent of each example along each spatial axis; 0 in a filler row.
 
     Raises:
-      ValueError: if the ranks or batch sizes of `values` and `sizes` do not fit each other, or `sizes` is not integer.
+      ValueError: if the ranks or batch sizes of `values` and `sizes` do not fit each other, or `sizes` is not int32 (or
+        int64), or is a numpy array in which an example is larger than the rectangle. (Sizes on a device are not read.)
 
     >>> batch = Padded.stack([np.ones((3, 2, 1)), np.ones((2, 4, 1))])
     >>> batch.values.shape, batch.sizes.tolist()
@@ -47,8 +48,10 @@ class Padded:
             )
         if sizes != (values[0], rank):
             raise ValueError(f"sizes of shape {sizes}: must be {(values[0], rank)} for values of shape {values}.")
-        if not jnp.issubdtype(self.sizes.dtype, jnp.integer):
-            raise ValueError(f"sizes of dtype {self.sizes.dtype}: must be integers.")
+        if self.sizes.dtype not in (jnp.int32, jnp.int64):  # window arithmetic would wrap around in narrower ones
+            raise ValueError(f"sizes of dtype {self.sizes.dtype}: must be int32.")
+        if isinstance(self.sizes, np.ndarray):
+            check_within(self.sizes, values[1:-1])
 
     def tree_flatten_with_keys(self):
         """Returns the two arrays with their names (pytree protocol)."""
@@ -172,6 +175,17 @@ def mask(sizes: jax.Array, spatial_shape: Sequence[Any]) -> jax.Array:
     return valid
 
 
+def check_within(sizes: np.ndarray, spatial_shape: Sequence[int]):
+    """Raises ValueError if an example of sizes [B, D] is larger than the rectangle S, or has a negative extent."""
+    outside = np.flatnonzero(((sizes > np.array(spatial_shape)) | (sizes < 0)).any(1))
+    if outside.size:
+        index, shape = int(outside[0]), tuple(spatial_shape)
+        raise ValueError(
+            f"example {index} of size {tuple(sizes[index].tolist())}: does not fit into the rectangle {shape} of its "
+            "batch; an extent is 0 (a filler row) up to the rectangle's."
+        )
+
+
 def _checked_sizes(examples: Sequence[Any]) -> np.ndarray:
     first = np.shape(examples[0])
     for index, example in enumerate(examples):
@@ -194,7 +208,4 @@ def _check_fit(sizes: np.ndarray, shape: tuple[int, ...], rows: int):
         raise ValueError(f"shape={shape}: needs {sizes.shape[1]} entries, one per spatial axis of the examples.")
     if rows < len(sizes):
         raise ValueError(f"batch_size={rows}: must be at least {len(sizes)}, the number of examples.")
-    too_large = np.flatnonzero((sizes > np.array(shape)).any(1))
-    if too_large.size:
-        index = int(too_large[0])
-        raise ValueError(f"example {index} of size {tuple(sizes[index].tolist())}: does not fit into shape={shape}.")
+    check_within(sizes, shape)

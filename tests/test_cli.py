@@ -118,8 +118,14 @@ def test_train_and_evaluate_end_to_end(fcnjax, config, tmp_path):
 @pytest.mark.parametrize(
     ("flag", "parts"),
     [
-        ("--config.epoch=3", ("'epoch'", 'did you mean "epochs"')),
-        ("--config.optimizer.learning_rat=1", ("'learning_rat'", 'did you mean "learning_rate"')),
+        ("--config.epoch=3", ("config field 'epoch': did you mean 'epochs'?",)),
+        ("--config.optimizer.learning_rat=1", ("'optimizer.learning_rat': did you mean 'optimizer.learning_rate'?",)),
+        ("--config.zzz=1", ("unknown config field 'zzz'. Known: augment, batch_size",)),
+        ("--config.dta.name=x", ("unknown config field 'dta': did you mean 'data'?",)),
+        ("--config.data.mean=nan", ("config.data.mean=nan: must be a finite number.",)),
+        ("--config.data.train_split=train[:0]", ("split 'train[:0]' of any_size_digits: holds no example",)),
+        ("--config.data.train_split=train[zz]", ("split 'train[zz]' of any_size_digits: ",)),
+        ("--config.model.channels=(0,)", ("channels=0 of Convolution: must be at least 1.",)),
         ("--config.epochs=many", ("--config.epochs=many",)),
         ("--config.epochs=0", ("config.epochs=0: must be at least 1.",)),
         ("--config.optimizer.warmup=1.5", ("config.optimizer.warmup=1.5: must be in [0, 1).",)),
@@ -185,6 +191,7 @@ def test_a_size_that_does_not_fit_the_network_is_refused(fcnjax, config):
         (None, "No such file or directory: '{path}'"),
         ("def get_config(:\n", "invalid syntax ({path}, line 1)"),
         ("x = 3\n", "has no attribute 'get_config'"),
+        ("def get_config():\n    return 1 / 0\n", "{path}, line 2: ZeroDivisionError: division by zero"),
     ],
 )
 def test_a_config_file_that_cannot_be_read_is_told_in_one_sentence(fcnjax, tmp_path, text, told, override):
@@ -193,6 +200,15 @@ def test_a_config_file_that_cannot_be_read_is_told_in_one_sentence(fcnjax, tmp_p
         path.write_text(text)
     sentence = fcnjax.refuses("train", f"--config={path}", *override, f"--workdir={tmp_path / 'run'}")
     assert told.format(path=path) in sentence or told.format(path=path.name) in sentence
+
+
+def test_a_config_of_another_type_or_without_the_field_is_refused(fcnjax, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def get_config():\n    return {'seed': 1}\n")
+    assert "its get_config() returns a dict; it must return" in fcnjax.refuses("train", f"--config={path}")
+    path.write_text("from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({'seed': 1})\n")
+    sentence = fcnjax.refuses("train", f"--config={path}", "--config.epochs=2")
+    assert "config field 'epochs': is not in the config file" in sentence
 
 
 def test_help_is_no_error(fcnjax, capsys):

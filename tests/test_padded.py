@@ -101,6 +101,13 @@ def test_construction_refuses(values, sizes, message):
         Padded(jnp.zeros(values), jnp.zeros(sizes, jnp.int32))
 
 
-def test_construction_refuses_sizes_that_are_not_integers():
-    with pytest.raises(ValueError, match="must be integers"):
-        Padded(jnp.zeros((2, 3, 1)), jnp.zeros((2, 1)))
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int16])
+def test_construction_refuses_sizes_of_another_dtype(dtype):
+    with pytest.raises(ValueError, match=f"sizes of dtype {np.dtype(dtype)}: must be int32"):
+        Padded(jnp.ones((2, 3, 1)), jnp.ones((2, 1), dtype))
+
+
+@pytest.mark.parametrize("extent", [4, -1])
+def test_construction_refuses_sizes_outside_the_rectangle(extent):
+    with pytest.raises(ValueError, match=rf"example 1 of size \({extent},\): does not fit into the rectangle \(3,\)"):
+        Padded(np.ones((2, 3, 1)), np.array([[3], [extent]]))  # type: ignore[arg-type]

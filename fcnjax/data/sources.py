@@ -181,7 +181,8 @@ def load_source(name: str, split: str, data_dir: str | os.PathLike[str] | None =
       The source. Several processes may ask for the same data set at once.
 
     Raises:
-      ValueError: No such data set, variant or split; the message lists what there is.
+      ValueError: No such data set, variant or split; the message lists what there is. Or the split is empty.
+      OSError: The data set cannot be written to `data_dir`.
     """
     from fcnjax.data.any_size_digits import AnySizeDigits  # here: TFDS takes most of a second to import
 
@@ -195,9 +196,21 @@ def load_source(name: str, split: str, data_dir: str | os.PathLike[str] | None =
     if name not in variants:
         raise ValueError(unknown_name("data set", name, variants))
     builder_class, config_name = variants[name]
-    prepared = prepare(builder_class, config_name, data_dir)
+    try:
+        prepared = prepare(builder_class, config_name, data_dir)
+    except OSError as error:
+        where = "TFDS_DATA_DIR or ~/tensorflow_datasets" if data_dir is None else data_dir
+        raise OSError(
+            f"data_dir={where}: {name} cannot be prepared there ({error}); name a folder to write to."
+        ) from None
     if split.split("[")[0] not in prepared.info.splits:
         raise ValueError(unknown_name(f"split of {name}:", split, prepared.info.splits))
+    try:
+        count = prepared.info.splits[split].num_examples
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"split {split!r} of {name}: {str(error).splitlines()[0]}") from None
+    if not count:
+        raise ValueError(f"split {split!r} of {name}: holds no example; name a split that does, such as 'train[:100]'.")
     return TfdsSource(prepared, split)
 
 

@@ -7,7 +7,7 @@ Under the experiment's folder: `experiment.json` (base recipe and arms), `runs/<
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from fcnjax.atomic import write_text
+from fcnjax.atomic import held, read_json, write_json
 from fcnjax.lab.experiment import Arm, Experiment
 from fcnjax.lab.results import ArmCost, Results, RunResult
-from fcnjax.training import Recipe, Trainer, environment, load_sources, train
+from fcnjax.training import Recipe, Trainer, load_sources, train
 from fcnjax.training.loop import load_state
-from fcnjax.training.run_folder import RunFolder, is_finished
+from fcnjax.training.run_folder import RunFolder, is_finished, read_environments
 
 TIMING_ROUNDS, TIMING_STEPS = 7, 6
 
@@ -49,7 +49,15 @@ class Runner:
         self._trainers: dict[str, Trainer] = {}
 
     def run(self) -> Results:
-        """Runs what is not done yet and returns everything; a bar shows the runs and the time left."""
+        """Runs what is not done yet and returns everything; a bar shows the runs and the time left.
+
+        Raises:
+          FileExistsError: if another process is working in the folder.
+        """
+        with held(self.workdir):
+            return self._run_all()
+
+    def _run_all(self) -> Results:
         runs = []
         jobs = [(arm, seed) for seed in self.seeds for arm in self.experiment.names]
         done = sum(self._result_path(*job).exists() for job in jobs)
@@ -85,6 +93,11 @@ class Runner:
         source = self.sources["test"]
         labels, ids = zip(*((source[i].label, source[i].id) for i in range(len(source))), strict=True)
         losses = [row["loss"] for row in RunFolder.read_metrics(path, "train")]
+        if len(losses) != recipe.epochs * trainer.steps_per_epoch:
+            raise ValueError(
+                f"{path}: its metrics hold {len(losses)} training losses, one for each of the "
+                f"{recipe.epochs * trainer.steps_per_epoch} steps is needed; remove the folder to train the run again."
+            )
         return RunResult(
             arm, seed, np.array(losses), initial.logits, final.logits, np.array(labels), source.sizes, np.array(ids)
         )
@@ -93,12 +106,14 @@ class Runner:
         path = self.workdir / "costs.json"
         if not path.exists():
             costs = measure_costs({arm: self.trainer(arm) for arm in self.experiment.names})
-            write_text(path, json.dumps([dataclasses.asdict(cost) for cost in costs], indent=2) + "\n")
-        return tuple(ArmCost(**cost) for cost in json.loads(path.read_text()))
+            write_json(path, [dataclasses.asdict(cost) for cost in costs])
+        return tuple(ArmCost(**cost) for cost in read_json(path, list))
 
     def _facts(self) -> dict[str, str]:
         first = self.recipes[self.experiment.names[0]]
-        trainer, about = self.trainer(self.experiment.names[0]), environment()
+        trainer = self.trainer(self.experiment.names[0])
+        runs = [self._run_path(arm, seed) for arm in self.experiment.names for seed in self.seeds]
+        environments = [environment for path in runs for environment in read_environments(path)]
         counts = ", ".join(f"{len(source):,} {name}" for name, source in self.sources.items())
         return {
             "data": f"{first.data.name}: {counts}; every example counted exactly once",
@@ -108,15 +123,17 @@ class Runner:
             ),
             "pairing": "a seed fixes initial weights, data order and augmentation, the same in every arm",
             "rectangles": f"{len(trainer.buckets.shapes)}, padded / real area - 1 = {trainer.plan(0).waste:.2f}",
-            "hardware": f"{about['devices']}, {about['platform']}",
-            "versions": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
-            "source": f"git {about['git_revision']}",
+            "hardware": _all_of(f"{about['devices']}, {about['platform']}" for about in environments),
+            "versions": _all_of(
+                ", ".join(f"{name} {version}" for name, version in about["versions"].items()) for about in environments
+            ),
+            "source": _all_of(f"git {about['git_revision']}" for about in environments),
         }
 
     def _claim_folder(self, recipe: Recipe) -> None:
         path, mine = self.workdir / "experiment.json", self._signature(recipe)
         if path.exists():
-            theirs = json.loads(path.read_text())
+            theirs = read_json(path)
             changed = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
             if changed:
                 raise FileExistsError(
@@ -126,7 +143,7 @@ class Runner:
         elif self.workdir.exists() and any(self.workdir.iterdir()):
             raise FileExistsError(f"workdir={self.workdir}: is not empty and holds no experiment. Choose a new folder.")
         else:
-            write_text(path, json.dumps(mine, indent=2) + "\n")
+            write_json(path, mine)
 
     def _signature(self, recipe: Recipe) -> dict[str, Any]:
         arms = {f"arm {arm.name}": {**arm.overrides} for arm in self.experiment.arms}
@@ -138,6 +155,11 @@ class Runner:
 
     def _result_path(self, arm: str, seed: int) -> Path:
         return self.workdir / "results" / arm / f"seed_{seed}.npz"
+
+
+def _all_of(facts: Iterable[str]) -> str:
+    """Returns the different ones, in order: more than one if the runs of an experiment were not made alike."""
+    return "; ".join(dict.fromkeys(facts)) or "unknown"
 
 
 def arm_recipe(recipe: Recipe, arm: Arm) -> Recipe:

@@ -13,7 +13,7 @@ from flax import nnx
 from fcnjax import geometry
 from fcnjax.geometry import Padding
 from fcnjax.layers.borders import convolve_with_border, with_border
-from fcnjax.layers.layer import WindowedLayer, per_channel
+from fcnjax.layers.layer import WindowedLayer, per_channel, require_positive
 from fcnjax.layers.pointwise import KERNEL_INIT, check_channels
 from fcnjax.padded import Padded
 
@@ -41,8 +41,8 @@ class Convolution(WindowedLayer):
       bias: parameter [K], or None.
 
     Raises:
-      ValueError: for a padding that is not exact (`'SAME'` with a stride), groups that do not divide, or an
-        unknown border.
+      ValueError: for fewer than 1 channel, a rank that is not 1 to 3, a padding that is not exact (`'SAME'` with a
+        stride), groups that do not divide, or an unknown border.
 
     Source: the cross-correlation of `jax.lax.conv_general_dilated`; `fcnjax.layers.lowering` says how it is computed.
     "partial" is Liu et al., "Partial Convolution based Padding", 2018.
@@ -67,6 +67,7 @@ class Convolution(WindowedLayer):
         bias: bool = True,
         rngs: nnx.Rngs,
     ):
+        require_positive("Convolution", in_channels=in_channels, channels=channels)
         if groups < 1 or in_channels % groups or channels % groups:
             raise ValueError(f"groups={groups}: must divide in_channels={in_channels} and channels={channels}.")
         super().__init__(with_border(geometry.windows(rank, kernel, stride, dilation, padding), border))

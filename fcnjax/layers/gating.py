@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fcnjax.layers.layer import Layer, at_least_float32, per_example
+from fcnjax.layers.layer import Layer, at_least_float32, per_example, require_positive
 from fcnjax.layers.pointwise import Pointwise, check_channels
 from fcnjax.padded import Padded
 
@@ -45,8 +45,7 @@ class SqueezeExcite(Layer):
         gate: Callable[[jax.Array], jax.Array] = jax.nn.sigmoid,
         rngs: nnx.Rngs,
     ):
-        if reduced < 1:
-            raise ValueError(f"reduced={reduced} of SqueezeExcite: must be at least 1.")
+        require_positive("SqueezeExcite", channels=channels, reduced=reduced)
         self.activation, self.gate = activation, gate
         self.reduce = Pointwise(channels, reduced, rngs=rngs)
         self.expand = Pointwise(reduced, channels, rngs=rngs)

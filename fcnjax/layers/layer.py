@@ -91,10 +91,28 @@ class WindowedLayer(Layer):
 
         Raises:
           ValueError: for another number of spatial axes than the layer's.
+          TypeError: for values that are not floating.
         """
+        check_floating(batch)
         windows = self.windows(batch.rank)
         sizes = [window.out_size(batch.sizes[:, axis]) for axis, window in enumerate(windows)]
         return jax.lax.optimization_barrier(jnp.stack(sizes, axis=1))
+
+
+def check_floating(batch: Padded):
+    """Raises TypeError for integer values, to which a layer's weights would be rounded."""
+    if not jnp.issubdtype(batch.values.dtype, jnp.floating):
+        raise TypeError(
+            f"values of dtype {batch.values.dtype}: layers take floating values; convert them with "
+            "batch.replace(batch.values.astype(jnp.float32)). A model does so itself."
+        )
+
+
+def require_positive(owner: str, **counts: int):
+    """Raises ValueError if one of the named numbers, such as `channels=0` of a layer, is below 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name}={count} of {owner}: must be at least 1.")
 
 
 def per_channel(vector: jax.Array, values: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from fcnjax.layers.layer import Layer, at_least_float32, per_channel, per_example
+from fcnjax.layers.layer import Layer, at_least_float32, per_channel, per_example, require_positive
 from fcnjax.layers.pointwise import check_channels
 from fcnjax.padded import Padded
 
@@ -26,8 +26,9 @@ class _Norm(Layer):
     bias: nnx.Param | None
 
     def __init__(self, channels: int, epsilon: float, *, scale: bool = True, bias: bool = True):
-        if not epsilon > 0:
-            raise ValueError(f"epsilon={epsilon} of {type(self).__name__}: must be greater than 0.")
+        require_positive(type(self).__name__, channels=channels)
+        if not 0 < epsilon < float("inf"):
+            raise ValueError(f"epsilon={epsilon} of {type(self).__name__}: must be greater than 0, and finite.")
         self.channels, self.epsilon = channels, epsilon
         self.scale = nnx.Param(jnp.ones(channels)) if scale else None
         self.bias = nnx.Param(jnp.zeros(channels)) if bias else None

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fcnjax.layers.layer import Layer, at_least_float32, per_channel
+from fcnjax.layers.layer import Layer, at_least_float32, check_floating, per_channel, require_positive
 from fcnjax.layers.lowering import channel_product
 from fcnjax.padded import Padded
 
@@ -30,10 +30,14 @@ class Pointwise(Layer):
       kernel: parameter [C, K], the same for any number of spatial axes.
       bias: parameter [K], or None.
 
+    Raises:
+      ValueError: for fewer than 1 channel.
+
     Source: Lin, Chen and Yan, "Network in Network", 2014, section 3.1.
     """
 
     def __init__(self, in_channels: int, channels: int, *, bias: bool = True, rngs: nnx.Rngs):
+        require_positive("Pointwise", in_channels=in_channels, channels=channels)
         self.kernel = nnx.Param(KERNEL_INIT(rngs.params(), (in_channels, channels)))
         self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
 
@@ -78,6 +82,7 @@ class LogSoftmax(Layer):
 
 
 def check_channels(batch: Padded, channels: int):
-    """Raises ValueError if a batch does not have `channels` channels."""
+    """Raises ValueError if a batch does not have `channels` channels, TypeError if its values are not floating."""
+    check_floating(batch)
     if batch.channels != channels:
         raise ValueError(f"values of shape {batch.values.shape}: the last axis must hold {channels} channels.")

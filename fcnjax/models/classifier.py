@@ -15,7 +15,7 @@ from fcnjax.geometry import Window
 from fcnjax.heads import Head
 from fcnjax.layers import Layer, Sequential
 from fcnjax.layers.layer import parameter_count
-from fcnjax.padded import Padded
+from fcnjax.padded import Padded, check_within
 
 
 class Block(Sequential):
@@ -74,7 +74,9 @@ class Classifier(nnx.Module):
           keys: one PRNG key per example [B], needed by dropout in training.
 
         Raises:
-          ValueError: for a wrong rank or channel count, and outside `jit` for an example below `min_size`.
+          TypeError: for anything but a `Padded`.
+          ValueError: for a wrong rank or channel count, a rectangle below `min_size`, and outside `jit` for an example
+            below `min_size` or larger than the rectangle.
         """
         return self.head(self.features(batch, train=train, keys=keys), train=train, keys=keys)
 
@@ -93,14 +95,26 @@ class Classifier(nnx.Module):
 
     def check_input(self, batch: Padded):
         """Raises ValueError for inputs that this network cannot take (sizes only where they are known, outside jit)."""
+        if not isinstance(batch, Padded):
+            raise TypeError(
+                f"{type(batch).__name__} as input: this network takes a fcnjax.Padded; make one of examples "
+                "[*spatial, channels] with fcnjax.Padded.stack([example, ...])."
+            )
         if batch.rank != self.rank or batch.channels != self.in_channels:
             first = "" if isinstance(batch.sizes, Tracer) else f"example 0 of size {_by(np.asarray(batch.sizes)[0])}, "
             raise ValueError(
                 f"{first}values of shape {tuple(batch.values.shape)}: this network takes [batch, *spatial, channels] "
                 f"with {self.rank} spatial axes and {self.in_channels} channels, of at least {_by(self.min_size)}."
             )
+        shape, least = batch.spatial_shape, self.min_size
         if not isinstance(batch.sizes, Tracer):
-            check_sizes(np.asarray(batch.sizes), self.min_size)
+            sizes = np.asarray(batch.sizes)
+            check_within(sizes, shape)
+            check_sizes(sizes, least)
+        elif any(isinstance(n, int) and n < m for n, m in zip(shape, least, strict=True)):
+            raise ValueError(
+                f"rectangle {_by(shape)}: below this network's minimum size {_by(least)}; no example in it can be used."
+            )
 
     def _windows(self) -> list[tuple[Window, ...]]:
         """The windows of the backbone, one tuple of layers per spatial axis."""
@@ -147,8 +161,10 @@ class Classifier(nnx.Module):
           One row for the input, each block, each layer of the head and its pool, and the scores.
 
         Raises:
-          ValueError: if `size` has another number of axes or is below `min_size`.
+          ValueError: if `size` has another number of axes, an extent below 1, or is below `min_size`.
         """
+        if any(extent < 1 for extent in size):
+            raise ValueError(f"size {_by(size)}: every extent must be at least 1.")
         check_sizes(np.asarray([size]), self.min_size)
         rows = [TraceRow("input", tuple(size), self.in_channels, (1,) * self.rank, 0, 0)]
         seen: list[tuple[Window, ...]] = []

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fcnjax.layers.layer import at_least_float32, per_channel
+from fcnjax.layers.layer import at_least_float32, per_channel, require_positive
 from fcnjax.layers.lowering import channel_product
 from fcnjax.layers.pointwise import check_channels
 from fcnjax.padded import Padded
@@ -95,7 +95,7 @@ class Attention(nnx.Module):
         kernel_init: nnx.Initializer = nnx.initializers.zeros,
         rngs: nnx.Rngs,
     ):
-        _check_channel_count("attention", channels)
+        require_positive("attention pooling", channels=channels)
         if heads < 1 or channels % heads:
             raise ValueError(f"heads={heads} of attention pooling: must be at least 1 and divide channels={channels}.")
         self.kernel = nnx.Param(kernel_init(rngs.params(), (channels, heads), jnp.float32))
@@ -133,7 +133,7 @@ class AutoPool(nnx.Module):
     commutes_with_affine: ClassVar[bool] = False
 
     def __init__(self, channels: int, alpha: float = 0.0):
-        _check_channel_count("auto", channels)
+        require_positive("auto pooling", channels=channels)
         self.alpha = nnx.Param(jnp.full(channels, alpha, jnp.float32))
 
     def lift(self, batch: Padded) -> Statistics:
@@ -146,8 +146,3 @@ class AutoPool(nnx.Module):
 
     def finish(self, statistics: Statistics) -> jax.Array:
         return monoid.finish_weighted(statistics)
-
-
-def _check_channel_count(name: str, channels: int):
-    if channels < 1:
-        raise ValueError(f"channels={channels} of {name} pooling: must be at least 1.")

@@ -3,7 +3,6 @@
 from fcnjax.training.compilation import CompiledByShape, jit
 from fcnjax.training.loop import TrainedRun, evaluate, load_model, load_run, train
 from fcnjax.training.recipe import DataSettings, HeadSettings, ModelSettings, OptimizerSettings, Recipe
-from fcnjax.training.run_folder import environment
 from fcnjax.training.trainer import EvaluationResult, Trainer, abstract_model, load_sources, make_model
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "TrainedRun",
     "Trainer",
     "abstract_model",
-    "environment",
     "evaluate",
     "jit",
     "load_model",

@@ -9,11 +9,12 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from fcnjax.models import Classifier
+from fcnjax.naming import unknown_name
 from fcnjax.training.checkpoints import load_arrays, open_checkpoints, save_arrays
 from fcnjax.training.recipe import Recipe
 from fcnjax.training.run_folder import RunFolder, is_finished, read_config
 from fcnjax.training.step import TrainState
-from fcnjax.training.trainer import EvaluationResult, Trainer
+from fcnjax.training.trainer import SPLITS, EvaluationResult, Trainer
 
 
 class TrainedRun(NamedTuple):
@@ -59,7 +60,13 @@ def train(
     begun = time.perf_counter()
     trainer = Trainer(recipe) if trainer is None else trainer
     _check_same_but_for_pace(recipe, trainer.recipe)
-    folder = RunFolder(workdir, recipe)
+    with RunFolder(workdir, recipe) as folder:
+        return _train_in(folder, recipe, trainer, progress, title, begun)
+
+
+def _train_in(
+    folder: RunFolder, recipe: Recipe, trainer: Trainer, progress: bool, title: str, begun: float
+) -> TrainedRun:
     keeps = open_checkpoints(folder.checkpoints) if recipe.checkpoint_every else nullcontext()
     with keeps as checkpoints:
         state = trainer.initial_state(recipe.seed)
@@ -68,7 +75,8 @@ def train(
         folder.keep_metrics_until(int(state.step))
         state = _train_epochs(recipe, trainer, state, folder, checkpoints, progress, title or folder.path.name)
     test = trainer.evaluate(state, "test")
-    folder.write_metrics([_evaluation_row("test", int(state.step), test)])
+    with folder.appending() as write:
+        write(_evaluation_row("test", int(state.step), test))
     save_arrays(folder.weights, {"weights": state.weights, "statistics": state.statistics})
     seconds = time.perf_counter() - begun
     folder.finish(
@@ -84,9 +92,8 @@ def _check_same_but_for_pace(recipe: Recipe, trained: Recipe):
 
 
 def _train_epochs(recipe, trainer, state, folder, checkpoints, progress, title) -> TrainState:
-    """Runs the steps that are left, writing metrics and checkpoints at the end of each epoch."""
+    """Runs the steps that are left, writing metrics at each and checkpoints at the end of epochs."""
     examples, steps = len(trainer.sources["train"]), trainer.steps_per_epoch
-    rows: list[dict] = []
     start = int(state.step)
     bar = tqdm(
         total=recipe.epochs * examples,
@@ -97,23 +104,22 @@ def _train_epochs(recipe, trainer, state, folder, checkpoints, progress, title) 
         mininterval=0.5,
     )
     pending = None  # the step before, whose loss is read only once the next step is on its way
-    with bar:
+    with bar, folder.appending() as write:
         for step, (state, loss, count) in enumerate(trainer.fit(state, recipe.seed), start + 1):  # noqa: B020
             if pending is not None:
-                rows.append(_train_row(*pending))
+                write(_train_row(*pending))
             pending = (step, (step - 1) // steps, loss, count)
             bar.update(count)
             if step % steps:
                 continue
-            rows.append(_train_row(*pending))
-            pending, epoch, postfix = None, step // steps, {"loss": f"{rows[-1]['loss']:.3f}"}
+            row = _train_row(*pending)
+            write(row)
+            pending, epoch, postfix = None, step // steps, {"loss": f"{row['loss']:.3f}"}
             if _due(recipe.validate_every, epoch) or epoch == recipe.epochs:
                 validation = trainer.evaluate(state, "validation")
-                rows.append(_evaluation_row("validation", step, validation))
+                write(_evaluation_row("validation", step, validation))
                 postfix["validation"] = f"{validation.accuracy:.2%}"
             bar.set_postfix(postfix)
-            folder.write_metrics(rows)
-            rows = []
             if checkpoints is not None and _due(recipe.checkpoint_every, epoch):
                 checkpoints.save(step, state)
     return state
@@ -186,6 +192,9 @@ def evaluate(workdir: Path | str, split: str = "test") -> EvaluationResult:
 
     Raises:
       FileNotFoundError: if the folder holds no finished run.
+      ValueError: for another split.
     """
+    if split not in SPLITS:
+        raise ValueError(unknown_name("split", split, SPLITS))
     trainer, state = load_run(workdir)
     return trainer.evaluate(state, split)

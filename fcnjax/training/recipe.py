@@ -4,6 +4,7 @@ A config file is read at the edge and turned into a `Recipe` at once; below that
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -176,6 +177,14 @@ class Recipe:
         """
         return _build(cls, config, "")
 
+    @classmethod
+    def field_names(cls, group: str = "") -> list[str]:
+        """Returns the names of the fields in a group, such as "optimizer." or "" for the recipe itself."""
+        kind: Any = cls
+        for name in group.split(".")[:-1]:
+            kind = typing.get_type_hints(kind).get(name, cls)
+        return list(typing.get_type_hints(kind))
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the recipe as nested dictionaries and lists, ready for JSON."""
         return dataclasses.asdict(self)
@@ -212,7 +221,8 @@ def _typed(kind: Any, value: Any, name: str) -> Any:
         if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
             inner = typing.get_args(option)[0]
             return tuple(_typed(inner, entry, f"{name}[{index}]") for index, entry in enumerate(value))
-        if option is float and isinstance(value, int) and not isinstance(value, bool):
+        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            _require(math.isfinite(value), name, value, "a finite number")
             return float(value)
         if isinstance(option, type) and isinstance(value, option) and (option is bool or not isinstance(value, bool)):
             return value

@@ -1,8 +1,8 @@
 """Run folders: what a run was, what it measured, and whether it may go on.
 
-A folder holds `config.json` (the resolved recipe), `environment.json` (versions, git revision, hardware),
-`metrics.jsonl` (nothing in it depends on the clock), `checkpoints/`, `weights/`, and last of all `result.json`, whose
-presence means that the run is finished.
+A folder holds `config.json` (the resolved recipe), `environment.json` (versions, git revision and hardware of each
+process that worked on it), `metrics.jsonl` (nothing in it depends on the clock), `checkpoints/`, `weights/`, and last
+of all `result.json`, whose presence means that the run is finished.
 """
 
 import datetime
@@ -10,38 +10,52 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from fcnjax.atomic import write_text
+from fcnjax.atomic import held, read_json, write_json, write_text
 from fcnjax.training.recipe import Recipe
 
-METRICS = "metrics.jsonl"
+CONFIG, ENVIRONMENT, METRICS = "config.json", "environment.json", "metrics.jsonl"
 PACKAGES = ("fcnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
 
 class RunFolder:
-    """A folder for one run, opened to start it or to go on with it, never to overwrite it.
+    """A folder for one run, entered to start it or to go on with it, never to overwrite it.
+
+    `with RunFolder(path, recipe) as folder:` holds it: no other process can enter it until the block ends.
 
     Args:
-      path: the folder; made if it does not exist.
+      path: the folder; made on entry if it does not exist.
       recipe: what the run is to be.
 
     Raises:
-      FileExistsError: if the folder holds a finished run, a run of another recipe, or anything that is not a run.
+      FileExistsError: if the folder holds a finished run, a run of another recipe, or anything that is not a run; on
+        entry, if another process is working in it.
+      ValueError: if the config in it cannot be read.
     """
 
     def __init__(self, path: Path | str, recipe: Recipe):
-        self.path = Path(path)
+        self.path, self._recipe, self._exit = Path(path), recipe, ExitStack()
         self.metrics_path = self.path / METRICS
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            self._check_continuable(recipe)
-            return
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.path / "config.json", _json(recipe.to_dict()))
-        write_text(self.path / "environment.json", _json(environment()))
+        self._check()
+
+    def __enter__(self) -> "RunFolder":
+        with ExitStack() as entered:
+            entered.enter_context(held(self.path))
+            self._check()  # again: another process may have come first
+            environments = read_environments(self.path)
+            write_json(self.path / ENVIRONMENT, [*environments, environment()])
+            write_json(self.path / CONFIG, self._recipe.to_dict())  # last: with it the folder is a run
+            self._exit = entered.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._exit.close()
 
     @property
     def checkpoints(self) -> Path:
@@ -58,33 +72,50 @@ class RunFolder:
         if self.metrics_path.exists():
             # A line without its newline was cut short by the interruption.
             lines = [line for line in self.metrics_path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            rows = [(line, json.loads(line)) for line in lines]
+            rows = list(zip(lines, self._parsed(self.path, lines), strict=True))
             kept = [line for line, row in rows if row["step"] <= step and row["event"] != "test"]
             write_text(self.metrics_path, "".join(kept))
 
-    def write_metrics(self, rows: list[dict[str, Any]]):
-        """Appends one JSON line per row."""
-        with self.metrics_path.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+    @contextmanager
+    def appending(self) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """Opens the metrics; yields a function that appends one row as a line, which no later error can undo."""
+        with self.metrics_path.open("a", buffering=1) as file:  # 1: every line reaches the file at once
+            yield lambda row: print(json.dumps(row), file=file)
 
     @staticmethod
     def read_metrics(path: Path, event: str) -> list[dict[str, Any]]:
         """Returns the rows of one event ("train", "validation", "test") of the run in a folder, in order."""
-        rows = map(json.loads, (path / METRICS).read_text().splitlines())
+        rows = RunFolder._parsed(path, (path / METRICS).read_text().splitlines())
         return [row for row in rows if row["event"] == event]
+
+    @staticmethod
+    def _parsed(path: Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"{path / METRICS}, line {number}: is no JSON ({error}); restore the file, or train anew."
+                ) from None
 
     def finish(self, result: dict[str, Any]):
         """Marks the run as finished."""
-        write_text(self.path / "result.json", _json(result))
+        write_json(self.path / "result.json", result)
 
-    def _check_continuable(self, recipe: Recipe):
+    def _check(self):
+        """Raises FileExistsError unless the folder is new or holds an interrupted run of this recipe."""
+        if self.path.exists() and not self.path.is_dir():
+            raise FileExistsError(f"workdir={self.path}: is no folder. Choose a new one.")
         if not is_run(self.path):
-            raise FileExistsError(f"workdir={self.path}: is not empty and holds no run. Choose a new folder.")
+            names = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+            if any(not name.startswith(".") for name in names - {ENVIRONMENT}):  # what a start may leave is no matter
+                raise FileExistsError(f"workdir={self.path}: is not empty and holds no run. Choose a new folder.")
+            return
         if is_finished(self.path):
             raise FileExistsError(
                 f"workdir={self.path}: holds a finished run, which is never overwritten. Choose a new folder."
             )
-        old, new = (_flat(json.loads(_json(d))) for d in (read_config(self.path), recipe.to_dict()))
+        old, new = (_flat(json.loads(json.dumps(d))) for d in (read_config(self.path), self._recipe.to_dict()))
         changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
         if changed:
             what = ", ".join(f"{name} was {old.get(name)!r} and is {new.get(name)!r}" for name in changed)
@@ -96,7 +127,7 @@ class RunFolder:
 
 def is_run(path: Path) -> bool:
     """Returns whether a folder holds a run, finished or not."""
-    return (path / "config.json").is_file()
+    return (path / CONFIG).is_file()
 
 
 def is_finished(path: Path) -> bool:
@@ -109,10 +140,17 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: if the folder holds no run.
+      ValueError: if the file cannot be read.
     """
     if not is_run(path):
-        raise FileNotFoundError(f"workdir={path}: holds no run (no config.json). Train one with 'fcnjax train'.")
-    return json.loads((path / "config.json").read_text())
+        raise FileNotFoundError(f"workdir={path}: holds no run (no {CONFIG}). Train one with 'fcnjax train'.")
+    return read_json(path / CONFIG)
+
+
+def read_environments(path: Path) -> list[dict[str, Any]]:
+    """Returns the environments of all processes that worked on the run in a folder (see `environment`), in order."""
+    file = path / ENVIRONMENT
+    return read_json(file, list) if file.exists() else []
 
 
 def environment() -> dict[str, Any]:
@@ -135,10 +173,6 @@ def git_revision() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2) + "\n"
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

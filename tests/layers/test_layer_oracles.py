@@ -156,3 +156,18 @@ def test_construction_refuses(make, message):
 def test_calls_refuse(make, message, batch):
     with pytest.raises(ValueError, match=message):
         make(nnx.Rngs(0))(batch)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda r: layers.Convolution(4, 6, 3, rngs=r),
+        lambda r: layers.AveragePool(2),
+        lambda r: layers.Pointwise(4, 6, rngs=r),
+        lambda r: layers.GroupNorm(4, groups=2),
+    ],
+)
+def test_integers_are_refused(make, batch):
+    whole = batch.replace((10 * batch.values).astype(jnp.uint8))
+    with pytest.raises(TypeError, match="values of dtype uint8: layers take floating values"):
+        make(nnx.Rngs(0))(whole)

@@ -116,7 +116,9 @@ def test_trace_is_the_threads_table(size, sizes):
 
 @hypothesis.settings(max_examples=3)
 @hypothesis.given(
-    st.tuples(st.integers(8, 20), st.integers(8, 20)), st.sampled_from([0, 1, 2, 3]), st.sampled_from([None, attention])
+    st.tuples(st.integers(8, 20), st.integers(8, 20)),
+    st.sampled_from([0, 1, 2, 3]),
+    st.sampled_from(["mean", attention]),
 )
 def test_trace_is_what_happens(size, pool_at, pool):
     model = the_threads_network(head={"hidden": (6,), "pool_at": pool_at, "pool": pool})
@@ -157,6 +159,28 @@ def test_inputs_that_do_not_fit_are_named(batch, message):
         model(Padded.stack([first, batch]))
 
 
+def test_what_is_no_padded_batch_is_refused():
+    with pytest.raises(TypeError, match=r"ndarray as input: this network takes a fcnjax\.Padded"):
+        make()(np.ones((1, 28, 28, 2)))
+
+
+def test_a_rectangle_that_is_too_small_is_refused_under_jit_too():
+    model = make(channels=(4, 8, 8))
+    with pytest.raises(ValueError, match="rectangle 28x7: below this network's minimum size 8x8"):
+        jax.jit(lambda batch: model(batch))(Padded.stack([np.ones((28, 7, 2))]))
+
+
+def test_sizes_beyond_the_rectangle_are_refused():
+    with pytest.raises(ValueError, match=r"example 1 of size \(9, 10\): does not fit into the rectangle \(9, 9\)"):
+        make()(Padded(jnp.ones((2, 9, 9, 2)), jnp.array([[9, 9], [9, 10]])))
+
+
+@pytest.mark.parametrize("size", [(0, 0), (-3, 28)])
+def test_an_extent_below_one_has_no_trace(size):
+    with pytest.raises(ValueError, match="every extent must be at least 1"):
+        make().trace(size)
+
+
 def test_the_smallest_input_gives_logits():
     model = make(channels=(4, 8, 8))
     assert np.isfinite(model(Padded.stack([np.ones((*model.min_size, 2), np.float32)]))).all()
@@ -176,6 +200,10 @@ def test_integer_images_are_taken():
         ("fcn", {"nrom": "batch"}, "option of model 'fcn': 'nrom': did you mean 'norm'"),
         ("fcn", {"norm": "bacth"}, "unknown norm 'bacth': did you mean 'batch'"),
         ("fcn", {"head": {"pool_att": 0}}, "option of the head 'pool_att': did you mean 'pool_at'"),
+        ("fcn", {"head": {"pool": "maen"}}, "unknown pool 'maen': did you mean 'mean'"),
+        ("fcn", {"head": {"hidden": (0,)}}, "channels=0 of Pointwise: must be at least 1"),
+        ("fcn", {"channels": (4, -8)}, "channels=-8 of Convolution: must be at least 1"),
+        ("fcn", {"rank": 4}, "rank=4: must be 1 to 3 spatial axes"),
         ("fcn", {"channels": ()}, r"channels=\(\) of the fcn: needs at least one block"),
     ],
 )

@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -11,9 +15,9 @@ import pytest
 from synthetic_data import COUNTS, make_recipe
 
 from fcnjax.padded import Padded
-from fcnjax.training import Recipe, Trainer, evaluate, load_model, load_run, loop, train
+from fcnjax.training import Recipe, Trainer, checkpoints, evaluate, load_model, load_run, loop, train
 from fcnjax.training.checkpoints import Checkpoints
-from fcnjax.training.run_folder import RunFolder, git_revision
+from fcnjax.training.run_folder import RunFolder, git_revision, read_config, read_environments
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +33,10 @@ def rows_of(folder: Path) -> list[dict]:
 def test_a_run_folder_says_what_the_run_was_and_what_it_measured(finished, trainer):
     path = finished.folder.path
     names = {entry.name for entry in path.iterdir()}
+    names.remove(".lock")
     assert names == {"checkpoints", "config.json", "environment.json", "metrics.jsonl", "result.json", "weights"}
     assert Recipe.from_config(json.loads((path / "config.json").read_text())) == trainer.recipe
-    environment = json.loads((path / "environment.json").read_text())
+    (environment,) = json.loads((path / "environment.json").read_text())  # of the one process that worked on it
     assert environment["versions"]["jax"] == jax.__version__
     assert environment["versions"]["numpy"] == np.__version__
     assert environment["git_revision"] == git_revision()
@@ -183,15 +188,17 @@ def test_a_folder_that_holds_no_run_is_refused_and_an_empty_one_is_taken(trainer
     (tmp_path / "folder").mkdir()
     RunFolder(tmp_path / "folder", trainer.recipe)
     (tmp_path / "thesis.txt").write_text("precious")
-    for path in (tmp_path, tmp_path / "thesis.txt"):
-        with pytest.raises(FileExistsError, match="is not empty and holds no run"):
+    for path, told in ((tmp_path, "is not empty and holds no run"), (tmp_path / "thesis.txt", "is no folder")):
+        with pytest.raises(FileExistsError, match=told):
             train(trainer.recipe, path, trainer=trainer, progress=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "thesis.txt"]
 
 
 def test_an_interrupted_run_of_another_config_is_refused_naming_what_changed(trainer, tmp_path):
-    RunFolder(tmp_path, trainer.recipe)
-    RunFolder(tmp_path, trainer.recipe)  # the same config may go on
+    for times in (1, 2):  # the same config may go on
+        with RunFolder(tmp_path, trainer.recipe):
+            pass
+        assert len(read_environments(tmp_path)) == times
     changed = dataclasses.replace(
         trainer.recipe, epochs=4, optimizer=dataclasses.replace(trainer.recipe.optimizer, learning_rate=0.25)
     )
@@ -200,6 +207,67 @@ def test_an_interrupted_run_of_another_config_is_refused_naming_what_changed(tra
     message = str(caught.value)
     assert "epochs was 3 and is 4, optimizer.learning_rate was 0.005 and is 0.25" in message
     assert "seed" not in message
+
+
+def test_a_start_that_was_killed_before_it_was_a_run_is_no_obstacle(trainer, tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / "environment.json").write_text("[]\n")
+    with RunFolder(tmp_path, trainer.recipe):
+        assert read_config(tmp_path)["epochs"] == 3
+
+
+def test_two_processes_never_work_in_one_folder(trainer, tmp_path):
+    code = "import sys; from fcnjax.atomic import held\nwith held(sys.argv[1]):\n    print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(FileExistsError, match=f"workdir={tmp_path}: another process is working in it"):
+            train(trainer.recipe, tmp_path, trainer=trainer, progress=False)
+        other.kill()
+    with RunFolder(tmp_path, trainer.recipe):  # the lock ends with its process, however that ends
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "config.json", "environment.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("config.json", "[1]", "config.json: holds a list, not a dict"),
+        ("config.json", "{", "config.json: holds no JSON"),
+        ("metrics.jsonl", "nothing\n", "metrics.jsonl, line 1: is no JSON"),
+    ],
+)
+def test_damaged_files_are_named(trainer, tmp_path, name, text, told):
+    with RunFolder(tmp_path, trainer.recipe):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=told):
+        train(trainer.recipe, tmp_path, trainer=trainer, progress=False)
+
+
+def test_a_damaged_checkpoint_is_named(finished, trainer, tmp_path):
+    path = shutil.copytree(finished.folder.path, tmp_path / "copy")
+    (path / "result.json").unlink()
+    for file in (path / "checkpoints").rglob("*"):
+        if file.is_file():
+            os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(ValueError, match="checkpoints/9: cannot be read as the arrays of this network"):
+        train(trainer.recipe, path, trainer=trainer, progress=False)
+
+
+def test_an_interruption_waits_for_the_end_of_a_save(tmp_path, monkeypatch):
+    arrays = {"a": np.arange(4.0)}
+    real_save = checkpoints.ocp.save
+
+    def interrupted_save(*given, **options):
+        signal.raise_signal(signal.SIGINT)
+        real_save(*given, **options)
+
+    monkeypatch.setattr(checkpoints.ocp, "save", interrupted_save)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save_arrays(tmp_path / "arrays", jax.tree.map(jax.numpy.asarray, arrays))
+    loaded = checkpoints.load_arrays(tmp_path / "arrays", jax.tree.map(jax.numpy.asarray, arrays))
+    np.testing.assert_array_equal(loaded["a"], arrays["a"])
 
 
 def test_a_trainer_of_another_recipe_is_refused_before_anything_is_written(trainer, tmp_path):
@@ -234,6 +302,11 @@ def test_a_folder_without_a_finished_run_cannot_be_loaded(finished, trainer, tmp
         loop.load_state(trainer, path)
 
 
+def test_a_split_that_does_not_exist_is_refused(finished):
+    with pytest.raises(ValueError, match="unknown split 'tset': did you mean 'test'?"):
+        evaluate(finished.folder.path, "tset")
+
+
 def test_a_diverging_run_says_where_and_what_to_do(sources, tmp_path):
     recipe = make_recipe(
         model={"norm": "none"},
@@ -244,6 +317,7 @@ def test_a_diverging_run_says_where_and_what_to_do(sources, tmp_path):
         train(recipe, tmp_path, trainer=Trainer(recipe, sources), progress=False)
     assert "at step " in str(caught.value)
     assert "(epoch 0)" in str(caught.value)
+    assert rows_of(tmp_path), "what came before is kept"
     assert not (tmp_path / "result.json").exists()
     assert not (tmp_path / "weights").exists()
 

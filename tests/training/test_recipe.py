@@ -119,7 +119,7 @@ def test_a_value_of_another_type_is_refused_in_one_sentence(changes, field, valu
         ({"checkpoint_every": -1}, "checkpoint_every", "-1", "at least 0"),
         ({"data": {"std": 0}}, "data.std", "0.0", "greater than 0"),
         ({"optimizer": {"learning_rate": 0}}, "optimizer.learning_rate", "0.0", "greater than 0"),
-        ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate", "nan", "greater than 0"),
+        ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate", "nan", "a finite number"),
         ({"optimizer": {"warmup": 1}}, "optimizer.warmup", "1.0", "in [0, 1)"),
         ({"optimizer": {"weight_decay": -0.1}}, "optimizer.weight_decay", "-0.1", "at least 0"),
         ({"optimizer": {"momentum": 1}}, "optimizer.momentum", "1.0", "in [0, 1)"),
