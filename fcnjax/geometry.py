@@ -194,21 +194,24 @@ def receptive_field(windows: Iterable[AnyWindow]) -> ReceptiveField:
     >>> receptive_field([Window(4, 2, padding=(1, 1))] * 3)
     ReceptiveField(size=22, stride=8, start=-7)
     """
-    reach, stride, start = Fraction(0), Fraction(1), Fraction(0)
-    whole = False
-    for window in windows:
+    path = list(windows)
+    size, stride, start = 1, Fraction(1), Fraction(0)
+    for window in reversed(path):  # how many inputs so many neighbouring outputs see, at most
         if isinstance(window, Whole):
-            whole = True
+            size = math.inf
         elif isinstance(window, Expansion):
-            stride /= window.stride
-            reach += (window.kernel - 1) * stride
-            start += (window.padding[0] - window.kernel + 1) * stride
+            size = size if size == math.inf else (int(size) + window.kernel - 2) // window.stride + 1
         else:
-            reach += (window.extent - 1) * stride
+            size = (size - 1) * window.stride + window.extent
+    for window in path:
+        if isinstance(window, Expansion):
+            stride /= window.stride
+            start += (window.padding[0] - window.kernel + 1) * stride
+        elif isinstance(window, Window):
             start -= window.padding[0] * stride
             stride *= window.stride
     stride, start = (int(n) if n.denominator == 1 else n for n in (stride, start))
-    return ReceptiveField(math.inf if whole else math.floor(reach) + 1, stride, start)
+    return ReceptiveField(size, stride, start)
 
 
 def out_size(windows: Iterable[AnyWindow], size: Any) -> Any:
