@@ -7,11 +7,13 @@ from typing import Any
 from flax import nnx
 
 from fcnjax.models.classifier import Block, Classifier, TraceRow, check_sizes
+from fcnjax.models.efficientnet import efficientnet_b0
 from fcnjax.models.fcn import fcn
 from fcnjax.models.resnet import resnet, resnet_cifar
 from fcnjax.naming import check_options, unknown_name
 
 MODELS: dict[str, Callable[..., Classifier]] = {
+    "efficientnet_b0": efficientnet_b0,
     "fcn": fcn,
     "resnet18": partial(resnet, (2, 2, 2, 2), bottleneck=False),
     "resnet34": partial(resnet, (3, 4, 6, 3), bottleneck=False),
@@ -24,7 +26,7 @@ def create(name: str, *, classes: int, in_channels: int, rngs: nnx.Rngs, **optio
     """Returns a network by its registered name.
 
     Args:
-      name: "fcn", "resnet18", "resnet34", "resnet50" or "resnet_cifar".
+      name: a key of `MODELS`, such as "fcn" or "resnet50".
       classes: number of classes K.
       in_channels: channels of the inputs.
       rngs: source of the initial weights.
