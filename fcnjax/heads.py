@@ -15,7 +15,7 @@ import jax
 from flax import nnx
 
 from fcnjax import pooling
-from fcnjax.layers import Activation, ChannelDropout, Layer, LogSoftmax, Pointwise
+from fcnjax.layers import Activation, ChannelDropout, Layer, LayerNorm, LogSoftmax, Pointwise
 from fcnjax.naming import unknown_name
 from fcnjax.padded import Padded
 
@@ -45,6 +45,7 @@ class Head(nnx.Module):
       classes: K.
       hidden: widths of the hidden layers.
       activation: "relu", "gelu", "silu" or "tanh", after each hidden layer.
+      norm: "layer" or "none", before all other layers.
       dropout: rate of channel dropout before the classifier, in [0, 1).
       log_softmax: whether class maps are log-probabilities. With `pool=pooling.LogSumExp(1.0)` after it, the head
         averages probabilities over positions.
@@ -75,6 +76,7 @@ class Head(nnx.Module):
         *,
         hidden: Sequence[int] = (),
         activation: str = "relu",
+        norm: str = "none",
         dropout: float = 0.0,
         log_softmax: bool = False,
         pool: pooling.Pool | MakePool | str = "mean",
@@ -83,7 +85,9 @@ class Head(nnx.Module):
     ):
         if activation not in ACTIVATIONS:
             raise ValueError(unknown_name("activation", activation, ACTIVATIONS))
-        layers: list[tuple[str, Layer]] = []
+        if norm not in ("none", "layer"):
+            raise ValueError(unknown_name("norm", norm, ("none", "layer")))
+        layers: list[tuple[str, Layer]] = [("layer norm", LayerNorm(in_channels))] if norm == "layer" else []
         widths = (in_channels, *hidden)
         for inner, width in itertools.pairwise(widths):
             layers += [(f"linear {width}", Pointwise(inner, width, rngs=rngs))]
