@@ -1,12 +1,13 @@
 """Digits of any size: the thread's network on scanned digits of 16 to 40 pixels, height and width apart.
 
-`fcnjax train --config=configs/digits.py --workdir=runs/digits`
+`fcnjax train --config=configs/digits.py --workdir=runs/digits`; with another network of `fcnjax.models.MODELS` by, for
+example, `--config=configs/digits.py:resnet_cifar`.
 """
 
 from ml_collections import ConfigDict, config_dict
 
 
-def get_config() -> ConfigDict:
+def get_config(network: str = "fcn") -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.epochs = 7
@@ -25,16 +26,27 @@ def get_config() -> ConfigDict:
     config.data.std = 1.0
 
     config.model = ConfigDict()
-    config.model.name = "fcn"
-    config.model.channels = (32, 64, 128)  # of each halving block
-    config.model.norm = "batch"  # batch, group, layer, none
-    config.model.activation = "gelu"  # smooth, so that rounding cannot fork two runs at the kink of a ReLU
-    config.model.dropout = 0.0  # rate, whole channels
+    config.model.name = network
+    config.model.channels = config_dict.placeholder(tuple)  # of each block of the fcn
+    config.model.norm = config_dict.placeholder(str)  # of the fcn: batch, group, layer, none
+    config.model.activation = config_dict.placeholder(str)  # of the fcn
+    config.model.dropout = config_dict.placeholder(float)  # rate, whole channels
+    config.model.depth = config_dict.placeholder(int)  # layers of resnet_cifar: 6 n + 2
+    config.model.width = config_dict.placeholder(int)  # channels of the first stage, where a network has stages
+    if network == "fcn":
+        config.model.channels = (32, 64, 128)  # each block halves the size
+        config.model.norm = "batch"
+        config.model.activation = "gelu"  # smooth, so that rounding cannot fork two runs at the kink of a ReLU
+    config.model.dtype = config_dict.placeholder(str)  # bfloat16, float32; None: that of the data
 
     config.head = ConfigDict()
     config.head.hidden = ()  # widths of hidden layers
     config.head.activation = "relu"
+    config.head.norm = config_dict.placeholder(str)  # before all other layers: batch, group, layer
     config.head.dropout = 0.0
+    config.head.score_activation = config_dict.placeholder(str)  # after the classifier
+    config.head.kernel = 1  # taps of the first linear layer
+    config.head.flatten = config_dict.placeholder(tuple)  # (3, 3): a dense layer for features of that extent alone
     config.head.log_softmax = False
     config.head.pool = "mean"  # max, top_k, logsumexp, gem, noisy_or, linear_softmax;
     # with weights of their own: attention, auto, logsumexp_learnable

@@ -220,6 +220,7 @@ def _config_error(error: Exception, argv: Sequence[str]) -> str:
     if isinstance(error, SyntaxError):
         return f"--config cannot be read: {error}"  # with file and line
     path = next((argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")), "")
+    path = path.partition(":")[0]  # what follows is given to get_config
     raised = [frame for frame in traceback.extract_tb(error.__traceback__) if path and frame.filename.endswith(path)]
     if raised:
         return f"--config: {raised[-1].filename}, line {raised[-1].lineno}: {type(error).__name__}: {error}"

@@ -8,8 +8,10 @@ Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Netw
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from fractions import Fraction
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -98,39 +100,125 @@ class Window:
         return int(outputs) if isinstance(size, (int, np.integer)) else outputs.astype(size.dtype)
 
 
+@dataclasses.dataclass(frozen=True)
+class Expansion:
+    """A window the other way round: every input adds to `kernel` outputs, `stride` apart (up-sampling).
+
+    Attributes:
+      kernel: outputs that one input reaches, at least 1.
+      stride: distance in outputs between two inputs, at least 1.
+      padding: outputs cut off (before, after), each at least 0.
+
+    Raises:
+      ValueError: if a field is below its minimum.
+    """
+
+    kernel: int
+    stride: int = 1
+    padding: tuple[int, int] = (0, 0)
+
+    def __post_init__(self):
+        for name in ("kernel", "stride"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} of an expansion: must be at least 1.")
+        if min(self.padding) < 0:
+            raise ValueError(f"padding={self.padding} of an expansion: must not be negative.")
+
+    @property
+    def min_size(self) -> int:
+        """The smallest input that gives at least one output."""
+        return self.input_for(1)
+
+    def input_for(self, outputs: int) -> int:
+        """Returns the smallest input size that gives at least `outputs` outputs."""
+        return max(1, -((self.kernel - sum(self.padding) - outputs) // self.stride) + 1)
+
+    def out_size(self, size: Any) -> Any:
+        """Returns the number of outputs for inputs of `size`, as `Window.out_size`.
+
+        >>> Expansion(kernel=4, stride=2, padding=(1, 1)).out_size(7)
+        14
+        """
+        outputs = (size - 1) * self.stride + (self.kernel - sum(self.padding))
+        if not isinstance(size, (int, np.integer, np.ndarray, jax.Array)):
+            return outputs
+        xp = jnp if isinstance(size, jax.Array) else np
+        outputs = xp.where(size >= 1, xp.maximum(outputs, 0), 0)
+        return int(outputs) if isinstance(size, (int, np.integer)) else outputs.astype(size.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """One window over everything: any number of positions becomes one."""
+
+    min_size: ClassVar[int] = 1
+
+    def input_for(self, outputs: int) -> int:
+        """Returns 1.
+
+        Raises:
+          ValueError: for more than one output.
+        """
+        if outputs > 1:
+            raise ValueError(f"outputs={outputs} of a window over everything: there is one; give the next layer pads.")
+        return 1
+
+    def out_size(self, size: Any) -> Any:
+        """Returns 1, and 0 for a filler of size 0, as `Window.out_size`."""
+        if isinstance(size, (int, np.integer)):
+            return min(int(size), 1)
+        if isinstance(size, np.ndarray):
+            return np.minimum(size, 1)
+        return jnp.minimum(size, 1) if isinstance(size, jax.Array) else 1
+
+
+AnyWindow = Window | Expansion | Whole
+
+
 class ReceptiveField(NamedTuple):
     """What one output of a stack of windows sees along one axis.
 
-    Output `i` sees the inputs `i * stride + start` up to, not including, `i * stride + start + size`.
+    Output `i` sees the inputs `i * stride + start` up to, not including, `i * stride + start + size`. Behind an
+    `Expansion` stride and start may be fractions: it then sees at most `size` inputs, none before `i * stride + start`.
+    Behind a `Whole` the size is infinite.
     """
 
-    size: int
-    stride: int
-    start: int
+    size: int | float
+    stride: int | Fraction
+    start: int | Fraction
 
 
-def receptive_field(windows: Iterable[Window]) -> ReceptiveField:
+def receptive_field(windows: Iterable[AnyWindow]) -> ReceptiveField:
     """Returns the receptive field, cumulative stride and offset of windows applied one after another.
 
     >>> receptive_field([Window(4, 2, padding=(1, 1))] * 3)
     ReceptiveField(size=22, stride=8, start=-7)
     """
-    size, stride, start = 1, 1, 0
+    reach, stride, start = Fraction(0), Fraction(1), Fraction(0)
+    whole = False
     for window in windows:
-        size += (window.extent - 1) * stride
-        start -= window.padding[0] * stride
-        stride *= window.stride
-    return ReceptiveField(size, stride, start)
+        if isinstance(window, Whole):
+            whole = True
+        elif isinstance(window, Expansion):
+            stride /= window.stride
+            reach += (window.kernel - 1) * stride
+            start += (window.padding[0] - window.kernel + 1) * stride
+        else:
+            reach += (window.extent - 1) * stride
+            start -= window.padding[0] * stride
+            stride *= window.stride
+    stride, start = (int(n) if n.denominator == 1 else n for n in (stride, start))
+    return ReceptiveField(math.inf if whole else math.floor(reach) + 1, stride, start)
 
 
-def out_size(windows: Iterable[Window], size: Any) -> Any:
+def out_size(windows: Iterable[AnyWindow], size: Any) -> Any:
     """Returns the number of outputs of windows applied one after another (see `Window.out_size`)."""
     for window in windows:
         size = window.out_size(size)
     return size
 
 
-def min_size(windows: Iterable[Window]) -> int:
+def min_size(windows: Iterable[AnyWindow]) -> int:
     """Returns the smallest input size for which windows applied one after another give an output.
 
     >>> min_size([Window(4, 2, padding=(1, 1))] * 3)

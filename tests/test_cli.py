@@ -82,6 +82,14 @@ def test_inspect_prints_the_shape_tables_of_the_thread(fcnjax, config):
     assert "head: linear 10 -> mean pool" in out
 
 
+def test_a_config_takes_the_name_of_a_network(fcnjax, config):
+    code, out, _ = fcnjax("inspect", f"{config[0]}:resnet_cifar", config[1], "--size=28x28")
+    assert code == 0
+    assert ["stage3", "7x7", "64", "81x81", "205,696", "10,035,200"] in table_rows(out)
+    sentence = fcnjax.refuses("inspect", f"{config[0]}:resnet_cifra", config[1], "--size=28x28")
+    assert "unknown model 'resnet_cifra': did you mean 'resnet_cifar'?" in sentence
+
+
 def test_numbers_are_whole_in_a_narrow_terminal_and_a_pipe(fcnjax, config):
     _, out, _ = fcnjax("inspect", *config, "--size=1028x1280")
     assert "5,574,041,600" in out
@@ -133,6 +141,11 @@ def test_train_and_evaluate_end_to_end(fcnjax, config, tmp_path):
         ("--config.model.channels=(4,a)", ("config.model.channels", "must be of type int")),
         ("--config.model.channels=()", ("channels=() of the fcn: needs at least one block",)),
         ("--config.model.norm=bath", ("unknown norm 'bath': did you mean 'batch'?",)),
+        ("--config.model.depth=20", ("unknown option of model 'fcn': 'depth'",)),
+        (
+            "--config.head.flatten=(3,3)",
+            ("train split: example 0 of size", "a flatten-dense head made for 3x3 has one"),
+        ),
         ("--config.model.dropout=1.5", ("rate=1.5 of dropout: must be in [0, 1).",)),
         ("--config.head.pool=maen", ("unknown pool 'maen': did you mean 'mean'?",)),
         ("--config.head.pool_k=2", ("unknown option of pool 'mean': 'k'",)),

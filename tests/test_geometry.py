@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from fcnjax import geometry
-from fcnjax.geometry import Window
+from fcnjax.geometry import Expansion, Whole, Window
 
 
 @st.composite
@@ -54,6 +54,52 @@ def test_receptive_field_is_what_a_gradient_sees(windows):
         seen = {i * window.stride - window.padding[0] + tap for i in seen for tap in taps}
     first = index * field.stride + field.start
     assert (min(seen), max(seen)) == (first, first + field.size - 1)
+
+
+expansions = st.builds(Expansion, st.integers(1, 5), st.integers(1, 3), st.tuples(st.integers(0, 2), st.integers(0, 2)))
+
+
+@hypothesis.given(expansions, st.integers(0, 12))
+def test_expansions_count_the_outputs_that_are_reached(window, size):
+    full = (size - 1) * window.stride + window.kernel if size else 0
+    expected = len(range(window.padding[0], full - window.padding[1]))
+    assert window.out_size(size) == expected
+    assert window.out_size(np.array([size]))[0] == expected
+    assert int(window.out_size(jnp.array([size]))[0]) == expected
+    smallest = window.min_size
+    assert window.out_size(smallest) >= 1
+    assert smallest == 1 or window.out_size(smallest - 1) == 0
+
+
+@hypothesis.given(st.lists(st.one_of(draw_windows(), expansions), min_size=1, max_size=3))
+def test_receptive_field_with_expansions_holds_what_a_gradient_sees(windows):
+    field = geometry.receptive_field(windows)
+    for index in range(7, 13):
+        seen = {index}
+        for window in reversed(windows):
+            if isinstance(window, Expansion):
+                seen = {
+                    i
+                    for i in range(-60, 400)
+                    for j in seen
+                    if 0 <= j - (i * window.stride - window.padding[0]) < window.kernel
+                }
+            else:
+                taps = range(0, window.extent, window.dilation)
+                seen = {i * window.stride - window.padding[0] + tap for i in seen for tap in taps}
+        if seen:
+            first = index * field.stride + field.start
+            assert first <= min(seen)
+            assert max(seen) - min(seen) <= field.size - 1
+
+
+def test_a_window_over_everything_sees_everything():
+    windows = [Window(3, padding=(1, 1)), Whole(), Window(1)]
+    assert geometry.receptive_field(windows).size == np.inf
+    assert [geometry.out_size(windows, n) for n in (0, 1, 9)] == [0, 1, 1]
+    assert geometry.min_size(windows) == 1
+    with pytest.raises(ValueError, match="outputs=3 of a window over everything"):
+        geometry.min_size([Whole(), Window(3)])
 
 
 def test_symbolic_dimensions_give_the_same_sizes():

@@ -1,12 +1,14 @@
 """Layers that map `Padded` to `Padded` and keep zeros outside each example."""
 
-from fcnjax.layers.composition import Concatenate, Residual, Sequential
+from fcnjax.layers.composition import Concatenate, Residual, Sequential, SkipConnection
 from fcnjax.layers.convolution import Convolution
 from fcnjax.layers.dropout import ChannelDropout, StochasticDepth
 from fcnjax.layers.gating import SqueezeExcite
 from fcnjax.layers.layer import Layer
 from fcnjax.layers.normalization import BatchNorm, GlobalResponseNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from fcnjax.layers.pointwise import Activation, LayerScale, LogSoftmax, Pointwise
+from fcnjax.layers.pyramid import SpatialPyramidPool
+from fcnjax.layers.upsampling import TransposedConvolution, Upsample
 from fcnjax.layers.windowed_pooling import AveragePool, BlurPool, LPPool, MaxPool
 
 __all__ = [
@@ -30,6 +32,10 @@ __all__ = [
     "RMSNorm",
     "Residual",
     "Sequential",
+    "SkipConnection",
+    "SpatialPyramidPool",
     "SqueezeExcite",
     "StochasticDepth",
+    "TransposedConvolution",
+    "Upsample",
 ]

@@ -63,10 +63,19 @@ def _extended(batch: Padded, windows: Sequence[Window], border: str) -> jax.Arra
         extent = batch.spatial_shape[axis]
         positions = jnp.arange(extent + sum(window.padding), dtype=batch.sizes.dtype) - window.padding[0]
         source = _SOURCES[border](positions[None], batch.sizes[:, axis, None])  # [B, E]
-        along = [batch.batch_size if i == 0 else -1 if i == axis + 1 else 1 for i in range(values.ndim)]
-        source = jnp.clip(source, 0, extent - 1).reshape(along)
-        values = jnp.take_along_axis(values, source, axis + 1, mode="promise_in_bounds")
+        values = read_along(values, axis, source)
     return values
+
+
+def read_along(values: jax.Array, axis: int, positions: jax.Array) -> jax.Array:
+    """Returns values [B, *S, C] read along spatial axis `axis` at positions [B, E], kept within the rectangle."""
+    within = jnp.clip(positions, 0, values.shape[axis + 1] - 1)
+    return jnp.take_along_axis(values, along(within, axis, values.ndim), axis + 1, mode="promise_in_bounds")
+
+
+def along(vectors: jax.Array, axis: int, rank: int) -> jax.Array:
+    """Returns vectors [B, E] with E at spatial axis `axis` of an array with `rank` axes, to combine with it."""
+    return vectors.reshape([vectors.shape[0] if i == 0 else -1 if i == axis + 1 else 1 for i in range(rank)])
 
 
 def _reflected(positions: jax.Array, sizes: jax.Array) -> jax.Array:
@@ -90,6 +99,5 @@ def _partial_scale(batch: Padded, windows: Sequence[Window], outputs: Sequence[i
         starts = jnp.arange(extent) * window.stride - window.padding[0]
         taps = (starts[:, None] + jnp.arange(window.kernel)[None] * window.dilation)[None]  # [1, S', taps]
         inside = (taps >= 0) & (taps < batch.sizes[:, axis, None, None])
-        along = [batch.batch_size if i == 0 else -1 if i == axis + 1 else 1 for i in range(batch.rank + 2)]
-        valid = valid * jnp.sum(inside, -1).reshape(along)
+        valid = valid * along(jnp.sum(inside, -1), axis, batch.rank + 2)
     return math.prod(window.kernel for window in windows) / jnp.maximum(valid, 1)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fcnjax import geometry
-from fcnjax.geometry import Window
+from fcnjax.geometry import AnyWindow
 from fcnjax.layers.layer import Layer
 from fcnjax.padded import Padded
 
@@ -30,8 +30,13 @@ class Sequential(Layer):
             batch = layer(batch, train=train, keys=keys)
         return batch
 
-    def path(self, rank: int) -> list[tuple[Window, ...]]:
+    def path(self, rank: int) -> list[tuple[AnyWindow, ...]]:
         return [windows for layer in self.layers for windows in layer.path(rank)]
+
+    def out_extent(self, size: Sequence[int]) -> tuple[int, ...]:
+        for layer in self.layers:
+            size = layer.out_extent(size)
+        return tuple(size)
 
     def out_channels(self, channels: int) -> int:
         for layer in self.layers:
@@ -62,9 +67,12 @@ class _Parallel(Layer):
             )
         return outputs
 
-    def path(self, rank: int) -> list[tuple[Window, ...]]:
+    def path(self, rank: int) -> list[tuple[AnyWindow, ...]]:
         """The branch with the largest receptive field, in sum over the axes."""
         return max((branch.path(rank) for branch in self.branches), key=_reach)
+
+    def out_extent(self, size: Sequence[int]) -> tuple[int, ...]:
+        return self.branches[0].out_extent(size)
 
     def multiply_adds(self, size: Sequence[int], channels: int) -> int:
         return sum(branch.multiply_adds(size, channels) for branch in self.branches)
@@ -94,6 +102,54 @@ class Residual(_Parallel):
         return self.branches[0].out_channels(channels)
 
 
+class SkipConnection(Layer):
+    """The sum of a shortcut and a branch that goes down and comes up again, cut to the shortcut's size.
+
+    A branch that halves (rounding up) and doubles comes back with the size it left or one more; what is more lies at
+    the far edge of each example and is cut off. A `Residual` whose branch changes no size needs no cut.
+
+    Args:
+      branch: the layers of the branch; at every size its output must be at least the shortcut's.
+      shortcut: the layers beside it, such as a 1x1 convolution to the branch's channels; default: the identity.
+
+    Raises:
+      ValueError: when called, if the branch comes back smaller than the shortcut.
+
+    Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", 2015, section 4.2;
+    Ronneberger, Fischer and Brox, "U-Net", 2015.
+    """
+
+    def __init__(self, branch: Sequence[Layer], shortcut: Sequence[Layer] = ()):
+        self.branch, self.shortcut = Sequential(branch), Sequential(shortcut)
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        branch = self.branch(batch, train=train, keys=keys)
+        shortcut = self.shortcut(batch, train=train, keys=keys)
+        self._check(branch.spatial_shape, shortcut.spatial_shape)
+        return shortcut.replace(cut_to(branch, shortcut).values + shortcut.values)
+
+    def _check(self, branch: Sequence[int], shortcut: Sequence[int]):
+        if any(ours < wanted for ours, wanted in zip(branch, shortcut, strict=True)):
+            raise ValueError(
+                f"SkipConnection: its branch comes back with {tuple(branch)}, smaller than its shortcut's "
+                f"{tuple(shortcut)}; round up where it halves (ceil=True, or symmetric pads)."
+            )
+
+    def path(self, rank: int) -> list[tuple[AnyWindow, ...]]:
+        """The windows of the branch; sizes are the shortcut's (see `out_extent`)."""
+        return self.branch.path(rank)
+
+    def out_extent(self, size: Sequence[int]) -> tuple[int, ...]:
+        self._check(self.branch.out_extent(size), self.shortcut.out_extent(size))
+        return self.shortcut.out_extent(size)
+
+    def out_channels(self, channels: int) -> int:
+        return self.branch.out_channels(channels)
+
+    def multiply_adds(self, size: Sequence[int], channels: int) -> int:
+        return self.branch.multiply_adds(size, channels) + self.shortcut.multiply_adds(size, channels)
+
+
 class Concatenate(_Parallel):
     """The channels of several branches, one after another.
 
@@ -119,5 +175,10 @@ class Concatenate(_Parallel):
         return sum(branch.out_channels(channels) for branch in self.branches)
 
 
-def _reach(path: Sequence[tuple[Window, ...]]) -> int:
+def cut_to(batch: Padded, like: Padded) -> Padded:
+    """Returns the values of a batch as far as the sizes and the rectangle of another, which must be no larger."""
+    return batch.replace(batch.values[(slice(None), *(slice(n) for n in like.spatial_shape))], like.sizes)
+
+
+def _reach(path: Sequence[tuple[AnyWindow, ...]]) -> int | float:
     return sum(geometry.receptive_field(windows).size for windows in zip(*path, strict=True))

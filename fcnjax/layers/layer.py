@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fcnjax.geometry import Window
+from fcnjax.geometry import AnyWindow, Window
 from fcnjax.padded import Padded
 
 IDENTITY = Window(1)
@@ -37,11 +37,11 @@ class Layer(nnx.Module):
         """
         raise TypeError(f"{type(self).__name__} does not define __call__.")
 
-    def windows(self, rank: int) -> tuple[Window, ...]:
+    def windows(self, rank: int) -> tuple[AnyWindow, ...]:
         """Returns the window of this layer along each of `rank` spatial axes."""
         return (IDENTITY,) * rank
 
-    def path(self, rank: int) -> list[tuple[Window, ...]]:
+    def path(self, rank: int) -> list[tuple[AnyWindow, ...]]:
         """Returns the windows that an output is seen through, in order; of several ways, the widest."""
         return [self.windows(rank)]
 
@@ -73,10 +73,10 @@ class WindowedLayer(Layer):
       windows: one window per spatial axis.
     """
 
-    def __init__(self, windows: Sequence[Window]):
-        self._windows = tuple(windows)
+    def __init__(self, windows: Sequence[AnyWindow]):
+        self._windows: tuple[Any, ...] = tuple(windows)  # all `Window`, or all `Expansion`
 
-    def windows(self, rank: int) -> tuple[Window, ...]:
+    def windows(self, rank: int) -> tuple[AnyWindow, ...]:
         own = len(self._windows)
         if rank != own:
             raise ValueError(

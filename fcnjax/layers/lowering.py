@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fcnjax.geometry import Window
+from fcnjax.geometry import Expansion, Window
 
 _DIMENSIONS = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
@@ -31,6 +31,25 @@ def convolve(values: jax.Array, kernel: jax.Array, windows: Sequence[Window], gr
         kernel,
         cpu=lambda values, kernel: _space_to_depth(values, kernel, windows, extents),
         default=lambda values, kernel: _library(values, kernel, windows, groups),
+    )
+
+
+def convolve_transposed(
+    values: jax.Array, kernel: jax.Array, windows: Sequence[Expansion], groups: int = 1
+) -> jax.Array:
+    """Returns the transposed convolution [B, *S', K] of values [B, *S, C] with a kernel [*taps, C / groups, K].
+
+    As a convolution: zeros between the inputs, and the kernel turned round.
+    """
+    taps = range(len(windows))
+    return lax.conv_general_dilated(
+        values,
+        jnp.flip(kernel, tuple(taps)),
+        window_strides=[1 for _ in windows],
+        padding=[(w.kernel - 1 - w.padding[0], w.kernel - 1 - w.padding[1]) for w in windows],
+        lhs_dilation=[window.stride for window in windows],
+        dimension_numbers=_DIMENSIONS[len(windows)],
+        feature_group_count=groups,
     )
 
 

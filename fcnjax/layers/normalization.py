@@ -5,6 +5,8 @@ float64. Those of a batch are plain sums over the batch axis, so that under `jit
 sums, exact for any valid counts on each device.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,6 +14,7 @@ from jax import lax
 
 from fcnjax.layers.layer import Layer, at_least_float32, per_channel, per_example, require_positive
 from fcnjax.layers.pointwise import check_channels
+from fcnjax.naming import unknown_name
 from fcnjax.padded import Padded
 
 
@@ -247,3 +250,22 @@ class GlobalResponseNorm(_Norm):
         response = jnp.where(silent, 0.0, jnp.sqrt(jnp.where(silent, 1.0, energy)))  # [B, 1, .., C]
         share = response / (jnp.mean(response, -1, keepdims=True) + self.epsilon)
         return self._rescaled(batch, values * share, skip=values)
+
+
+NORMS: dict[str, Callable[[int], list[Layer]]] = {
+    "none": lambda channels: [],
+    "batch": lambda channels: [BatchNorm(channels)],
+    "group": lambda channels: [GroupNorm(channels, groups=min(8, channels))],
+    "layer": lambda channels: [LayerNorm(channels)],
+}
+
+
+def norm_layers(name: str, channels: int) -> list[Layer]:
+    """Returns the norm called `name` for a number of channels: one layer, or none for "none".
+
+    Raises:
+      ValueError: for an unknown name, with the nearest one.
+    """
+    if name not in NORMS:
+        raise ValueError(unknown_name("norm", name, NORMS))
+    return NORMS[name](channels)

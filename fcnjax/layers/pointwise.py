@@ -12,9 +12,16 @@ from flax import nnx
 
 from fcnjax.layers.layer import Layer, at_least_float32, check_floating, per_channel, require_positive
 from fcnjax.layers.lowering import channel_product
+from fcnjax.naming import unknown_name
 from fcnjax.padded import Padded
 
 KERNEL_INIT = nnx.initializers.he_uniform()
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
 
 
 class Pointwise(Layer):
@@ -67,6 +74,13 @@ class Activation(Layer):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         return batch.replace(self.function(batch.values))
+
+
+def activation_layer(name: str) -> Activation:
+    """Returns the activation called `name`; raises ValueError for an unknown one, with the nearest."""
+    if name not in ACTIVATIONS:
+        raise ValueError(unknown_name("activation", name, ACTIVATIONS))
+    return Activation(ACTIVATIONS[name])
 
 
 class LayerScale(Layer):

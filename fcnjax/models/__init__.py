@@ -6,10 +6,13 @@ from typing import Any
 
 from flax import nnx
 
-from fcnjax.models.classifier import Block, Classifier, TraceRow, check_sizes
+from fcnjax.models.all_cnn import all_cnn_c
+from fcnjax.models.classifier import Block, Classifier, TraceRow
 from fcnjax.models.convnext import convnext
+from fcnjax.models.dense_fcn import dense_fcn
 from fcnjax.models.efficientnet import efficientnet_b0
 from fcnjax.models.fcn import fcn
+from fcnjax.models.nin import nin
 from fcnjax.models.resnet import resnet, resnet_cifar
 from fcnjax.naming import check_options, unknown_name
 
@@ -23,6 +26,10 @@ MODELS: dict[str, Callable[..., Classifier]] = {
     "convnext_base": partial(convnext, depths=(3, 3, 27, 3), width=128, stochastic_depth=0.5),
     "efficientnet_b0": efficientnet_b0,
     "fcn": fcn,
+    "fcn8s": partial(dense_fcn, 8),
+    "fcn32s": partial(dense_fcn, 32),
+    "nin": nin,
+    "all_cnn_c": all_cnn_c,
     "resnet18": partial(resnet, (2, 2, 2, 2), bottleneck=False),
     "resnet34": partial(resnet, (3, 4, 6, 3), bottleneck=False),
     "resnet50": partial(resnet, (3, 4, 6, 3), bottleneck=True),
@@ -30,26 +37,37 @@ MODELS: dict[str, Callable[..., Classifier]] = {
 }
 
 
-def create(name: str, *, classes: int, in_channels: int, rngs: nnx.Rngs, **options: Any) -> Classifier:
+DTYPES = ("float32", "bfloat16")
+
+
+def create(
+    name: str, *, classes: int, in_channels: int, rngs: nnx.Rngs, dtype: str | None = None, **options: Any
+) -> Classifier:
     """Returns a network by its registered name.
 
     Args:
-      name: a key of `MODELS`, such as "fcn" or "resnet50".
+      name: a key of `MODELS`.
       classes: number of classes K.
       in_channels: channels of the inputs.
       rngs: source of the initial weights.
+      dtype: what is computed in, "float32" or "bfloat16"; None for the dtype of the inputs. Weights, statistics, pooled
+        features and logits are float32 in any case.
       **options: further arguments of the network's own function, such as `rank` or `head`.
 
     Raises:
-      ValueError: for an unknown name or option, with the nearest one.
+      ValueError: for an unknown name, dtype or option, with the nearest one.
 
     >>> create("fcn", classes=10, in_channels=1, rngs=nnx.Rngs(0)).min_size
     (8, 8)
     """
     if name not in MODELS:
         raise ValueError(unknown_name("model", name, MODELS))
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(unknown_name("dtype", dtype, DTYPES))
     check_options(f"option of model {name!r}:", options, MODELS[name])
-    return MODELS[name](classes=classes, in_channels=in_channels, rngs=rngs, **options)
+    model = MODELS[name](classes=classes, in_channels=in_channels, rngs=rngs, **options)
+    model.dtype = dtype
+    return model
 
 
-__all__ = ["MODELS", "Block", "Classifier", "TraceRow", "check_sizes", "create"]
+__all__ = ["MODELS", "Block", "Classifier", "TraceRow", "create"]

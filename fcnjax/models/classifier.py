@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from fractions import Fraction
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,11 @@ from flax import nnx
 from jax.core import Tracer
 
 from fcnjax import geometry, pooling
-from fcnjax.geometry import Window
-from fcnjax.heads import Head
+from fcnjax.geometry import AnyWindow
+from fcnjax.heads import FlattenDenseHead, Head
+from fcnjax.heads.flatten_dense import why_not
 from fcnjax.layers import Layer, Sequential
+from fcnjax.layers.composition import cut_to
 from fcnjax.layers.layer import parameter_count
 from fcnjax.padded import Padded, check_within
 
@@ -59,11 +62,26 @@ class Classifier(nnx.Module):
       head: from the backbone's features to logits.
       in_channels: C of the inputs.
       rank: number of spatial axes.
+      cut_to_input: whether features that reach beyond the input are cut off, for backbones that come up to its size
+        again (down-sampling rounds up).
+
+    Attributes:
+      dtype: what is computed in: "float32", "bfloat16", or None for the dtype of the inputs. Weights, statistics,
+        pooled features and logits are float32 in any case (float64 for float64 inputs).
     """
 
-    def __init__(self, blocks: Sequence[Block], head: Head, *, in_channels: int, rank: int):
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        head: Head | FlattenDenseHead,
+        *,
+        in_channels: int,
+        rank: int,
+        cut_to_input: bool = False,
+    ):
         self.blocks, self.head = nnx.List(blocks), head
-        self.in_channels, self.rank = in_channels, rank
+        self.in_channels, self.rank, self.cut_to_input = in_channels, rank, cut_to_input
+        self.dtype: str | None = None
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> jax.Array:
         """Returns logits [B, K]; 0 in filler rows.
@@ -83,11 +101,11 @@ class Classifier(nnx.Module):
     def features(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         """Returns the backbone's features, values [B, *S', C']. Raises as `__call__`."""
         self.check_input(batch)
-        floating = jnp.issubdtype(batch.values.dtype, jnp.floating)
-        batch = batch.replace(batch.values if floating else batch.values.astype(jnp.float32))
+        own = batch.values.dtype if jnp.issubdtype(batch.values.dtype, jnp.floating) else jnp.float32
+        features = batch.replace(batch.values.astype(self.dtype or own))
         for block in self.blocks:
-            batch = block(batch, train=train, keys=keys)
-        return batch
+            features = block(features, train=train, keys=keys)
+        return cut_to(features, batch) if self.cut_to_input else features
 
     def class_maps(self, batch: Padded) -> Padded:
         """Returns the score of every class at every position, values [B, *S', K] (see `Head.class_maps`)."""
@@ -110,34 +128,66 @@ class Classifier(nnx.Module):
         if not isinstance(batch.sizes, Tracer):
             sizes = np.asarray(batch.sizes)
             check_within(sizes, shape)
-            check_sizes(sizes, least)
+            self.check_sizes(sizes)
         elif any(isinstance(n, int) and n < m for n, m in zip(shape, least, strict=True)):
             raise ValueError(
                 f"rectangle {_by(shape)}: below this network's minimum size {_by(least)}; no example in it can be used."
             )
 
-    def _windows(self) -> list[tuple[Window, ...]]:
-        """The windows of the backbone, one tuple of layers per spatial axis."""
-        return list(zip(*(windows for block in self.blocks for windows in block.path(self.rank)), strict=True))
+    def check_sizes(self, sizes: np.ndarray):
+        """Raises ValueError if an example, filler rows aside, has a size that this network cannot take.
+
+        Args:
+          sizes: integer [N, D].
+        """
+        if sizes.ndim != 2 or sizes.shape[1] != self.rank:
+            raise ValueError(f"size {tuple(sizes[0].tolist())}: this network takes {self.rank} spatial axes.")
+        self._check_feature_extent(sizes)
+        real, least = (sizes > 0).all(1), self.min_size
+        small = np.flatnonzero(((sizes < np.array(least)).any(1) & real) | ((sizes > 0).any(1) & ~real))
+        if small.size:
+            raise ValueError(
+                f"{_first(small, sizes)}: below this network's minimum size {_by(least)}. "
+                "Enlarge it, leave it out, or use a network with fewer strides."
+            )
+
+    def _check_feature_extent(self, sizes: np.ndarray):
+        """Raises ValueError for examples whose features a flatten-dense head cannot take."""
+        wanted = self.head.feature_extent
+        if wanted is None:
+            return
+        features = {size: self.feature_size(size) for size in set(map(tuple, sizes.tolist()))}
+        other = np.flatnonzero([any(size) and features[tuple(size)] != wanted for size in sizes.tolist()])
+        if other.size:
+            found = features[tuple(sizes[other[0]].tolist())]
+            raise ValueError(f"{_first(other, sizes)}: gives {why_not(wanted, _by(found))}")
+
+    def _path(self) -> list[tuple[AnyWindow, ...]]:
+        """The windows of the backbone in order, one for each spatial axis."""
+        return [windows for block in self.blocks for windows in block.path(self.rank)]
 
     @property
     def min_size(self) -> tuple[int, ...]:
-        """The smallest input, per spatial axis, that gives a feature map of one position."""
-        return tuple(geometry.min_size(windows) for windows in self._windows())
+        """The smallest input, per spatial axis, that gives a score."""
+        path = [*self._path(), *self.head.path(self.rank)]
+        return tuple(geometry.min_size(windows[axis] for windows in path) for axis in range(self.rank))
 
     @property
-    def stride(self) -> tuple[int, ...]:
-        """Input positions per feature position (cumulative down-sampling), per spatial axis."""
-        return tuple(geometry.receptive_field(windows).stride for windows in self._windows())
+    def stride(self) -> tuple[int | Fraction, ...]:
+        """Input positions per feature position (down-sampling), per spatial axis; a fraction after up-sampling."""
+        return tuple(field.stride for field in _receptive_fields(self._path(), self.rank))
 
     @property
-    def receptive_field(self) -> tuple[int, ...]:
-        """Input positions that one feature position sees, per spatial axis."""
-        return tuple(geometry.receptive_field(windows).size for windows in self._windows())
+    def receptive_field(self) -> tuple[int | float, ...]:
+        """Input positions that one feature position sees, per spatial axis; infinite if it always sees all of them."""
+        return tuple(field.size for field in _receptive_fields(self._path(), self.rank))
 
     def feature_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """Returns the extent of the feature map for an input of `size`, without a check of `size`."""
-        return tuple(geometry.out_size(w, int(n)) for w, n in zip(self._windows(), size, strict=True))
+        extent = size
+        for block in self.blocks:
+            extent = block.out_extent(extent)
+        return tuple(map(min, extent, size)) if self.cut_to_input else tuple(extent)
 
     @property
     def feature_channels(self) -> int:
@@ -165,59 +215,37 @@ class Classifier(nnx.Module):
         """
         if any(extent < 1 for extent in size):
             raise ValueError(f"size {_by(size)}: every extent must be at least 1.")
-        check_sizes(np.asarray([size]), self.min_size)
-        rows = [TraceRow("input", tuple(size), self.in_channels, (1,) * self.rank, 0, 0)]
-        seen: list[tuple[Window, ...]] = []
-        for block in self.blocks:
-            _, extent, channels, *_ = rows[-1]
-            seen += block.path(self.rank)
-            fields = tuple(geometry.receptive_field(windows).size for windows in zip(*seen, strict=True))
-            products = block.multiply_adds(extent, channels)
-            extent, channels = block.out_extent(extent), block.out_channels(channels)
-            rows.append(TraceRow(block.name, extent, channels, fields, parameter_count(block), products))
-        return rows + self._trace_head(rows[-1])
-
-    def _trace_head(self, features: TraceRow) -> list[TraceRow]:
-        rows = [features]
-        whole = features.size  # after the pool, one position has seen the whole input
-
-        def pool():
+        self.check_sizes(np.asarray([size]))
+        rows, seen = [TraceRow("input", tuple(size), self.in_channels, (1,) * self.rank, 0, 0)], []
+        parts: list[tuple[str, Any]] = [(block.name, block) for block in self.blocks]
+        parts += [("cut to input", Sequential())] if self.cut_to_input else []
+        for name, part in [*parts, *self.head.parts()]:
             _, extent, channels, fields, *_ = rows[-1]
-            seen = tuple(f + (n - 1) * s for f, n, s in zip(fields, whole, self.stride, strict=True))
-            name, one, how = f"{self.head.pool_name} pool", (1,) * self.rank, self.head.pool
-            weights = parameter_count(how) if isinstance(how, nnx.Module) else 0
-            products = pooling.multiply_adds(how, math.prod(extent), channels)
-            rows.append(TraceRow(name, one, channels, seen, weights, products))
+            extent = self.feature_size(size) if name == "cut to input" else extent
+            if isinstance(part, Layer):
+                seen += part.path(self.rank)
+                products = part.multiply_adds(extent, channels)
+                after, channels = part.out_extent(extent), part.out_channels(channels)
+                reached = [field.size for field in _receptive_fields(seen, self.rank)]
+                now = [n if field == math.inf else int(field) for field, n in zip(reached, size, strict=True)]
+            else:  # after a pool one position sees all that the positions before it saw
+                products, after = pooling.multiply_adds(part, math.prod(extent), channels), (1,) * self.rank
+                strides = [field.stride for field in _receptive_fields(seen, self.rank)]
+                now = [math.ceil(f + (n - 1) * s) for f, n, s in zip(fields, extent, strides, strict=True)]
+            fields = tuple(map(max, fields, now))
+            weights = parameter_count(part) if isinstance(part, nnx.Module) else 0
+            rows.append(TraceRow(name, after, channels, fields, weights, products))
+        return [*rows, TraceRow("scores", (), rows[-1].channels, rows[-1].receptive_field, 0, 0)]
 
-        for index, (label, layer) in enumerate(zip(self.head.labels, self.head.layers, strict=True)):
-            if index == self.head.pool_at:
-                pool()
-            _, extent, channels, fields, *_ = rows[-1]
-            products = layer.multiply_adds(extent, channels)
-            rows.append(TraceRow(label, extent, layer.out_channels(channels), fields, parameter_count(layer), products))
-        if self.head.pool_at == len(self.head.layers):
-            pool()
-        return [*rows[1:], TraceRow("scores", (), rows[-1].channels, rows[-1].receptive_field, 0, 0)]
+
+def _receptive_fields(path: Sequence[tuple[AnyWindow, ...]], rank: int) -> list[geometry.ReceptiveField]:
+    """Returns one receptive field per spatial axis of windows applied one after another."""
+    return [geometry.receptive_field(windows[axis] for windows in path) for axis in range(rank)]
 
 
-def check_sizes(sizes: np.ndarray, minimum: Sequence[int]):
-    """Raises ValueError if an example, filler rows aside, is below the minimum size.
-
-    Args:
-      sizes: integer [N, D].
-      minimum: the smallest extent per spatial axis, D entries.
-    """
-    if sizes.ndim != 2 or sizes.shape[1] != len(minimum):
-        raise ValueError(f"size {tuple(sizes[0].tolist())}: this network takes {len(minimum)} spatial axes.")
-    real = (sizes > 0).all(1)
-    small = np.flatnonzero(((sizes < np.array(minimum)).any(1) & real) | ((sizes > 0).any(1) & ~real))
-    if small.size:
-        index = int(small[0])
-        also = f" ({small.size} such examples)" if small.size > 1 else ""
-        raise ValueError(
-            f"example {index} of size {_by(sizes[index])}: below this network's minimum size "
-            f"{_by(minimum)}{also}. Enlarge it, leave it out, or use a network with fewer strides."
-        )
+def _first(indices: np.ndarray, sizes: np.ndarray) -> str:
+    also = f" ({indices.size} such examples)" if indices.size > 1 else ""
+    return f"example {int(indices[0])} of size {_by(sizes[indices[0]])}{also}"
 
 
 def _by(size: Iterable[int]) -> str:

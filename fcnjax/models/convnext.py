@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from fcnjax.heads import Head
+from fcnjax.heads import make_head
 from fcnjax.layers import (
     Activation,
     Convolution,
@@ -18,7 +18,6 @@ from fcnjax.layers import (
     StochasticDepth,
 )
 from fcnjax.models.classifier import Block, Classifier
-from fcnjax.naming import check_options
 
 
 def convnext(
@@ -59,7 +58,6 @@ def convnext(
         raise ValueError(
             f"depths={tuple(depths)} of the ConvNeXt: needs at least one stage, of at least one block each."
         )
-    check_options("option of the head", head or (), Head.__init__)
     stem = [Convolution(in_channels, width, 4, rank=rank, stride=4, rngs=rngs), LayerNorm(width)]
     blocks, channels, index, last = [Block("stem", stem)], width, 0, max(1, sum(depths) - 1)
     for stage, depth in enumerate(depths):
@@ -72,8 +70,8 @@ def convnext(
             layers.append(Residual([*branch, StochasticDepth(stochastic_depth * index / last, stream=index)]))
             index += 1
         blocks.append(Block(f"stage{stage + 1}", layers))
-    options = {"norm": "layer", "pool_at": 0, **(head or {})}
-    return Classifier(blocks, Head(channels, classes, rngs=rngs, **options), in_channels=in_channels, rank=rank)
+    made = make_head(channels, classes, head, rank=rank, rngs=rngs, norm="layer", pool_at=0)
+    return Classifier(blocks, made, in_channels=in_channels, rank=rank)
 
 
 def exact_gelu(values: jax.Array) -> jax.Array:

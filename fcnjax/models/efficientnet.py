@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import nnx
 
-from fcnjax.heads import Head
+from fcnjax.heads import make_head
 from fcnjax.layers import (
     Activation,
     BatchNorm,
@@ -22,7 +22,6 @@ from fcnjax.layers import (
     StochasticDepth,
 )
 from fcnjax.models.classifier import Block, Classifier
-from fcnjax.naming import check_options
 
 
 class _Stage(NamedTuple):
@@ -79,7 +78,6 @@ def efficientnet_b0(
         raise ValueError(f"width={width} of the EfficientNet: must be greater than 0.")
     if len(depths) != len(B0) or min(depths) < 1:
         raise ValueError(f"depths={tuple(depths)} of the EfficientNet: must be {len(B0)} numbers of at least 1.")
-    check_options("option of the head", head or (), Head.__init__)
     channels = _rounded(width * STEM)
     stem = Convolution(in_channels, channels, 3, rank=rank, stride=2, padding=1, bias=False, rngs=rngs)
     blocks, index = [Block("stem", _unit(stem))], 0
@@ -96,8 +94,8 @@ def efficientnet_b0(
             channels, index = wider, index + 1
         blocks.append(Block(f"stage{number}", layers))
     blocks.append(Block("widening", _unit(Pointwise(channels, 4 * channels, bias=False, rngs=rngs))))
-    options = {"pool_at": 0, "dropout": 0.2, **(head or {})}
-    return Classifier(blocks, Head(4 * channels, classes, rngs=rngs, **options), in_channels=in_channels, rank=rank)
+    made = make_head(4 * channels, classes, head, rank=rank, rngs=rngs, pool_at=0, dropout=0.2)
+    return Classifier(blocks, made, in_channels=in_channels, rank=rank)
 
 
 def _inverted_bottleneck(

@@ -1,21 +1,15 @@
 """FCN: the forum thread's network, a plain stack of convolutions each of which halves the size."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flax import nnx
 
-from fcnjax.heads import ACTIVATIONS, Head
-from fcnjax.layers import Activation, BatchNorm, ChannelDropout, Convolution, GroupNorm, Layer, LayerNorm
+from fcnjax.heads import make_head
+from fcnjax.layers import ChannelDropout, Convolution, Layer
+from fcnjax.layers.normalization import norm_layers
+from fcnjax.layers.pointwise import activation_layer
 from fcnjax.models.classifier import Block, Classifier
-from fcnjax.naming import check_options, unknown_name
-
-NORMS: dict[str, Callable[[int], list[Layer]]] = {
-    "none": lambda channels: [],
-    "batch": lambda channels: [BatchNorm(channels)],
-    "group": lambda channels: [GroupNorm(channels, groups=min(8, channels))],
-    "layer": lambda channels: [LayerNorm(channels)],
-}
 
 
 def fcn(
@@ -48,19 +42,14 @@ def fcn(
     Raises:
       ValueError: for an unknown norm, activation or head option, or an argument that a layer refuses.
     """
-    if norm not in NORMS:
-        raise ValueError(unknown_name("norm", norm, NORMS))
-    if activation not in ACTIVATIONS:
-        raise ValueError(unknown_name("activation", activation, ACTIVATIONS))
-    check_options("option of the head", head or (), Head.__init__)
     if not channels:
         raise ValueError("channels=() of the fcn: needs at least one block.")
     blocks, width = [], in_channels
     for index, wider in enumerate(channels):
         convolution = Convolution(width, wider, 4, rank=rank, stride=2, padding=1, bias=norm == "none", rngs=rngs)
-        layers: list[Layer] = [convolution, *NORMS[norm](wider), Activation(ACTIVATIONS[activation])]
+        layers: list[Layer] = [convolution, *norm_layers(norm, wider), activation_layer(activation)]
         if dropout:
             layers.append(ChannelDropout(dropout, stream=index))
         blocks.append(Block(f"conv{index + 1}", layers))
         width = wider
-    return Classifier(blocks, Head(width, classes, rngs=rngs, **(head or {})), in_channels=in_channels, rank=rank)
+    return Classifier(blocks, make_head(width, classes, head, rank=rank, rngs=rngs), in_channels=in_channels, rank=rank)

@@ -10,10 +10,9 @@ from typing import Any
 import jax
 from flax import nnx
 
-from fcnjax.heads import Head
+from fcnjax.heads import make_head
 from fcnjax.layers import Activation, BatchNorm, Convolution, Layer, MaxPool, Residual
 from fcnjax.models.classifier import Block, Classifier
-from fcnjax.naming import check_options
 
 Convolve = Callable[..., Convolution]
 
@@ -50,7 +49,6 @@ def resnet(
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016; v1.5 as in torchvision's `resnet50`.
     """
-    check_options("option of the head", head or (), Head.__init__)
     convolve = partial(Convolution, rank=rank, bias=False, rngs=rngs)
     taps, stride = (3, 1) if small else (7, 2)
     stem = [*_unit(convolve, in_channels, width, taps, stride), Activation(jax.nn.relu)]
@@ -64,8 +62,8 @@ def resnet(
             layers += _block(convolve, channels, inner, stride, bottleneck)
             channels = inner * expansion
         blocks.append(Block(f"stage{stage + 1}", layers))
-    options = {"pool_at": 0, **(head or {})}
-    return Classifier(blocks, Head(channels, classes, rngs=rngs, **options), in_channels=in_channels, rank=rank)
+    made = make_head(channels, classes, head, rank=rank, rngs=rngs, pool_at=0)
+    return Classifier(blocks, made, in_channels=in_channels, rank=rank)
 
 
 def resnet_cifar(

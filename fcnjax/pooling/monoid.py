@@ -45,10 +45,10 @@ def pool(batch: Padded, how: Pool) -> Padded:
       how: the pool.
 
     Returns:
-      `Padded` with values [B, 1, .., 1, C], on which a `Pointwise` layer is a dense layer; filler rows stay fillers.
+      `Padded` with values [B, 1, .., 1, C], at least float32, on which a `Pointwise` layer is a dense layer; filler
+      rows stay fillers.
     """
-    pooled = how.finish(how.lift(batch)).astype(batch.values.dtype)
-    pooled = pooled.reshape(batch.batch_size, *(1,) * batch.rank, -1)
+    pooled = how.finish(how.lift(batch)).reshape(batch.batch_size, *(1,) * batch.rank, -1)
     return batch.replace(pooled, jnp.minimum(batch.sizes, 1))
 
 

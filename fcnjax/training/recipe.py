@@ -17,6 +17,10 @@ T = TypeVar("T", bound=Any)
 POOL_FIELDS = {"pool_r": "r", "pool_p": "p", "pool_heads": "heads", "pool_k": "k"}  # of the head -> option of its pool
 
 
+def _set_fields(settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(settings).items() if value is not None}
+
+
 def _require(holds: bool, name: str, value: Any, allowed: str):
     if not holds:
         raise ValueError(f"config.{name}={value}: must be {allowed}.")
@@ -47,21 +51,32 @@ class DataSettings:
 
 @dataclasses.dataclass(frozen=True)
 class ModelSettings:
-    """The backbone (see `fcnjax.models.fcn`).
+    """The backbone; what is None is the network's own default, what it does not know is refused.
 
     Attributes:
-      name: registered name.
-      channels: output channels of each block.
-      norm: "batch", "group", "layer" or "none".
-      activation: after each convolution and norm.
-      dropout: rate of channel dropout after each block, in [0, 1).
+      name: a key of `fcnjax.models.MODELS`.
+      channels: of `fcn`: output channels of each block.
+      norm: of `fcn`: "batch", "group", "layer" or "none".
+      activation: of `fcn`: after each convolution and norm.
+      dropout: rate of channel dropout, in [0, 1), where the network has it.
+      depth: of `resnet_cifar`: 6 n + 2 layers.
+      width: channels of the first stage, of the networks that are made of stages.
+      dtype: what is computed in, "float32" or "bfloat16"; weights, statistics and pooled sums are float32 in any case.
     """
 
     name: str = "fcn"
-    channels: tuple[int, ...] = (32, 64, 128)
-    norm: str = "batch"
-    activation: str = "relu"
-    dropout: float = 0.0
+    channels: tuple[int, ...] | None = None
+    norm: str | None = None
+    activation: str | None = None
+    dropout: float | None = None
+    depth: int | None = None
+    width: int | None = None
+    dtype: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The fields that are set, without the name."""
+        return {name: value for name, value in _set_fields(self).items() if name != "name"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,20 +86,30 @@ class HeadSettings:
     Attributes:
       hidden: widths of hidden layers.
       activation: after each hidden layer.
+      norm: before all other layers: "batch", "group", "layer" or "none"; None is the network's own default.
       dropout: rate of channel dropout before the classifier, in [0, 1).
+      score_activation: after the classifier; None is the network's own default.
       log_softmax: whether the class maps are log-probabilities.
+      kernel: taps of the first linear layer along every axis, odd; the pool must come after it where it is not 1.
+      flatten: extent of the features that a flatten-dense head is made for (see `fcnjax.heads.FlattenDenseHead`), in
+        place of a pool; None has a pool.
       pool: a key of `fcnjax.pooling.POOLS`, such as "mean" or "attention".
       pool_r: sharpness of logsumexp, initial one of logsumexp_learnable; None is its default.
       pool_p: exponent of gem; None is its default.
       pool_heads: heads of attention, at least 1, dividing the channels; None is its default.
       pool_k: number of values of top_k, at least 1; None is its default.
-      pool_at: the layer before which the pool stands: 0 is GAP-first, None (after all) conv-first.
+      pool_at: the layer before which the pool stands: 0 is GAP-first, their number conv-first; None is the network's
+        own default (of `fcn` conv-first).
     """
 
     hidden: tuple[int, ...] = ()
     activation: str = "relu"
+    norm: str | None = None
     dropout: float = 0.0
+    score_activation: str | None = None
     log_softmax: bool = False
+    kernel: int = 1
+    flatten: tuple[int, ...] | None = None
     pool: str = "mean"
     pool_r: float | None = None
     pool_p: float | None = None
@@ -97,6 +122,18 @@ class HeadSettings:
         """The options of the pool that are set."""
         options = {option: getattr(self, field) for field, option in POOL_FIELDS.items()}
         return {option: value for option, value in options.items() if value is not None}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the head that are set, those of its pool left out; of a flatten-dense head those it has."""
+        options = {name: value for name, value in _set_fields(self).items() if name not in POOL_FIELDS}
+        if self.flatten is None:
+            return options
+        kept = ("flatten", "hidden", "activation", "dropout")
+        for name, value in options.items():
+            fits = name in kept or value == getattr(HeadSettings, name)
+            _require(fits, f"head.{name}", value, "left out, as a flatten-dense head (head.flatten) has no such thing")
+        return {name: options[name] for name in kept}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ from fcnjax.data import (
 from fcnjax.padded import Padded
 from fcnjax.training.compilation import CompiledByShape, jit
 from fcnjax.training.optimizer import make_optimizer
-from fcnjax.training.recipe import POOL_FIELDS, Recipe
+from fcnjax.training.recipe import Recipe
 from fcnjax.training.step import Targets, TrainState, make_evaluation_step, make_train_step, merge, split
 
 SPLITS = ("train", "validation", "test")
@@ -78,7 +78,7 @@ class Trainer:
         model = abstract_model(recipe, train)
         for name in SPLITS:
             try:
-                models.check_sizes(self.sources[name].sizes, model.min_size)
+                model.check_sizes(self.sources[name].sizes)
             except ValueError as error:
                 raise ValueError(f"{recipe.data.name}, {name} split: {error}") from None
         sizes = np.concatenate([self.sources[name].sizes for name in SPLITS])
@@ -201,10 +201,13 @@ def make_model(recipe: Recipe, source: Source, seed: int | jax.Array) -> models.
     def pool(channels: int, rngs: nnx.Rngs) -> pooling.Pool:
         return pooling.create(settings.pool, channels=channels, rngs=rngs, **settings.pool_options)
 
-    head = {name: value for name, value in dataclasses.asdict(settings).items() if name not in POOL_FIELDS}
+    head = settings.options
+    if settings.flatten is None:
+        head["pool"] = pool
     return models.create(
-        **dataclasses.asdict(recipe.model),
-        head={**head, "pool": pool},
+        recipe.model.name,
+        **recipe.model.options,
+        head=head,
         classes=len(source.class_names),
         in_channels=source.channels,
         rank=source.sizes.shape[1],

@@ -36,10 +36,24 @@ def test_shapes_follow_from_the_branches():
     assert block.multiply_adds((9, 4), 4) == 10 * (4 * 6 + 25 * 4 * 6 + 6 * 2)
 
 
+def test_a_skip_comes_back_to_the_size_it_left(batch):
+    down, up = layers.MaxPool(2, ceil=True), layers.Upsample(2)
+    skip = layers.SkipConnection([down, up])
+    out = skip(batch)
+    assert out.sizes.tolist() == batch.sizes.tolist()
+    for example, actual in zip(batch.unstack(), out.unstack(), strict=True):
+        for i, j in np.ndindex(*example.shape[:2]):
+            block = example[i // 2 * 2 : i // 2 * 2 + 2, j // 2 * 2 : j // 2 * 2 + 2]
+            np.testing.assert_allclose(actual[i, j], example[i, j] + block.max((0, 1)), rtol=1e-6)
+    assert skip.out_extent((5, 3)) == (5, 3)
+    assert geometry.receptive_field(windows[0] for windows in skip.path(2)) == (2, 1, -1)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: layers.Residual([conv(3, stride=2, padding=1)]), r"Residual: its branches turn \(5, 6\) into"),
+        (lambda: layers.SkipConnection([layers.MaxPool(2)]), r"SkipConnection: its branch comes back with \(2, 3\)"),
         (lambda: layers.Concatenate([]), "branches=.. of Concatenate: needs at least one"),
     ],
 )

@@ -78,6 +78,23 @@ CASES = {
     "concatenate": lambda rank, rngs: layers.Concatenate(
         [[conv(3, padding=1)(rank, rngs)], [layers.AveragePool(3, rank=rank, stride=1, padding=1)], []]
     ),
+    "transposed conv": lambda rank, rngs: layers.TransposedConvolution(
+        CHANNELS, 6, 4, stride=2, padding=1, rank=rank, rngs=rngs
+    ),
+    "transposed conv uneven": lambda rank, rngs: layers.TransposedConvolution(
+        CHANNELS, 6, 2, stride=3, groups=2, rank=rank, rngs=rngs
+    ),
+    "upsample nearest": lambda rank, rngs: layers.Upsample(2, rank=rank),
+    "upsample bilinear": lambda rank, rngs: layers.Upsample(3, "bilinear", rank=rank),
+    "spatial pyramid max": lambda rank, rngs: layers.SpatialPyramidPool((1, 3), rank=rank),
+    "spatial pyramid mean": lambda rank, rngs: layers.SpatialPyramidPool((2,), "mean", rank=rank),
+    "skip connection": lambda rank, rngs: layers.SkipConnection(
+        [
+            layers.MaxPool(2, rank=rank, ceil=True),
+            layers.TransposedConvolution(CHANNELS, 6, 4, stride=2, padding=1, rank=rank, rngs=rngs),
+        ],
+        [layers.Pointwise(CHANNELS, 6, rngs=rngs)],
+    ),
     "stochastic depth": lambda rank, rngs: layers.StochasticDepth(0.5),
     **{f"global {name}": global_pool(name) for name in pooling.POOLS},
     "global attention of heads": global_pool("attention", heads=2),

@@ -8,6 +8,7 @@ from flax import nnx
 from hypothesis import strategies as st
 
 from fcnjax import Padded, models, pooling
+from fcnjax.models.dense_fcn import dense_fcn
 
 
 def attention(channels, rngs):
@@ -15,6 +16,8 @@ def attention(channels, rngs):
 
 
 CONVNEXTS = [f"convnext_{size}" for size in ("atto", "femto", "pico", "nano", "tiny", "small", "base")]
+SMALL_FCN = {"width": 3, "depths": (1, 1, 1, 1, 1), "hidden": 5, "decoder": 4}
+
 # Small, but with everything: every norm, dropout, hidden layers, every order; and every registered network.
 NETWORKS = {
     "fcn batch": ("fcn", {"norm": "batch"}),
@@ -24,6 +27,14 @@ NETWORKS = {
         "fcn",
         {"norm": "none", "dropout": 0.3, "head": {"dropout": 0.3, "pool": pooling.Max(), "pool_at": 1}},
     ),
+    "fcn3x3": (
+        "fcn",
+        {"norm": "batch", "head": {"norm": "batch", "hidden": (4,), "kernel": 3, "score_activation": "tanh"}},
+    ),
+    "fcn8s": ("fcn8s", SMALL_FCN),
+    "fcn32s": ("fcn32s", SMALL_FCN),
+    "nin": ("nin", {"width": 6}),
+    "all_cnn_c": ("all_cnn_c", {"width": 4}),
     "convnext_atto": ("convnext_atto", {"width": 4, "depths": (1, 1)}),
     **{name: (name, {"width": 2, "depths": (1,)}) for name in CONVNEXTS[1:]},
     "efficientnet_b0": ("efficientnet_b0", {"width": 0.1, "depths": (1, 2, 1, 1, 1, 1, 1)}),
@@ -47,6 +58,7 @@ def network(label, rank):
 
 
 def test_every_network_is_in_the_contract():
+    """Whoever registers a network covers it here: all tests below walk this table."""
     assert {name for name, _ in NETWORKS.values()} == set(models.MODELS)
 
 
@@ -54,7 +66,8 @@ def draw(sizes, seed=0):
     return contract.draw_examples(sizes, channels=2, seed=seed)
 
 
-CASES = [(label, rank) for label in NETWORKS for rank in (1, 2) if rank == 2 or "fcn" in label]
+SHALLOW = [label for label in NETWORKS if not label.startswith(("resnet", "convnext", "efficientnet"))]
+CASES = [(label, rank) for label in NETWORKS for rank in (1, 2) if rank == 2 or label in SHALLOW]
 
 
 @pytest.mark.parametrize(("label", "rank"), [case for case in CASES if case[0] not in DEEP])
@@ -75,7 +88,7 @@ def test_contract(label, rank):
 
 @pytest.mark.parametrize(
     ("label", "rank", "train"),
-    [(*case, train) for case in CASES for train in (False, True) if train or "fcn" in case[0]],
+    [(*case, train) for case in CASES for train in (False, True) if train or case[0] in SHALLOW],
 )
 def test_what_stands_outside_is_never_read(label, rank, train):
     model = network(label, rank)
@@ -112,6 +125,45 @@ def test_parameters_and_products_are_the_published_ones(name, parameters, produc
     assert [row.size for row in rows[1 : len(sizes) + 1]] == [(n, n) for n in sizes]
     assert model.stride == (32, 32)
     assert model.min_size == ((32, 32) if "convnext" in name else (1, 1))
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("nin", 966_986), ("all_cnn_c", 1_369_738)])
+def test_parameters_for_cifar_are_the_published_ones(name, parameters):
+    model = nnx.eval_shape(lambda: models.create(name, classes=10, in_channels=3, rngs=nnx.Rngs(0)))
+    rows = model.trace((32, 32))
+    assert sum(row.parameters for row in rows) == parameters
+    assert rows[-4].size == {"nin": (8, 8), "all_cnn_c": (6, 6)}[name]  # the maps that are averaged
+
+
+def test_dense_class_maps_are_as_large_as_the_input():
+    model = network("fcn8s", 2)
+    examples = draw([(37, 20), (8, 9), (1, 1)])
+    batch = Padded.stack(examples)
+    maps = model.class_maps(batch)
+    assert maps.sizes.tolist() == batch.sizes.tolist()
+    rows = {row.layer: row.size for row in model.trace((37, 20))}
+    assert (rows["decoder"], rows["cut to input"], rows["linear 3"]) == ((40, 24), (37, 20), (37, 20))
+    assert (model.stride, model.feature_size((37, 20))) == ((1, 1), (37, 20))
+    with pytest.raises(ValueError, match="finest=7 of the dense FCN: must be the stride of a stage, one of .2, 4, 8,"):
+        dense_fcn(7, classes=3, in_channels=2, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("label", ["fcn batch", "fcn group", "resnet_cifar"])
+def test_bfloat16_keeps_weights_statistics_and_pooled_sums_in_float32(label):
+    """Computed coarsely, summed exactly: 5,000 positions of a constant have the constant as their mean."""
+    name, options = NETWORKS[label]
+    fine, coarse = (contract.randomise(make(name, dtype=dtype, **options)) for dtype in (None, "bfloat16"))
+    batch = Padded.stack(draw([(30, 20), (13, 31)]))
+    for train in (False, True):
+        expected, logits = (model(batch, train=train) for model in (fine, coarse))
+        assert logits.dtype == jnp.float32
+        scale = np.abs(expected).max()
+        assert 1e-5 * scale < np.abs(logits - expected).max() < 0.1 * scale
+    assert coarse.features(batch).values.dtype == jnp.bfloat16
+    for leaf in jax.tree.leaves(nnx.state(coarse, (nnx.Param, nnx.BatchStat))):
+        assert leaf.dtype == jnp.float32
+    constant = Padded(jnp.full((1, 5000, 2), 1.1, jnp.bfloat16), jnp.array([[5000]]))
+    np.testing.assert_allclose(pooling.pool(constant, pooling.Mean()).values, jnp.bfloat16(1.1).astype(jnp.float32))
 
 
 def test_the_same_network_takes_signals():
@@ -233,6 +285,7 @@ def test_integer_images_are_taken():
         ("convnext_atto", {"depths": ()}, r"depths=\(\) of the ConvNeXt: needs at least one stage"),
         ("convnext_atto", {"head": {"norm": "laier"}}, "unknown norm 'laier': did you mean 'layer'"),
         ("fcn", {"rank": 4}, "rank=4: must be 1 to 3 spatial axes"),
+        ("fcn", {"dtype": "float16"}, "unknown dtype 'float16': did you mean 'bfloat16'"),
         ("fcn", {"channels": ()}, r"channels=\(\) of the fcn: needs at least one block"),
     ],
 )

@@ -130,3 +130,58 @@ def test_blur_pool(taps, dtype):
         return F.conv2d(x, weight, stride=2, groups=4)
 
     check_layer(torch, lambda: layers.BlurPool(taps), reference, SIZES[2], 4, dtype)
+
+
+@DTYPES
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("taps", "stride", "pad", "groups"), [(4, 2, 1, 1), (3, 1, 1, 2), (2, 3, 0, 1), (5, 2, 2, 4), (1, 2, 0, 1)]
+)
+def test_transposed_convolution(rank, taps, stride, pad, groups, dtype):
+    function = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[rank]
+
+    def make():
+        options = {"stride": stride, "padding": pad, "groups": groups, "rank": rank}
+        return layers.TransposedConvolution(4, 8, taps, rngs=nnx.Rngs(0), **options)
+
+    def reference(weights, x):
+        # [*taps, C / groups, K] to PyTorch's [C, K / groups, *taps]
+        parts = torch.chunk(weights["kernel"], groups, -1)
+        kernel = torch.cat([part.permute(rank, rank + 1, *range(rank)) for part in parts])
+        return function(x, kernel, weights["bias"], stride=stride, padding=pad, groups=groups)
+
+    check_layer(torch, make, reference, SMALL[rank], 4, dtype)
+
+
+@DTYPES
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_upsampling(rank, method, factor, dtype):
+    mode = {"nearest": "nearest", "bilinear": {1: "linear", 2: "bilinear", 3: "trilinear"}[rank]}[method]
+    check_layer(
+        torch,
+        lambda: layers.Upsample(factor, method, rank=rank),
+        lambda weights, x: F.interpolate(x, scale_factor=factor, mode=mode),
+        SMALL[rank],
+        4,
+        dtype,
+    )
+
+
+@DTYPES
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("method", ["max", "mean"])
+def test_spatial_pyramid_pool(rank, method, dtype):
+    pools = {
+        "max": {1: F.adaptive_max_pool1d, 2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d},
+        "mean": {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d},
+    }
+
+    def reference(weights, x):
+        levels = [pools[method][rank](x, [bins] * rank) for bins in (1, 2, 3)]
+        flat = [level.moveaxis(1, -1).reshape(1, -1) for level in levels]  # bins in order, C channels each
+        return torch.cat(flat, 1).reshape(1, -1, *[1] * rank)
+
+    sizes = [*SMALL[rank], *SIZES[rank]]
+    check_layer(torch, lambda: layers.SpatialPyramidPool((1, 2, 3), method, rank=rank), reference, sizes, 4, dtype)

@@ -264,8 +264,12 @@ def test_an_interruption_waits_for_the_end_of_a_save(tmp_path, monkeypatch):
         real_save(*given, **options)
 
     monkeypatch.setattr(checkpoints.ocp, "save", interrupted_save)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoints.save_arrays(tmp_path / "arrays", jax.tree.map(jax.numpy.asarray, arrays))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save_arrays(tmp_path / "arrays", jax.tree.map(jax.numpy.asarray, arrays))
+    finally:
+        signal.signal(signal.SIGINT, before)
     loaded = checkpoints.load_arrays(tmp_path / "arrays", jax.tree.map(jax.numpy.asarray, arrays))
     np.testing.assert_array_equal(loaded["a"], arrays["a"])
 

@@ -43,7 +43,7 @@ def test_the_digits_config_says_every_field_and_nothing_else(digits_config):
 
 def test_fields_that_are_left_out_take_their_defaults():
     recipe = Recipe.from_config({"data": {"name": "x"}})
-    assert (recipe.model.channels, recipe.head.hidden, recipe.head.pool_at) == ((32, 64, 128), (), None)
+    assert (recipe.model.channels, recipe.head.hidden, recipe.head.pool_at) == (None, (), None)
     assert recipe.augment.rotation == 0
 
 

@@ -1,3 +1,5 @@
+import re
+
 import contract
 import hypothesis
 import jax
@@ -5,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fcnjax import Head, Padded, pooling
+from fcnjax import Head, Padded, models, pooling
 from fcnjax.layers import Layer
 
 C, K = 5, 3
@@ -36,6 +38,9 @@ HEADS = {
     **{f"hidden at {at}": {"hidden": (4,), "pool_at": at} for at in range(4)},
     **{f"dropout at {at}": {"hidden": (4,), "dropout": 0.5, "pool_at": at} for at in (0, 2, 3, 4)},
     "softmax": {**AVERAGED, "pool_at": 2},
+    **{f"{norm} norm at {at}": {"norm": norm, "pool_at": at} for norm in ("layer", "batch") for at in (0, 1)},
+    "3x3": {"kernel": 3, "hidden": (4,), "pool_at": 2},
+    "3x2 valid": {"kernel": (3, 2), "padding": "valid", "score_activation": "relu"},
     **{f"{name} at {at}": {"pool": by_name(name), "pool_at": at} for name in pooling.POOLS for at in (0, 1)},
 }
 
@@ -45,7 +50,7 @@ def test_contract(name):
     head = AsLayer(Head(C, K, **HEADS[name], rngs=nnx.Rngs(0)))
 
     @hypothesis.settings(max_examples=2)
-    @hypothesis.given(contract.sizes(2))
+    @hypothesis.given(contract.sizes(2, 4 if "valid" in name else 1))
     def check(sizes):
         contract.check(head, contract.draw_examples(sizes, C, seed=1), train="dropout" in name)
 
@@ -145,6 +150,62 @@ def test_class_maps_that_do_not_exist_are_refused(options, obstacle, features):
         make(**options).class_maps(features)
 
 
+CONVERSIONS = [
+    ({}, "conv_first", 0, True, "mean pool commutes with all that stands between its two places: linear 3"),
+    ({}, 0, 0, True, "the pool stands where it stood"),
+    ({"hidden": (4,)}, "conv_first", 0, False, "mean pool does not commute with 'relu'"),
+    ({"hidden": (4,), "dropout": 0.5}, 4, 2, True, "between its two places: dropout, linear 3"),
+    ({"hidden": (4,), "pool": "max"}, 2, 1, True, "max pool commutes with all that stands .*: relu"),
+    ({"hidden": (4,), "activation": "gelu", "pool": "max"}, 2, 1, False, "does not commute with 'gelu'"),
+    ({"pool": "max"}, "gap_first", 1, False, "max pool does not commute with 'linear 3'"),
+    ({"norm": "layer"}, "gap_first", 1, False, "does not commute with 'layer norm'"),
+    ({"norm": "batch"}, "gap_first", 1, False, "does not commute with 'batch norm'"),
+    ({**AVERAGED}, 1, 2, False, "does not commute with 'log_softmax'"),
+]
+
+
+@pytest.mark.parametrize(("options", "order", "pool_at", "same", "reason"), CONVERSIONS)
+def test_conversion_moves_the_weights_and_tells_the_truth(options, order, pool_at, same, reason, features):
+    head = make(**options, pool_at=pool_at)
+    converted = head.convert(order)
+    assert converted.same_function is same
+    assert re.search(reason, converted.reason)
+    named = {"gap_first": 0, "conv_first": len(head.layers)}
+    assert (head.pool_at, converted.head.pool_at) == (pool_at, named.get(order, order))
+    rebuilt = make(**options, pool_at=converted.head.pool_at)
+    np.testing.assert_array_equal(converted.head(features), rebuilt(features))  # the same weights, in that order
+    keys = jax.random.split(jax.random.key(1), 4)
+    if options.get("activation") == "gelu":
+        head.layers[0].bias[...] -= 4  # where it falls
+    first, second = (np.asarray(h(features, train=True, keys=keys)) for h in (head, converted.head))
+    difference = np.abs(first - second).max() / np.abs(first).max()
+    assert bool(difference < 1e-5) is same, "what convert says about the function must be so"
+
+
+@pytest.mark.parametrize(
+    ("options", "order", "message"),
+    [
+        ({"pool": by_name("attention")}, "gap_first", "attention pool has weights for the channels where it stands"),
+        ({"kernel": 3}, "gap_first", "the pool cannot come before 'conv 3x3 3'"),
+        ({}, "last", "pool_at=last of the head: allowed are 0 before linear 3, 1 after all layers"),
+    ],
+)
+def test_conversions_that_cannot_be_are_refused(options, order, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options).convert(order)
+
+
+def test_a_kernel_sees_its_neighbours_and_enters_the_shape_table():
+    options = {"hidden": (6,), "kernel": 3, "padding": "valid"}
+    model = models.create("fcn", classes=K, in_channels=1, head=options, rngs=nnx.Rngs(0))
+    assert (model.min_size, model.stride) == ((24, 24), (8, 8))
+    rows = {row.layer: row for row in model.trace((40, 24))}
+    assert rows["conv 3x3 6"].size == (3, 1)
+    assert rows["conv 3x3 6"].receptive_field == (22 + 2 * 8,) * 2
+    assert rows["mean pool"].receptive_field == (38 + 2 * 8, 38)
+    assert model.class_maps(Padded.stack([np.ones((40, 24, 1))])).sizes.tolist() == [[3, 1]]
+
+
 def test_all_orders_share_one_tree_and_its_initial_weights():
     trees = [nnx.to_pure_dict(nnx.state(Head(C, K, hidden=(4,), pool_at=at, rngs=nnx.Rngs(3)))) for at in range(4)]
     for tree in trees[1:]:
@@ -225,6 +286,10 @@ def test_multiply_adds_are_counted_by_hand():
         ({"pool": 3}, "pool=3 of the head: must be a pool, .* or a function"),
         ({"pool": lambda channels, rngs: "max"}, "pool='max' of the head: must be a pool"),
         ({"pool": by_name("attention", heads=2), "pool_at": 0}, "heads=2 .* divide channels=5"),
+        ({"norm": "lyer"}, "unknown norm 'lyer': did you mean 'layer'"),
+        ({"kernel": 3, "pool_at": 0}, "pool_at=0 with kernel=3 .* has a use for one tap only; put the pool .*at 1 or"),
+        ({"kernel": 3, "norm": "layer", "pool_at": 1}, "put the pool behind it, at 2 or later"),
+        ({"kernel": 3, "dropout": 0.5, "pool_at": 1}, "put the pool behind it, at 2 or later"),
         ({"activation": "rleu"}, "unknown activation 'rleu': did you mean 'relu'"),
     ],
 )

@@ -1,0 +1,197 @@
+"""The fixed-size baseline: features flattened into a dense layer, and its surgery into a convolution.
+
+A dense layer on flattened features has one weight for each position and channel: at any other size there are no weights
+for it. Read as a convolution whose window is the whole training size, the same weights slide over larger features.
+
+Axes: B batch, S spatial, C feature channels, K classes.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.core import Tracer
+
+from fcnjax.geometry import AnyWindow, Window
+from fcnjax.heads.head import HEAD_DROPOUT_STREAM, Head
+from fcnjax.layers import ChannelDropout, Convolution, Layer, Pointwise
+from fcnjax.layers.pointwise import activation_layer
+from fcnjax.padded import Padded
+
+
+class Flatten(Layer):
+    """All positions of one extent side by side in the channels of a single position, row-major as in `values`.
+
+    Args:
+      extent: the only extent that it takes, per spatial axis.
+    """
+
+    def __init__(self, extent: Sequence[int]):
+        self.extent = tuple(extent)
+
+    def windows(self, rank: int) -> tuple[AnyWindow, ...]:
+        del rank
+        return tuple(Window(n) for n in self.extent)
+
+    def out_channels(self, channels: int) -> int:
+        return channels * math.prod(self.extent)
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        """Applies the layer.
+
+        Raises:
+          ValueError: for a rectangle smaller than the extent, and outside `jit` for an example of another extent.
+            (Inside, such an example becomes a filler row.)
+        """
+        del train, keys
+        sizes = None if isinstance(batch.sizes, Tracer) else np.asarray(batch.sizes)
+        other = () if sizes is None else [size for size in sizes.tolist() if any(size) and tuple(size) != self.extent]
+        if other or any(n < wanted for n, wanted in zip(batch.spatial_shape, self.extent, strict=True)):
+            raise ValueError(why_not(self.extent, "x".join(map(str, other[0] if other else batch.spatial_shape))))
+        fits = (batch.sizes == np.array([self.extent])).all(-1, keepdims=True)
+        values = batch.values[(slice(None), *(slice(n) for n in self.extent))]
+        flat = values.reshape(batch.batch_size, *(1,) * batch.rank, -1)
+        return batch.replace(flat, np.ones((1, batch.rank), np.int32) * fits)
+
+
+def why_not(extent: Sequence[int], found: str) -> str:
+    """Returns why a flattened dense layer takes features of one extent alone."""
+    wanted = "x".join(map(str, extent))
+    return (
+        f"features of {found} positions, but a flatten-dense head made for {wanted} has one weight for each of its "
+        f"{math.prod(extent)} positions and each channel, and none for any other position. Resize the input, pool "
+        "before the dense layer (fcnjax.Head), or turn the head into a convolution (fcnjax.heads.convolutionalize)."
+    )
+
+
+class FlattenDenseHead(nnx.Module):
+    """Turns features of one fixed extent into logits [B, K] by dense layers: the classifier before global pooling.
+
+    Args:
+      in_channels: C.
+      classes: K.
+      extent: of the features, per spatial axis, such as (7, 7); no other extent is taken.
+      hidden: widths of hidden dense layers.
+      activation: "relu", "gelu", "silu" or "tanh", after each hidden layer.
+      dropout: rate of channel dropout before the classifier, in [0, 1).
+      rngs: source of the initial weights.
+
+    Attributes:
+      layers: flatten, then pointwise layers on one position, which are dense layers.
+      labels: one name per layer.
+
+    Raises:
+      ValueError: for an unknown activation, or an extent below 1.
+
+    Source: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep CNNs", 2012; Simonyan and Zisserman,
+    "Very Deep Convolutional Networks", 2015.
+
+    >>> FlattenDenseHead(128, 10, (3, 2), rngs=nnx.Rngs(0)).describe()
+    'flatten 3x2 -> linear 10'
+    """
+
+    ends_in_log_softmax = False
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        extent: Sequence[int],
+        *,
+        hidden: Sequence[int] = (),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        rngs: nnx.Rngs,
+    ):
+        if not extent or min(extent) < 1:
+            raise ValueError(
+                f"extent={tuple(extent)} of the flatten-dense head: needs positive extents, such as (7, 7)."
+            )
+        flatten = Flatten(extent)
+        layers: list[tuple[str, Layer]] = [(f"flatten {'x'.join(map(str, extent))}", flatten)]
+        for inner, width in itertools.pairwise((flatten.out_channels(in_channels), *hidden)):
+            layers += [
+                (f"linear {width}", Pointwise(inner, width, rngs=rngs)),
+                (activation, activation_layer(activation)),
+            ]
+        if dropout:
+            layers += [("dropout", ChannelDropout(dropout, stream=HEAD_DROPOUT_STREAM))]
+        last = hidden[-1] if hidden else flatten.out_channels(in_channels)
+        layers += [(f"linear {classes}", Pointwise(last, classes, rngs=rngs))]
+        self.labels = tuple(label for label, _ in layers)
+        self.layers = nnx.List([layer for _, layer in layers])
+        self.feature_extent = tuple(extent)
+
+    def __call__(self, features: Padded, *, train: bool = False, keys: jax.Array | None = None) -> jax.Array:
+        """Returns logits [B, K]; 0 in filler rows. Raises as `Flatten`."""
+        for layer in self.layers:
+            features = layer(features, train=train, keys=keys)
+        return features.values.reshape(features.batch_size, -1)
+
+    def class_maps(self, features: Padded) -> Padded:
+        """Raises ValueError: there is no score of a class at a position (see `convolutionalize`)."""
+        del features
+        raise ValueError(self.class_maps_obstacle())
+
+    def class_maps_obstacle(self) -> str:
+        """Returns why there are no class maps."""
+        return f"head '{self.describe()}': it mixes all positions at once; convolutionalize it for class maps."
+
+    def describe(self) -> str:
+        """Returns the head as a pipeline in words."""
+        return " -> ".join(self.labels)
+
+    def path(self, rank: int) -> list[tuple[AnyWindow, ...]]:
+        """Returns the windows of the layers."""
+        return [windows for layer in self.layers for windows in layer.path(rank)]
+
+    def parts(self) -> Iterator[tuple[str, Any]]:
+        """Yields the layers, each with its name."""
+        yield from zip(self.labels, self.layers, strict=True)
+
+    def multiply_adds(self, size: Sequence[int], channels: int) -> int:
+        """Returns the multiply-adds per example (see `Head.multiply_adds`)."""
+        total = 0
+        for layer in self.layers:
+            total += layer.multiply_adds(size, channels)
+            size, channels = layer.out_extent(size), layer.out_channels(channels)
+        return total
+
+
+def convolutionalize(head: FlattenDenseHead, training_size: Sequence[int] | None = None, *, rngs: nnx.Rngs) -> Head:
+    """Returns the convolutional head with the same weights: equal at the training size, a map of scores at larger ones.
+
+    The first dense layer becomes a convolution whose window is the training size, without pads; the others become 1x1
+    convolutions; at larger sizes the mean over the map is the score. With a backbone that does not pad either, each
+    position of `class_maps` is the score of one crop of the input, `stride` apart.
+
+    Args:
+      head: the flatten-dense head.
+      training_size: extent of the features that it was made for; default: `head.feature_extent`, which it must be.
+      rngs: of the new head's initial weights, all of which are replaced.
+
+    Raises:
+      ValueError: if `training_size` is not the extent that the head was made for.
+
+    Source: Sermanet et al., "OverFeat", 2014, section 3.5; Long, Shelhamer and Darrell, "Fully Convolutional Networks
+    for Semantic Segmentation", 2015, section 3.1.
+    """
+    extent = head.feature_extent
+    if training_size is not None and tuple(training_size) != extent:
+        raise ValueError(f"training_size={tuple(training_size)}: this head was made for features of {extent}.")
+    dense: list[Any] = [layer for layer in head.layers if isinstance(layer, Pointwise)]
+    widths = [layer.kernel.shape[-1] for layer in dense]
+    dropout = next((layer.rate for layer in head.layers if isinstance(layer, ChannelDropout)), 0.0)
+    activation = head.labels[2] if len(dense) > 1 else "relu"
+    channels = dense[0].kernel.shape[0] // math.prod(extent)
+    options: dict[str, Any] = {"hidden": widths[:-1], "activation": activation, "dropout": dropout, "rank": len(extent)}
+    made = Head(channels, widths[-1], kernel=extent, padding="valid", rngs=rngs, **options)
+    linear: list[Any] = [layer for layer in made.layers if isinstance(layer, Pointwise | Convolution)]
+    for ours, theirs in zip(linear, dense, strict=True):
+        ours.kernel[...] = theirs.kernel[...].reshape(ours.kernel.shape)
+        ours.bias[...] = theirs.bias[...]
+    return made

@@ -1,0 +1,81 @@
+"""Spatial pyramid pooling: a vector of fixed length from any size that keeps some of the layout.
+
+Axes: B batch, S spatial, C channels, N bins along one axis.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from fcnjax.geometry import Whole
+from fcnjax.layers.borders import along
+from fcnjax.layers.layer import Layer, check_floating
+from fcnjax.naming import unknown_name
+from fcnjax.padded import Padded
+
+METHODS = ("max", "mean")
+
+
+class SpatialPyramidPool(Layer):
+    """Cuts each example into 1, 2, 4, .. bins along every axis and pools each bin to one value per channel.
+
+    Bins follow the example's own size: bin i of n covers the positions `floor(i * size / n)` up to
+    `ceil((i + 1) * size / n)`, PyTorch's adaptive pooling; in an example smaller than n they overlap. The output is one
+    position with `out_channels(C)` channels: level by level, bins in row-major order, C channels each.
+
+    Args:
+      levels: bins along each axis, one int a level, each at least 1.
+      method: "max" or "mean" of the positions of a bin.
+      rank: number of spatial axes, 1 to 3.
+
+    Raises:
+      ValueError: without a level, for one below 1, or for an unknown method.
+
+    Source: He et al., "Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition", 2015.
+
+    >>> SpatialPyramidPool((1, 2, 4)).out_channels(256)
+    5376
+    """
+
+    def __init__(self, levels: Sequence[int] = (1, 2, 4), method: str = "max", *, rank: int = 2):
+        if not levels or min(levels) < 1:
+            raise ValueError(f"levels={tuple(levels)} of SpatialPyramidPool: needs at least one, each at least 1.")
+        if method not in METHODS:
+            raise ValueError(unknown_name("method of SpatialPyramidPool", method, METHODS))
+        self.levels, self.method, self.rank = tuple(levels), method, rank
+
+    def windows(self, rank: int) -> tuple[Whole, ...]:
+        if rank != self.rank:
+            raise ValueError(f"SpatialPyramidPool over {self.rank} spatial axes: cannot act on {rank}.")
+        return (Whole(),) * rank
+
+    def out_channels(self, channels: int) -> int:
+        return channels * sum(level**self.rank for level in self.levels)
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        del train, keys
+        check_floating(batch)
+        self.windows(batch.rank)
+        pooled = [self._level(batch, level).reshape(batch.batch_size, -1) for level in self.levels]
+        values = jnp.concatenate(pooled, -1).reshape(batch.batch_size, *(1,) * batch.rank, -1)
+        return batch.replace(values, jnp.minimum(batch.sizes, 1))
+
+    def _level(self, batch: Padded, bins: int) -> jax.Array:
+        """Returns values [B, N, .., N, C] of one level, axis after axis: maxima of maxima, means of means."""
+        values = batch.values if self.method == "mean" else jnp.where(batch.mask, batch.values, -jnp.inf)
+        for axis in range(batch.rank):
+            reduce = functools.partial(self._bin, values, axis, batch.sizes[:, axis], bins)
+            values = jnp.stack([reduce(index) for index in range(bins)], axis + 1)
+        empty = (~batch.real).reshape(-1, *(1,) * (values.ndim - 1))  # a filler row has no maximum
+        return jnp.where(empty, 0.0, values)
+
+    def _bin(self, values: jax.Array, axis: int, sizes: jax.Array, bins: int, index: int) -> jax.Array:
+        start, stop = index * sizes // bins, -(-(index + 1) * sizes // bins)
+        positions = jnp.arange(values.shape[axis + 1], dtype=sizes.dtype)[None]
+        inside = along((positions >= start[:, None]) & (positions < stop[:, None]), axis, values.ndim)
+        if self.method == "max":
+            return jnp.max(jnp.where(inside, values, -jnp.inf), axis + 1)
+        count = jnp.maximum(stop - start, 1).astype(values.dtype).reshape(-1, *(1,) * (values.ndim - 2))
+        return jnp.sum(values, axis + 1, where=inside) / count

@@ -1,0 +1,178 @@
+"""Layers that enlarge: transposed convolution, and nearest and bilinear up-sampling by whole factors.
+
+Axes: B batch, S spatial, C input channels, K output channels.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from fcnjax import geometry
+from fcnjax.geometry import Expansion
+from fcnjax.layers.borders import along, read_along
+from fcnjax.layers.layer import WindowedLayer, per_channel, require_positive
+from fcnjax.layers.lowering import convolve_transposed
+from fcnjax.layers.pointwise import KERNEL_INIT, check_channels
+from fcnjax.naming import unknown_name
+from fcnjax.padded import Padded
+
+METHODS = ("nearest", "bilinear")
+
+
+class TransposedConvolution(WindowedLayer):
+    """Every input position adds a multiple of the kernel to the output: the gradient of a `Convolution`.
+
+    Input i reaches the outputs `i * stride - padding` up to `i * stride - padding + kernel`, so that an example of n
+    positions gives `(n - 1) * stride + kernel - 2 * padding`. Kernel `2 * stride` with padding `stride / 2` enlarges by
+    `stride` exactly.
+
+    Args:
+      in_channels: C.
+      channels: K.
+      kernel: taps, one int or one per spatial axis.
+      stride: one int or one per axis.
+      padding: outputs cut off at each edge: an int, or ints or (before, after) pairs per axis.
+      groups: number of channel groups; must divide C and K.
+      rank: number of spatial axes, 1 to 3.
+      bias: whether to add a learnt constant per output channel.
+      bilinear: whether the kernel starts as bilinear interpolation of each channel by itself (needs C = K, kernel
+        `2 * stride` or `2 * stride - 1`), instead of random.
+      rngs: source of the initial weights (He uniform; zero bias).
+
+    Attributes:
+      kernel: parameter [*kernel, C / groups, K].
+      bias: parameter [K], or None.
+
+    Raises:
+      ValueError: for fewer than 1 channel, groups that do not divide, a rank that is not 1 to 3, a named padding, or a
+        bilinear start that does not fit.
+
+    Source: PyTorch's `ConvTranspose2d`; Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic
+    Segmentation", 2015, section 3.3.
+
+    >>> TransposedConvolution(3, 8, 4, stride=2, padding=1, rngs=nnx.Rngs(0)).out_extent((7, 3))
+    (14, 6)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        kernel: int | Sequence[int],
+        *,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | Sequence[tuple[int, int]] = 0,
+        groups: int = 1,
+        rank: int = 2,
+        bias: bool = True,
+        bilinear: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        require_positive("TransposedConvolution", in_channels=in_channels, channels=channels)
+        if groups < 1 or in_channels % groups or channels % groups:
+            raise ValueError(f"groups={groups}: must divide in_channels={in_channels} and channels={channels}.")
+        if isinstance(padding, str):
+            raise ValueError(f"padding={padding!r} of TransposedConvolution: give the pads as numbers.")
+        windows = geometry.windows(rank, kernel, stride, 1, padding)
+        super().__init__([Expansion(window.kernel, window.stride, window.padding) for window in windows])
+        self.groups = groups
+        shape = (*(window.kernel for window in windows), in_channels // groups, channels)
+        self.kernel = nnx.Param(_bilinear_kernel(shape, windows) if bilinear else KERNEL_INIT(rngs.params(), shape))
+        self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
+
+    def out_channels(self, channels: int) -> int:
+        del channels
+        return self.kernel.shape[-1]
+
+    def multiply_adds(self, size: Sequence[int], channels: int) -> int:
+        del channels
+        return math.prod(size) * math.prod(self.kernel.shape)
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        del train, keys
+        sizes = self.out_sizes(batch)
+        check_channels(batch, self.kernel.shape[-2] * self.groups)
+        kernel = self.kernel[...].astype(batch.values.dtype)
+        values = convolve_transposed(batch.values, kernel, self._windows, self.groups)
+        if self.bias is not None:
+            values = values + per_channel(self.bias[...], values)
+        return batch.replace(values, sizes)
+
+
+class Upsample(WindowedLayer):
+    """Enlarges by a whole factor: every position repeated, or interpolated linearly along each axis.
+
+    Bilinear interpolation is that of half-pixel centres (PyTorch's `align_corners=False`); beyond the edge of an
+    example stands its edge value, wherever the rectangle ends.
+
+    Args:
+      factor: one int or one per spatial axis, at least 1.
+      method: "nearest" or "bilinear" (linear in one dimension, trilinear in three).
+      rank: number of spatial axes, 1 to 3.
+
+    Raises:
+      ValueError: for a factor below 1 or an unknown method.
+
+    Source: PyTorch's `Upsample`, applied to each example alone.
+    """
+
+    def __init__(self, factor: int | Sequence[int], method: str = "nearest", *, rank: int = 2):
+        if method not in METHODS:
+            raise ValueError(unknown_name("method of Upsample", method, METHODS))
+        self.method = method
+        factors = geometry.per_axis("factor", factor, rank)
+        require_positive("Upsample", factor=min(factors))
+        super().__init__([_interpolation(n) if method == "bilinear" else Expansion(n, n) for n in factors])
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        del train, keys
+        sizes, values = self.out_sizes(batch), batch.values
+        enlarge = self._interpolated if self.method == "bilinear" else self._repeated
+        for axis, window in enumerate(self._windows):
+            if window.stride > 1:
+                values = enlarge(values, axis, window.stride, batch.sizes[:, axis])
+        return batch.replace(values, sizes)
+
+    @staticmethod
+    def _repeated(values: jax.Array, axis: int, factor: int, sizes: jax.Array) -> jax.Array:
+        del sizes
+        return jnp.repeat(values, factor, axis + 1)
+
+    @staticmethod
+    def _interpolated(values: jax.Array, axis: int, factor: int, sizes: jax.Array) -> jax.Array:
+        places = (np.arange(values.shape[axis + 1] * factor) + 0.5) / factor - 0.5
+        before = np.floor(places).astype(np.int32)
+        share = along(jnp.asarray((places - before)[None], values.dtype), axis, values.ndim)
+        last = jnp.maximum(sizes, 1)[:, None] - 1
+        lower, upper = (
+            read_along(values, axis, jnp.clip(jnp.asarray(positions)[None], 0, last))
+            for positions in (before, before + 1)
+        )
+        return lower * (1 - share) + upper * share
+
+
+def _interpolation(factor: int) -> Expansion:
+    """Returns the expansion of linear interpolation with half-pixel centres: an output sees two inputs."""
+    kernel = 2 * factor - factor % 2
+    cut = (kernel - factor) // 2
+    return Expansion(kernel, factor, (cut, cut))
+
+
+def _bilinear_kernel(shape: tuple[int, ...], windows: Sequence[geometry.Window]) -> jax.Array:
+    channels, outputs = shape[-2:]
+    fits = all(window.kernel in (2 * window.stride - 1, 2 * window.stride) for window in windows)
+    if channels != outputs or not fits:
+        raise ValueError(
+            f"bilinear=True of TransposedConvolution with a kernel of shape {shape}: needs as many output as input "
+            "channels without groups, and a kernel of twice the stride, or one less."
+        )
+    kernel = np.ones(())
+    for window in windows:
+        centre = (window.kernel - 1) / 2
+        taps = 1 - np.abs(np.arange(window.kernel) - centre) / window.stride
+        kernel = np.multiply.outer(kernel, taps)
+    return jnp.asarray(kernel[..., None, None] * np.eye(channels), jnp.float32)

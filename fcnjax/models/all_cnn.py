@@ -1,0 +1,61 @@
+"""All-CNN-C: nothing but convolutions; strides take the place of pooling."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flax import nnx
+
+from fcnjax.heads import make_head
+from fcnjax.layers import ChannelDropout, Convolution, Layer
+from fcnjax.layers.pointwise import activation_layer
+from fcnjax.models.classifier import Block, Classifier
+
+
+def all_cnn_c(
+    *,
+    classes: int,
+    in_channels: int,
+    rank: int = 2,
+    width: int = 96,
+    dropout: float = 0.5,
+    head: Mapping[str, Any] | None = None,
+    rngs: nnx.Rngs,
+) -> Classifier:
+    """Returns All-CNN-C: two blocks of three 3x3 convolutions, the third of which halves, then 3x3 and 1x1.
+
+    The last 1x1 convolution, to one map per class and with a ReLU too, is the head; the mean of a map is the score.
+
+    Args:
+      classes: number of classes K.
+      in_channels: channels of the inputs.
+      rank: number of spatial axes, 1 to 3.
+      width: channels of the first block; twice as many from the second on.
+      dropout: rate of channel dropout after the halving convolutions, in [0, 1); the paper drops single values, and 0.2
+        of the input besides.
+      head: further arguments of `fcnjax.Head`; default: linear with a ReLU of the scores, conv-first, as in the paper.
+      rngs: source of the initial weights.
+
+    Raises:
+      ValueError: for an unknown head option, or an argument that a layer refuses.
+
+    Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2015, table 1; the convolution
+    after the second halving has no pads, as there.
+    """
+
+    def convolve(inner: int, outer: int, taps: int, stride: int = 1, padding: str | int = "same") -> list[Layer]:
+        layer = Convolution(inner, outer, taps, rank=rank, stride=stride, padding=padding, rngs=rngs)
+        return [layer, activation_layer("relu")]
+
+    def block(name: str, inner: int, outer: int, stream: int) -> Block:
+        layers = [*convolve(inner, outer, 3), *convolve(outer, outer, 3), *convolve(outer, outer, 3, 2)]
+        return Block(name, [*layers, *([ChannelDropout(dropout, stream=stream)] if dropout else [])])
+
+    wide = 2 * width
+    blocks = [
+        block("conv1-3", in_channels, width, 0),
+        block("conv4-6", width, wide, 1),
+        Block("conv7", convolve(wide, wide, 3, padding="valid")),
+        Block("conv8", convolve(wide, wide, 1)),
+    ]
+    made = make_head(wide, classes, head, rank=rank, rngs=rngs, score_activation="relu")
+    return Classifier(blocks, made, in_channels=in_channels, rank=rank)

@@ -1,0 +1,96 @@
+"""FCN-8s and FCN-32s: a VGG encoder whose coarse features come up again to one position per pixel.
+
+`class_maps` is then as large as the input; its pool is the score of the whole image. In the paper 1x1 convolutions to
+class scores stand before the up-sampling; here they carry `decoder` features, and the head classifies each pixel: both
+are linear, so that with `decoder` at least K this network holds the paper's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flax import nnx
+
+from fcnjax.heads import make_head
+from fcnjax.layers import (
+    ChannelDropout,
+    Convolution,
+    Layer,
+    MaxPool,
+    Pointwise,
+    SkipConnection,
+    TransposedConvolution,
+    Upsample,
+)
+from fcnjax.layers.pointwise import activation_layer
+from fcnjax.models.classifier import Block, Classifier
+
+
+def dense_fcn(
+    finest: int,
+    *,
+    classes: int,
+    in_channels: int,
+    rank: int = 2,
+    width: int = 64,
+    depths: Sequence[int] = (2, 2, 3, 3, 3),
+    hidden: int = 4096,
+    decoder: int = 64,
+    dropout: float = 0.5,
+    head: Mapping[str, Any] | None = None,
+    rngs: nnx.Rngs,
+) -> Classifier:
+    """Returns an FCN with dense class maps: FCN-32s for `finest=32`, FCN-16s for 16, FCN-8s for 8.
+
+    Args:
+      finest: stride of the finest features that are used, 2 to the power of 1 .. len(depths); from there one bilinear
+        up-sampling leads to the pixels.
+      classes: number of classes K.
+      in_channels: channels of the inputs.
+      rank: number of spatial axes, 1 to 3.
+      width: channels of the first stage; each further stage doubles them, up to 8 times.
+      depths: 3x3 convolutions of each stage; after each stage the size is halved, rounded up.
+      hidden: channels of the two convolutions (7x7 and 1x1) after the stages.
+      decoder: channels on the way up.
+      dropout: rate of channel dropout after each of these two, in [0, 1).
+      head: further arguments of `fcnjax.Head`; default: linear, conv-first.
+      rngs: source of the initial weights.
+
+    Raises:
+      ValueError: for a stride that no stage has, an unknown head option, or an argument that a layer refuses.
+
+    Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", 2015, with symmetric
+    pads instead of 100 pixels at the first layer.
+    """
+    strides = [2 ** (stage + 1) for stage in range(len(depths))]
+    if finest not in strides:
+        raise ValueError(f"finest={finest} of the dense FCN: must be the stride of a stage, one of {strides}.")
+    widths = [min(width * 2**stage, 8 * width) for stage in range(len(depths))]
+
+    def convolve(inner: int, outer: int, taps: int) -> list[Layer]:
+        return [Convolution(inner, outer, taps, rank=rank, padding="same", rngs=rngs), activation_layer("relu")]
+
+    def stage(index: int) -> list[Layer]:
+        inner = widths[index - 1] if index else in_channels
+        layers = convolve(inner, widths[index], 3)
+        for _ in range(1, depths[index]):
+            layers += convolve(widths[index], widths[index], 3)
+        return [*layers, MaxPool(2, rank=rank, ceil=True)]
+
+    def dropped(stream: int) -> list[Layer]:
+        return [ChannelDropout(dropout, stream=stream)] if dropout else []
+
+    def double() -> TransposedConvolution:
+        options: dict[str, Any] = {"stride": 2, "padding": 1, "rank": rank, "bias": False, "bilinear": True}
+        return TransposedConvolution(decoder, decoder, 4, **options, rngs=rngs)
+
+    first = strides.index(finest)
+    encoder = [Block(f"stage{index + 1}", stage(index)) for index in range(first + 1)]
+    deep = [*convolve(widths[-1], hidden, 7), *dropped(0), *convolve(hidden, hidden, 1), *dropped(1)]
+    inside: list[Layer] = [*deep, Pointwise(hidden, decoder, rngs=rngs)]
+    for index in reversed(range(first + 1, len(depths))):
+        lateral = Pointwise(widths[index - 1], decoder, rngs=rngs)
+        inside = [SkipConnection([*stage(index), *inside, double()], [lateral])]
+    inside += [Upsample(finest, "bilinear", rank=rank)]
+    made = make_head(decoder, classes, head, rank=rank, rngs=rngs)
+    blocks = [*encoder, Block("decoder", inside)]
+    return Classifier(blocks, made, in_channels=in_channels, rank=rank, cut_to_input=True)

@@ -1,0 +1,63 @@
+"""Network in Network: convolutions and 1x1 convolutions in turn, and the first head with global average pooling."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from flax import nnx
+
+from fcnjax.heads import make_head
+from fcnjax.layers import AveragePool, ChannelDropout, Convolution, Layer, MaxPool, Pointwise
+from fcnjax.layers.pointwise import activation_layer
+from fcnjax.models.classifier import Block, Classifier
+
+
+def nin(
+    *,
+    classes: int,
+    in_channels: int,
+    rank: int = 2,
+    width: int = 192,
+    dropout: float = 0.5,
+    head: Mapping[str, Any] | None = None,
+    rngs: nnx.Rngs,
+) -> Classifier:
+    """Returns the paper's network for CIFAR: three blocks of a convolution and two 1x1 convolutions, each with a ReLU.
+
+    The last 1x1 convolution, to one map per class and with a ReLU too, is the head; the mean of a map is the score.
+    Between blocks the size is halved, rounded up.
+
+    Args:
+      classes: number of classes K.
+      in_channels: channels of the inputs.
+      rank: number of spatial axes, 1 to 3.
+      width: channels of the widest layers, at least 2.
+      dropout: rate of channel dropout between blocks, in [0, 1); the paper drops single values.
+      head: further arguments of `fcnjax.Head`; default: linear with a ReLU of the scores, conv-first, as in the paper.
+      rngs: source of the initial weights.
+
+    Raises:
+      ValueError: for an unknown head option, or an argument that a layer refuses.
+
+    Source: Lin, Chen and Yan, "Network In Network", 2014; widths and pools of the authors' CIFAR-10 model.
+    """
+
+    def block(name: str, inner: int, widths: tuple[int, ...], taps: int, after: list[Layer]) -> Block:
+        layers: list[Layer] = [Convolution(inner, widths[0], taps, rank=rank, padding="same", rngs=rngs)]
+        layers += [activation_layer("relu")]
+        for before, wider in itertools.pairwise(widths):
+            layers += [Pointwise(before, wider, rngs=rngs), activation_layer("relu")]
+        return Block(name, [*layers, *after])
+
+    def dropped(stream: int) -> list[Layer]:
+        return [ChannelDropout(dropout, stream=stream)] if dropout else []
+
+    halved = {"kernel": 3, "stride": 2, "rank": rank, "ceil": True}
+    narrow = width // 2
+    blocks = [
+        block("mlpconv1", in_channels, (width, 5 * width // 6, narrow), 5, [MaxPool(**halved), *dropped(0)]),
+        block("mlpconv2", narrow, (width, width, width), 5, [AveragePool(**halved), *dropped(1)]),
+        block("mlpconv3", width, (width, width), 3, []),
+    ]
+    made = make_head(width, classes, head, rank=rank, rngs=rngs, score_activation="relu")
+    return Classifier(blocks, made, in_channels=in_channels, rank=rank)
