@@ -1,4 +1,4 @@
-"""The `fcnjax` command: `train`, `evaluate`, `inspect`. Also how any script reads a config and its overrides.
+"""The `fcnjax` command. Also how any script reads a config and its overrides.
 
 Exit codes: 0 done, 2 the request or the data cannot be used (one sentence says why), 130 interrupted by the user.
 """
@@ -14,9 +14,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from fcnjax.layers.layer import parameter_count
 from fcnjax.models import TraceRow
 from fcnjax.naming import unknown_name
-from fcnjax.training import Recipe, Trainer, abstract_model, evaluate, load_sources, train
+from fcnjax.training import Recipe, Trainer, abstract_model, evaluate, import_weights, load_sources, train
 
 UNUSABLE, INTERRUPTED = 2, 130
 
@@ -99,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(argv) < 2 or argv[1] in ("-h", "--help", "help"):
         print("usage: fcnjax COMMAND [--flags]\n")
         for name, command in COMMANDS.items():
-            print(f"  {name:9} {(command.__doc__ or '').splitlines()[0]}")
+            print(f"  {name:14} {(command.__doc__ or '').splitlines()[0]}")
         print("\n'fcnjax COMMAND --help' lists the flags of a command.")
         return 0 if len(argv) > 1 else UNUSABLE
     if argv[1] not in COMMANDS:
@@ -152,7 +153,28 @@ def _inspect(argv: Sequence[str]) -> None:
     console.print(f"head: {model.head.describe()}")
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": _train, "evaluate": _evaluate, "inspect": _inspect}
+def _import_weights(argv: Sequence[str]) -> None:
+    """Turn a PyTorch state dict (.safetensors, .npz, .pt) into a folder that fcnjax.training.load_imported reads."""
+
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("from", None, "The file of the state dict.", flag_values=values)
+        flags.DEFINE_string("arch", None, "The network that it is of, such as resnet50.", flag_values=values)
+        flags.DEFINE_string("to", None, "The new folder.", flag_values=values)
+
+    given = parse(argv, define)
+    source = _required(given["from"].value, "from", "resnet50.safetensors")
+    arch, to = _required(given.arch, "arch", "resnet50"), _required(given.to, "to", "weights/resnet50")
+    model = import_weights(source, arch, to)
+    print(f"{arch}: {parameter_count(model):,} parameters")
+    print(f"folder {to}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "inspect": _inspect,
+    "import-weights": _import_weights,
+}
 
 
 def _define_workdir(values: flags.FlagValues) -> None:

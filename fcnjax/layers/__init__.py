@@ -6,7 +6,7 @@ from fcnjax.layers.dropout import ChannelDropout, StochasticDepth
 from fcnjax.layers.gating import SqueezeExcite
 from fcnjax.layers.layer import Layer
 from fcnjax.layers.normalization import BatchNorm, GlobalResponseNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
-from fcnjax.layers.pointwise import Activation, LogSoftmax, Pointwise
+from fcnjax.layers.pointwise import Activation, LayerScale, LogSoftmax, Pointwise
 from fcnjax.layers.pyramid import SpatialPyramidPool
 from fcnjax.layers.upsampling import TransposedConvolution, Upsample
 from fcnjax.layers.windowed_pooling import AveragePool, BlurPool, LPPool, MaxPool
@@ -25,6 +25,7 @@ __all__ = [
     "LPPool",
     "Layer",
     "LayerNorm",
+    "LayerScale",
     "LogSoftmax",
     "MaxPool",
     "Pointwise",

@@ -83,6 +83,31 @@ def activation_layer(name: str) -> Activation:
     return Activation(ACTIVATIONS[name])
 
 
+class LayerScale(Layer):
+    """Multiplies each channel by a learnt factor; put it at the end of a residual branch, before `StochasticDepth`.
+
+    Starting near 0, it lets a deep network start near the identity. A norm's scale starts at 1 and comes with a norm.
+
+    Args:
+      channels: C.
+      initial: the factor of every channel at first.
+
+    Attributes:
+      scale: parameter [C].
+
+    Source: Touvron et al., "Going deeper with Image Transformers", 2021, section 2.
+    """
+
+    def __init__(self, channels: int, *, initial: float = 1e-6):
+        require_positive("LayerScale", channels=channels)
+        self.scale = nnx.Param(jnp.full((channels,), initial))
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        del train, keys
+        check_channels(batch, self.scale.shape[0])
+        return Padded(batch.values * per_channel(self.scale[...], batch.values), batch.sizes)  # 0 outside stays 0
+
+
 class LogSoftmax(Layer):
     """Log-probabilities over the channels at every position, in float32 (float64 for float64 values).
 

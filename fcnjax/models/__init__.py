@@ -8,13 +8,23 @@ from flax import nnx
 
 from fcnjax.models.all_cnn import all_cnn_c
 from fcnjax.models.classifier import Block, Classifier, TraceRow
+from fcnjax.models.convnext import convnext
 from fcnjax.models.dense_fcn import dense_fcn
+from fcnjax.models.efficientnet import efficientnet_b0
 from fcnjax.models.fcn import fcn
 from fcnjax.models.nin import nin
 from fcnjax.models.resnet import resnet, resnet_cifar
 from fcnjax.naming import check_options, unknown_name
 
 MODELS: dict[str, Callable[..., Classifier]] = {
+    "convnext_atto": partial(convnext, depths=(2, 2, 6, 2), width=40),
+    "convnext_femto": partial(convnext, depths=(2, 2, 6, 2), width=48),
+    "convnext_pico": partial(convnext, depths=(2, 2, 6, 2), width=64),
+    "convnext_nano": partial(convnext, depths=(2, 2, 8, 2), width=80),
+    "convnext_tiny": partial(convnext, depths=(3, 3, 9, 3), width=96),
+    "convnext_small": partial(convnext, depths=(3, 3, 27, 3), width=96, stochastic_depth=0.4),
+    "convnext_base": partial(convnext, depths=(3, 3, 27, 3), width=128, stochastic_depth=0.5),
+    "efficientnet_b0": efficientnet_b0,
     "fcn": fcn,
     "fcn8s": partial(dense_fcn, 8),
     "fcn32s": partial(dense_fcn, 32),

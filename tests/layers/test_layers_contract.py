@@ -65,6 +65,7 @@ CASES = {
     "global response norm": lambda rank, rngs: layers.GlobalResponseNorm(CHANNELS),
     "squeeze and excite": lambda rank, rngs: layers.SqueezeExcite(CHANNELS, 2, rngs=rngs),
     "softplus": lambda rank, rngs: layers.Activation(jax.nn.softplus),  # f(0) is not 0
+    "layer scale": lambda rank, rngs: layers.LayerScale(CHANNELS),
     "log softmax": lambda rank, rngs: layers.LogSoftmax(),
     "channel dropout": lambda rank, rngs: layers.ChannelDropout(0.5),
     "sequential": lambda rank, rngs: layers.Sequential(

@@ -1,0 +1,90 @@
+"""ConvNeXt: stages of residual blocks with a wide depthwise convolution, one layer norm and one GELU each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+
+from fcnjax.heads import make_head
+from fcnjax.layers import (
+    Activation,
+    Convolution,
+    Layer,
+    LayerNorm,
+    LayerScale,
+    Pointwise,
+    Residual,
+    StochasticDepth,
+)
+from fcnjax.models.classifier import Block, Classifier
+
+
+def convnext(
+    *,
+    classes: int,
+    in_channels: int,
+    rank: int = 2,
+    depths: Sequence[int],
+    width: int,
+    stochastic_depth: float = 0.1,
+    head: Mapping[str, Any] | None = None,
+    rngs: nnx.Rngs,
+) -> Classifier:
+    """Returns a ConvNeXt: a stem of 4x4 patches, a stage of blocks for each entry of `depths`, the head.
+
+    Each stage but the first halves the size and doubles the width. Extents are rounded down wherever they are divided:
+    an extent of 32 n gives n positions, and so does one of 32 n + 31.
+
+    Args:
+      classes: number of classes K.
+      in_channels: channels of the inputs.
+      rank: number of spatial axes, 1 to 3.
+      depths: number of blocks of each stage.
+      width: channels of the first stage.
+      stochastic_depth: rate at which an example skips the last block in training; it grows linearly from 0 in the
+        first, in [0, 1).
+      head: further arguments of `fcnjax.Head`; default: GAP-first, layer norm, linear, as in the paper.
+      rngs: source of the initial weights.
+
+    Raises:
+      ValueError: without a stage or for one without a block, for an unknown head option, or an argument that a layer
+        refuses.
+
+    Source: Liu et al., "A ConvNet for the 2020s", 2022; tiny, small and base are its networks (figure 4), with the
+    rates of torchvision's `convnext.py`; atto, femto, pico and nano those of timm's.
+    """
+    if not depths or min(depths) < 1:
+        raise ValueError(
+            f"depths={tuple(depths)} of the ConvNeXt: needs at least one stage, of at least one block each."
+        )
+    stem = [Convolution(in_channels, width, 4, rank=rank, stride=4, rngs=rngs), LayerNorm(width)]
+    blocks, channels, index, last = [Block("stem", stem)], width, 0, max(1, sum(depths) - 1)
+    for stage, depth in enumerate(depths):
+        layers: list[Layer] = []
+        if stage:
+            layers += [LayerNorm(channels), Convolution(channels, 2 * channels, 2, rank=rank, stride=2, rngs=rngs)]
+            channels *= 2
+        for _ in range(depth):
+            branch = _branch(channels, rank, rngs)
+            layers.append(Residual([*branch, StochasticDepth(stochastic_depth * index / last, stream=index)]))
+            index += 1
+        blocks.append(Block(f"stage{stage + 1}", layers))
+    made = make_head(channels, classes, head, rank=rank, rngs=rngs, norm="layer", pool_at=0)
+    return Classifier(blocks, made, in_channels=in_channels, rank=rank)
+
+
+def exact_gelu(values: jax.Array) -> jax.Array:
+    """Returns x P(X < x) for a standard normal X; `jax.nn.gelu` approximates it unless told otherwise."""
+    return jax.nn.gelu(values, approximate=False)
+
+
+def _branch(channels: int, rank: int, rngs: nnx.Rngs) -> list[Layer]:
+    return [
+        Convolution(channels, channels, 7, rank=rank, padding=3, groups=channels, rngs=rngs),
+        LayerNorm(channels),
+        Pointwise(channels, 4 * channels, rngs=rngs),
+        Activation(exact_gelu),
+        Pointwise(4 * channels, channels, rngs=rngs),
+        LayerScale(channels),
+    ]

@@ -1,0 +1,121 @@
+"""EfficientNet: stages of inverted bottlenecks, each with a depthwise convolution and a squeeze-and-excite gate.
+
+Convolutions pad symmetrically, as in torchvision and timm; TensorFlow's pads follow the size of the input.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx
+
+from fcnjax.heads import make_head
+from fcnjax.layers import (
+    Activation,
+    BatchNorm,
+    Convolution,
+    Layer,
+    Pointwise,
+    Residual,
+    Sequential,
+    SqueezeExcite,
+    StochasticDepth,
+)
+from fcnjax.models.classifier import Block, Classifier
+
+
+class _Stage(NamedTuple):
+    expansion: int
+    channels: int
+    stride: int
+    kernel: int
+
+
+STEM = 32
+B0 = (
+    _Stage(1, 16, 1, 3),
+    _Stage(6, 24, 2, 3),
+    _Stage(6, 40, 2, 5),
+    _Stage(6, 80, 2, 3),
+    _Stage(6, 112, 1, 5),
+    _Stage(6, 192, 2, 5),
+    _Stage(6, 320, 1, 3),
+)
+
+
+def efficientnet_b0(
+    *,
+    classes: int,
+    in_channels: int,
+    rank: int = 2,
+    width: float = 1.0,
+    depths: Sequence[int] = (1, 2, 2, 3, 3, 4, 1),
+    stochastic_depth: float = 0.2,
+    head: Mapping[str, Any] | None = None,
+    rngs: nnx.Rngs,
+) -> Classifier:
+    """Returns EfficientNet-B0: a strided stem, seven stages of inverted bottlenecks, a wide 1x1 convolution, the head.
+
+    Args:
+      classes: number of classes K.
+      in_channels: channels of the inputs.
+      rank: number of spatial axes, 1 to 3.
+      width: factor on all channels, which are rounded to multiples of 8; greater than 0.
+      depths: number of blocks of each of the seven stages.
+      stochastic_depth: rate at which an example skips a residual block in training; it grows linearly from 0 in the
+        first block towards this, in [0, 1).
+      head: further arguments of `fcnjax.Head`; default: GAP-first, dropout 0.2, linear, as in the paper.
+      rngs: source of the initial weights.
+
+    Raises:
+      ValueError: for a width that is not positive, another number of depths, an unknown head option, or an argument
+        that a layer refuses.
+
+    Source: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, table 1;
+    details as in torchvision's `efficientnet_b0`.
+    """
+    if width <= 0:
+        raise ValueError(f"width={width} of the EfficientNet: must be greater than 0.")
+    if len(depths) != len(B0) or min(depths) < 1:
+        raise ValueError(f"depths={tuple(depths)} of the EfficientNet: must be {len(B0)} numbers of at least 1.")
+    channels = _rounded(width * STEM)
+    stem = Convolution(in_channels, channels, 3, rank=rank, stride=2, padding=1, bias=False, rngs=rngs)
+    blocks, index = [Block("stem", _unit(stem))], 0
+    for number, (stage, depth) in enumerate(zip(B0, depths, strict=True), 1):
+        layers: list[Layer] = []
+        for repeat in range(depth):
+            wider, stride = _rounded(width * stage.channels), 1 if repeat else stage.stride
+            branch = _inverted_bottleneck(channels, wider, stage, stride, rank, rngs)
+            if stride == 1 and channels == wider:
+                rate = stochastic_depth * index / sum(depths)
+                layers.append(Residual([*branch, StochasticDepth(rate, stream=index)]))
+            else:
+                layers.append(Sequential(branch))
+            channels, index = wider, index + 1
+        blocks.append(Block(f"stage{number}", layers))
+    blocks.append(Block("widening", _unit(Pointwise(channels, 4 * channels, bias=False, rngs=rngs))))
+    made = make_head(4 * channels, classes, head, rank=rank, rngs=rngs, pool_at=0, dropout=0.2)
+    return Classifier(blocks, made, in_channels=in_channels, rank=rank)
+
+
+def _inverted_bottleneck(
+    channels: int, outputs: int, stage: _Stage, stride: int, rank: int, rngs: nnx.Rngs
+) -> list[Layer]:
+    """Returns the layers from few channels to many, through a depthwise convolution and a gate, to few again."""
+    inner, taps = channels * stage.expansion, stage.kernel
+    layers = _unit(Pointwise(channels, inner, bias=False, rngs=rngs)) if stage.expansion > 1 else []
+    shape = {"rank": rank, "stride": stride, "padding": taps // 2, "groups": inner, "bias": False}
+    layers += _unit(Convolution(inner, inner, taps, rngs=rngs, **shape))
+    reduced = max(1, channels // 4)  # of the block's input, not of the expanded channels
+    layers.append(SqueezeExcite(inner, reduced, activation=jax.nn.silu, rngs=rngs))
+    return [*layers, Pointwise(inner, outputs, bias=False, rngs=rngs), BatchNorm(outputs)]
+
+
+def _unit(linear: Convolution | Pointwise) -> list[Layer]:
+    return [linear, BatchNorm(linear.kernel.shape[-1]), Activation(jax.nn.silu)]
+
+
+def _rounded(channels: float) -> int:
+    """Returns the nearest multiple of 8, or the next one where that would take away more than a tenth."""
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * channels else nearest

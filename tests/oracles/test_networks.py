@@ -1,0 +1,162 @@
+"""Networks against PyTorch with the same state dict, image by unpadded image: logits, class maps, all gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from fcnjax import Padded, models
+from fcnjax.models.torch_weights import create_from_state_dict, load_state_dict, pytorch_names
+
+torch = pytest.importorskip("torch")
+import torch_convnext  # noqa: E402
+import torch_efficientnet  # noqa: E402
+from torch_layers import assert_near, from_torch, to_torch  # noqa: E402
+from torch_resnet import ResNet  # noqa: E402
+
+CLASSES, CHANNELS = 5, 3
+WEIGHED = np.linspace(1, -0.5, CLASSES)[None]  # linear: logits are large here, and a curve would enlarge their rounding
+# Small versions: the architecture's options here, and the same network in PyTorch.
+NETWORKS = {
+    "resnet18": ({"width": 8}, lambda: ResNet((2, 2, 2, 2), False, 8, CLASSES, CHANNELS)),
+    "resnet34": ({"width": 8}, lambda: ResNet((3, 4, 6, 3), False, 8, CLASSES, CHANNELS)),
+    "resnet50": ({"width": 8}, lambda: ResNet((3, 4, 6, 3), True, 8, CLASSES, CHANNELS)),
+    "efficientnet_b0": (
+        {"width": 0.25, "depths": (1, 2, 2, 1, 2, 1, 1)},
+        lambda: torch_efficientnet.EfficientNet(
+            8, (8, 8, 16, 24, 32, 48, 80), (1, 2, 2, 1, 2, 1, 1), CLASSES, CHANNELS
+        ),
+    ),
+    "convnext_atto": (
+        {"width": 8, "depths": (1, 2, 2, 1)},
+        lambda: torch_convnext.ConvNeXt(8, (1, 2, 2, 1), CLASSES, CHANNELS),
+    ),
+}
+TIMM = {"efficientnet_b0": torch_efficientnet.timm_names, "convnext_atto": torch_convnext.timm_names}
+# Odd and even; just above and just below a multiple of the stride, and the rectangle's own edge.
+RECTANGLE = (64, 66)
+SIZES = [(33, 40), (64, 65), (63, 66)]
+SMALLEST = {"convnext_atto": (32, 32)}  # of the others, one pixel
+
+
+def make_reference(arch: str):
+    """PyTorch's network with random weights, biases, statistics and layer scales, in float64."""
+    torch.manual_seed(0)
+    network = NETWORKS[arch][1]().double().eval()
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in network.state_dict().items():
+        if tensor.ndim > 1 and name.endswith("weight"):  # as large as values and gradients need to stay of order 1
+            torch.nn.init.kaiming_normal_(tensor, nonlinearity="relu")
+        elif tensor.is_floating_point():
+            drawn = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+            tensor.copy_(drawn + 0.5 if name.endswith(("weight", "var", "scale")) else drawn - 0.5)
+    return network
+
+
+def state_of(network) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+
+
+def make_ours(arch: str, state: dict[str, np.ndarray], **options):
+    """Our network with a state dict, in float64."""
+    model = models.create(arch, classes=CLASSES, in_channels=CHANNELS, rngs=nnx.Rngs(0), **NETWORKS[arch][0], **options)
+    graphdef, variables = nnx.split(model)
+    model = nnx.merge(graphdef, jax.tree.map(lambda array: array.astype(np.float64), variables))
+    return load_state_dict(model, arch, state)
+
+
+def assert_close(actual, expected, dtype, what: str, least: float = 0.0):
+    """`assert_near` relative to the largest expected value, however small that is, or to `least`."""
+    scale = max(float(np.abs(expected).max()), least)
+    assert scale > 0, f"{what}: is 0 everywhere, and says nothing"
+    assert_near(np.asarray(actual) / scale, expected / scale, dtype, what)
+
+
+def flat(state) -> dict[str, np.ndarray]:
+    return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(state)}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("arch", NETWORKS)
+def test_logits_class_maps_and_gradients(arch, dtype):
+    reference = make_reference(arch)
+    with jax.enable_x64(True):
+        model = make_ours(arch, state_of(reference))
+        has_maps = not model.head.class_maps_obstacle()
+        graphdef, weights, rest = nnx.split(model, nnx.Param, ...)
+        names = pytorch_names(arch, flat(nnx.state(model)), reference.state_dict())
+        weights, rest = jax.tree.map(lambda array: array.astype(dtype), (weights, rest))
+        rng = np.random.default_rng(1)
+        sizes = [*SIZES, SMALLEST.get(arch, (1, 1))]
+        examples = [rng.normal(size=(*size, CHANNELS)).astype(dtype) for size in sizes]
+        batch = Padded.stack(examples, shape=RECTANGLE, batch_size=len(examples) + 1)
+
+        @jax.jit
+        def total(weights, values):
+            network = nnx.merge(graphdef, weights, rest)
+            logits = network(Padded(values, batch.sizes))
+            maps = network.class_maps(Padded(values, batch.sizes)) if has_maps else None
+            return jnp.sum(logits * WEIGHED.astype(dtype)), (logits, maps)
+
+        (_, (logits, maps)), (weight_gradient, gradient) = jax.value_and_grad(total, (0, 1), has_aux=True)(
+            weights, batch.values
+        )
+        inputs = Padded(gradient, batch.sizes).unstack()
+        ours = flat(weight_gradient)
+    reference = reference.float() if dtype is np.float32 else reference
+    for index, example in enumerate(examples):
+        x = to_torch(torch, example)
+        y = reference(x)
+        (y * torch.tensor(WEIGHED.astype(dtype))).sum().backward()
+        assert_close(logits[index], y.detach().numpy()[0], dtype, f"logits of size {example.shape}")
+        assert_close(inputs[index], from_torch(x.grad), dtype, f"input gradient of size {example.shape}")
+        if maps is not None:
+            averaged = maps.unstack()[index].mean((0, 1))
+            assert_close(averaged, y.detach().numpy()[0], dtype, f"mean of the class maps of size {example.shape}")
+    theirs = {name: weight.grad.numpy() for name, weight in reference.named_parameters()}
+    assert {names[name] for name in ours} == set(theirs)
+    least = 1e-3 * max(np.abs(expected).max() for expected in theirs.values())  # a few are sums that nearly cancel
+    for name, computed in ours.items():
+        expected = theirs[names[name]]
+        expected = np.moveaxis(expected, (0, 1), (-1, -2)) if expected.ndim > 1 else expected
+        assert_close(computed, expected.reshape(computed.shape), dtype, f"gradient of {names[name]}", least)
+
+
+@pytest.mark.parametrize("arch", TIMM)
+def test_timms_names_give_the_same_network(arch):
+    state = state_of(make_reference(arch))
+    renamed = {TIMM[arch](name): tensor for name, tensor in state.items()}
+    assert not renamed.keys() & {name for name in state if not name.startswith("classifier")}
+    if arch == "convnext_atto":  # some have dense layers, some 1x1 convolutions; scales are vectors
+        renamed = {
+            name: tensor[..., None, None] if "mlp" in name and tensor.ndim == 2 else tensor
+            for name, tensor in renamed.items()
+        }
+        renamed = {name: tensor.ravel() if "gamma" in name else tensor for name, tensor in renamed.items()}
+    with jax.enable_x64(True):
+        first, second = (flat(nnx.state(make_ours(arch, given))) for given in (state, renamed))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.mark.parametrize("arch", NETWORKS)
+def test_classes_and_channels_are_those_of_the_weights(arch):
+    model = create_from_state_dict(arch, state_of(make_reference(arch)), **NETWORKS[arch][0])
+    assert model.in_channels == model.blocks[0].layers[0].kernel.shape[-2] == CHANNELS
+    assert model.head.layers[-1].kernel.shape[-1] == CLASSES
+
+
+def test_a_state_dict_that_does_not_fit_is_refused():
+    state = state_of(make_reference("resnet18"))
+    model = models.create("resnet18", classes=CLASSES, in_channels=CHANNELS, width=8, rngs=nnx.Rngs(0))
+    before = np.asarray(model.blocks[0].layers[0].kernel[...])
+    changed = {"fc.extra" if name == "fc.bias" else name: array for name, array in state.items()}
+    with pytest.raises(ValueError, match=r"missing fc\.bias; surplus fc\.extra\. Nothing was loaded"):
+        load_state_dict(model, "resnet18", changed)
+    with pytest.raises(ValueError, match=r"fc\.weight of shape \(7, 64\): this resnet18 needs head.*\(64, 5\)"):
+        load_state_dict(model, "resnet18", {**state, "fc.weight": np.zeros((7, 64))})
+    with pytest.raises(ValueError, match="unknown architecture with PyTorch names 'fcn'"):
+        load_state_dict(model, "fcn", state)
+    with pytest.raises(ValueError, match=r"convnext_tiny \(.*missing .*surplus bn1\.bias"):
+        create_from_state_dict("convnext_tiny", state)
+    np.testing.assert_array_equal(model.blocks[0].layers[0].kernel[...], before)
