@@ -60,7 +60,7 @@ class ModelSettings:
       activation: of `fcn`: after each convolution and norm.
       dropout: rate of channel dropout, in [0, 1), where the network has it.
       depth: of `resnet_cifar`: 6 n + 2 layers.
-      width: channels of the first stage, of the networks that are made of stages.
+      width: channels of the first stage, of the networks that are made of stages; of EfficientNet a factor on all.
       dtype: what is computed in, "float32" or "bfloat16"; weights, statistics and pooled sums are float32 in any case.
     """
 
@@ -70,7 +70,7 @@ class ModelSettings:
     activation: str | None = None
     dropout: float | None = None
     depth: int | None = None
-    width: int | None = None
+    width: int | float | None = None
     dtype: str | None = None
 
     @property
@@ -87,7 +87,7 @@ class HeadSettings:
       hidden: widths of hidden layers.
       activation: after each hidden layer.
       norm: before all other layers: "batch", "group", "layer" or "none"; None is the network's own default.
-      dropout: rate of channel dropout before the classifier, in [0, 1).
+      dropout: rate of channel dropout before the classifier, in [0, 1); None is the network's own default.
       score_activation: after the classifier; None is the network's own default.
       log_softmax: whether the class maps are log-probabilities.
       kernel: taps of the first linear layer along every axis, odd; the pool must come after it where it is not 1.
@@ -105,7 +105,7 @@ class HeadSettings:
     hidden: tuple[int, ...] = ()
     activation: str = "relu"
     norm: str | None = None
-    dropout: float = 0.0
+    dropout: float | None = None
     score_activation: str | None = None
     log_softmax: bool = False
     kernel: int = 1
@@ -133,7 +133,7 @@ class HeadSettings:
         for name, value in options.items():
             fits = name in kept or value == getattr(HeadSettings, name)
             _require(fits, f"head.{name}", value, "left out, as a flatten-dense head (head.flatten) has no such thing")
-        return {name: options[name] for name in kept}
+        return {name: options[name] for name in kept if name in options}
 
 
 @dataclasses.dataclass(frozen=True)
