@@ -28,10 +28,10 @@ RATE, MOMENTUM = 0.01, 0.9  # of SGD
 ROUNDS, STEPS = 15, 5  # turns of each arm, steps in a turn
 MEMORY = ("temp_size_in_bytes", "output_size_in_bytes", "argument_size_in_bytes")  # of XLA's memory analysis
 RATIOS = {  # name -> (what it says, its target)
-    "mask_time_ratio": ("time with all masks / without any", "at most 1.10"),
-    "mask_memory_ratio": ("memory with all masks / without any", "at most 1.10"),
-    "step_vs_plain_xla": ("time of plain JAX / ours: the speed-up", "at least 2.5"),
-    "step_vs_torch": ("time of ours / PyTorch's", "at most 1.2"),
+    "mask_time_ratio": ("time, masks / none", "at most 1.10"),
+    "mask_memory_ratio": ("memory, masks / none", "at most 1.10"),
+    "step_vs_plain_xla": ("time, plain JAX / ours", "at least 2.5"),
+    "step_vs_torch": ("time, ours / PyTorch", "at most 1.2"),
 }
 
 
