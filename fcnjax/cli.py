@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fcnjax.layers.layer import parameter_count
+from fcnjax.atomic import write_json
+from fcnjax.bench import layers
 from fcnjax.models import TraceRow
 from fcnjax.naming import unknown_name
 from fcnjax.training import Recipe, Trainer, abstract_model, evaluate, import_weights, load_sources, train
@@ -169,11 +171,36 @@ def _import_weights(argv: Sequence[str]) -> None:
     print(f"folder {to}")
 
 
+def _bench(argv: Sequence[str]) -> None:
+    """Measure on this machine: `fcnjax bench layers` what masks cost, and a train step against others."""
+    if len(argv) < 2 or argv[1].startswith("-"):
+        raise UsageError(f"say what to measure, as in 'fcnjax bench layers'. Known: {', '.join(BENCHES)}.")
+    if argv[1] not in BENCHES:
+        raise UsageError(unknown_name("benchmark", argv[1], BENCHES))
+    BENCHES[argv[1]]([f"{argv[0]} {argv[1]}", *argv[2:]])
+
+
+def _bench_layers(argv: Sequence[str]) -> None:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("json", None, "Also write the result to this file.", flag_values=values)
+        flags.DEFINE_integer("rounds", layers.ROUNDS, "Turns of each arm.", lower_bound=1, flag_values=values)
+        flags.DEFINE_integer("batch_size", 64, "Examples in the batch.", lower_bound=2, flag_values=values)
+        flags.DEFINE_string("size", "48x48", "The rectangle.", flag_values=values)
+
+    given = parse(argv, define)
+    result = layers.measure(layers.Workload(given.batch_size, _parse_size(given.size)), given.rounds)
+    Console().print(layers.table(result))
+    if given.json:
+        write_json(given.json, result)
+
+
+BENCHES: dict[str, Callable[[Sequence[str]], None]] = {"layers": _bench_layers}
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "inspect": _inspect,
     "import-weights": _import_weights,
+    "bench": _bench,
 }
 
 

@@ -6,8 +6,7 @@ Under the experiment's folder: `experiment.json` (base recipe and arms), `runs/<
 
 import dataclasses
 import json
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fcnjax.atomic import held, read_json, write_json
+from fcnjax.bench.timing import take_turns
 from fcnjax.lab.experiment import Arm, Experiment
 from fcnjax.lab.results import ArmCost, Results, RunResult
 from fcnjax.training import Recipe, Trainer, load_sources, train
@@ -190,18 +190,20 @@ def measure_costs(trainers: Mapping[str, Trainer]) -> list[ArmCost]:
     Returns:
       For each arm the head's multiply-adds per test image, counted, and the step's milliseconds in each round.
     """
-    first = next(iter(trainers.values()))
-    states = {arm: trainer.initial_state(0) for arm, trainer in trainers.items()}
-    times: dict[str, list[float]] = {arm: [] for arm in trainers}
-    batch = first.typical_batch()
-    for turn in range(TIMING_ROUNDS + 1):  # the first one only warms up
-        for arm, trainer in trainers.items():
-            start = time.perf_counter()
-            for _ in range(TIMING_STEPS):
-                states[arm], _ = trainer.step(states[arm], 0, *batch)
-            jax.block_until_ready(states[arm])
-            if turn:
-                times[arm].append(1e3 * (time.perf_counter() - start) / TIMING_STEPS)
+    batch = next(iter(trainers.values())).typical_batch()
+
+    def timed(trainer: Trainer) -> Callable[[int], None]:
+        state = trainer.initial_state(0)
+
+        def run(steps: int) -> None:
+            nonlocal state
+            for _ in range(steps):
+                state, _ = trainer.step(state, 0, *batch)
+            jax.block_until_ready(state)
+
+        return run
+
+    times = take_turns({arm: timed(trainer) for arm, trainer in trainers.items()}, TIMING_ROUNDS, TIMING_STEPS)
     return [ArmCost(arm, _head_multiply_adds(trainer), tuple(times[arm])) for arm, trainer in trainers.items()]
 
 

@@ -99,7 +99,7 @@ class BatchNorm(_Norm):
         axes = (0, *batch.spatial_axes)
         count = jnp.sum(batch.counts).astype(values.dtype)
         old_mean, old_variance = self.mean[...].astype(values.dtype), self.variance[...].astype(values.dtype)
-        centred = jnp.where(batch.mask, values - per_channel(old_mean, values), 0.0)
+        centred = batch.replace(values - per_channel(old_mean, values)).values
         first = jnp.sum(centred, axes) / jnp.maximum(count, 1)
         second = jnp.sum(jnp.square(centred), axes) / jnp.maximum(count, 1)
         mean = jnp.where(count > 0, first + old_mean, old_mean)

@@ -119,7 +119,7 @@ def per_position(batch: Padded, vectors: jax.Array) -> jax.Array:
 
 def valid_sum(batch: Padded, values: jax.Array) -> jax.Array:
     """Returns the sum [B, C] of values [B, *S, C] over the valid positions."""
-    return jnp.sum(values, batch.spatial_axes, where=batch.mask)
+    return jnp.sum(batch.replace(values).values, batch.spatial_axes)
 
 
 def count(batch: Padded) -> jax.Array:

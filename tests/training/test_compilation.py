@@ -1,32 +1,12 @@
 """As many programs as there are rectangles, and none after the first epoch."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import jax
 import jax.numpy as jnp
 import pytest
+from compilations import counted_compilations
 from synthetic_data import make_recipe
 
 from fcnjax.training import CompiledByShape, Trainer, train
-
-EVENT = "/jax/core/compile/backend_compile_duration"
-
-
-@contextmanager
-def counted_compilations() -> Iterator[list[str]]:
-    """Yields a list that grows by the name of every program that XLA compiles, anywhere in this process."""
-    seen: list[str] = []
-
-    def listen(event: str, seconds: float, **about: str):
-        if event == EVENT:
-            seen.append(about["fun_name"])
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield seen
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_the_counter_sees_a_compilation_and_only_the_first():

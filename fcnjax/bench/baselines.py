@@ -1,0 +1,124 @@
+"""The same network and step written without this library: in plain JAX, and in PyTorch.
+
+Axes: B batch, H height, W width, C channels, K classes. Weights and statistics go by the names of `fcnjax.models.fcn`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from fcnjax.layers.layer import per_channel
+from fcnjax.training.step import Arrays, TrainState, cross_entropy
+
+EPSILON, MOMENTUM = 1e-5, 0.9  # of the batch norm: what `fcnjax.layers.BatchNorm` takes by default
+
+
+def make_plain_step(optimizer: optax.GradientTransformation) -> Callable[..., tuple[TrainState, jax.Array]]:
+    """Returns `step(state, images [B, H, W, C], labels [B]) -> (state, mean loss)`, as one would write it by hand.
+
+    The library's convolution, the variance as the mean of the squared differences from the mean, and no mask.
+    """
+
+    def objective(weights: Arrays, statistics: Arrays, images: jax.Array, labels: jax.Array):
+        features, moved = images, {}
+        for index in range(sum(name.startswith("blocks") for name in weights) // 3):
+            conv, norm = (f"blocks.{index}.layers.{layer}" for layer in range(2))
+            features = lax.conv_general_dilated(
+                features,
+                weights[f"{conv}.kernel"],
+                (2, 2),
+                ((1, 1), (1, 1)),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+            mean = jnp.mean(features, (0, 1, 2))
+            centred = features - per_channel(mean, features)
+            variance = jnp.mean(jnp.square(centred), (0, 1, 2))
+            unbiased = variance * (features.size / (features.size - features.shape[-1]))  # n / (n - 1)
+            for name, new in (("mean", mean), ("variance", unbiased)):
+                moved[f"{norm}.{name}"] = MOMENTUM * statistics[f"{norm}.{name}"] + (1 - MOMENTUM) * new
+            features = centred * per_channel(lax.rsqrt(variance + EPSILON), features)
+            features = features * per_channel(weights[f"{norm}.scale"], features)
+            features = jax.nn.relu(features + per_channel(weights[f"{norm}.bias"], features))
+        pooled = jnp.mean(features, (1, 2))
+        logits = pooled @ weights["head.layers.0.kernel"] + weights["head.layers.0.bias"][None]
+        return jnp.mean(cross_entropy(logits, labels)), moved
+
+    def step(state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[TrainState, jax.Array]:
+        gradient = jax.value_and_grad(objective, has_aux=True)
+        (loss, statistics), gradients = gradient(state.weights, state.statistics, images, labels)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.weights)
+        weights = optax.apply_updates(state.weights, updates)
+        return TrainState(state.step + 1, weights, statistics, optimizer_state), loss  # type: ignore[arg-type]
+
+    return step
+
+
+class TorchStep:
+    """The step in PyTorch, eager; calling it does one and returns the loss, a tensor.
+
+    Args:
+      torch: the module.
+      weights: initial ones, by name.
+      images: [B, H, W, C].
+      labels: [B].
+      rate, momentum: of SGD.
+      device: PyTorch's name of it, "cpu" or "cuda".
+
+    Attributes:
+      version: of PyTorch.
+    """
+
+    def __init__(
+        self,
+        torch: Any,
+        weights: Arrays,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        rate: float,
+        momentum: float,
+        device: str,
+    ):
+        self._torch, self._device, self.version = torch, device, torch.__version__
+        kernels = [np.asarray(weights[name]) for name in sorted(weights) if name.endswith("layers.0.kernel")]
+        self._model = _torch_model(torch, kernels).to(device)
+        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=rate, momentum=momentum)
+        self._images = torch.tensor(np.moveaxis(images, -1, 1).copy(), device=device)
+        self._labels = torch.tensor(labels, dtype=torch.long, device=device)
+
+    def __call__(self) -> Any:
+        self._optimizer.zero_grad()
+        loss = self._torch.nn.functional.cross_entropy(self._model(self._images), self._labels)
+        loss.backward()
+        self._optimizer.step()
+        return loss.detach()
+
+    def run(self, steps: int) -> None:
+        """Does that many steps and waits for the last."""
+        for _ in range(steps):
+            self()
+        if self._device == "cuda":
+            self._torch.cuda.synchronize()
+
+
+def _torch_model(torch: Any, kernels: Sequence[np.ndarray]) -> Any:
+    """Returns the network for the kernels of its convolutions [4, 4, C, C'] and of its classifier [C, K]."""
+    *convolutions, dense = kernels
+    layers = []
+    for kernel in convolutions:
+        conv = torch.nn.Conv2d(*kernel.shape[-2:], 4, stride=2, padding=1, bias=False)
+        layers += [conv, torch.nn.BatchNorm2d(kernel.shape[-1], eps=EPSILON, momentum=1 - MOMENTUM), torch.nn.ReLU()]
+    model = torch.nn.Sequential(
+        *layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(*dense.shape)
+    )
+    with torch.no_grad():
+        for layer, kernel in zip(layers[::3], convolutions, strict=True):
+            layer.weight.copy_(torch.tensor(np.moveaxis(kernel, (-1, -2), (0, 1)).copy()))
+        model[-1].weight.copy_(torch.tensor(dense.T.copy()))
+        model[-1].bias.zero_()
+    return model

@@ -1,0 +1,44 @@
+"""Whole: a batch without masks, for the price of masks. Axes: B batch, S spatial, C channels."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fcnjax.padded import Padded
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Whole(Padded):
+    """A batch in which every example fills the rectangle, known while a program is traced: nothing is ever cleared.
+
+    The layers, given a `Whole`, are those of any other network; their programs just hold no operation on positions and
+    sizes. (Where a layer asks for `mask` itself, it selects by a constant, which XLA removes.)
+    """
+
+    @classmethod
+    def of(cls, values: jax.Array) -> "Whole":
+        """Returns the batch of values [B, *S, C]."""
+        return cls(values, _full_sizes(values.shape))  # type: ignore[arg-type]  (known sizes are numpy's)
+
+    def tree_flatten_with_keys(self):  # type: ignore[override]  (one leaf, not two)
+        """Returns the values alone: the sizes follow from their shape (pytree protocol)."""
+        return ((jax.tree_util.GetAttrKey("values"), self.values),), self.values.shape
+
+    @classmethod
+    def tree_unflatten(cls, shape, children):  # type: ignore[override]
+        """Rebuilds without checks, as `Padded` does (pytree protocol)."""
+        return super().tree_unflatten(None, (*children, _full_sizes(shape)))
+
+    @property
+    def mask(self) -> jax.Array:
+        return jnp.ones((*self.values.shape[:-1], 1), bool)
+
+    def replace(self, values: jax.Array, sizes: Any = None) -> "Whole":
+        del sizes
+        return Whole.of(values)
+
+
+def _full_sizes(shape: tuple[int, ...]) -> np.ndarray:
+    return np.tile(np.array(shape[1:-1], np.int32), (shape[0], 1))
