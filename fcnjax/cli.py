@@ -14,9 +14,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fcnjax.layers.layer import parameter_count
 from fcnjax.atomic import write_json
 from fcnjax.bench import layers
+from fcnjax.layers.layer import parameter_count
+from fcnjax.memory import keep_large_blocks
 from fcnjax.models import TraceRow
 from fcnjax.naming import unknown_name
 from fcnjax.training import Recipe, Trainer, abstract_model, evaluate, import_weights, load_sources, train
@@ -85,6 +86,7 @@ def read_recipe(config: ConfigDict) -> Recipe:
 
 def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     """Runs a command and returns its exit code; what a user can get wrong becomes one sentence on stderr."""
+    keep_large_blocks()
     try:
         command(argv)
     except (ValueError, OSError, FloatingPointError) as error:

@@ -28,11 +28,12 @@ def make_plain_step(optimizer: optax.GradientTransformation) -> Callable[..., tu
         features, moved = images, {}
         for index in range(sum(name.startswith("blocks") for name in weights) // 3):
             conv, norm = (f"blocks.{index}.layers.{layer}" for layer in range(2))
+            pad = (weights[f"{conv}.kernel"].shape[0] - 1) // 2
             features = lax.conv_general_dilated(
                 features,
                 weights[f"{conv}.kernel"],
                 (2, 2),
-                ((1, 1), (1, 1)),
+                ((pad, pad), (pad, pad)),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
             mean = jnp.mean(features, (0, 1, 2))
@@ -107,11 +108,12 @@ class TorchStep:
 
 
 def _torch_model(torch: Any, kernels: Sequence[np.ndarray]) -> Any:
-    """Returns the network for the kernels of its convolutions [4, 4, C, C'] and of its classifier [C, K]."""
+    """Returns the network for the kernels of its convolutions [*taps, C, C'] and of its classifier [C, K]."""
     *convolutions, dense = kernels
     layers = []
     for kernel in convolutions:
-        conv = torch.nn.Conv2d(*kernel.shape[-2:], 4, stride=2, padding=1, bias=False)
+        taps = len(kernel)
+        conv = torch.nn.Conv2d(*kernel.shape[-2:], taps, stride=2, padding=(taps - 1) // 2, bias=False)
         layers += [conv, torch.nn.BatchNorm2d(kernel.shape[-1], eps=EPSILON, momentum=1 - MOMENTUM), torch.nn.ReLU()]
     model = torch.nn.Sequential(
         *layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(*dense.shape)

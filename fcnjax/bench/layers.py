@@ -1,6 +1,7 @@
 """What a train step costs: with masks against without, and against the same step in plain JAX and in PyTorch.
 
-The step is the one that training runs, for the forum thread's network. Axes: B batch, H height, W width, C channels.
+The step is the one that training runs, for a stack of halving convolutions like the forum thread's.
+Axes: B batch, H height, W width, C channels.
 """
 
 import dataclasses
@@ -37,12 +38,13 @@ RATIOS = {  # name -> (what it says, its target)
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """The network and batch that are measured: the thread's, with global average pooling first.
+    """The network and batch that are measured: a stack like the thread's, with global average pooling first.
 
     Attributes:
       batch_size: B.
       size: (H, W) of the rectangle; examples in it are of half that size to all of it.
       in_channels: C of the images.
+      kernel: taps of its convolutions, which have stride 2.
       channels: of each halving block.
       classes: number of classes.
     """
@@ -50,6 +52,7 @@ class Workload:
     batch_size: int = 64
     size: tuple[int, ...] = (48, 48)
     in_channels: int = 3
+    kernel: int = 3
     channels: tuple[int, ...] = (32, 64, 128)
     classes: int = 10
 
@@ -59,6 +62,7 @@ class Workload:
             "fcn",
             classes=self.classes,
             in_channels=self.in_channels,
+            kernel=self.kernel,
             channels=self.channels,
             head={"pool_at": 0},
             rngs=nnx.Rngs(0),
@@ -66,11 +70,11 @@ class Workload:
 
     def draw(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns images [B, H, W, C], sizes [B, 2] of which the first is the whole rectangle, and labels [B]."""
-        least = self.model().min_size
-        models.check_sizes(np.array([self.size]), least)
+        model = self.model()
+        model.check_sizes(np.array([self.size]))
         rng = np.random.default_rng(0)
         images = rng.normal(size=(self.batch_size, *self.size, self.in_channels)).astype(np.float32)
-        half = np.maximum((np.array(self.size) + 1) // 2, least)
+        half = np.maximum((np.array(self.size) + 1) // 2, model.min_size)
         sizes = rng.integers(half, np.array(self.size) + 1, (self.batch_size, 2)).astype(np.int32)
         sizes[0] = self.size
         return images, sizes, rng.integers(0, self.classes, self.batch_size).astype(np.int32)

@@ -17,6 +17,7 @@ def fcn(
     classes: int,
     in_channels: int,
     rank: int = 2,
+    kernel: int = 4,
     channels: Sequence[int] = (32, 64, 128),
     norm: str = "batch",
     activation: str = "relu",
@@ -26,12 +27,13 @@ def fcn(
 ) -> Classifier:
     """Returns the thread's network: 28 -> 14 -> 7 -> 3 positions, 1 -> 32 -> 64 -> 128 channels, then the head.
 
-    Each block is a convolution (kernel 4, stride 2, pad 1), a norm and an activation.
+    Each block is a convolution of stride 2 (kernel 4, pad 1), a norm and an activation.
 
     Args:
       classes: number of classes K.
       in_channels: channels of the inputs.
       rank: number of spatial axes: 1 for signals [L, C], 2 for images, 3 for volumes.
+      kernel: taps of each convolution along every axis; pads are (kernel - 1) // 2 positions on either side.
       channels: output channels of each block; their number is the number of halvings.
       norm: "batch", "group" (8 groups), "layer" or "none".
       activation: "relu", "gelu", "silu" or "tanh".
@@ -46,7 +48,8 @@ def fcn(
         raise ValueError("channels=() of the fcn: needs at least one block.")
     blocks, width = [], in_channels
     for index, wider in enumerate(channels):
-        convolution = Convolution(width, wider, 4, rank=rank, stride=2, padding=1, bias=norm == "none", rngs=rngs)
+        shape = {"rank": rank, "stride": 2, "padding": (kernel - 1) // 2, "bias": norm == "none"}
+        convolution = Convolution(width, wider, kernel, rngs=rngs, **shape)
         layers: list[Layer] = [convolution, *norm_layers(norm, wider), activation_layer(activation)]
         if dropout:
             layers.append(ChannelDropout(dropout, stream=index))
