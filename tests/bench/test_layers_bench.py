@@ -112,7 +112,7 @@ def test_the_command_prints_and_writes_everything_and_compiles_one_program_an_ar
         ((), "say what to measure"),
         (("layer",), "unknown benchmark 'layer': did you mean 'layers'?"),
         (("layers", "--rounds=0"), "--rounds=0"),
-        (("layers", "--size=4x4"), "example 0 of size 4x4: below this network's minimum size 8x8"),
+        (("layers", "--size=48"), "size (48,): this network takes 2 spatial axes"),
         (("layers", "--size=48"), "this network takes 2 spatial axes"),
     ],
 )

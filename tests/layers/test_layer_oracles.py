@@ -35,7 +35,7 @@ def batch():
         ((9, 8), 2, 3, 0),  # a stride beyond the kernel: some inputs are never used
     ],
 )
-def test_space_to_depth_is_the_library_convolution(size, kernel, stride, padding):
+def test_the_product_is_the_library_convolution(size, kernel, stride, padding):
     rng = np.random.default_rng(0)
     windows = geometry.windows(len(size), kernel, stride, 1, padding)
     x = jnp.asarray(rng.normal(size=(2, *size, 3)), jnp.float32)
@@ -51,7 +51,7 @@ def test_space_to_depth_is_the_library_convolution(size, kernel, stride, padding
         )
 
     def ours(x, w):
-        return lowering._space_to_depth(x, w, windows, library(x, w).shape[1:-1])
+        return lowering._as_product(x, w, windows, library(x, w).shape[1:-1])
 
     contract.assert_close(ours(x, w), library(x, w), "output")
     for argument in (0, 1):
