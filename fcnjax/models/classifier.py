@@ -244,7 +244,7 @@ def _receptive_fields(path: Sequence[tuple[AnyWindow, ...]], rank: int) -> list[
 
 
 def _first(indices: np.ndarray, sizes: np.ndarray) -> str:
-    also = f" ({indices.size} such examples)" if indices.size > 1 else ""
+    also = f", and {indices.size - 1} more" if indices.size > 1 else ""
     return f"example {int(indices[0])} of size {_by(sizes[indices[0]])}{also}"
 
 

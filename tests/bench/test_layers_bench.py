@@ -113,7 +113,6 @@ def test_the_command_prints_and_writes_everything_and_compiles_one_program_an_ar
         (("layer",), "unknown benchmark 'layer': did you mean 'layers'?"),
         (("layers", "--rounds=0"), "--rounds=0"),
         (("layers", "--size=48"), "size (48,): this network takes 2 spatial axes"),
-        (("layers", "--size=48"), "this network takes 2 spatial axes"),
     ],
 )
 def test_what_cannot_be_measured_gets_a_sentence(arguments, part, capsys):

@@ -120,7 +120,7 @@ def smallest(layer: Layer, rank: int) -> int:
 def test_contract(name, rank):
     layer = CASES[name](rank, nnx.Rngs(0))
 
-    @hypothesis.settings(max_examples=3)
+    @hypothesis.settings(max_examples=2)
     @hypothesis.given(contract.sizes(rank, smallest(layer, rank)))
     def check(sizes):
         contract.check(layer, contract.draw_examples(sizes, CHANNELS, seed=len(name)), train=name in RANDOM)

@@ -70,6 +70,18 @@ def all_cnn_c(f, x):
     return torch.relu(f.conv(torch.relu(f.conv(x, "blocks.3.layers.0")), "head.layers.0"))
 
 
+def resnet_cifar(f, x):
+    x = torch.relu(f.norm(f.conv(x, "blocks.0.layers.0", padding=1), "blocks.0.layers.1"))
+    for stage in (1, 2, 3):
+        branch, shortcut = (f"blocks.{stage}.layers.0.branches.{way}.layers" for way in range(2))
+        stride = 1 if stage == 1 else 2
+        y = torch.relu(f.norm(f.conv(x, f"{branch}.0", stride=stride, padding=1), f"{branch}.1"))
+        y = f.norm(f.conv(y, f"{branch}.3", padding=1), f"{branch}.4")
+        x = x if stage == 1 else f.norm(f.conv(x, f"{shortcut}.0", stride=stride), f"{shortcut}.1")
+        x = torch.relu(x + y)
+    return f.conv(x, "head.layers.0")
+
+
 def dense_fcn(f, x, finest):
     """The encoder of SMALL_FCN; then down the skips and up again."""
     depths, first = SMALL_FCN["depths"], {8: 3, 32: 5}[finest]
@@ -112,6 +124,7 @@ NETWORKS = {
     ),
     "nin": ({"width": 6}, nin, (4, 4)),
     "all_cnn_c": ({"width": 4}, all_cnn_c, (9, 9)),
+    "resnet_cifar": ({"depth": 8, "width": 6}, resnet_cifar, (1, 1)),
     "fcn8s": (SMALL_FCN, lambda f, x: dense_fcn(f, x, 8), (1, 1)),
     "fcn32s": (SMALL_FCN, lambda f, x: dense_fcn(f, x, 32), (1, 1)),
 }

@@ -61,6 +61,7 @@ def check_layer(
         shape = tuple(n + 3 for n in np.max(sizes, axis=0))
         batch = Padded.stack(examples, shape=shape, batch_size=len(examples) + 1)
 
+        @jax.jit
         def total(state, values):
             out = nnx.merge(graphdef, state, rest)(Padded(values, batch.sizes))
             return jnp.sum(jnp.sin(out.values)), out  # 0 outside, where the values are 0

@@ -79,5 +79,7 @@ def test_another_seed_compiles_nothing(trainer):
 
 def test_data_below_the_minimum_size_is_refused_before_anything_compiles(sources):
     recipe = make_recipe(model={"channels": (4,) * 4})
-    with pytest.raises(ValueError, match=r"^synthetic, train split: example 0 of size 8x10: below .* minimum size"):
+    with pytest.raises(
+        ValueError, match="^synthetic, train split: example 0 of size 8x10, and 17 more: below .* minimum"
+    ):
         Trainer(recipe, sources)
