@@ -18,7 +18,7 @@ from jax.core import Tracer
 
 from fcnjax.geometry import AnyWindow, Window
 from fcnjax.heads.head import HEAD_DROPOUT_STREAM, Head
-from fcnjax.layers import ChannelDropout, Convolution, Layer, Pointwise
+from fcnjax.layers import ChannelDropout, Convolution, Layer, Pointwise, Sequential
 from fcnjax.layers.pointwise import activation_layer
 from fcnjax.padded import Padded
 
@@ -81,7 +81,7 @@ class FlattenDenseHead(nnx.Module):
       rngs: source of the initial weights.
 
     Attributes:
-      layers: flatten, then pointwise layers on one position, which are dense layers.
+      stack: flatten, then pointwise layers on one position, which are dense layers.
       labels: one name per layer.
 
     Raises:
@@ -123,14 +123,17 @@ class FlattenDenseHead(nnx.Module):
         last = hidden[-1] if hidden else flatten.out_channels(in_channels)
         layers += [(f"linear {classes}", Pointwise(last, classes, rngs=rngs))]
         self.labels = tuple(label for label, _ in layers)
-        self.layers = nnx.List([layer for _, layer in layers])
+        self.stack = Sequential([layer for _, layer in layers])
         self.feature_extent = tuple(extent)
 
     def __call__(self, features: Padded, *, train: bool = False, keys: jax.Array | None = None) -> jax.Array:
         """Returns logits [B, K]; 0 in filler rows. Raises as `Flatten`."""
-        for layer in self.layers:
-            features = layer(features, train=train, keys=keys)
-        return features.values.reshape(features.batch_size, -1)
+        return self.stack(features, train=train, keys=keys).values.reshape(features.batch_size, -1)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers in order."""
+        return list(self.stack.layers)
 
     def class_maps(self, features: Padded) -> Padded:
         """Raises ValueError: there is no score of a class at a position (see `convolutionalize`)."""
@@ -147,7 +150,7 @@ class FlattenDenseHead(nnx.Module):
 
     def path(self, rank: int) -> list[tuple[AnyWindow, ...]]:
         """Returns the windows of the layers."""
-        return [windows for layer in self.layers for windows in layer.path(rank)]
+        return self.stack.path(rank)
 
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Yields the layers, each with its name."""
@@ -155,11 +158,7 @@ class FlattenDenseHead(nnx.Module):
 
     def multiply_adds(self, size: Sequence[int], channels: int) -> int:
         """Returns the multiply-adds per example (see `Head.multiply_adds`)."""
-        total = 0
-        for layer in self.layers:
-            total += layer.multiply_adds(size, channels)
-            size, channels = layer.out_extent(size), layer.out_channels(channels)
-        return total
+        return self.stack.multiply_adds(size, channels)
 
 
 def convolutionalize(head: FlattenDenseHead, training_size: Sequence[int] | None = None, *, rngs: nnx.Rngs) -> Head:

@@ -188,6 +188,6 @@ def test_a_flatten_dense_head(dtype):
         logits = nnx.merge(graphdef, weights)(Padded.stack([example], shape=(6, 6), batch_size=2))
     leaves = {name: torch.tensor(value) for name, value in named(weights).items()}
     flat = torch.tensor(example).reshape(1, -1)  # [H, W, C] row-major
-    hidden = torch.relu(F.linear(flat, leaves["layers.1.kernel"].T, leaves["layers.1.bias"]))
-    expected = F.linear(hidden, leaves["layers.3.kernel"].T, leaves["layers.3.bias"])
+    hidden = torch.relu(F.linear(flat, leaves["stack.layers.1.kernel"].T, leaves["stack.layers.1.bias"]))
+    expected = F.linear(hidden, leaves["stack.layers.3.kernel"].T, leaves["stack.layers.3.bias"])
     assert_close(logits[0], expected.numpy()[0], dtype, "logits")
