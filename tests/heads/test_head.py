@@ -1,7 +1,6 @@
 import re
 
 import contract
-import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -48,13 +47,8 @@ HEADS = {
 @pytest.mark.parametrize("name", HEADS)
 def test_contract(name):
     head = AsLayer(Head(C, K, **HEADS[name], rngs=nnx.Rngs(0)))
-
-    @hypothesis.settings(max_examples=2)
-    @hypothesis.given(contract.sizes(2, 4 if "valid" in name else 1))
-    def check(sizes):
-        contract.check(head, contract.draw_examples(sizes, C, seed=1), train="dropout" in name)
-
-    check()
+    sizes = [(4, 9), (9, 4 if "valid" in name else 1)]
+    contract.check(head, contract.draw_examples(sizes, C, seed=1), train="dropout" in name)
 
 
 @pytest.fixture
