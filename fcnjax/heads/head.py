@@ -184,31 +184,30 @@ class Head(nnx.Module):
         """
         named: dict[int | str, int] = {"gap_first": 0, "conv_first": len(self.layers)}
         to = self._checked(named.get(order, order))
-        for index in range(to, self.pool_at):
-            if isinstance(self.layers[index], Convolution):
-                raise ValueError(f"order={order!r}: the pool cannot come before {self.labels[index]!r} (see `kernel`).")
+        self._check_order(order, to)
         start, stop = min(to, self.pool_at), max(to, self.pool_at)
-        between = self.labels[start:stop]
-        linear = any(isinstance(layer, Pointwise | Convolution) for layer in list(self.layers)[start:stop])
-        if linear and isinstance(self.pool, pooling.Attention | pooling.AutoPool):
-            raise ValueError(
-                f"order={order!r}: the {self.pool_name} pool has weights for the channels where it stands, and other "
-                f"channels stand beyond {', '.join(map(repr, between))}; train a head of that order instead."
-            )
         obstacle = self._obstacle(start, stop, train=True)
-        if not between:
-            reason = "the pool stands where it stood"
-        elif obstacle:
-            reason = (
-                f"the {self.pool_name} pool does not commute with {obstacle!r}, which stands between its two places"
-            )
-        else:
-            reason = (
-                f"the {self.pool_name} pool commutes with all that stands between its two places: {', '.join(between)}"
-            )
+        reason = "the pool stands where it stood"
+        if start < stop:
+            what = f"does not commute with {obstacle!r}, which" if obstacle else "commutes with all that"
+            between = "" if obstacle else f": {', '.join(self.labels[start:stop])}"
+            reason = f"the {self.pool_name} pool {what} stands between its two places{between}"
         head = copy.copy(self)
         head.pool_at = to
         return Conversion(head, not obstacle, reason)
+
+    def _check_order(self, order: int | str, to: int):
+        for index in range(to, self.pool_at):
+            if isinstance(self.layers[index], Convolution):
+                raise ValueError(f"order={order!r}: the pool cannot come before {self.labels[index]!r} (see `kernel`).")
+        between = range(min(to, self.pool_at), max(to, self.pool_at))
+        linear = any(isinstance(self.layers[index], Pointwise | Convolution) for index in between)
+        if linear and isinstance(self.pool, pooling.Attention | pooling.AutoPool):
+            raise ValueError(
+                f"order={order!r}: the {self.pool_name} pool has weights for the channels where it stands, and other "
+                f"channels stand beyond {', '.join(repr(self.labels[index]) for index in between)}; train a head of "
+                "that order instead."
+            )
 
     @property
     def pool_name(self) -> str:

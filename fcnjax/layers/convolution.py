@@ -3,22 +3,20 @@
 Axes: B batch, S spatial, C input channels, K output channels.
 """
 
-import math
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from fcnjax import geometry
 from fcnjax.geometry import Padding
 from fcnjax.layers.borders import convolve_with_border, with_border
-from fcnjax.layers.layer import WindowedLayer, per_channel, require_positive
-from fcnjax.layers.pointwise import KERNEL_INIT, check_channels
+from fcnjax.layers.layer import WindowedLayer
+from fcnjax.layers.pointwise import LinearLayer
 from fcnjax.padded import Padded
 
 
-class Convolution(WindowedLayer):
+class Convolution(WindowedLayer, LinearLayer):
     """Convolution with explicit pads: what an example sees beyond its own edge does not depend on its rectangle.
 
     Args:
@@ -47,6 +45,7 @@ class Convolution(WindowedLayer):
     Source: the cross-correlation of `jax.lax.conv_general_dilated`; `fcnjax.layers.lowering` says how it is computed.
     "partial" is Liu et al., "Partial Convolution based Padding", 2018.
 
+    >>> import jax.numpy as jnp
     >>> conv = Convolution(1, 8, 4, stride=2, padding=1, rngs=nnx.Rngs(0))
     >>> conv(Padded.stack([jnp.ones((28, 16, 1))])).sizes.tolist()
     [[14, 8]]
@@ -67,29 +66,13 @@ class Convolution(WindowedLayer):
         bias: bool = True,
         rngs: nnx.Rngs,
     ):
-        require_positive("Convolution", in_channels=in_channels, channels=channels)
-        if groups < 1 or in_channels % groups or channels % groups:
-            raise ValueError(f"groups={groups}: must divide in_channels={in_channels} and channels={channels}.")
         super().__init__(with_border(geometry.windows(rank, kernel, stride, dilation, padding), border))
-        self.groups, self.border = groups, border
-        shape = (*(window.kernel for window in self._windows), in_channels // groups, channels)
-        self.kernel = nnx.Param(KERNEL_INIT(rngs.params(), shape))
-        self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
-
-    def out_channels(self, channels: int) -> int:
-        del channels
-        return self.kernel.shape[-1]
-
-    def multiply_adds(self, size: Sequence[int], channels: int) -> int:
-        del channels
-        return math.prod(self.out_extent(size)) * math.prod(self.kernel.shape)
+        self.border = border
+        taps = [window.kernel for window in self._windows]
+        self._make_weights(taps, in_channels, channels, groups=groups, bias=bias, rngs=rngs)
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         sizes = self.out_sizes(batch)
-        check_channels(batch, self.kernel.shape[-2] * self.groups)
-        kernel = self.kernel[...].astype(batch.values.dtype)
-        values = convolve_with_border(batch, kernel, self._windows, self.groups, self.border)
-        if self.bias is not None:
-            values = values + per_channel(self.bias[...], values)
-        return batch.replace(values, sizes)
+        values = convolve_with_border(batch, self._kernel_for(batch), self._windows, self.groups, self.border)
+        return batch.replace(self._with_bias(values), sizes)

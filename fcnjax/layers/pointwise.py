@@ -24,7 +24,61 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
-class Pointwise(Layer):
+class LinearLayer(Layer):
+    """Base of the layers with a learnt kernel and bias: making them, casting them, adding the bias.
+
+    Attributes:
+      kernel: parameter [*taps, C / groups, K].
+      bias: parameter [K], or None.
+      groups: number of channel groups.
+    """
+
+    kernel: nnx.Param[jax.Array]
+    bias: nnx.Param[jax.Array] | None
+    groups: int
+
+    def _make_weights(
+        self,
+        taps: Sequence[int],
+        in_channels: int,
+        channels: int,
+        *,
+        groups: int = 1,
+        bias: bool,
+        rngs: nnx.Rngs,
+        initial: jax.Array | None = None,
+    ):
+        """Sets the attributes: the kernel He uniform or `initial`, the bias 0.
+
+        Raises:
+          ValueError: for fewer than 1 channel, or groups that do not divide.
+        """
+        require_positive(type(self).__name__, in_channels=in_channels, channels=channels)
+        if groups < 1 or in_channels % groups or channels % groups:
+            raise ValueError(f"groups={groups}: must divide in_channels={in_channels} and channels={channels}.")
+        shape = (*taps, in_channels // groups, channels)
+        self.groups = groups
+        self.kernel = nnx.Param(KERNEL_INIT(rngs.params(), shape) if initial is None else initial)
+        self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
+
+    def _kernel_for(self, batch: Padded) -> jax.Array:
+        """Returns the kernel in the batch's dtype; raises as `check_channels`."""
+        check_channels(batch, self.kernel.shape[-2] * self.groups)
+        return self.kernel[...].astype(batch.values.dtype)
+
+    def _with_bias(self, values: jax.Array) -> jax.Array:
+        return values if self.bias is None else values + per_channel(self.bias[...], values)
+
+    def out_channels(self, channels: int) -> int:
+        del channels
+        return self.kernel.shape[-1]
+
+    def multiply_adds(self, size: Sequence[int], channels: int) -> int:
+        del channels
+        return math.prod(self.out_extent(size)) * math.prod(self.kernel.shape)
+
+
+class Pointwise(LinearLayer):
     """A linear map of the channels at every position: a 1x1 convolution, and on a 1x1 `Padded` a dense layer.
 
     Args:
@@ -44,25 +98,11 @@ class Pointwise(Layer):
     """
 
     def __init__(self, in_channels: int, channels: int, *, bias: bool = True, rngs: nnx.Rngs):
-        require_positive("Pointwise", in_channels=in_channels, channels=channels)
-        self.kernel = nnx.Param(KERNEL_INIT(rngs.params(), (in_channels, channels)))
-        self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
-
-    def out_channels(self, channels: int) -> int:
-        del channels
-        return self.kernel.shape[-1]
-
-    def multiply_adds(self, size: Sequence[int], channels: int) -> int:
-        del channels
-        return math.prod(size) * math.prod(self.kernel.shape)
+        self._make_weights((), in_channels, channels, bias=bias, rngs=rngs)
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
-        check_channels(batch, self.kernel.shape[0])
-        values = channel_product(batch.values, self.kernel[...].astype(batch.values.dtype))
-        if self.bias is not None:
-            values = values + per_channel(self.bias[...], values)
-        return batch.replace(values)
+        return batch.replace(self._with_bias(channel_product(batch.values, self._kernel_for(batch))))
 
 
 class Activation(Layer):

@@ -14,16 +14,16 @@ from flax import nnx
 from fcnjax import geometry
 from fcnjax.geometry import Expansion
 from fcnjax.layers.borders import along, read_along
-from fcnjax.layers.layer import WindowedLayer, per_channel, require_positive
+from fcnjax.layers.layer import WindowedLayer, require_positive
 from fcnjax.layers.lowering import convolve_transposed
-from fcnjax.layers.pointwise import KERNEL_INIT, check_channels
+from fcnjax.layers.pointwise import LinearLayer
 from fcnjax.naming import unknown_name
 from fcnjax.padded import Padded
 
 METHODS = ("nearest", "bilinear")
 
 
-class TransposedConvolution(WindowedLayer):
+class TransposedConvolution(WindowedLayer, LinearLayer):
     """Every input position adds a multiple of the kernel to the output: the gradient of a `Convolution`.
 
     Input i reaches the outputs `i * stride - padding` up to `i * stride - padding + kernel`, so that an example of n
@@ -72,21 +72,13 @@ class TransposedConvolution(WindowedLayer):
         bilinear: bool = False,
         rngs: nnx.Rngs,
     ):
-        require_positive("TransposedConvolution", in_channels=in_channels, channels=channels)
-        if groups < 1 or in_channels % groups or channels % groups:
-            raise ValueError(f"groups={groups}: must divide in_channels={in_channels} and channels={channels}.")
         if isinstance(padding, str):
             raise ValueError(f"padding={padding!r} of TransposedConvolution: give the pads as numbers.")
         windows = geometry.windows(rank, kernel, stride, 1, padding)
         super().__init__([Expansion(window.kernel, window.stride, window.padding) for window in windows])
-        self.groups = groups
-        shape = (*(window.kernel for window in windows), in_channels // groups, channels)
-        self.kernel = nnx.Param(_bilinear_kernel(shape, windows) if bilinear else KERNEL_INIT(rngs.params(), shape))
-        self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
-
-    def out_channels(self, channels: int) -> int:
-        del channels
-        return self.kernel.shape[-1]
+        taps = [window.kernel for window in windows]
+        initial = _bilinear_kernel((*taps, in_channels // groups, channels), windows) if bilinear else None
+        self._make_weights(taps, in_channels, channels, groups=groups, bias=bias, rngs=rngs, initial=initial)
 
     def multiply_adds(self, size: Sequence[int], channels: int) -> int:
         del channels
@@ -95,12 +87,8 @@ class TransposedConvolution(WindowedLayer):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         sizes = self.out_sizes(batch)
-        check_channels(batch, self.kernel.shape[-2] * self.groups)
-        kernel = self.kernel[...].astype(batch.values.dtype)
-        values = convolve_transposed(batch.values, kernel, self._windows, self.groups)
-        if self.bias is not None:
-            values = values + per_channel(self.bias[...], values)
-        return batch.replace(values, sizes)
+        values = convolve_transposed(batch.values, self._kernel_for(batch), self._windows, self.groups)
+        return batch.replace(self._with_bias(values), sizes)
 
 
 class Upsample(WindowedLayer):

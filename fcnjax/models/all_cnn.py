@@ -1,14 +1,14 @@
 """All-CNN-C: nothing but convolutions; strides take the place of pooling."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flax import nnx
 
 from fcnjax.heads import make_head
-from fcnjax.layers import ChannelDropout, Convolution, Layer
-from fcnjax.layers.pointwise import activation_layer
 from fcnjax.models.classifier import Block, Classifier
+from fcnjax.models.parts import conv_relu, dropped
 
 
 def all_cnn_c(
@@ -41,14 +41,11 @@ def all_cnn_c(
     Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2015, table 1; the convolution
     after the second halving has no pads, as there.
     """
-
-    def convolve(inner: int, outer: int, taps: int, stride: int = 1, padding: str | int = "same") -> list[Layer]:
-        layer = Convolution(inner, outer, taps, rank=rank, stride=stride, padding=padding, rngs=rngs)
-        return [layer, activation_layer("relu")]
+    convolve = partial(conv_relu, rank=rank, rngs=rngs)
 
     def block(name: str, inner: int, outer: int, stream: int) -> Block:
-        layers = [*convolve(inner, outer, 3), *convolve(outer, outer, 3), *convolve(outer, outer, 3, 2)]
-        return Block(name, [*layers, *([ChannelDropout(dropout, stream=stream)] if dropout else [])])
+        layers = [*convolve(inner, outer, 3), *convolve(outer, outer, 3), *convolve(outer, outer, 3, stride=2)]
+        return Block(name, [*layers, *dropped(dropout, stream)])
 
     wide = 2 * width
     blocks = [

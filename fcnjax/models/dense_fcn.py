@@ -6,23 +6,15 @@ are linear, so that with `decoder` at least K this network holds the paper's.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from flax import nnx
 
 from fcnjax.heads import make_head
-from fcnjax.layers import (
-    ChannelDropout,
-    Convolution,
-    Layer,
-    MaxPool,
-    Pointwise,
-    SkipConnection,
-    TransposedConvolution,
-    Upsample,
-)
-from fcnjax.layers.pointwise import activation_layer
+from fcnjax.layers import Layer, MaxPool, Pointwise, SkipConnection, TransposedConvolution, Upsample
 from fcnjax.models.classifier import Block, Classifier
+from fcnjax.models.parts import conv_relu, dropped
 
 
 def dense_fcn(
@@ -65,9 +57,7 @@ def dense_fcn(
     if finest not in strides:
         raise ValueError(f"finest={finest} of the dense FCN: must be the stride of a stage, one of {strides}.")
     widths = [min(width * 2**stage, 8 * width) for stage in range(len(depths))]
-
-    def convolve(inner: int, outer: int, taps: int) -> list[Layer]:
-        return [Convolution(inner, outer, taps, rank=rank, padding="same", rngs=rngs), activation_layer("relu")]
+    convolve = partial(conv_relu, rank=rank, rngs=rngs)
 
     def stage(index: int) -> list[Layer]:
         inner = widths[index - 1] if index else in_channels
@@ -76,20 +66,16 @@ def dense_fcn(
             layers += convolve(widths[index], widths[index], 3)
         return [*layers, MaxPool(2, rank=rank, ceil=True)]
 
-    def dropped(stream: int) -> list[Layer]:
-        return [ChannelDropout(dropout, stream=stream)] if dropout else []
-
-    def double() -> TransposedConvolution:
-        options: dict[str, Any] = {"stride": 2, "padding": 1, "rank": rank, "bias": False, "bilinear": True}
-        return TransposedConvolution(decoder, decoder, 4, **options, rngs=rngs)
-
     first = strides.index(finest)
     encoder = [Block(f"stage{index + 1}", stage(index)) for index in range(first + 1)]
-    deep = [*convolve(widths[-1], hidden, 7), *dropped(0), *convolve(hidden, hidden, 1), *dropped(1)]
+    deep = convolve(widths[-1], hidden, 7) + dropped(dropout, 0) + convolve(hidden, hidden, 1) + dropped(dropout, 1)
     inside: list[Layer] = [*deep, Pointwise(hidden, decoder, rngs=rngs)]
+    double = partial(
+        TransposedConvolution, decoder, decoder, 4, stride=2, padding=1, rank=rank, bias=False, bilinear=True
+    )
     for index in reversed(range(first + 1, len(depths))):
         lateral = Pointwise(widths[index - 1], decoder, rngs=rngs)
-        inside = [SkipConnection([*stage(index), *inside, double()], [lateral])]
+        inside = [SkipConnection([*stage(index), *inside, double(rngs=rngs)], [lateral])]
     inside += [Upsample(finest, "bilinear", rank=rank)]
     made = make_head(decoder, classes, head, rank=rank, rngs=rngs)
     blocks = [*encoder, Block("decoder", inside)]

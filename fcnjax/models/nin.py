@@ -7,9 +7,10 @@ from typing import Any
 from flax import nnx
 
 from fcnjax.heads import make_head
-from fcnjax.layers import AveragePool, ChannelDropout, Convolution, Layer, MaxPool, Pointwise
+from fcnjax.layers import AveragePool, Layer, MaxPool, Pointwise
 from fcnjax.layers.pointwise import activation_layer
 from fcnjax.models.classifier import Block, Classifier
+from fcnjax.models.parts import conv_relu, dropped
 
 
 def nin(
@@ -43,20 +44,16 @@ def nin(
     """
 
     def block(name: str, inner: int, widths: tuple[int, ...], taps: int, after: list[Layer]) -> Block:
-        layers: list[Layer] = [Convolution(inner, widths[0], taps, rank=rank, padding="same", rngs=rngs)]
-        layers += [activation_layer("relu")]
+        layers = conv_relu(inner, widths[0], taps, rank=rank, rngs=rngs)
         for before, wider in itertools.pairwise(widths):
             layers += [Pointwise(before, wider, rngs=rngs), activation_layer("relu")]
         return Block(name, [*layers, *after])
 
-    def dropped(stream: int) -> list[Layer]:
-        return [ChannelDropout(dropout, stream=stream)] if dropout else []
-
     halved = {"kernel": 3, "stride": 2, "rank": rank, "ceil": True}
     narrow = width // 2
     blocks = [
-        block("mlpconv1", in_channels, (width, 5 * width // 6, narrow), 5, [MaxPool(**halved), *dropped(0)]),
-        block("mlpconv2", narrow, (width, width, width), 5, [AveragePool(**halved), *dropped(1)]),
+        block("mlpconv1", in_channels, (width, 5 * width // 6, narrow), 5, [MaxPool(**halved), *dropped(dropout, 0)]),
+        block("mlpconv2", narrow, (width, width, width), 5, [AveragePool(**halved), *dropped(dropout, 1)]),
         block("mlpconv3", width, (width, width), 3, []),
     ]
     made = make_head(width, classes, head, rank=rank, rngs=rngs, score_activation="relu")

@@ -134,64 +134,91 @@ def _resnet(place: _Place) -> str:
     return f"layer{stage}.{block // 2}.{inner}"
 
 
-def _torchvision_efficientnet(place: _Place) -> str:
-    stage, layer = place.indices[0], place.indices[-1]
-    if place.in_head:
-        return "classifier.1"
-    if stage in (0, 8):
-        return f"features.{stage}.{layer}"
-    inner = ("0.0 0.1 - 1 2.0 2.1" if stage == 1 else "0.0 0.1 - 1.0 1.1 - 2 3.0 3.1").split()[layer]
-    gate = {"reduce": ".fc1", "expand": ".fc2"}.get(place.layer, "")
-    return f"features.{stage}.{place.indices[1]}.block.{inner}{gate}"
+class _EfficientNetNames(NamedTuple):
+    """A library's names: the head; the two layers before and after the stages; a block; the layers inside a block.
+
+    The first stage's blocks lack the expansion. In squeeze-and-excite stand two layers, `gates`.
+    """
+
+    head: str
+    ends: dict[int, tuple[str, str]]
+    block: str
+    first: tuple[str, ...]
+    other: tuple[str, ...]
+    gates: dict[str, str]
+
+    def __call__(self, place: _Place) -> str:
+        stage, layer = place.indices[0], place.indices[-1]
+        if place.in_head:
+            return self.head
+        if stage in self.ends:
+            return self.ends[stage][layer]
+        inner = (self.first if stage == 1 else self.other)[layer]
+        block = self.block.format(stage=stage, before=stage - 1, index=place.indices[1])
+        return f"{block}.{inner}{self.gates.get(place.layer, '')}"
 
 
-def _timm_efficientnet(place: _Place) -> str:
-    stage, layer = place.indices[0], place.indices[-1]
-    if place.in_head:
-        return "classifier"
-    if stage in (0, 8):
-        return ("conv_stem", "bn1")[layer] if stage == 0 else ("conv_head", "bn2")[layer]
-    first, other = "conv_dw bn1 - se conv_pw bn2", "conv_pw bn1 - conv_dw bn2 - se conv_pwl bn3"
-    gate = {"reduce": ".conv_reduce", "expand": ".conv_expand"}.get(place.layer, "")
-    return f"blocks.{stage - 1}.{place.indices[1]}.{(first if stage == 1 else other).split()[layer]}{gate}"
+class _ConvNeXtNames(NamedTuple):
+    """A library's names: the head's norm and classifier, the stem, and of each stage its down-sampling and its blocks.
+
+    `layers` are those inside a block.
+    """
+
+    head: tuple[str, str]
+    stem: str
+    down: tuple[str, ...]
+    blocks: tuple[str, ...]
+    layers: tuple[str, ...]
+
+    def __call__(self, place: _Place) -> str:
+        if place.in_head:
+            return self.head[place.indices[0]]
+        stage, index, *inner = place.indices
+        if not stage:
+            return f"{self.stem}.{index}"
+        if not inner:
+            return f"{self.down[stage - 1]}.{index}"
+        block = index - 2 if stage > 1 else index  # the down-sampling of all stages but the first is two layers
+        return f"{self.blocks[stage - 1]}.{block}.{self.layers[inner[-1]]}"
 
 
-def _torchvision_convnext(place: _Place) -> str:
-    stage, index, *inner = place.indices if not place.in_head else (0, *place.indices)
-    if place.in_head:
-        return f"classifier.{2 * index}"
-    if not stage:
-        return f"features.0.{index}"
-    if not inner:
-        return f"features.{2 * stage - 2}.{index}"
-    name = ("block.0", "block.2", "block.3", "", "block.5", "layer_scale")[inner[-1]]
-    return f"features.{2 * stage - 1}.{_block(stage, index)}.{name}"
-
-
-def _timm_convnext(place: _Place) -> str:
-    stage, index, *inner = place.indices if not place.in_head else (0, *place.indices)
-    if place.in_head:
-        return ("head.norm", "head.fc")[index]
-    if not stage:
-        return f"stem.{index}"
-    if not inner:
-        return f"stages.{stage - 1}.downsample.{index}"
-    name = ("conv_dw", "norm", "mlp.fc1", "", "mlp.fc2", "gamma")[inner[-1]]
-    return f"stages.{stage - 1}.blocks.{_block(stage, index)}.{name}"
-
-
-def _block(stage: int, index: int) -> int:
-    """Returns which of a ConvNeXt stage's blocks its layer `index` is: all stages but the first start with two more."""
-    return index - 2 if stage > 1 else index
-
-
+EFFICIENTNET = {
+    "torchvision": _EfficientNetNames(
+        head="classifier.1",
+        ends={stage: (f"features.{stage}.0", f"features.{stage}.1") for stage in (0, 8)},
+        block="features.{stage}.{index}.block",
+        first=("0.0", "0.1", "", "1", "2.0", "2.1"),
+        other=("0.0", "0.1", "", "1.0", "1.1", "", "2", "3.0", "3.1"),
+        gates={"reduce": ".fc1", "expand": ".fc2"},
+    ),
+    "timm": _EfficientNetNames(
+        head="classifier",
+        ends={0: ("conv_stem", "bn1"), 8: ("conv_head", "bn2")},
+        block="blocks.{before}.{index}",
+        first=("conv_dw", "bn1", "", "se", "conv_pw", "bn2"),
+        other=("conv_pw", "bn1", "", "conv_dw", "bn2", "", "se", "conv_pwl", "bn3"),
+        gates={"reduce": ".conv_reduce", "expand": ".conv_expand"},
+    ),
+}
+CONVNEXT = {
+    "torchvision": _ConvNeXtNames(
+        head=("classifier.0", "classifier.2"),
+        stem="features.0",
+        down=tuple(f"features.{2 * stage}" for stage in range(4)),
+        blocks=tuple(f"features.{2 * stage + 1}" for stage in range(4)),
+        layers=("block.0", "block.2", "block.3", "", "block.5", "layer_scale"),
+    ),
+    "timm": _ConvNeXtNames(
+        head=("head.norm", "head.fc"),
+        stem="stem",
+        down=tuple(f"stages.{stage}.downsample" for stage in range(4)),
+        blocks=tuple(f"stages.{stage}.blocks" for stage in range(4)),
+        layers=("conv_dw", "norm", "mlp.fc1", "", "mlp.fc2", "gamma"),
+    ),
+}
 # architecture -> library -> from where a layer of ours stands to PyTorch's name of it; a ResNet's are the same in both
 RULES: dict[str, dict[str, Callable[[_Place], str]]] = {
     **{arch: {"torchvision": _resnet} for arch in ("resnet18", "resnet34", "resnet50")},
-    "efficientnet_b0": {"torchvision": _torchvision_efficientnet, "timm": _timm_efficientnet},
-    **{
-        arch: {"torchvision": _torchvision_convnext, "timm": _timm_convnext}
-        for arch in MODELS
-        if arch.startswith("convnext_")
-    },
+    "efficientnet_b0": {**EFFICIENTNET},
+    **{arch: {**CONVNEXT} for arch in MODELS if arch.startswith("convnext_")},
 }

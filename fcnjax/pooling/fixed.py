@@ -99,7 +99,7 @@ class TopKMean:
 
 
 @dataclasses.dataclass(frozen=True)
-class LogSumExp:
+class LogSumExp(monoid.ExponentialMean):
     """Smooth maximum `log(mean(exp(r x))) / r`: the mean as r goes to 0, the maximum as r grows.
 
     Divided by the number of valid positions, so the expected score grows with the area to a limit only, later and
@@ -114,21 +114,10 @@ class LogSumExp:
     Source: Pinheiro and Collobert, "From Image-level to Pixel-level Labeling with Convolutional Networks", 2015.
     """
 
-    commutes_with_affine: ClassVar[bool] = False
-
     r: float = 5.0
 
     def __post_init__(self):
         monoid.check_sharpness(self.r)
-
-    def lift(self, batch: Padded) -> Statistics:
-        return monoid.lift_exponentials(batch, self.r)
-
-    def combine(self, left: Statistics, right: Statistics) -> Statistics:
-        return monoid.combine_exponentials(left, right)
-
-    def finish(self, statistics: Statistics) -> jax.Array:
-        return monoid.finish_exponentials(statistics, self.r)
 
 
 @dataclasses.dataclass(frozen=True)

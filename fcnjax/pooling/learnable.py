@@ -5,7 +5,6 @@ log-sum-exp at its usual sharpness), so that what training makes of them can be 
 """
 
 import math
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from fcnjax.pooling import monoid
 from fcnjax.pooling.monoid import Statistics
 
 
-class LearnableLogSumExp(nnx.Module):
+class LearnableLogSumExp(monoid.ExponentialMean, nnx.Module):
     """`LogSumExp` whose sharpness is learnt, one for all channels.
 
     The expected score grows with the area to a limit, later and higher for a sharper r.
@@ -37,8 +36,6 @@ class LearnableLogSumExp(nnx.Module):
     learnt sharpness bounded from below; the logarithm instead of the bound is ours.
     """
 
-    commutes_with_affine: ClassVar[bool] = False
-
     def __init__(self, r: float = 5.0):
         monoid.check_sharpness(r)
         self.log_r = nnx.Param(jnp.asarray(math.log(r), jnp.float32))
@@ -48,17 +45,8 @@ class LearnableLogSumExp(nnx.Module):
         """The sharpness, float32 []."""
         return jnp.exp(self.log_r[...])
 
-    def lift(self, batch: Padded) -> Statistics:
-        return monoid.lift_exponentials(batch, self.r)
 
-    def combine(self, left: Statistics, right: Statistics) -> Statistics:
-        return monoid.combine_exponentials(left, right)
-
-    def finish(self, statistics: Statistics) -> jax.Array:
-        return monoid.finish_exponentials(statistics, self.r)
-
-
-class Attention(nnx.Module):
+class Attention(monoid.WeightedMean, nnx.Module):
     """Mean weighed by the softmax, over the valid positions, of a learnt linear score of the features.
 
     At the start all scores are 0 and it is the mean, whose expected score does not move with the area. Learnt weights
@@ -85,8 +73,6 @@ class Attention(nnx.Module):
     [[[2.0]]]
     """
 
-    commutes_with_affine: ClassVar[bool] = False
-
     def __init__(
         self,
         channels: int,
@@ -104,14 +90,8 @@ class Attention(nnx.Module):
         check_channels(batch, self.kernel.shape[0])
         return monoid.lift_weighted(batch, channel_product(at_least_float32(batch.values), self.kernel[...]))
 
-    def combine(self, left: Statistics, right: Statistics) -> Statistics:
-        return monoid.combine_weighted(left, right)
 
-    def finish(self, statistics: Statistics) -> jax.Array:
-        return monoid.finish_weighted(statistics)
-
-
-class AutoPool(nnx.Module):
+class AutoPool(monoid.WeightedMean, nnx.Module):
     """`sum(x softmax(alpha x))` with one learnt alpha per channel: the mean at 0, the maximum as alpha grows.
 
     A negative alpha goes towards the minimum. The expected score does not move with the area where alpha = 0, as at
@@ -130,8 +110,6 @@ class AutoPool(nnx.Module):
     Source: McFee, Salamon and Bello, "Adaptive Pooling Operators for Weakly Labeled Sound Event Detection", 2018.
     """
 
-    commutes_with_affine: ClassVar[bool] = False
-
     def __init__(self, channels: int, alpha: float = 0.0):
         require_positive("auto pooling", channels=channels)
         self.alpha = nnx.Param(jnp.full(channels, alpha, jnp.float32))
@@ -140,9 +118,3 @@ class AutoPool(nnx.Module):
         check_channels(batch, self.alpha.shape[0])
         values = at_least_float32(batch.values)
         return monoid.lift_weighted(batch, per_channel(self.alpha[...], values) * values)
-
-    def combine(self, left: Statistics, right: Statistics) -> Statistics:
-        return monoid.combine_weighted(left, right)
-
-    def finish(self, statistics: Statistics) -> jax.Array:
-        return monoid.finish_weighted(statistics)

@@ -4,7 +4,7 @@ Axes: B batch, S spatial, C channels, H heads (groups of channels that share a s
 commutative, and a part without any valid position is its identity.
 """
 
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -52,24 +52,42 @@ def pool(batch: Padded, how: Pool) -> Padded:
     return batch.replace(pooled, jnp.minimum(batch.sizes, 1))
 
 
-def lift_exponentials(batch: Padded, r: float | jax.Array) -> Statistics:
-    """Returns the largest `r x`, the sum of `exp(r x)` relative to it, and the number of valid positions."""
-    scaled = jnp.where(batch.mask, r * at_least_float32(batch.values), -jnp.inf)
-    highest = highest_valid(batch, scaled)
-    total = jnp.sum(jnp.exp(scaled - per_position(batch, finite(highest))), batch.spatial_axes)  # exp(-inf) = 0 outside
-    return {"max": highest, "sum": total, "count": count(batch)}
+class ExponentialMean:
+    """Base of the pools `log(mean(exp(r x))) / r`, whose sharpness `r` is an attribute.
+
+    Statistics: the largest `r x`, the sum of `exp(r x)` relative to it, and the number of valid positions.
+    """
+
+    commutes_with_affine: ClassVar[bool] = False
+
+    r: Any  # a float, or float32 []
+
+    def lift(self, batch: Padded) -> Statistics:
+        scaled = jnp.where(batch.mask, self.r * at_least_float32(batch.values), -jnp.inf)
+        highest = highest_valid(batch, scaled)
+        terms = jnp.exp(scaled - per_position(batch, finite(highest)))  # exp(-inf) = 0 outside
+        return {"max": highest, "sum": jnp.sum(terms, batch.spatial_axes), "count": count(batch)}
+
+    def combine(self, left: Statistics, right: Statistics) -> Statistics:
+        return _add_rescaled(left, right, ("sum",)) | {"count": left["count"] + right["count"]}
+
+    def finish(self, statistics: Statistics) -> jax.Array:
+        empty = statistics["count"] == 0
+        total, positions = (jnp.where(empty, 1.0, statistics[name]) for name in ("sum", "count"))
+        return (jnp.log(total / positions) + finite(statistics["max"])) / self.r
 
 
-def combine_exponentials(left: Statistics, right: Statistics) -> Statistics:
-    """Returns sums of exponentials relative to the larger maximum, and the counts added."""
-    return _add_rescaled(left, right, ("sum",)) | {"count": left["count"] + right["count"]}
+class WeightedMean:
+    """Base of the pools that are means weighed by the exponentials of scores, which `lift` knows (`lift_weighted`)."""
 
+    commutes_with_affine: ClassVar[bool] = False
 
-def finish_exponentials(statistics: Statistics, r: float | jax.Array) -> jax.Array:
-    """Returns `log(mean(exp(r x))) / r`."""
-    empty = statistics["count"] == 0
-    total, positions = (jnp.where(empty, 1.0, statistics[name]) for name in ("sum", "count"))
-    return (jnp.log(total / positions) + finite(statistics["max"])) / r
+    def combine(self, left: Statistics, right: Statistics) -> Statistics:
+        return _add_rescaled(left, right, ("sum", "weighted"))
+
+    def finish(self, statistics: Statistics) -> jax.Array:
+        total = jnp.where(statistics["sum"] == 0, 1.0, statistics["sum"])
+        return statistics["weighted"] / _as_channels(total, statistics["weighted"])
 
 
 def lift_weighted(batch: Padded, scores: jax.Array) -> Statistics:
@@ -85,17 +103,6 @@ def lift_weighted(batch: Padded, scores: jax.Array) -> Statistics:
     weighted = jnp.repeat(weights, batch.channels // scores.shape[-1], axis=-1) * at_least_float32(batch.values)
     axes = batch.spatial_axes
     return {"max": highest, "sum": jnp.sum(weights, axes), "weighted": jnp.sum(weighted, axes)}
-
-
-def combine_weighted(left: Statistics, right: Statistics) -> Statistics:
-    """Returns sums of weights, and weighted sums, relative to the larger maximum."""
-    return _add_rescaled(left, right, ("sum", "weighted"))
-
-
-def finish_weighted(statistics: Statistics) -> jax.Array:
-    """Returns the weighted mean; 0 where nothing was valid."""
-    total = jnp.where(statistics["sum"] == 0, 1.0, statistics["sum"])
-    return statistics["weighted"] / _as_channels(total, statistics["weighted"])
 
 
 def check_sharpness(r: float):
