@@ -23,8 +23,7 @@ from fcnjax.padded import Padded
 # over from terms that cancelled.
 TOLERANCE, SMALLEST_SCALE = 1e-5, 0.1
 EXTENTS = {1: (1, 2, 5, 8, 13), 2: (1, 4, 9), 3: (2, 5)}  # odd, even, 1, and the rectangle's own edge
-RECTANGLE = {1: (13,), 2: (9, 9), 3: (5, 5, 5)}
-WIDE = {1: (16,), 2: (11, 12), 3: (6, 5, 7)}
+RECTANGLE = {1: (16,), 2: (9, 12), 3: (6, 5, 7)}  # where examples lie with others: one of their edges is its own
 
 
 def sizes(rank: int, minimum: int = 1, count: int = 2) -> st.SearchStrategy[list[tuple[int, ...]]]:
@@ -39,13 +38,26 @@ def draw_examples(sizes: Sequence[tuple[int, ...]], channels: int, seed: int) ->
 
 
 def randomise(module: nnx.Module, seed: int = 0) -> nnx.Module:
-    """Replaces every weight, bias and statistic by random numbers; variances stay positive."""
+    """Replaces every weight, bias and statistic by random numbers; variances stay positive.
+
+    The module may be one of shapes alone (`nnx.eval_shape`), for which nothing was drawn and compiled before.
+    """
     rng = np.random.default_rng(seed)
     for path, variable in nnx.to_flat_state(nnx.state(module, (nnx.Param, nnx.BatchStat))):
         drawn = rng.normal(size=variable.shape).astype(np.float32)
         positive = path[-1] == "variance"
-        variable[...] = jnp.asarray(np.abs(drawn) + 0.5 if positive else drawn * (0.3 if drawn.ndim > 1 else 1.0))
+        variable.set_value(jnp.asarray(np.abs(drawn) + 0.5 if positive else drawn * (0.3 if drawn.ndim > 1 else 1.0)))
     return module
+
+
+def call(module: nnx.Module, *arguments, method: str = "__call__", **options):
+    """Calls a module as one compiled program; called as it is, each of its operations would be one."""
+
+    @nnx.jit
+    def compiled(module, arguments):
+        return getattr(module, method)(*arguments, **options)
+
+    return compiled(module, arguments)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +139,7 @@ def check(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool = F
         inside = together.input_gradient.unstack()[index]
         assert_close(inside, alone.input_gradient.unstack()[0], f"input gradient of example {index}")
     alone = run(module, Padded.stack(examples[:1]), train=train, keys=keys[:1])
-    of_first = run(module, _with_filler(examples, WIDE[rank]), train=train, keys=keys, only=0)
+    of_first = run(module, _with_filler(examples, RECTANGLE[rank]), train=train, keys=keys, only=0)
     assert_close(of_first.weight_gradients, alone.weight_gradients, "weight gradient")
 
 
@@ -136,7 +148,7 @@ def check_batch(module: nnx.Module, examples: Sequence[np.ndarray], seed: int = 
     randomise(module, seed)
     keys = jax.random.split(jax.random.key(7), len(examples) + 1)
     tight = run(module, Padded.stack(examples), train=True, keys=keys[:-1])
-    wide = run(module, _with_filler(examples, WIDE[examples[0].ndim - 1]), train=True, keys=keys)
+    wide = run(module, _with_filler(examples, RECTANGLE[examples[0].ndim - 1]), train=True, keys=keys)
     assert not np.any(wide.outside), "the output is not zero outside the examples"
     for what in ("outputs", "weight_gradients", "statistics"):
         assert_close(getattr(wide, what), getattr(tight, what), what)

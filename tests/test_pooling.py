@@ -35,6 +35,16 @@ def make_random(name: str) -> pooling.Pool:
 POOLS = {name: make_random(name) for name in NAMES}
 
 
+class Compiled:
+    """A pool whose three functions are each one program; called as they are, each operation would be one."""
+
+    def __init__(self, how: pooling.Pool):
+        self.lift, self.combine, self.finish = map(jax.jit, (how.lift, how.combine, how.finish))
+
+
+COMPILED = {name: Compiled(how) for name, how in POOLS.items()}
+
+
 def weights_of(how: pooling.Pool) -> dict:
     return nnx.to_pure_dict(nnx.state(how, nnx.Param)) if isinstance(how, nnx.Module) else {}
 
@@ -85,7 +95,7 @@ def in_float64(tree):
 @pytest.mark.parametrize("name", NAMES)
 def test_pool_is_the_formula_on_each_example(name):
     examples = contract.draw_examples([(5, 3), (1, 1), (2, 7)], channels=C, seed=2)
-    pooled = pooling.pool(Padded.stack(examples, shape=(6, 9), batch_size=4), POOLS[name])
+    pooled = pooling.pool(Padded.stack(examples, shape=(6, 9), batch_size=4), COMPILED[name])
     assert pooled.values.shape == (4, 1, 1, C)
     assert pooled.sizes.tolist() == [[1, 1]] * 3 + [[0, 0]]
     for example, actual in zip(examples, pooled.unstack(), strict=True):
@@ -132,7 +142,7 @@ def central_differences(function, point, step=1e-5):
 @hypothesis.given(cut=st.integers(0, 6), empty=st.booleans())
 def test_tiles_combine_to_the_whole(name, cut, empty):
     """A monoid: two parts in either order, or three with one of them empty, give what the whole gives."""
-    how = POOLS[name]
+    how = COMPILED[name]
     (example,) = contract.draw_examples([(6, 3)], channels=C, seed=4)
     whole = how.finish(how.lift(Padded.stack([example])))
     parts = [part for part in (example[:cut], example[cut:]) if len(part)]
@@ -154,7 +164,7 @@ def nothing(how: pooling.Pool) -> pooling.Statistics:
 @pytest.mark.parametrize("name", NAMES)
 def test_combine_is_associative_and_commutative_with_an_identity(name):
     """On the statistics themselves, far apart as well: what one part rescales another must find."""
-    how = POOLS[name]
+    how = COMPILED[name]
     far = (0.0, 30.0, -30.0)
     a, b, c = (
         how.lift(Padded.stack([x + shift]))

@@ -1,5 +1,7 @@
 """Global pools at the ends of the number range and of their families, and their expected scores and the area."""
 
+import functools
+
 import contract
 import jax
 import jax.numpy as jnp
@@ -16,13 +18,18 @@ def by_name(name: str) -> pooling.Pool:
     return pooling.create(name, channels=C, rngs=nnx.Rngs(0))
 
 
-def pool_column(values, how):
-    """Value and gradient of the pool of one channel."""
+@functools.cache
+def of_column(how):
+    """The function from a column [N] to value and gradient of its pool, compiled once for each N."""
 
     def pooled(values):
         return how.finish(how.lift(Padded(values[None, :, None], jnp.array([[values.size]]))))[0, 0]
 
-    return jax.jit(jax.value_and_grad(pooled))(jnp.asarray(values, jnp.float32))
+    return jax.jit(jax.value_and_grad(pooled))
+
+
+def pool_column(values, how):
+    return of_column(how)(jnp.asarray(values, jnp.float32))
 
 
 def test_large_values_do_not_overflow():

@@ -30,9 +30,9 @@ MODELS: dict[str, Callable[..., Classifier]] = {
     "fcn32s": partial(dense_fcn, 32),
     "nin": nin,
     "all_cnn_c": all_cnn_c,
-    "resnet18": partial(resnet, (2, 2, 2, 2), bottleneck=False),
-    "resnet34": partial(resnet, (3, 4, 6, 3), bottleneck=False),
-    "resnet50": partial(resnet, (3, 4, 6, 3), bottleneck=True),
+    "resnet18": partial(resnet, depths=(2, 2, 2, 2), bottleneck=False),
+    "resnet34": partial(resnet, depths=(3, 4, 6, 3), bottleneck=False),
+    "resnet50": partial(resnet, depths=(3, 4, 6, 3), bottleneck=True),
     "resnet_cifar": resnet_cifar,
 }
 

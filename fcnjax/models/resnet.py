@@ -18,8 +18,8 @@ Convolve = Callable[..., Convolution]
 
 
 def resnet(
-    depths: Sequence[int],
     *,
+    depths: Sequence[int],
     bottleneck: bool,
     classes: int,
     in_channels: int,
@@ -45,10 +45,12 @@ def resnet(
       rngs: source of the initial weights.
 
     Raises:
-      ValueError: for an unknown head option, or an argument that a layer refuses.
+      ValueError: for a stage without a block, an unknown head option, or an argument that a layer refuses.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016; v1.5 as in torchvision's `resnet50`.
     """
+    if not depths or min(depths) < 1:
+        raise ValueError(f"depths={tuple(depths)} of the ResNet: needs at least one stage, of at least one block each.")
     convolve = partial(Convolution, rank=rank, bias=False, rngs=rngs)
     taps, stride = (3, 1) if small else (7, 2)
     stem = [*_unit(convolve, in_channels, width, taps, stride), Activation(jax.nn.relu)]
@@ -97,7 +99,7 @@ def resnet_cifar(
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"depth={depth} of the CIFAR ResNet: must be 6 n + 2 with n at least 1, such as 20 or 56.")
     shape = {"classes": classes, "in_channels": in_channels, "rank": rank, "width": width}
-    return resnet([(depth - 2) // 6] * 3, bottleneck=False, small=True, head=head, rngs=rngs, **shape)
+    return resnet(depths=[(depth - 2) // 6] * 3, bottleneck=False, small=True, head=head, rngs=rngs, **shape)
 
 
 def _block(convolve: Convolve, channels: int, inner: int, stride: int, bottleneck: bool) -> list[Layer]:

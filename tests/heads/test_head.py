@@ -24,7 +24,7 @@ class AsLayer(Layer):
 
 
 def make(**options):
-    return contract.randomise(Head(C, K, **options, rngs=nnx.Rngs(0)))
+    return contract.randomise(nnx.eval_shape(lambda: Head(C, K, **options, rngs=nnx.Rngs(0))))
 
 
 def by_name(name, **options):
@@ -46,7 +46,7 @@ HEADS = {
 
 @pytest.mark.parametrize("name", HEADS)
 def test_contract(name):
-    head = AsLayer(Head(C, K, **HEADS[name], rngs=nnx.Rngs(0)))
+    head = nnx.eval_shape(lambda: AsLayer(Head(C, K, **HEADS[name], rngs=nnx.Rngs(0))))
     sizes = [(4, 9), (9, 4 if "valid" in name else 1)]
     contract.check(head, contract.draw_examples(sizes, C, seed=1), train="dropout" in name)
 
@@ -63,7 +63,7 @@ def logits_and_gradients(head, features):
         logits = nnx.merge(graphdef, weights)(features)
         return (logits**2).sum(), logits
 
-    (_, logits), gradients = jax.value_and_grad(functional, has_aux=True)(nnx.to_pure_dict(weights))
+    (_, logits), gradients = jax.jit(jax.value_and_grad(functional, has_aux=True))(nnx.to_pure_dict(weights))
     return logits, gradients
 
 
@@ -88,21 +88,22 @@ def test_orders_that_differ_by_a_relu_are_two_functions(at, other, features):
     heads = [make(hidden=(4,), pool_at=p) for p in (at, other)]
     for head in heads:
         head.layers[2].kernel[...] = abs(head.layers[2].kernel[...])
-    before, after = (np.asarray(head(features))[:3] for head in heads)
+    before, after = (np.asarray(contract.call(head, features))[:3] for head in heads)
     assert (before <= after + 1e-6).all()
     assert np.abs(before - after).max() > 1e-2
 
 
 def test_dropout_does_not_depend_on_where_the_pool_stands(features):
     keys = jax.random.split(jax.random.key(0), 4)
-    late, later = (make(hidden=(4,), dropout=0.5, pool_at=at)(features, train=True, keys=keys) for at in (2, 4))
+    heads = [make(hidden=(4,), dropout=0.5, pool_at=at) for at in (2, 4)]
+    late, later = (contract.call(head, features, train=True, keys=keys) for head in heads)
     contract.assert_close(late, later, "logits")
 
 
 def test_softmax_before_the_pool_averages_probabilities(features):
     head = make(**AVERAGED, pool_at=2)
     kernel, bias = np.asarray(head.layers[0].kernel[...]), np.asarray(head.layers[0].bias[...])
-    for example, logits in zip(features.unstack(), np.asarray(head(features)), strict=False):
+    for example, logits in zip(features.unstack(), np.asarray(contract.call(head, features)), strict=False):
         scores = (example.reshape(-1, C) @ kernel + bias).astype(np.float64)
         probabilities = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
         np.testing.assert_allclose(np.exp(logits), probabilities.mean(0), rtol=1e-5)
@@ -122,11 +123,11 @@ def test_softmax_before_the_pool_averages_probabilities(features):
 )
 def test_the_pool_of_the_class_maps_is_the_logits(options, features):
     head = make(**options)
-    maps = head.class_maps(features)
+    maps = contract.call(head, features, method="class_maps")
     assert maps.values.shape == (4, 5, 4, K)
     assert maps.sizes.tolist() == features.sizes.tolist()
     pooled = pooling.pool(maps, head.pool).values.reshape(4, K)
-    contract.assert_close(pooled, head(features), "pooled class maps")
+    contract.assert_close(pooled, contract.call(head, features), "pooled class maps")
 
 
 @pytest.mark.parametrize(
@@ -167,11 +168,12 @@ def test_conversion_moves_the_weights_and_tells_the_truth(options, order, pool_a
     named = {"gap_first": 0, "conv_first": len(head.layers)}
     assert (head.pool_at, converted.head.pool_at) == (pool_at, named.get(order, order))
     rebuilt = make(**options, pool_at=converted.head.pool_at)
-    np.testing.assert_array_equal(converted.head(features), rebuilt(features))  # the same weights, in that order
+    outputs = [contract.call(each, features) for each in (converted.head, rebuilt)]
+    np.testing.assert_array_equal(*outputs)  # the same weights, in that order
     keys = jax.random.split(jax.random.key(1), 4)
     if options.get("activation") == "gelu":
         head.layers[0].bias[...] -= 4  # where it falls
-    first, second = (np.asarray(h(features, train=True, keys=keys)) for h in (head, converted.head))
+    first, second = (np.asarray(contract.call(h, features, train=True, keys=keys)) for h in (head, converted.head))
     difference = np.abs(first - second).max() / np.abs(first).max()
     assert bool(difference < 1e-5) is same, "what convert says about the function must be so"
 
@@ -222,7 +224,7 @@ def test_a_pool_with_weights_fits_where_it_stands(at, channels, features):
     assert head.pool.kernel.shape == (channels, channels)
     assert head.pool_name == "attention"
     assert "attention pool" in head.describe()
-    assert head(features).shape == (4, K)
+    assert jax.eval_shape(head, features).shape == (4, K)
 
 
 @pytest.mark.parametrize("name", LEARNABLE)
@@ -248,12 +250,15 @@ def test_a_pool_with_weights_learns(name):
         log_probabilities = jax.nn.log_softmax(nnx.merge(graphdef, weights)(batch)[:12])
         return -log_probabilities[np.arange(12), labels].mean()
 
-    step = jax.jit(jax.value_and_grad(loss))
+    @jax.jit
+    def step(weights):
+        value, gradients = jax.value_and_grad(loss)(weights)
+        return value, jax.tree.map(lambda w, g: w - 0.3 * g, weights, gradients)
+
     start, losses = weights["pool"], []
     for _ in range(40):
-        value, gradients = step(weights)
+        value, weights = step(weights)
         losses.append(float(value))
-        weights = jax.tree.map(lambda w, g: w - 0.3 * g, weights, gradients)
     assert losses[-1] < 0.7 * losses[0]
     moved = jax.tree.map(lambda new, old: float(abs(new - old).max()), weights["pool"], start)
     assert all(change > 1e-2 for change in jax.tree.leaves(moved))

@@ -111,6 +111,11 @@ CASES = {
 RANDOM = ("channel dropout", "stochastic depth")  # the identity outside training
 
 
+def make(name: str, rank: int) -> Layer:
+    """The layer without numbers: the contract draws them."""
+    return nnx.eval_shape(lambda: CASES[name](rank, nnx.Rngs(0)))
+
+
 def smallest(layer: Layer, rank: int) -> int:
     return max(window.min_size for window in layer.windows(rank))
 
@@ -119,7 +124,7 @@ def smallest(layer: Layer, rank: int) -> int:
 @pytest.mark.parametrize("name", CASES)
 def test_contract(name, rank):
     """Odd, even, the rectangle's own edge, and the smallest that the layer takes: chosen, as each costs a program."""
-    layer = CASES[name](rank, nnx.Rngs(0))
+    layer = make(name, rank)
     least = smallest(layer, rank)
     sizes = {1: [(13,), (max(2, least),)], 2: [(max(4, least), 9), (9, least)]}[rank]
     contract.check(layer, contract.draw_examples(sizes, CHANNELS, seed=len(name)), train=name in RANDOM)
@@ -139,8 +144,7 @@ VOLUMES = [
 
 @pytest.mark.parametrize("name", VOLUMES)
 def test_contract_of_volumes(name):
-    layer = CASES[name](3, nnx.Rngs(0))
-    contract.check(layer, contract.draw_examples([(2, 5, 5), (5, 2, 5)], CHANNELS, seed=3))
+    contract.check(make(name, 3), contract.draw_examples([(2, 5, 5), (5, 2, 5)], CHANNELS, seed=3))
 
 
 @pytest.mark.parametrize("rank", [1, 2])
@@ -154,7 +158,7 @@ def test_contract_of_batch_statistics(rank):
 
 
 def test_every_layer_is_in_the_contract():
-    covered = {type(make(2, nnx.Rngs(0))) for make in CASES.values()}
+    covered = {type(make(name, 2)) for name in CASES}
     public = {getattr(layers, name) for name in layers.__all__} - {Layer}
     assert public <= covered, f"layers without a contract test: {public - covered}"
 

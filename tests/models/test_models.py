@@ -41,9 +41,9 @@ NETWORKS = {
     **{name: (name, {"width": 2, "depths": (1,)}) for name in CONVNEXTS[1:]},
     "efficientnet_b0": ("efficientnet_b0", {"width": 0.1, "depths": (1, 2, 1, 1, 1, 1, 1)}),
     "resnet_cifar": ("resnet_cifar", {"depth": 8, "width": 4}),
-    "resnet18": ("resnet18", {"width": 4}),
-    "resnet34": ("resnet34", {"width": 4}),
-    "resnet50": ("resnet50", {"width": 4}),
+    "resnet18": ("resnet18", {"width": 4, "depths": (1, 1)}),
+    "resnet34": ("resnet34", {"width": 4, "depths": (1, 2)}),
+    "resnet50": ("resnet50", {"width": 4, "depths": (1, 2)}),
 }
 # Of the same parts as others, and minutes of compilation; the poison test and the oracles hold them all the same.
 DEEP = (*CONVNEXTS[1:], "resnet18", "resnet34", "resnet50", "efficientnet_b0", "fcn32s")
@@ -55,8 +55,9 @@ def make(name="fcn", rank=2, **options):
 
 
 def network(label, rank):
+    """The network without numbers: the contract draws them."""
     name, options = NETWORKS[label]
-    return make(name, rank, **options)
+    return nnx.eval_shape(lambda: make(name, rank, **options))
 
 
 def test_every_network_is_in_the_contract():
@@ -133,10 +134,10 @@ def test_parameters_for_cifar_are_the_published_ones(name, parameters):
 
 
 def test_dense_class_maps_are_as_large_as_the_input():
-    model = network("fcn8s", 2)
+    model = contract.randomise(network("fcn8s", 2))
     examples = draw([(37, 20), (8, 9), (1, 1)])
     batch = Padded.stack(examples)
-    maps = model.class_maps(batch)
+    maps = contract.call(model, batch, method="class_maps")
     assert maps.sizes.tolist() == batch.sizes.tolist()
     rows = {row.layer: row.size for row in model.trace((37, 20))}
     assert (rows["decoder"], rows["cut to input"], rows["linear 3"]) == ((40, 24), (37, 20), (37, 20))
@@ -149,15 +150,17 @@ def test_dense_class_maps_are_as_large_as_the_input():
 def test_bfloat16_keeps_weights_statistics_and_pooled_sums_in_float32(label):
     """Computed coarsely, summed exactly: 5,000 positions of a constant have the constant as their mean."""
     name, options = NETWORKS[label]
-    fine, coarse = (contract.randomise(make(name, dtype=dtype, **options)) for dtype in (None, "bfloat16"))
+    fine, coarse = (
+        contract.randomise(nnx.eval_shape(functools.partial(make, name, dtype=dtype, **options)))
+        for dtype in (None, "bfloat16")
+    )
     batch = Padded.stack(draw([(30, 20), (13, 31)]))
     for train in (False, True):
-        run = nnx.jit(functools.partial(models.Classifier.__call__, train=train))
-        expected, logits = (run(model, batch) for model in (fine, coarse))
+        expected, logits = (contract.call(model, batch, train=train) for model in (fine, coarse))
         assert logits.dtype == jnp.float32
         scale = np.abs(expected).max()
         assert 1e-5 * scale < np.abs(logits - expected).max() < 0.1 * scale
-    assert coarse.features(batch).values.dtype == jnp.bfloat16
+    assert jax.eval_shape(lambda batch: coarse.features(batch), batch).values.dtype == jnp.bfloat16
     for leaf in jax.tree.leaves(nnx.state(coarse, (nnx.Param, nnx.BatchStat))):
         assert leaf.dtype == jnp.float32
     constant = Padded(jnp.full((1, 5000, 2), 1.1, jnp.bfloat16), jnp.array([[5000]]))
@@ -166,7 +169,7 @@ def test_bfloat16_keeps_weights_statistics_and_pooled_sums_in_float32(label):
 
 def test_the_same_network_takes_signals():
     signal = make(rank=1)
-    assert signal(Padded.stack([np.ones((30, 2), np.float32)])).shape == (1, 3)
+    assert contract.call(signal, Padded.stack([np.ones((30, 2), np.float32)])).shape == (1, 3)
     assert (signal.min_size, signal.stride, signal.receptive_field) == ((4,), (4,), (10,))
 
 
@@ -198,7 +201,7 @@ def test_trace_is_the_threads_table(size, sizes):
 def test_trace_is_what_happens(size, pool_at, pool):
     model = the_threads_network(head={"hidden": (6,), "pool_at": pool_at, "pool": pool})
     rows = model.trace(size)
-    features = model.features(Padded.stack([np.ones((*size, 1), np.float32)]))
+    features = contract.call(model, Padded.stack([np.ones((*size, 1), np.float32)]), method="features")
     assert rows[3].size == features.spatial_shape == model.feature_size(size)
     assert features.sizes.tolist() == [list(rows[3].size)]
     weights = nnx.state(model, nnx.Param)
@@ -208,13 +211,13 @@ def test_trace_is_what_happens(size, pool_at, pool):
 
 
 def test_receptive_field_is_what_the_gradient_reaches():
-    model = contract.randomise(make(norm="none", channels=(4, 8, 8)))
+    model = contract.randomise(nnx.eval_shape(lambda: make(norm="none", channels=(4, 8, 8))))
     values = jnp.asarray(np.random.default_rng(0).normal(size=(1, 64, 64, 2)), jnp.float32)
 
     def one_output(values):
         return model.features(Padded(values, jnp.array([[64, 64]]))).values[0, 4, 4].sum()
 
-    reached = np.abs(jax.grad(one_output)(values))[0].sum(-1) > 0
+    reached = np.abs(jax.jit(jax.grad(one_output))(values))[0].sum(-1) > 0
     extent = tuple(int(np.ptp(axis)) + 1 for axis in np.nonzero(reached))
     assert extent == model.receptive_field == (22, 22)
 
@@ -258,7 +261,7 @@ def test_an_extent_below_one_has_no_trace(size):
 
 def test_the_smallest_input_gives_logits():
     model = make(channels=(4, 8, 8))
-    assert np.isfinite(model(Padded.stack([np.ones((*model.min_size, 2), np.float32)]))).all()
+    assert np.isfinite(contract.call(model, Padded.stack([np.ones((*model.min_size, 2), np.float32)]))).all()
 
 
 def test_integer_images_are_taken():
@@ -280,8 +283,17 @@ def test_integer_images_are_taken():
         ("fcn", {"channels": (4, -8)}, "channels=-8 of Convolution: must be at least 1"),
         ("efficientnet_b0", {"width": 0.0}, r"width=0\.0 of the EfficientNet: must be greater than 0"),
         ("efficientnet_b0", {"depths": (1, 2)}, r"depths=\(1, 2\) of the EfficientNet: must be 7 numbers"),
+        (
+            "resnet34",
+            {"depths": (2, 0)},
+            r"depths=\(2, 0\) of the ResNet: needs at least one stage, of at least one",
+        ),
         ("convnext_atto", {"depths": ()}, r"depths=\(\) of the ConvNeXt: needs at least one stage"),
-        ("convnext_atto", {"head": {"norm": "laier"}}, "unknown norm 'laier': did you mean 'layer'"),
+        (
+            "convnext_atto",
+            {"depths": (1,), "width": 4, "head": {"norm": "laier"}},
+            "unknown norm 'laier': did you mean 'layer'",
+        ),
         ("fcn", {"rank": 4}, "rank=4: must be 1 to 3 spatial axes"),
         ("fcn", {"dtype": "float16"}, "unknown dtype 'float16': did you mean 'bfloat16'"),
         ("fcn", {"channels": ()}, r"channels=\(\) of the fcn: needs at least one block"),
