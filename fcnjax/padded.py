@@ -4,28 +4,30 @@ Axes: B batch, S the spatial axes (one, two or three), D their number, C channel
 are rebuilt from `sizes` wherever they are needed, so that they can never disagree with the values.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from fcnjax.geometry import MAX_RANK
 
 
 @jax.tree_util.register_pytree_with_keys_class
-@dataclasses.dataclass(frozen=True, eq=False)
 class Padded:
     """Examples of different sizes in one rectangle, zero outside each example.
 
     A pytree: it passes through `jax.jit`, `jax.grad`, `jax.vmap` and sharding like an array. An example of size 0 is a
-    filler row, which every mask, statistic, loss and metric ignores.
+    filler row, which every mask, statistic, loss and metric ignores. Its attributes cannot be set.
 
-    Attributes:
-      values: [B, *S, C].
+    Args:
+      values: [B, *S, C], zero outside each example (`clean` makes it so).
       sizes: int32 [B, D], the extent of each example along each spatial axis; 0 in a filler row.
+
+    What layers make (`replace`) is cleared when `values` is read. Layers that act on each position by itself, or mask
+    what they sum, read `uncleared` instead, so that a row of them is cleared once.
 
     Raises:
       ValueError: if the ranks or batch sizes of `values` and `sizes` do not fit each other, or `sizes` is not int32 (or
@@ -36,22 +38,24 @@ class Padded:
     ((2, 3, 4, 1), [[3, 2], [2, 4]])
     """
 
-    values: jax.Array
-    sizes: jax.Array
-
-    def __post_init__(self):
-        values, sizes = np.shape(self.values), np.shape(self.sizes)
-        rank = len(values) - 2
+    def __init__(self, values: jax.Array, sizes: jax.Array):
+        shape, rank = np.shape(values), np.ndim(values) - 2
         if not 1 <= rank <= MAX_RANK:
             raise ValueError(
-                f"values of shape {values}: must be [batch, *spatial, channels] with 1 to {MAX_RANK} spatial axes."
+                f"values of shape {shape}: must be [batch, *spatial, channels] with 1 to {MAX_RANK} spatial axes."
             )
-        if sizes != (values[0], rank):
-            raise ValueError(f"sizes of shape {sizes}: must be {(values[0], rank)} for values of shape {values}.")
-        if self.sizes.dtype not in (jnp.int32, jnp.int64):  # window arithmetic would wrap around in narrower ones
-            raise ValueError(f"sizes of dtype {self.sizes.dtype}: must be int32.")
-        if isinstance(self.sizes, np.ndarray):
-            check_within(self.sizes, values[1:-1])
+        if np.shape(sizes) != (shape[0], rank):
+            raise ValueError(
+                f"sizes of shape {np.shape(sizes)}: must be {(shape[0], rank)} for values of shape {shape}."
+            )
+        if sizes.dtype not in (jnp.int32, jnp.int64):  # window arithmetic would wrap around in narrower ones
+            raise ValueError(f"sizes of dtype {sizes.dtype}: must be int32.")
+        if isinstance(sizes, np.ndarray):
+            check_within(sizes, shape[1:-1])
+        self._values, self._sizes, self._cleared = values, sizes, True
+
+    def __repr__(self) -> str:
+        return f"Padded(values={self.values!r}, sizes={self.sizes!r})"
 
     def tree_flatten_with_keys(self):
         """Returns the two arrays with their names (pytree protocol)."""
@@ -62,34 +66,58 @@ class Padded:
     def tree_unflatten(cls, _, children):
         """Rebuilds without checks: transformations put placeholders in place of arrays (pytree protocol)."""
         batch = object.__new__(cls)
-        object.__setattr__(batch, "values", children[0])
-        object.__setattr__(batch, "sizes", children[1])
+        batch._values, batch._sizes, batch._cleared = *children, True
         return batch
+
+    @property
+    def values(self) -> jax.Array:
+        """[B, *S, C], zero outside each example."""
+        if self._cleared:
+            return self._values
+        values = jnp.where(self.mask, self._values, jnp.zeros((), self.dtype))
+        if not isinstance(values, Tracer):  # one that is traced belongs to its trace: it cannot be kept
+            self._values, self._cleared = values, True
+        return values
+
+    @property
+    def uncleared(self) -> jax.Array:
+        """[B, *S, C], with any finite numbers outside each example."""
+        return self._values
+
+    @property
+    def sizes(self) -> jax.Array:
+        """int32 [B, D], the extent of each example along each spatial axis; 0 in a filler row."""
+        return self._sizes
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """That of the values."""
+        return self._values.dtype
 
     @property
     def batch_size(self) -> int:
         """Number of rows B, fillers included."""
-        return self.values.shape[0]
+        return self._values.shape[0]
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
         """The rectangle S that all examples share."""
-        return tuple(self.values.shape[1:-1])
+        return tuple(self._values.shape[1:-1])
 
     @property
     def rank(self) -> int:
         """Number of spatial axes D."""
-        return self.values.ndim - 2
+        return self._values.ndim - 2
 
     @property
     def channels(self) -> int:
         """Number of channels C."""
-        return self.values.shape[-1]
+        return self._values.shape[-1]
 
     @property
     def spatial_axes(self) -> tuple[int, ...]:
         """Positions of the spatial axes in `values`."""
-        return tuple(range(1, self.values.ndim - 1))
+        return tuple(range(1, self._values.ndim - 1))
 
     @property
     def mask(self) -> jax.Array:
@@ -108,13 +136,29 @@ class Padded:
 
     def clean(self) -> "Padded":
         """Returns the batch with zeros outside each example, whatever stood there (NaN included)."""
-        return self.replace(self.values)
+        return Padded(self.replace(self._values).values, self.sizes)
 
     def replace(self, values: jax.Array, sizes: Any = None) -> "Padded":
-        """Returns a batch of `values` [B, *S', C'], cleared outside `sizes` (default: unchanged sizes)."""
-        sizes = self.sizes if sizes is None else sizes
-        valid = mask(sizes, values.shape[1:-1])
-        return Padded(jnp.where(valid, values, jnp.zeros((), values.dtype)), sizes)
+        """Returns a batch of `values` [B, *S', C'], to be cleared outside `sizes` (default: unchanged sizes).
+
+        They must be finite outside, where `uncleared` shows them; if they may not be, `clean` the batch.
+        """
+        batch = Padded(values, self.sizes if sizes is None else sizes)
+        batch._cleared = False
+        return batch
+
+    def widened(self, pads: Sequence[tuple[int, int]]) -> jax.Array:
+        """Returns the values with positions added, which are 0, or cut off where negative, before and after each axis.
+
+        The same as padding `values`, but cleared after it: XLA's CPU compiler takes three times as long for a selection
+        inside a pad as for one outside (0.69 and 0.24 ms for 64 examples of 24x24x32).
+        """
+        zero = jnp.zeros((), self.dtype)
+        values = jax.lax.pad(self._values, zero, [(0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)])
+        if self._cleared:
+            return values
+        ends = self.sizes + jnp.array([[before for before, _ in pads]], self.sizes.dtype)
+        return jnp.where(mask(ends, values.shape[1:-1]), values, zero)
 
     @staticmethod
     def stack(examples: Sequence[Any], shape: Sequence[int] | None = None, batch_size: int | None = None) -> "Padded":

@@ -1,7 +1,8 @@
 """The padding-invariance contract, which every layer, pool, head and network goes through.
 
-Given zeros outside, an example alone at its own size gives the same output, gradients and statistics as in any larger
-rectangle, at any place in the batch, with any batch mates and filler rows; and its output is zero outside again. Whole
+An example alone at its own size gives the same output, gradients and statistics as in any larger rectangle, at any
+place in the batch, with any batch mates and filler rows; and its output is zero outside again. What stands outside the
+examples is zero where `values` are read; `uncleared` gives a layer other numbers, which must not matter to it. Whole
 networks, besides, never read what stands outside the sizes: NaN or 1e4 there changes nothing, bit for bit.
 
 Weights, biases and running statistics are randomised: with fresh ones most errors are exactly 0.
@@ -22,6 +23,7 @@ from fcnjax.padded import Padded
 # Relative to the largest value; or, as inputs and weights are of order 1, to SMALLEST_SCALE: what is smaller is left
 # over from terms that cancelled.
 TOLERANCE, SMALLEST_SCALE = 1e-5, 0.1
+UNCLEARED = 7.0  # what layers find outside if they do not read cleared values
 EXTENTS = {1: (1, 2, 5, 8, 13), 2: (1, 4, 9), 3: (2, 5)}  # odd, even, 1, and the rectangle's own edge
 RECTANGLE = {1: (16,), 2: (9, 12), 3: (6, 5, 7)}  # where examples lie with others: one of their edges is its own
 
@@ -71,18 +73,27 @@ class Outcome:
     statistics: dict
 
 
-def run(module: nnx.Module, batch: Padded, *, train: bool = False, keys=None, only: int | None = None) -> Outcome:
+def run(
+    module: nnx.Module,
+    batch: Padded,
+    *,
+    train: bool = False,
+    keys=None,
+    only: int | None = None,
+    outside: float | None = UNCLEARED,
+) -> Outcome:
     """Runs a module and the gradients of a fixed random functional of its outputs.
 
     The functional weighs an output by its example's row and by its position, wherever the padding puts both; with
-    `only`, it looks at the example of that row alone.
+    `only`, it looks at the example of that row alone. The module sees the batch with `outside` as its uncleared padding
+    or, with None, as it is.
     """
     graphdef, weights, statistics = nnx.split(module, nnx.Param, nnx.BatchStat)
     looked_at = np.ones(batch.batch_size, np.float32)
     if only is not None:
         looked_at = np.eye(batch.batch_size, dtype=np.float32)[only]
     weights, statistics = nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
-    out, gradients = _run(graphdef, train, weights, batch, statistics, keys, looked_at)
+    out, gradients = _run(graphdef, train, weights, batch, statistics, keys, looked_at, outside)
     output, new_statistics = out
     if isinstance(output, Padded):
         outputs = output.unstack()
@@ -95,8 +106,10 @@ def run(module: nnx.Module, batch: Padded, *, train: bool = False, keys=None, on
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _run(graphdef, train, weights, batch, statistics, keys, looked_at):
+def _run(graphdef, train, weights, batch, statistics, keys, looked_at, outside):
     def functional(weights, batch):
+        if outside is not None:
+            batch = batch.replace(jnp.where(batch.mask, batch.values, outside))
         module = nnx.merge(graphdef, weights, statistics)
         output = module(batch, train=train, keys=keys)
         values = output.values if isinstance(output, Padded) else output
@@ -160,10 +173,10 @@ def check_poison(module: nnx.Module, examples: Sequence[np.ndarray], *, train: b
     randomise(module, seed)
     clean = _with_filler(examples, RECTANGLE[examples[0].ndim - 1])
     keys = jax.random.split(jax.random.key(7), clean.batch_size)
-    expected = run(module, clean, train=train, keys=keys)
+    expected = run(module, clean, train=train, keys=keys, outside=None)
     for poison in (np.nan, 1e4):
         dirty = Padded(jnp.where(clean.mask, clean.values, poison), clean.sizes)
-        actual = run(module, dirty, train=train, keys=keys)
+        actual = run(module, dirty, train=train, keys=keys, outside=None)
         jax.tree.map(np.testing.assert_array_equal, dataclasses.asdict(actual), dataclasses.asdict(expected))
         padding = np.asarray(actual.input_gradient.values)[~np.asarray(clean.mask)[..., 0]]
         assert padding.size, "the rectangle has no padding: nothing was tested"

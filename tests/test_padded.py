@@ -43,6 +43,43 @@ def test_clean_removes_what_stands_outside():
     np.testing.assert_array_equal(cleaned[1], 0)
 
 
+def uncleared_batch():
+    return Padded(jnp.zeros((2, 3, 1)), jnp.array([[2], [0]])).replace(jnp.full((2, 3, 1), 7.0))
+
+
+CLEARED = [[[7], [7], [0]], [[0], [0], [0]]]
+
+
+def test_what_replaces_values_is_cleared_when_it_is_read():
+    batch = uncleared_batch()
+    np.testing.assert_array_equal(batch.uncleared, 7)
+    np.testing.assert_array_equal(jax.tree.leaves(batch)[0], CLEARED)
+    np.testing.assert_array_equal(batch.values, CLEARED)
+    assert batch.values is batch.values  # cleared once
+
+
+def test_a_batch_read_inside_a_trace_can_be_read_outside_after():
+    batch = uncleared_batch()
+    np.testing.assert_array_equal(jax.jit(lambda x: batch.values + x)(0.0), CLEARED)
+    np.testing.assert_array_equal(batch.values, CLEARED)
+
+
+@pytest.mark.parametrize("pads", [((1, 2), (0, 3)), ((2, -1), (1, -2)), ((0, 0), (0, 0))])
+def test_widened_is_the_cleared_values_padded(pads):
+    batch = Padded.stack(list(np.ones((2, 3, 3, 1), np.float32)), shape=(4, 6), batch_size=3)
+    uncleared = batch.replace(jnp.where(batch.mask, batch.values, 7.0))
+    expected = np.pad(batch.values, ((0, 0), *((before, max(after, 0)) for before, after in pads), (0, 0)))
+    expected = expected[:, : 4 + sum(pads[0]), : 6 + sum(pads[1])]
+    for each in (batch, uncleared):
+        np.testing.assert_array_equal(each.widened(pads), expected)
+
+
+@pytest.mark.parametrize("name", ["values", "sizes", "uncleared"])
+def test_attributes_cannot_be_set(name):
+    with pytest.raises(AttributeError):
+        setattr(batch_of_four(), name, jnp.zeros((4, 3, 1)))
+
+
 def batch_of_four():
     return Padded.stack([jnp.arange(1.0, n + 1)[:, None] for n in (3, 1, 2, 3)])
 

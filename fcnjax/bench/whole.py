@@ -35,6 +35,9 @@ class Whole(Padded):
     def mask(self) -> jax.Array:
         return jnp.ones((*self.values.shape[:-1], 1), bool)
 
+    def clean(self) -> "Whole":
+        return self
+
     def replace(self, values: jax.Array, sizes: Any = None) -> "Whole":
         del sizes
         return Whole.of(values)

@@ -57,7 +57,7 @@ class Affine:
             return batch
         if batch.rank != 2:
             raise ValueError(
-                f"values of shape {batch.values.shape}: affine augmentation is for images [B, H, W, C]; set all of "
+                f"values of shape {batch.uncleared.shape}: affine augmentation is for images [B, H, W, C]; set all of "
                 "config.augment to 0 for other data."
             )
         return batch.replace(jax.vmap(self._transform)(batch.clean().values, batch.sizes, keys))

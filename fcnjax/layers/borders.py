@@ -45,18 +45,17 @@ def convolve_with_border(
 ) -> jax.Array:
     """Returns the cross-correlation [B, *S', K] of a batch with a kernel [*taps, C / groups, K], not yet cleared."""
     if border == "zero" or not any(sum(window.padding) for window in windows):
-        return convolve(batch.values, kernel, windows, groups)
+        return convolve(batch, kernel, windows, groups)
     if border == "partial":
-        outputs = convolve(batch.values, kernel, windows, groups)
+        outputs = convolve(batch, kernel, windows, groups)
         return outputs * _partial_scale(batch, windows, outputs.shape[1:-1]).astype(outputs.dtype)
-    return convolve(
-        _extended(batch, windows, border), kernel, [dataclasses.replace(w, padding=(0, 0)) for w in windows], groups
-    )
+    whole = [dataclasses.replace(window, padding=(0, 0)) for window in windows]
+    return convolve(batch.replace(_extended(batch, windows, border)), kernel, whole, groups)
 
 
 def _extended(batch: Padded, windows: Sequence[Window], border: str) -> jax.Array:
     """Returns values [B, *E, C]: each example with its border around it, at the origin of the rectangle."""
-    values = batch.values
+    values = batch.uncleared
     for axis, window in enumerate(windows):
         if not sum(window.padding):
             continue

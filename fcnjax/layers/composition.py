@@ -96,7 +96,7 @@ class Residual(_Parallel):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         branch, shortcut = self._outputs(batch, train, keys)
-        return Padded(branch.values + shortcut.values, branch.sizes)  # both are zero outside the same sizes
+        return branch.replace(branch.uncleared + shortcut.uncleared)
 
     def out_channels(self, channels: int) -> int:
         return self.branches[0].out_channels(channels)
@@ -126,7 +126,7 @@ class SkipConnection(Layer):
         branch = self.branch(batch, train=train, keys=keys)
         shortcut = self.shortcut(batch, train=train, keys=keys)
         self._check(branch.spatial_shape, shortcut.spatial_shape)
-        return shortcut.replace(cut_to(branch, shortcut).values + shortcut.values)
+        return shortcut.replace(cut_to(branch, shortcut).uncleared + shortcut.uncleared)
 
     def _check(self, branch: Sequence[int], shortcut: Sequence[int]):
         if any(ours < wanted for ours, wanted in zip(branch, shortcut, strict=True)):
@@ -169,7 +169,7 @@ class Concatenate(_Parallel):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         outputs = self._outputs(batch, train, keys)
-        return Padded(jnp.concatenate([output.values for output in outputs], -1), outputs[0].sizes)
+        return outputs[0].replace(jnp.concatenate([output.uncleared for output in outputs], -1))
 
     def out_channels(self, channels: int) -> int:
         return sum(branch.out_channels(channels) for branch in self.branches)
@@ -177,7 +177,7 @@ class Concatenate(_Parallel):
 
 def cut_to(batch: Padded, like: Padded) -> Padded:
     """Returns the values of a batch as far as the sizes and the rectangle of another, which must be no larger."""
-    return batch.replace(batch.values[(slice(None), *(slice(n) for n in like.spatial_shape))], like.sizes)
+    return batch.replace(batch.uncleared[(slice(None), *(slice(n) for n in like.spatial_shape))], like.sizes)
 
 
 def _reach(path: Sequence[tuple[AnyWindow, ...]]) -> int | float:

@@ -34,7 +34,7 @@ class _KeyedDropout(Layer):
         decisions = batch.channels if self._per_channel else 1
         keep = jax.vmap(self._keep, in_axes=(0, None))(keys, decisions)  # [B, C] or [B, 1]
         keep = keep.reshape(batch.batch_size, *(1,) * batch.rank, decisions)
-        return batch.replace(jnp.where(keep, batch.values / (1 - self.rate), 0))
+        return batch.replace(jnp.where(keep, batch.uncleared / (1 - self.rate), 0))
 
     def _keep(self, key: jax.Array, decisions: int) -> jax.Array:
         return jax.random.bernoulli(jax.random.fold_in(key, self.stream), 1 - self.rate, (decisions,))

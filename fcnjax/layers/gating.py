@@ -57,9 +57,9 @@ class SqueezeExcite(Layer):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         check_channels(batch, self.reduce.kernel.shape[0])
-        values = at_least_float32(batch.values)
+        values = at_least_float32(batch.uncleared)
         total = jnp.sum(values, batch.spatial_axes, keepdims=True, where=batch.mask)
         mean = total / per_example(jnp.maximum(batch.counts, 1), values)  # [B, 1, .., C]
         squeezed = self.reduce(Padded(mean, jnp.minimum(batch.sizes, 1)))
-        excited = self.expand(squeezed.replace(self.activation(squeezed.values)))
-        return batch.replace((values * self.gate(excited.values)).astype(batch.values.dtype))
+        excited = self.expand(squeezed.replace(self.activation(squeezed.uncleared)))
+        return batch.replace((values * self.gate(excited.uncleared)).astype(batch.dtype))

@@ -16,8 +16,9 @@ IDENTITY = Window(1)
 class Layer(nnx.Module):
     """Base of all layers: maps a `Padded` to a `Padded` and keeps "zero outside".
 
-    The contract, checked for every layer by `tests/contract.py`: given zeros outside, an example alone at its own size
-    gives the same output, gradients and statistics as in any larger rectangle with any batch mates.
+    The contract, checked for every layer by `tests/contract.py`: an example alone at its own size gives the same
+    output, gradients and statistics as in any larger rectangle with any batch mates. A layer that looks around reads
+    the batch's `values`, which are zero outside; one that does not may read what is `uncleared`.
 
     A layer that only acts on each position by itself needs nothing but `__call__`; one with a window overrides
     `windows` too, and one made of layers `path`, so that the sizes, receptive fields and minimum sizes of whole
@@ -101,9 +102,9 @@ class WindowedLayer(Layer):
 
 def check_floating(batch: Padded):
     """Raises TypeError for integer values, to which a layer's weights would be rounded."""
-    if not jnp.issubdtype(batch.values.dtype, jnp.floating):
+    if not jnp.issubdtype(batch.dtype, jnp.floating):
         raise TypeError(
-            f"values of dtype {batch.values.dtype}: layers take floating values; convert them with "
+            f"values of dtype {batch.dtype}: layers take floating values; convert them with "
             "batch.replace(batch.values.astype(jnp.float32)). A model does so itself."
         )
 

@@ -16,21 +16,23 @@ import jax.numpy as jnp
 from jax import lax
 
 from fcnjax.geometry import Expansion, Window
+from fcnjax.padded import Padded
 
 _DIMENSIONS = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
 
-def convolve(values: jax.Array, kernel: jax.Array, windows: Sequence[Window], groups: int = 1) -> jax.Array:
-    """Returns the cross-correlation [B, *S', K] of values [B, *S, C] with a kernel [*taps, C / groups, K]."""
-    extents = [window.out_size(size) for window, size in zip(windows, values.shape[1:-1], strict=True)]
+def convolve(batch: Padded, kernel: jax.Array, windows: Sequence[Window], groups: int = 1) -> jax.Array:
+    """Returns the cross-correlation [B, *S', K] of a batch [B, *S, C] with a kernel [*taps, C / groups, K]."""
+    if not any(sum(window.padding) for window in windows):
+        batch = Padded(batch.uncleared, batch.sizes)  # whole windows alone: none of them sees what stands outside
+    extents = [window.out_size(size) for window, size in zip(windows, batch.spatial_shape, strict=True)]
     strided = any(window.stride > 1 for window in windows) and all(window.dilation == 1 for window in windows)
     if not strided or groups > 1 or 0 in extents:
-        return _library(values, kernel, windows, groups)
+        return _library(batch, kernel, windows, groups)
     return lax.platform_dependent(
-        values,
         kernel,
-        cpu=lambda values, kernel: _as_product(values, kernel, windows, extents),
-        default=lambda values, kernel: _library(values, kernel, windows, groups),
+        cpu=lambda kernel: _as_product(batch, kernel, windows, extents),
+        default=lambda kernel: _library(batch, kernel, windows, groups),
     )
 
 
@@ -78,9 +80,9 @@ def _cpu_product(rows: jax.Array, matrix: jax.Array) -> jax.Array:
     return lax.dot_general(rows, lax.optimization_barrier(matrix.T), (((1,), (1,)), ((), ())))
 
 
-def _library(values: jax.Array, kernel: jax.Array, windows: Sequence[Window], groups: int) -> jax.Array:
+def _library(batch: Padded, kernel: jax.Array, windows: Sequence[Window], groups: int) -> jax.Array:
     return lax.conv_general_dilated(
-        values,
+        batch.values,
         kernel,
         window_strides=[window.stride for window in windows],
         padding=[window.padding for window in windows],
@@ -90,7 +92,7 @@ def _library(values: jax.Array, kernel: jax.Array, windows: Sequence[Window], gr
     )
 
 
-def _as_product(values: jax.Array, kernel: jax.Array, windows: Sequence[Window], extents: Sequence[int]) -> jax.Array:
+def _as_product(batch: Padded, kernel: jax.Array, windows: Sequence[Window], extents: Sequence[int]) -> jax.Array:
     """The same as one matrix product.
 
     Positions are cut into blocks of one stride; a window covers `blocks` of them at stride 1, the last one in part.
@@ -101,10 +103,10 @@ def _as_product(values: jax.Array, kernel: jax.Array, windows: Sequence[Window],
     blocks = [-(-window.kernel // window.stride) for window in windows]
     counts = [extent - 1 + block for extent, block in zip(extents, blocks, strict=True)]
     pads = [  # the amount after the input is negative where no window reaches its end
-        (window.padding[0], count * window.stride - size - window.padding[0], 0)
-        for window, count, size in zip(windows, counts, values.shape[1:-1], strict=True)
+        (window.padding[0], count * window.stride - size - window.padding[0])
+        for window, count, size in zip(windows, counts, batch.spatial_shape, strict=True)
     ]
-    values = lax.pad(values, jnp.zeros((), values.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+    values = batch.widened(pads)
     values = values.reshape(values.shape[0], *_interleaved(counts, strides), channels)
     values = values.transpose(0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
     rows, matrices = [], []

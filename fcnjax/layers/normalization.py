@@ -37,9 +37,9 @@ class _Norm(Layer):
         self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
 
     def _values(self, batch: Padded) -> jax.Array:
-        """Returns the values [B, *S, C] in the dtype of the statistics."""
+        """Returns the values [B, *S, C], uncleared, in the dtype of the statistics."""
         check_channels(batch, self.channels)
-        return at_least_float32(batch.values)
+        return at_least_float32(batch.uncleared)
 
     def _rescaled(
         self, batch: Padded, normed: jax.Array, *, factor: jax.Array | float = 1.0, skip: jax.Array | None = None
@@ -54,7 +54,7 @@ class _Norm(Layer):
             normed = normed + per_channel(self.bias[...], normed)
         if skip is not None:
             normed = normed + skip
-        return batch.replace(normed.astype(batch.values.dtype))
+        return batch.replace(normed.astype(batch.dtype))
 
 
 class BatchNorm(_Norm):

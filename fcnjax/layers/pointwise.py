@@ -64,7 +64,7 @@ class LinearLayer(Layer):
     def _kernel_for(self, batch: Padded) -> jax.Array:
         """Returns the kernel in the batch's dtype; raises as `check_channels`."""
         check_channels(batch, self.kernel.shape[-2] * self.groups)
-        return self.kernel[...].astype(batch.values.dtype)
+        return self.kernel[...].astype(batch.dtype)
 
     def _with_bias(self, values: jax.Array) -> jax.Array:
         return values if self.bias is None else values + per_channel(self.bias[...], values)
@@ -102,7 +102,7 @@ class Pointwise(LinearLayer):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
-        return batch.replace(self._with_bias(channel_product(batch.values, self._kernel_for(batch))))
+        return batch.replace(self._with_bias(channel_product(batch.uncleared, self._kernel_for(batch))))
 
 
 class Activation(Layer):
@@ -113,7 +113,7 @@ class Activation(Layer):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
-        return batch.replace(self.function(batch.values))
+        return batch.replace(self.function(batch.uncleared))
 
 
 def activation_layer(name: str) -> Activation:
@@ -145,7 +145,7 @@ class LayerScale(Layer):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         check_channels(batch, self.scale.shape[0])
-        return Padded(batch.values * per_channel(self.scale[...], batch.values), batch.sizes)  # 0 outside stays 0
+        return batch.replace(batch.uncleared * per_channel(self.scale[...], batch.uncleared))
 
 
 class LogSoftmax(Layer):
@@ -157,11 +157,11 @@ class LogSoftmax(Layer):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
-        return batch.replace(jax.nn.log_softmax(at_least_float32(batch.values), axis=-1))
+        return batch.replace(jax.nn.log_softmax(at_least_float32(batch.uncleared), axis=-1))
 
 
 def check_channels(batch: Padded, channels: int):
     """Raises ValueError if a batch does not have `channels` channels, TypeError if its values are not floating."""
     check_floating(batch)
     if batch.channels != channels:
-        raise ValueError(f"values of shape {batch.values.shape}: the last axis must hold {channels} channels.")
+        raise ValueError(f"values of shape {batch.uncleared.shape}: the last axis must hold {channels} channels.")

@@ -64,7 +64,7 @@ class SpatialPyramidPool(Layer):
 
     def _level(self, batch: Padded, bins: int) -> jax.Array:
         """Returns values [B, N, .., N, C] of one level, axis after axis: maxima of maxima, means of means."""
-        values = batch.values if self.method == "mean" else jnp.where(batch.mask, batch.values, -jnp.inf)
+        values = batch.values if self.method == "mean" else jnp.where(batch.mask, batch.uncleared, -jnp.inf)
         for axis in range(batch.rank):
             reduce = functools.partial(self._bin, values, axis, batch.sizes[:, axis], bins)
             values = jnp.stack([reduce(index) for index in range(bins)], axis + 1)

@@ -68,8 +68,8 @@ class MaxPool(_WindowedPool):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         sizes = self.out_sizes(batch)
-        masked = jnp.where(batch.mask, batch.values, -jnp.inf)
-        return batch.replace(self._reduce(masked, -jnp.inf, lax.max), sizes)
+        masked = jnp.where(batch.mask, batch.uncleared, -jnp.inf)
+        return batch.replace(self._reduce(masked, -jnp.inf, lax.max), sizes).clean()  # of -inf where no value was
 
 
 class AveragePool(_WindowedPool):
@@ -92,7 +92,7 @@ class AveragePool(_WindowedPool):
         del train, keys
         sizes = self.out_sizes(batch)
         total = self._reduce(batch.values, 0.0, lax.add)
-        count = self._reduce(batch.mask.astype(batch.values.dtype), 0.0, lax.add)
+        count = self._reduce(batch.mask.astype(batch.dtype), 0.0, lax.add)
         return batch.replace(total / jnp.maximum(count, 1), sizes)
 
 
@@ -157,7 +157,7 @@ class BlurPool(WindowedLayer):
             taps = np.array([math.comb(window.kernel - 1, tap) for tap in range(window.kernel)], np.float64)
             kernel = np.multiply.outer(kernel, taps / taps.sum())
         channels = batch.channels
-        kernel = jnp.asarray(np.repeat(kernel[..., None, None], channels, -1), batch.values.dtype)  # [*taps, 1, C]
+        kernel = jnp.asarray(np.repeat(kernel[..., None, None], channels, -1), batch.dtype)  # [*taps, 1, C]
         return batch.replace(convolve_with_border(batch, kernel, self._windows, channels, self.border), sizes)
 
 

@@ -101,8 +101,8 @@ class Classifier(nnx.Module):
     def features(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         """Returns the backbone's features, values [B, *S', C']. Raises as `__call__`."""
         self.check_input(batch)
-        own = batch.values.dtype if jnp.issubdtype(batch.values.dtype, jnp.floating) else jnp.float32
-        features = batch.replace(batch.values.astype(self.dtype or own))
+        own = batch.dtype if jnp.issubdtype(batch.dtype, jnp.floating) else jnp.float32
+        features = batch.replace(batch.uncleared.astype(self.dtype or own)).clean()
         for block in self.blocks:
             features = block(features, train=train, keys=keys)
         return cut_to(features, batch) if self.cut_to_input else features
@@ -121,8 +121,9 @@ class Classifier(nnx.Module):
         if batch.rank != self.rank or batch.channels != self.in_channels:
             first = "" if isinstance(batch.sizes, Tracer) else f"example 0 of size {_by(np.asarray(batch.sizes)[0])}, "
             raise ValueError(
-                f"{first}values of shape {tuple(batch.values.shape)}: this network takes [batch, *spatial, channels] "
-                f"with {self.rank} spatial axes and {self.in_channels} channels, of at least {_by(self.min_size)}."
+                f"{first}values of shape {tuple(batch.uncleared.shape)}: this network takes [batch, *spatial, "
+                f"channels] with {self.rank} spatial axes and {self.in_channels} channels, of at least "
+                f"{_by(self.min_size)}."
             )
         shape, least = batch.spatial_shape, self.min_size
         if not isinstance(batch.sizes, Tracer):

@@ -26,7 +26,7 @@ class Mean:
     commutes_with_affine: ClassVar[bool] = True
 
     def lift(self, batch: Padded) -> Statistics:
-        return {"sum": monoid.valid_sum(batch, at_least_float32(batch.values)), "count": monoid.count(batch)}
+        return {"sum": monoid.valid_sum(batch, at_least_float32(batch.uncleared)), "count": monoid.count(batch)}
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:
         return jax.tree.map(jnp.add, left, right)
@@ -45,7 +45,7 @@ class Max:
     commutes_with_affine: ClassVar[bool] = False
 
     def lift(self, batch: Padded) -> Statistics:
-        values = jnp.where(batch.mask, at_least_float32(batch.values), -jnp.inf)
+        values = jnp.where(batch.mask, at_least_float32(batch.uncleared), -jnp.inf)
         return {"max": jnp.max(values, batch.spatial_axes)}
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:
@@ -80,7 +80,7 @@ class TopKMean:
             raise ValueError(f"k={self.k} of top-k pooling: must be a whole number, at least 1.")
 
     def lift(self, batch: Padded) -> Statistics:
-        values = jnp.where(batch.mask, at_least_float32(batch.values), -jnp.inf)
+        values = jnp.where(batch.mask, at_least_float32(batch.uncleared), -jnp.inf)
         return {"top": self._largest(values.reshape(batch.batch_size, -1, batch.channels))}
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:

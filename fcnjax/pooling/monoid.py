@@ -63,7 +63,7 @@ class ExponentialMean:
     r: Any  # a float, or float32 []
 
     def lift(self, batch: Padded) -> Statistics:
-        scaled = jnp.where(batch.mask, self.r * at_least_float32(batch.values), -jnp.inf)
+        scaled = jnp.where(batch.mask, self.r * at_least_float32(batch.uncleared), -jnp.inf)
         highest = highest_valid(batch, scaled)
         terms = jnp.exp(scaled - per_position(batch, finite(highest)))  # exp(-inf) = 0 outside
         return {"max": highest, "sum": jnp.sum(terms, batch.spatial_axes), "count": count(batch)}

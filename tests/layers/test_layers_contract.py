@@ -174,6 +174,13 @@ def test_the_contract_can_fail():
     with pytest.raises(AssertionError, match="relative difference"):
         contract.check(ShiftedByTheRectangle(), contract.draw_examples([(5, 8), (2, 5)], CHANNELS, seed=0))
 
+    class LooksAround(Layer):
+        def __call__(self, batch, *, train=False, keys=None):
+            return batch.replace(batch.values + jax.numpy.roll(batch.uncleared, -1, 1))
+
+    with pytest.raises(AssertionError, match="relative difference"):
+        contract.check(LooksAround(), contract.draw_examples([(5, 8), (2, 5)], CHANNELS, seed=0))
+
     class Refills(Layer):
         def __call__(self, batch, *, train=False, keys=None):
             return type(batch)(batch.values + 1, batch.sizes)
