@@ -4,6 +4,7 @@ Axes: B batch, S the spatial axes (one, two or three), D their number, C channel
 are rebuilt from `sizes` wherever they are needed, so that they can never disagree with the values.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -210,13 +211,13 @@ def mask(sizes: jax.Array, spatial_shape: Sequence[Any]) -> jax.Array:
       sizes: integer [B, D].
       spatial_shape: the rectangle S, D entries.
     """
-    rank = len(spatial_shape)
-    valid = jnp.ones((sizes.shape[0], *(1,) * (rank + 1)), bool)
+    rank, inside = len(spatial_shape), []
     for axis, extent in enumerate(spatial_shape):
         along = (1,) * (axis + 1) + (extent,) + (1,) * (rank - axis)  # [1, .., extent, .., 1]
         positions = jax.lax.broadcasted_iota(sizes.dtype, along, axis + 1)
-        valid = valid & (positions < sizes[:, axis].reshape((-1,) + (1,) * (rank + 1)))
-    return valid
+        ends = jax.lax.slice_in_dim(sizes, axis, axis + 1, axis=1)
+        inside.append(positions < ends.reshape((-1,) + (1,) * (rank + 1)))
+    return functools.reduce(jnp.logical_and, inside)
 
 
 def check_within(sizes: np.ndarray, spatial_shape: Sequence[int]):

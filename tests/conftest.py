@@ -2,8 +2,12 @@
 
 import os
 
-# The tests compile many small programs and run each a few times: half of their time would be LLVM's optimiser.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+# The tests compile many small programs and run each a few times: half of their time would be LLVM's optimiser. Their
+# processes share the cores already, so that none compiles in several threads.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+)
 
 import hypothesis
 import jax

@@ -1,8 +1,10 @@
 """Timing side by side: the arms take turns, so that a slow moment of the machine meets all of them."""
 
+import concurrent.futures
+import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +38,41 @@ def take_turns(arms: Mapping[str, Arm], rounds: int, steps: int) -> dict[str, li
             if turn:
                 times[name].append(1e3 * (time.perf_counter() - start) / steps)
     return times
+
+
+class InOwnProcess:
+    """An arm in a process of its own, which none of this one's settings reach.
+
+    Args:
+      make: a module's function that returns the arm.
+      *arguments: for it; they and the function are pickled.
+    """
+
+    _arm: Arm | None = None  # in the other process
+
+    def __init__(self, make: Callable[..., Arm], *arguments: Any):
+        self._process = concurrent.futures.ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(make, arguments)
+        )
+
+    def __call__(self, steps: int) -> None:
+        """Runs that many steps there."""
+        self._process.submit(_go_on, steps).result()
+
+    def __enter__(self) -> "InOwnProcess":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.shutdown()
+
+
+def _begin(make: Callable[..., Arm], arguments: tuple[Any, ...]) -> None:
+    InOwnProcess._arm = make(*arguments)
+
+
+def _go_on(steps: int) -> None:
+    assert InOwnProcess._arm is not None
+    InOwnProcess._arm(steps)
 
 
 def spread(rounds: Sequence[float]) -> Spread:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator
 
 import contract
@@ -99,7 +100,7 @@ def test_the_command_prints_and_writes_everything_and_compiles_one_program_an_ar
         missing = name == "step_vs_torch" and result[name] is None
         assert missing or (math.isfinite(result[name]) and result[name] > 0)
     assert result["step_vs_torch_note"]
-    assert {"masked", "unmasked", "plain"} <= result["milliseconds"].keys()
+    assert {"masked", "unmasked", "plain", "plain alone"} <= result["milliseconds"].keys()
     assert all(len(times["rounds"]) == 1 and times["median"] > 0 for times in result["milliseconds"].values())
     assert all(bytes > 0 for kinds in result["memory"].values() for bytes in kinds.values())
     assert result["versions"]["jax"] == jax.__version__
@@ -120,6 +121,26 @@ def test_what_cannot_be_measured_gets_a_sentence(arguments, part, capsys):
     error = capsys.readouterr().err
     assert part in error
     assert error.count("\n") == 1
+
+
+def count_in(path):
+    """An arm that notes the process it runs in, and its steps."""
+
+    def run(steps):
+        with open(path, "a") as file:
+            file.write(f"{os.getpid()} {steps}\n")
+
+    return run
+
+
+def test_an_arm_in_its_own_process_is_made_once_and_runs_there(tmp_path):
+    path = tmp_path / "steps"
+    with timing.InOwnProcess(count_in, path) as arm:
+        arm(3)
+        arm(4)
+    (process, first), (same, second) = (line.split() for line in path.read_text().splitlines())
+    assert (first, second) == ("3", "4")
+    assert process == same != str(os.getpid())
 
 
 def test_arms_take_turns_and_the_first_round_only_warms_up():

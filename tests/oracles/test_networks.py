@@ -34,7 +34,7 @@ NETWORKS = {
     ),
 }
 TIMM = {"efficientnet_b0": torch_efficientnet.timm_names, "convnext_atto": torch_convnext.timm_names}
-# Odd and even; just above and just below a multiple of the stride, and the rectangle's own edge.
+# Odd and even; beside rectangles of 32: just above their edge; of this one: just below its edge, and at it.
 RECTANGLE = (40, 38)
 SIZES = [(33, 38), (40, 37), (32, 35)]
 SMALLEST = {"convnext_atto": (32, 32)}  # of the others, one pixel
