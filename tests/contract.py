@@ -139,21 +139,25 @@ def assert_close(actual, expected, what: str):
         assert error <= TOLERANCE, f"{what}{jax.tree_util.keystr(path)}: relative difference {error:.2e}"
 
 
-def check(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool = False, seed: int = 0):
-    """Checks the contract for a module whose examples do not see each other (all modules outside training)."""
+def check(module: nnx.Module, examples: Sequence[np.ndarray], *, alone: int = 1, train: bool = False, seed: int = 0):
+    """Checks the contract for a module whose examples do not see each other (all modules outside training).
+
+    The first `alone` examples are compared with themselves alone, for the price of a program each; the others are only
+    their mates.
+    """
     randomise(module, seed)
     rank = examples[0].ndim - 1
     keys = jax.random.split(jax.random.key(7), len(examples) + 1)
     together = run(module, _with_filler(examples, RECTANGLE[rank]), train=train, keys=keys)
     assert not np.any(together.outside), "the output is not zero outside the examples"
-    for index, example in enumerate(examples):
-        alone = run(module, Padded.stack([example]), train=train, keys=keys[index : index + 1])
-        assert_close(together.outputs[index], alone.outputs[0], f"output of example {index}")
+    for index, example in enumerate(examples[:alone]):
+        single = run(module, Padded.stack([example]), train=train, keys=keys[index : index + 1])
+        assert_close(together.outputs[index], single.outputs[0], f"output of example {index}")
         inside = together.input_gradient.unstack()[index]
-        assert_close(inside, alone.input_gradient.unstack()[0], f"input gradient of example {index}")
-    alone = run(module, Padded.stack(examples[:1]), train=train, keys=keys[:1])
+        assert_close(inside, single.input_gradient.unstack()[0], f"input gradient of example {index}")
+    single = run(module, Padded.stack(examples[:1]), train=train, keys=keys[:1])
     of_first = run(module, _with_filler(examples, RECTANGLE[rank]), train=train, keys=keys, only=0)
-    assert_close(of_first.weight_gradients, alone.weight_gradients, "weight gradient")
+    assert_close(of_first.weight_gradients, single.weight_gradients, "weight gradient")
 
 
 def check_batch(module: nnx.Module, examples: Sequence[np.ndarray], seed: int = 0):

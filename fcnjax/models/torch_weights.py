@@ -6,6 +6,7 @@ Each architecture names its layers by rule; a key that is missing or left over i
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -30,14 +31,18 @@ def create_from_state_dict(arch: str, state: Mapping[str, np.ndarray], **options
       ValueError: as `load_state_dict`, and for an option that the network refuses.
     """
     _check_known(arch)
-    model = nnx.eval_shape(lambda: create(arch, classes=2, in_channels=1, rngs=nnx.Rngs(0), **options))
-    names = pytorch_names(arch, _variables(model), state)
+
+    def shapes(classes: int, in_channels: int) -> Classifier:
+        return nnx.eval_shape(
+            lambda: create(arch, classes=classes, in_channels=in_channels, rngs=nnx.Rngs(0), **options)
+        )
+
+    names = pytorch_names(arch, _variables(shapes(2, 1)), state)
     kernels = [ours for ours in names if ours.endswith("kernel")]
     first, last = (np.shape(state[names[ours]]) for ours in (_first(kernels, "blocks"), _first(kernels, "head")))
     if len(first) < 2 or len(last) < 2:
         raise ValueError(f"state dict for {arch}: its first or last layer is no matrix of weights ({first}, {last}).")
-    model = create(arch, classes=last[0], in_channels=first[1], rngs=nnx.Rngs(0), **options)
-    return load_state_dict(model, arch, state)
+    return load_state_dict(shapes(last[0], first[1]), arch, state)  # no weight is drawn: all are given
 
 
 def load_state_dict(model: Classifier, arch: str, state: Mapping[str, np.ndarray]) -> Classifier:
@@ -65,7 +70,7 @@ def load_state_dict(model: Classifier, arch: str, state: Mapping[str, np.ndarray
                 f"{variables[ours].shape}. Make it with the classes and channels that the weights were trained with."
             )
     for ours, array in arrays.items():
-        variables[ours][...] = array.astype(variables[ours].dtype)
+        variables[ours].set_value(jnp.asarray(array, variables[ours].dtype))
     return model
 
 

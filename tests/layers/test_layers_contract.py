@@ -127,7 +127,8 @@ def test_contract(name, rank):
     layer = make(name, rank)
     least = smallest(layer, rank)
     sizes = {1: [(13,), (max(2, least),)], 2: [(max(4, least), 9), (9, least)]}[rank]
-    contract.check(layer, contract.draw_examples(sizes, CHANNELS, seed=len(name)), train=name in RANDOM)
+    examples = contract.draw_examples(sizes, CHANNELS, seed=len(name))
+    contract.check(layer, examples, alone=rank, train=name in RANDOM)
 
 
 VOLUMES = [
