@@ -12,6 +12,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -139,25 +140,32 @@ def assert_close(actual, expected, what: str):
         assert error <= TOLERANCE, f"{what}{jax.tree_util.keystr(path)}: relative difference {error:.2e}"
 
 
-def check(module: nnx.Module, examples: Sequence[np.ndarray], *, alone: int = 1, train: bool = False, seed: int = 0):
+def check(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool = False, seed: int = 0):
     """Checks the contract for a module whose examples do not see each other (all modules outside training).
 
-    The first `alone` examples are compared with themselves alone, for the price of a program each; the others are only
-    their mates.
+    The first example is compared with itself alone; the others are its mates.
     """
     randomise(module, seed)
-    rank = examples[0].ndim - 1
+    together = _with_filler(examples, RECTANGLE[examples[0].ndim - 1])
     keys = jax.random.split(jax.random.key(7), len(examples) + 1)
-    together = run(module, _with_filler(examples, RECTANGLE[rank]), train=train, keys=keys)
-    assert not np.any(together.outside), "the output is not zero outside the examples"
-    for index, example in enumerate(examples[:alone]):
-        single = run(module, Padded.stack([example]), train=train, keys=keys[index : index + 1])
-        assert_close(together.outputs[index], single.outputs[0], f"output of example {index}")
-        inside = together.input_gradient.unstack()[index]
-        assert_close(inside, single.input_gradient.unstack()[0], f"input gradient of example {index}")
-    single = run(module, Padded.stack(examples[:1]), train=train, keys=keys[:1])
-    of_first = run(module, _with_filler(examples, RECTANGLE[rank]), train=train, keys=keys, only=0)
-    assert_close(of_first.weight_gradients, single.weight_gradients, "weight gradient")
+    alone = run(module, Padded.stack(examples[:1]), train=train, keys=keys[:1])
+    of_all = run(module, together, train=train, keys=keys)
+    assert not np.any(of_all.outside), "the output is not zero outside the examples"
+    assert_close(of_all.outputs[0], alone.outputs[0], "output")
+    assert_close(of_all.input_gradient.unstack()[0], alone.input_gradient.unstack()[0], "input gradient")
+    of_first = run(module, together, train=train, keys=keys, only=0)
+    assert_close(of_first.weight_gradients, alone.weight_gradients, "weight gradient")
+
+
+def check_drawn(module: nnx.Module, rank: int, channels: int, *, minimum: int = 1, train: bool = False, seed: int = 0):
+    """Checks the contract at the smallest sizes and at others that Hypothesis draws: each costs a program."""
+
+    @hypothesis.settings(max_examples=2)
+    @hypothesis.given(sizes(rank, minimum))
+    def drawn(sizes):
+        check(module, draw_examples(sizes, channels, seed), train=train)
+
+    drawn()
 
 
 def check_batch(module: nnx.Module, examples: Sequence[np.ndarray], seed: int = 0):

@@ -77,10 +77,7 @@ OTHER_SIGNALS = [(label, 1) for label in ("nin", "all_cnn_c", "resnet_cifar", "c
 @pytest.mark.parametrize(("label", "rank"), [case for case in [*IMAGES, *SIGNALS] if case[0] not in DEEP])
 def test_contract(label, rank):
     model = network(label, rank)
-    sizes = {1: [(5,), (9,)], 2: [(5, 9), (9, 8)]}[rank]
-    contract.check(
-        model, draw([tuple(max(n, least) for n, least in zip(s, model.min_size, strict=True)) for s in sizes])
-    )
+    contract.check_drawn(model, rank, 2, minimum=max(model.min_size))
     # Sizes near the largest: the deepest batch norm needs more than a few positions, or divides rounding by rounding.
     contract.check_batch(model, draw({1: [(13,), (12,), (9,)], 2: [(9, 8), (8, 9), (9, 9)]}[rank]))
 
