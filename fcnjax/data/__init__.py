@@ -16,7 +16,9 @@ from fcnjax.data.augmentation import Affine
 from fcnjax.data.buckets import BucketPlan, plan_buckets
 from fcnjax.data.epoch_plan import EpochPlan, EvaluationPlan, Plan, StepPlan
 from fcnjax.data.loader import Batch, load_batches
-from fcnjax.data.sources import ArraySource, Example, Source, TfdsSource, load_source
+from fcnjax.data.loading import load_source
+from fcnjax.data.sources import ArraySource, Example, Source, UnreadableExample
+from fcnjax.data.tfds_source import TfdsSource
 
 __all__ = [
     "Affine",
@@ -30,6 +32,7 @@ __all__ = [
     "Source",
     "StepPlan",
     "TfdsSource",
+    "UnreadableExample",
     "load_batches",
     "load_source",
     "plan_buckets",

@@ -4,22 +4,10 @@ Axes: N examples, S the spatial axes of one example (H, W for images, L for sign
 idea: a `Source` never resizes or pads; it hands out what is there and says how large it is.
 """
 
-import contextlib
-import io
-import os
-import random
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-
-from fcnjax.naming import unknown_name
-
-if TYPE_CHECKING:
-    import tensorflow_datasets as tfds
-
-CACHE_BYTES = 256 * 2**20
 
 
 class Example(NamedTuple):
@@ -36,12 +24,33 @@ class Example(NamedTuple):
     label: int
 
 
+class UnreadableExample(ValueError):
+    """An example whose content cannot be decoded; a disk that fails is an OSError instead.
+
+    Attributes:
+      name: the file, or what else names the example to a person.
+      reason: what is wrong with it.
+    """
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(name, reason)  # both are kept, so that worker processes can send the error
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
 class Source(Protocol):
     """What the planner and the loader need of a data set; anything with these members will do."""
 
     @property
     def sizes(self) -> np.ndarray:
         """Size table: int32 [N, D], extents of each example in positions along its spatial axes."""
+        ...
+
+    @property
+    def ids(self) -> np.ndarray:
+        """int32 [N], the id of each example (see `Example`), known without reading it."""
         ...
 
     @property
@@ -59,7 +68,12 @@ class Source(Protocol):
         ...
 
     def __getitem__(self, index: int, /) -> Example:
-        """The example at `index`, 0 to N - 1. Called from several threads at once."""
+        """The example at `index`, 0 to N - 1. Called from several threads at once.
+
+        Raises:
+          UnreadableExample: It cannot be decoded.
+          OSError: It cannot be read.
+        """
         ...
 
 
@@ -106,153 +120,14 @@ class ArraySource:
         self.class_names = tuple(class_names)
         _check_labels(self._labels, len(self.class_names))
         self.channels = int(first[-1])
-        self.sizes = _frozen_sizes([array.shape[:-1] for array in self._values])
+        self.sizes = frozen_table([array.shape[:-1] for array in self._values])
+        self.ids = frozen_table(range(len(self._values)))
 
     def __len__(self) -> int:
         return len(self._values)
 
     def __getitem__(self, index: int, /) -> Example:
         return Example(index, self._values[index], self._labels[index])
-
-
-class TfdsSource:
-    """One split of a prepared TFDS data set, read by random access without TensorFlow.
-
-    Building it reads the split once, for the size table. What has been decoded on the way is kept when the whole split
-    fits `cache_bytes` (short runs on small data would otherwise mostly wait for decoding); else each access decodes.
-
-    Args:
-      builder: A prepared builder with features `image` [H, W, C] and `label`, stored as ArrayRecord; feature `id` is
-        used where there is one, else an example's id is its position in the split.
-      split: A split of the builder, TFDS slices such as "train[:100]" included.
-      cache_bytes: Largest total of decoded values, in bytes, that is kept in memory; 0 keeps none.
-
-    Raises:
-      ValueError: The data set lacks a feature named above, or the split is empty.
-    """
-
-    def __init__(self, builder: "tfds.core.DatasetBuilder", split: str, *, cache_bytes: int = CACHE_BYTES) -> None:
-        features: Any = builder.info.features
-        missing = {"image", "label"} - set(features or ())
-        if missing:
-            raise ValueError(
-                f"builder: {builder.name!r} lacks the features {sorted(missing)}; it needs image [H, W, C] and label; "
-                "write a Source of your own for other data"
-            )
-        read: Any = builder.as_data_source  # TFDS decorates it in a way that hides its arguments
-        self._records: Any = read(split)
-        self.class_names = tuple(features["label"].names)
-        self._has_id = "id" in features
-        self._kept: list[Example] | None = []
-        shapes, kept_bytes = [], 0
-        for index in range(len(self._records)):
-            example = self._decode(index)
-            shapes.append(example.values.shape)
-            kept_bytes += example.values.nbytes
-            if kept_bytes > cache_bytes:
-                self._kept = None
-            elif self._kept is not None:
-                self._kept.append(example)
-        if not shapes:
-            raise ValueError(f"split: {split!r} of {builder.name!r} holds no example; name a split that does")
-        self.sizes = _frozen_sizes([shape[:-1] for shape in shapes])
-        self.channels = int(shapes[0][-1])
-
-    def _decode(self, index: int) -> Example:
-        record = self._records[index]
-        return Example(int(record["id"]) if self._has_id else index, record["image"], int(record["label"]))
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __getitem__(self, index: int, /) -> Example:
-        return self._decode(index) if self._kept is None else self._kept[index]
-
-
-def load_source(name: str, split: str, data_dir: str | os.PathLike[str] | None = None) -> TfdsSource:
-    """A split of a data set by name; prepares the data set first where that has not been done.
-
-    Args:
-      name: "any_size_digits" or "any_size_digits/fixed_28x28"; the part behind the slash names the variant.
-      split: "train", "validation" or "test", with TFDS slices ("train[:100]").
-      data_dir: Folder of prepared data sets; None means TFDS's own (TFDS_DATA_DIR, else ~/tensorflow_datasets).
-
-    Returns:
-      The source. Several processes may ask for the same data set at once.
-
-    Raises:
-      ValueError: No such data set, variant or split; the message lists what there is. Or the split is empty.
-      OSError: The data set cannot be written to `data_dir`.
-    """
-    from fcnjax.data.any_size_digits import AnySizeDigits  # here: TFDS takes most of a second to import
-
-    builders = {builder.name: builder for builder in (AnySizeDigits,)}
-    variants = {
-        known: (builder, config.name)
-        for base, builder in builders.items()
-        for config in builder.BUILDER_CONFIGS
-        for known in ([base] if config is builder.BUILDER_CONFIGS[0] else []) + [f"{base}/{config.name}"]
-    }
-    if name not in variants:
-        raise ValueError(unknown_name("data set", name, variants))
-    builder_class, config_name = variants[name]
-    try:
-        prepared = prepare(builder_class, config_name, data_dir)
-    except OSError as error:
-        where = "TFDS_DATA_DIR or ~/tensorflow_datasets" if data_dir is None else data_dir
-        raise OSError(
-            f"data_dir={where}: {name} cannot be prepared there ({error}); name a folder to write to."
-        ) from None
-    if split.split("[")[0] not in prepared.info.splits:
-        raise ValueError(unknown_name(f"split of {name}:", split, prepared.info.splits))
-    try:
-        count = prepared.info.splits[split].num_examples
-    except (ValueError, IndexError) as error:
-        raise ValueError(f"split {split!r} of {name}: {str(error).splitlines()[0]}") from None
-    if not count:
-        raise ValueError(f"split {split!r} of {name}: holds no example; name a split that does, such as 'train[:100]'.")
-    return TfdsSource(prepared, split)
-
-
-def prepare(
-    builder_class: "type[tfds.core.GeneratorBasedBuilder]", config: str, data_dir: str | os.PathLike[str] | None = None
-) -> "tfds.core.DatasetBuilder":
-    """A builder whose data is on disk as ArrayRecord, prepared now if need be.
-
-    Safe against other processes that prepare the same data: TFDS writes to a temporary folder and renames it, the
-    rename of all but the first fails, and those read what the first one wrote.
-
-    Args:
-      builder_class: Any TFDS builder class.
-      config: Name of one of its configs.
-      data_dir: As in `load_source`.
-
-    Returns:
-      The prepared builder.
-
-    Raises:
-      Exception: Whatever TFDS raised, if the data is not there afterwards (disk full, no permission).
-    """
-    folder = None if data_dir is None else Path(data_dir).expanduser()
-
-    def build() -> "tfds.core.DatasetBuilder":
-        return builder_class(config=config, data_dir=folder, file_format="array_record")
-
-    if not build().is_prepared():
-        # TFDS names its temporary folder with the global generator: after the same random.seed(n), two processes
-        # would write into one folder.
-        state = random.getstate()
-        random.seed()
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):  # the progress bar is on stderr and stays
-                build().download_and_prepare()
-        except Exception:
-            if not build().is_prepared():
-                raise
-        finally:
-            random.setstate(state)
-    # Always a new builder: one that was made before another process finished never learns of the splits.
-    return build()
 
 
 def _check_array(index: int, array: np.ndarray, first: tuple[int, ...]) -> None:
@@ -284,7 +159,8 @@ def _check_labels(labels: Sequence[int], classes: int) -> None:
             )
 
 
-def _frozen_sizes(shapes: Sequence[tuple[int, ...]]) -> np.ndarray:
-    sizes = np.array(shapes, np.int32)  # [N, D]
-    sizes.setflags(write=False)
-    return sizes
+def frozen_table(rows: Sequence[tuple[int, ...]] | Sequence[int]) -> np.ndarray:
+    """Returns rows as a read-only int32 array, as `Source.sizes` and `Source.ids` are."""
+    table = np.array(rows, np.int32)
+    table.setflags(write=False)
+    return table

@@ -7,7 +7,7 @@ import pytest
 
 from fcnjax.data import ArraySource, TfdsSource, load_source
 from fcnjax.data.any_size_digits import AnySizeDigits
-from fcnjax.data.sources import prepare
+from fcnjax.data.tfds_source import prepare
 
 
 @pytest.mark.parametrize("spatial", [(5,), (5, 3), (5, 3, 2)])
@@ -97,7 +97,7 @@ def test_two_processes_may_prepare_at_once(tmp_path):
     """Same folder, same global random seed (TFDS draws the name of its temporary folder from that generator)."""
     code = (
         "import random, sys\n"
-        "from fcnjax.data.sources import load_source\n"
+        "from fcnjax.data.loading import load_source\n"
         "random.seed(0)\n"
         "print(len(load_source('any_size_digits', 'test', sys.argv[1])))"
     )
