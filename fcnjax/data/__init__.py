@@ -1,6 +1,8 @@
 """The data room: sources of examples at native sizes, bucket rectangles, the order of an epoch, and the loader.
 
-Everything here is numpy on the host and knows nothing of models. The usual road:
+What is here is numpy on the host, but for augmentation and mixup, which run on the device within a training step; it
+knows nothing of models. `EpochPlan` makes a step of one rectangle's batch, `MixedPlan` of uniformly drawn examples in
+several; `RandomCrop` and `SizePolicy` change sizes, and only if asked to. The usual road:
 
 >>> import numpy as np
 >>> from fcnjax.data import ArraySource, EpochPlan, load_batches, plan_buckets
@@ -12,28 +14,66 @@ Everything here is numpy on the host and knows nothing of models. The usual road
 0 2 True
 """
 
-from fcnjax.data.augmentation import Affine
+from fcnjax.data.audio_files import decode_audio, read_length
+from fcnjax.data.augmentation import Affine, Augmentation
+from fcnjax.data.batches import Batch
 from fcnjax.data.buckets import BucketPlan, plan_buckets
+from fcnjax.data.cropping import RandomCrop
 from fcnjax.data.epoch_plan import EpochPlan, EvaluationPlan, Plan, StepPlan
-from fcnjax.data.loader import Batch, load_batches
-from fcnjax.data.loading import load_source
+from fcnjax.data.folders import FolderSource, UnreadableFiles
+from fcnjax.data.image_files import decode_image, read_size
+from fcnjax.data.loader import host_bytes, load_batches, prefetch_to_device
+from fcnjax.data.loading import FileOptions, load_source
+from fcnjax.data.mixed_plan import MixedPlan, MixedStep
+from fcnjax.data.mixup import mix
+from fcnjax.data.npz import load_npz, save_npz
+from fcnjax.data.plan_report import PlanReport, comparison_table, plan_report, rectangle_table
+from fcnjax.data.preparing import prepare_by_name
+from fcnjax.data.size_files import read_sizes
+from fcnjax.data.size_policy import ResizedSource, SizePolicy
 from fcnjax.data.sources import ArraySource, Example, Source, UnreadableExample
 from fcnjax.data.tfds_source import TfdsSource
+from fcnjax.data.wrapped import as_source
 
 __all__ = [
     "Affine",
     "ArraySource",
+    "Augmentation",
     "Batch",
     "BucketPlan",
     "EpochPlan",
     "EvaluationPlan",
     "Example",
+    "FileOptions",
+    "FolderSource",
+    "MixedPlan",
+    "MixedStep",
     "Plan",
+    "PlanReport",
+    "RandomCrop",
+    "ResizedSource",
+    "SizePolicy",
     "Source",
     "StepPlan",
     "TfdsSource",
     "UnreadableExample",
+    "UnreadableFiles",
+    "as_source",
+    "comparison_table",
+    "decode_audio",
+    "decode_image",
+    "host_bytes",
     "load_batches",
+    "load_npz",
     "load_source",
+    "mix",
     "plan_buckets",
+    "plan_report",
+    "prefetch_to_device",
+    "prepare_by_name",
+    "read_length",
+    "read_size",
+    "read_sizes",
+    "rectangle_table",
+    "save_npz",
 ]

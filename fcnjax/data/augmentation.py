@@ -1,78 +1,133 @@
-"""Random changes of training images that keep their size, drawn for each example by itself, on the device.
+"""Random changes of training examples that keep their sizes, drawn for each example by itself, on the device.
 
 What is drawn depends on the example's key alone, hence on (seed, epoch, example id): not on the rectangle, the place in
-a batch, or the order of the epoch. Axes: B batch, H height, W width, C channels.
+a batch, or the order of the epoch; and each kind of change has its own stream of numbers, so that to switch one on does
+not change what another draws. Axes: B batch, H height, W width, L length, C channels.
 """
 
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 
 import jax
-import jax.numpy as jnp
 
+from fcnjax.data.image_augmentation import (
+    AUGMENTATION_STREAM,
+    Affine,
+    brighten,
+    change_contrast,
+    erase_rectangle,
+    flip,
+    require_rank,
+    require_rgb,
+    saturate,
+    turn_hue,
+)
+from fcnjax.data.signal_augmentation import add_noise, amplify, shift_in_time
 from fcnjax.padded import Padded
 
-AUGMENTATION_STREAM = 2_000_000  # apart from the streams of the random layers
+MOST = {"hue": 180.0, "brightness": math.inf, "gain": math.inf, "noise": math.inf}  # of the others 1
 
 
 @dataclasses.dataclass(frozen=True)
-class Affine:
-    """A small random affine map of each image about its centre, bilinear; what comes in from outside is zero.
+class Augmentation:
+    """All random changes of an example, in this order; a number that is 0 changes nothing and draws nothing.
 
-    Each number bounds a uniform draw to both sides of no change.
+    Of images [B, H, W, C]: the affine map, flips, changes of brightness, contrast, saturation and hue, erasing. Of
+    signals [B, L, C]: a shift in time, noise, gain. Values are normalised ones, `(pixel / 255 - mean) / std`; what
+    comes in from outside or is erased is 0, hence the mean.
 
     Attributes:
-      rotation: degrees, 0 to 180.
-      scale: of the logarithm of the zoom, height and width apart, at least 0.
-      shear: horizontal offset per unit of height, at least 0.
-      shift: of the extent, height and width apart, 0 to 1.
+      rotation, scale, shear, shift: of images (see `Affine`).
+      flip: of images, probability of a reflection that swaps left and right, 0 to 1.
+      flip_vertical: of images, probability of a reflection that swaps top and bottom, 0 to 1.
+      brightness: of images, bound of what is added, in units of the normalisation's std, at least 0.
+      contrast: of images, bound of the change of the factor on the deviation from the image's own mean, 0 to 1.
+      saturation: of RGB images, bound of the change of the factor on the deviation from grey, 0 to 1.
+      hue: of RGB images, degrees, 0 to 180.
+      erase: of images, probability that a rectangle is set to 0, 0 to 1.
+      erase_area: largest share of the area that is erased, greater than 0, to 1.
+      gain: of signals, decibels, at least 0.
+      noise: of signals, standard deviation of added white noise, in units of the signal's own root mean square, at
+        least 0.
+      time_shift: of signals, share of the length, 0 to 1.
+
+    A bound is that of a uniform draw to both sides of no change, one for all channels.
 
     Raises:
       ValueError: a number is outside its range.
 
-    Source: Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks", 2003.
+    Source: erasing is Zhong et al., "Random Erasing Data Augmentation", 2020.
     """
 
     rotation: float = 0.0
     scale: float = 0.0
     shear: float = 0.0
     shift: float = 0.0
+    flip: float = 0.0
+    flip_vertical: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    erase: float = 0.0
+    erase_area: float = 0.25
+    gain: float = 0.0
+    noise: float = 0.0
+    time_shift: float = 0.0
 
     def __post_init__(self):
-        for name, most in (("rotation", 180.0), ("scale", math.inf), ("shear", math.inf), ("shift", 1.0)):
-            if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"{name}={getattr(self, name)}: must be 0 to {most}.")
+        _ = self._affine  # checks its own fields
+        for name, _ in self._changes():
+            value, most = getattr(self, name), MOST.get(name, 1.0)
+            if not 0 <= value <= most or value == math.inf:
+                allowed = f"0 to {most}" if most < math.inf else "at least 0, and finite"
+                raise ValueError(f"{name}={value}: must be {allowed}.")
+        if not 0 < self.erase_area <= 1:
+            raise ValueError(f"erase_area={self.erase_area}: must be greater than 0, and at most 1.")
 
     def __call__(self, batch: Padded, keys: jax.Array) -> Padded:
-        """Returns the batch, changed; sizes stay, and nothing is drawn where all numbers are 0.
+        """Returns the batch, changed; sizes stay.
 
         Args:
-          batch: values [B, H, W, C].
+          batch: floating values [B, H, W, C] or [B, L, C].
           keys: one PRNG key per example [B].
 
         Raises:
-          ValueError: for another number of spatial axes.
+          ValueError: for a change that does not fit the number of spatial axes or channels.
         """
-        if self == Affine():
-            return batch
-        if batch.rank != 2:
-            raise ValueError(
-                f"values of shape {batch.uncleared.shape}: affine augmentation is for images [B, H, W, C]; set all of "
-                "config.augment to 0 for other data."
-            )
-        return batch.replace(jax.vmap(self._transform)(batch.clean().values, batch.sizes, keys))
+        batch = self._affine(batch, keys)
+        for stream, (name, change) in enumerate(self._changes(), AUGMENTATION_STREAM + 1):
+            value = getattr(self, name)
+            if not value:
+                continue
+            require_rank(batch, 1 if name in ("gain", "noise", "time_shift") else 2, name, value)
+            if name in ("saturation", "hue"):
+                require_rgb(batch, name, value)
+            batch = _changed(batch, jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, stream), change)
+        return batch
 
-    def _transform(self, image: jax.Array, size: jax.Array, key: jax.Array) -> jax.Array:
-        """Returns one image [H, W, C], sampled at the mapped positions."""
-        drawn = jax.random.uniform(jax.random.fold_in(key, AUGMENTATION_STREAM), (6,), minval=-1.0)
-        angle = math.radians(self.rotation) * drawn[0]
-        zoom_y, zoom_x = jnp.exp(self.scale * drawn[1]), jnp.exp(self.scale * drawn[2])
-        extent = size.astype(jnp.float32)
-        middle, shift = (extent - 1) / 2, self.shift * drawn[4:] * extent
-        y = jax.lax.broadcasted_iota(jnp.float32, image.shape[:2], 0) - middle[0]
-        x = jax.lax.broadcasted_iota(jnp.float32, image.shape[:2], 1) - middle[1]
-        x = x + self.shear * drawn[3] * y
-        from_y = (jnp.cos(angle) * y + jnp.sin(angle) * x) / zoom_y + middle[0] + shift[0]
-        from_x = (jnp.cos(angle) * x - jnp.sin(angle) * y) / zoom_x + middle[1] + shift[1]
-        sample = jax.vmap(jax.scipy.ndimage.map_coordinates, in_axes=(-1, None, None), out_axes=-1)
-        return sample(image, [from_y, from_x], 1)
+    @property
+    def _affine(self) -> Affine:
+        return Affine(self.rotation, self.scale, self.shear, self.shift)
+
+    def _changes(self) -> list[tuple[str, Callable[..., jax.Array]]]:
+        """Returns fields and their changes in order; the order fixes the streams, new ones go to the end."""
+        return [
+            ("flip", partial(flip, probability=self.flip, axis=1)),
+            ("flip_vertical", partial(flip, probability=self.flip_vertical, axis=0)),
+            ("brightness", partial(brighten, bound=self.brightness)),
+            ("contrast", partial(change_contrast, bound=self.contrast)),
+            ("saturation", partial(saturate, bound=self.saturation)),
+            ("hue", partial(turn_hue, bound=self.hue)),
+            ("erase", partial(erase_rectangle, probability=self.erase, most=self.erase_area)),
+            ("time_shift", partial(shift_in_time, share=self.time_shift)),
+            ("noise", partial(add_noise, level=self.noise)),
+            ("gain", partial(amplify, bound=self.gain)),
+        ]
+
+
+def _changed(batch: Padded, keys: jax.Array, change: Callable[..., jax.Array]) -> Padded:
+    """Returns the batch, cleared, with each example changed by a key of its own."""
+    return batch.replace(jax.vmap(change)(batch.clean().values, batch.sizes, keys).astype(batch.dtype))

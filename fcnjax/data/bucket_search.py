@@ -5,7 +5,8 @@ each size has a cheapest other home `rest` [n]; a candidate for k then costs `su
 so all candidates for one place are judged by one matrix [M, n].
 """
 
-from itertools import combinations
+from collections.abc import Iterator
+from itertools import combinations, product
 
 import numpy as np
 
@@ -14,7 +15,7 @@ CANDIDATES_AT_ONCE = 256
 PAIRS = 12  # pairs of rectangles that are tried as one, per sweep
 INSERTIONS = 6  # places that are tried for the rectangle which this frees, per pair
 DESCENTS = 4  # of all these outcomes, how many are followed by moving edges
-MOST_EDGES = 192  # positions tried for one edge
+ROUNDING = 1e-12  # of a total: no gain
 
 
 def greedy_rectangles(sizes: np.ndarray, counts: np.ndarray, rectangles: int) -> np.ndarray:
@@ -23,11 +24,16 @@ def greedy_rectangles(sizes: np.ndarray, counts: np.ndarray, rectangles: int) ->
     Args:
       sizes: int [n, D], distinct sizes.
       counts: [n], how many examples have each.
-      rectangles: K, the number of groups to keep, less than n.
+      rectangles: K, the number of groups to keep.
 
     Returns:
-      int64 [K, D], bounding boxes of the groups.
+      int64 [K, D], bounding boxes of the groups; all sizes where there are no more than K.
     """
+    return next(greedy_levels(sizes, counts, rectangles))
+
+
+def greedy_levels(sizes: np.ndarray, counts: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Yields what `greedy_rectangles` returns for each K from `most`, or n if that is less, down to 1."""
     boxes = sizes.astype(np.float64)  # [n, D]
     counts = counts.astype(np.float64)  # [n]
     costs = counts * boxes.prod(axis=1)  # [n]
@@ -42,7 +48,11 @@ def greedy_rectangles(sizes: np.ndarray, counts: np.ndarray, rectangles: int) ->
     added = np.stack([merge_costs(group) for group in range(len(boxes))])  # [n, n]
     best = added.argmin(axis=1)  # [n], the partner of least added cost
     best_cost = added.min(axis=1)
-    for _ in range(len(boxes) - rectangles):
+    for left in range(len(boxes), 0, -1):
+        if left <= most:
+            yield boxes[alive].astype(np.int64)
+        if left == 1:
+            return
         group = int(best_cost.argmin())
         gone = int(best[group])
         boxes[group] = np.maximum(boxes[group], boxes[gone])
@@ -61,36 +71,38 @@ def greedy_rectangles(sizes: np.ndarray, counts: np.ndarray, rectangles: int) ->
             best_cost[stale] = added[stale, best[stale]]
         best[group] = added[group].argmin()
         best_cost[group] = added[group, best[group]]
-    return boxes[alive].astype(np.int64)
 
 
-def exact_intervals(sizes: np.ndarray, counts: np.ndarray, intervals: int) -> np.ndarray:
+def exact_intervals(sizes: np.ndarray, counts: np.ndarray, most: int) -> list[np.ndarray]:
     """The optimal lengths for D = 1, by dynamic programming over the sorted sizes: O(K n^2) in numpy.
 
     Args:
       sizes: int [n, 1], distinct and increasing.
       counts: [n], how many examples have each.
-      intervals: K, how many lengths to choose, less than n.
+      most: K, the most lengths, at most n.
 
     Returns:
-      int64 [K, 1], increasing.
+      For each number of lengths from 1 to K: int64 [1, 1] to [K, 1], increasing.
 
     Source: Jenks' natural breaks (W. D. Fisher, JASA 53, 1958) with padded length in place of variance.
     """
     lengths = sizes[:, 0].astype(np.float64)  # [n]
     below = np.concatenate([[0.0], np.cumsum(counts)])  # [n + 1], examples among the first i sizes
     cost = np.append(0.0, np.full(len(lengths), np.inf))  # [n + 1], of the first i sizes in the lengths chosen so far
-    cuts = np.zeros((intervals, len(lengths) + 1), np.int64)
-    for count in range(intervals):
+    cuts = np.zeros((most, len(lengths) + 1), np.int64)
+    for count in range(most):
         previous, cost = cost, np.full_like(cost, np.inf)
         for end in range(count + 1, len(lengths) + 1):
             totals = previous[:end] + lengths[end - 1] * (below[end] - below[:end])
             cuts[count, end] = totals.argmin()
             cost[end] = totals[cuts[count, end]]
-    ends = [len(lengths)]
-    for count in range(intervals - 1, 0, -1):
-        ends.append(int(cuts[count, ends[-1]]))
-    return sizes[np.array(ends[::-1]) - 1].astype(np.int64)
+    levels = []
+    for last in range(most):
+        ends = [len(lengths)]
+        for count in range(last, 0, -1):
+            ends.append(int(cuts[count, ends[-1]]))
+        levels.append(sizes[np.array(ends[::-1]) - 1].astype(np.int64))
+    return levels
 
 
 def area_groups(sizes: np.ndarray, counts: np.ndarray, groups: int) -> np.ndarray:
@@ -128,7 +140,7 @@ def improve(sizes: np.ndarray, counts: np.ndarray, rectangles: np.ndarray, sweep
     rectangles = shrink(sizes, rectangles.astype(np.int64))
     for _ in range(sweeps):
         before = padded_area(sizes, counts, rectangles)
-        rectangles = _move_edges(sizes, counts, rectangles)
+        rectangles = move_edges(sizes, counts, rectangles)
         rectangles = _swap(sizes, counts, rectangles)
         if padded_area(sizes, counts, rectangles) >= before:
             break
@@ -177,26 +189,74 @@ def _candidate_costs(sizes: np.ndarray, counts: np.ndarray, rest: np.ndarray, ca
     return costs
 
 
-def _move_edges(sizes: np.ndarray, counts: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
-    """Moves one edge of one rectangle at a time to its best position until no move helps."""
-    total = padded_area(sizes, counts, rectangles)
+def move_edges(sizes: np.ndarray, counts: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
+    """Moves one edge of one rectangle at a time to its best position until no move helps.
+
+    Args:
+      sizes: int [n, D], distinct sizes; each must fit a rectangle.
+      counts: float [n], how many examples have each.
+      rectangles: int [K, D], the start; it is left as it is.
+
+    Returns:
+      int [K', D] with K' at most K: never worse than the start.
+    """
+    rectangles = shrink(sizes, rectangles.copy())
     improved = True
     while improved:
         improved = False
-        for place in range(len(rectangles)):
-            rest = _home_areas(sizes, np.delete(rectangles, place, axis=0)).min(axis=0, initial=UNCOVERED)
-            for axis in range(sizes.shape[1]):
-                edges = _thin(np.unique(sizes[:, axis]))
-                candidates = np.repeat(rectangles[place][None], len(edges), axis=0)
-                candidates[:, axis] = edges
-                costs = _candidate_costs(sizes, counts, rest, candidates)
-                best = int(costs.argmin())
-                if costs[best] < total:
-                    total, improved = float(costs[best]), True
-                    rectangles[place] = candidates[best]
+        homes = _home_areas(sizes, rectangles)  # [K, n]
+        total = float(counts @ homes.min(axis=0))
+        for place, axis in product(range(len(rectangles)), range(sizes.shape[1])):
+            rest = np.delete(homes, place, axis=0).min(axis=0, initial=UNCOVERED)
+            edges, costs = _edge_costs(sizes, counts, rest, rectangles[place], axis)
+            best = int(costs.argmin())
+            if costs[best] < total * (1 - ROUNDING):
+                total, improved = float(costs[best]), True
+                rectangles[place, axis] = edges[best]
+                homes[place] = _home_areas(sizes, rectangles[place : place + 1])[0]
         rectangles = shrink(sizes, rectangles)
-        total = min(total, padded_area(sizes, counts, rectangles))
     return rectangles
+
+
+def _edge_costs(
+    sizes: np.ndarray, counts: np.ndarray, rest: np.ndarray, rectangle: np.ndarray, axis: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Padded area for every position of one edge of a rectangle, in O(n log n).
+
+    A size moves in while the edge is at or above its own extent and the area still below `rest`: an interval of
+    positions, so that sums over all sizes are running sums over where the intervals begin and end.
+
+    Args:
+      sizes: int [n, D].
+      counts: [n].
+      rest: [n], what each size costs elsewhere, inf where nothing else holds it; those fit the rectangle.
+      rectangle: int [D].
+      axis: Of the edge.
+
+    Returns:
+      int [M], the positions; [M], the costs, inf where a size is left without a home.
+    """
+    fits = np.ones(len(sizes), bool)
+    for other in range(sizes.shape[1]):
+        fits &= (other == axis) | (sizes[:, other] <= rectangle[other])
+    forced = np.isinf(rest)
+    floor = sizes[forced, axis].max(initial=0)
+    edges = np.unique(sizes[fits, axis])
+    edges = edges[edges >= floor]
+    slice_area = float(np.delete(rectangle, axis).prod())
+    areas = slice_area * edges  # [M]
+    held = fits & ~forced & (slice_area * sizes[:, axis] < rest)
+    begin = np.searchsorted(edges, sizes[held, axis])
+    end = np.searchsorted(areas, rest[held])  # the first edge at which it gains nothing
+    weights, values = counts[held], counts[held] * rest[held]
+
+    def running(weights: np.ndarray) -> np.ndarray:
+        ends = len(edges) + 1
+        changes = np.bincount(begin, weights, ends) - np.bincount(np.maximum(begin, end), weights, ends)
+        return np.cumsum(changes)[:-1]
+
+    elsewhere = float(counts[~forced] @ rest[~forced])
+    return edges, elsewhere + areas * counts[forced].sum() + areas * running(weights) - running(values)
 
 
 def _swap(sizes: np.ndarray, counts: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
@@ -219,7 +279,7 @@ def _swap(sizes: np.ndarray, counts: np.ndarray, rectangles: np.ndarray) -> np.n
             trials.append((padded_area(sizes, counts, inserted), inserted))
     trials.sort(key=lambda pair: pair[0])
     for _, trial in trials[:DESCENTS]:
-        moved = _move_edges(sizes, counts, trial)
+        moved = move_edges(sizes, counts, trial)
         cost = padded_area(sizes, counts, moved)
         if cost < total:
             total, rectangles = cost, moved
@@ -233,7 +293,7 @@ def _corners(sizes: np.ndarray) -> np.ndarray:
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, sizes.shape[1])
 
 
-def _thin(values: np.ndarray, most: int = MOST_EDGES) -> np.ndarray:
+def _thin(values: np.ndarray, most: int) -> np.ndarray:
     """At most `most` of the sorted values, evenly spread, the largest among them."""
     if len(values) <= most:
         return values

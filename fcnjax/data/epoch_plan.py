@@ -1,19 +1,19 @@
 """The data order as a pure function: which examples, in which rectangle, at which step.
 
 Axes: N examples, B rows of a batch, K buckets, T batches of one epoch. The one idea: `step(t)` depends on nothing but
-its arguments, so resuming is an integer and every host can work out the same step and take its own rows.
+its arguments, so resuming is an integer and every host can work out the same step and take its own rows. Here a step is
+one bucket's batch; for steps whose examples do not depend on the buckets see `mixed_plan`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from fcnjax.data.buckets import BucketPlan, areas, checked_table
-
-FILLER = -1
+from fcnjax.data.packing import batches_of, checked_rows, cut, promotions
 
 
 class StepPlan(NamedTuple):
@@ -31,13 +31,47 @@ class StepPlan(NamedTuple):
     shape: tuple[int, ...]
     rows: np.ndarray
 
+    def shard(self, host: int, hosts: int) -> "StepPlan":
+        """The same step with the rows that one host reads: the hosts' rows, one after another, are the whole batch.
+
+        Args:
+          host: Which one, 0 to `hosts - 1`.
+          hosts: How many share the batch; B is a multiple of it, so that all hosts have the same shape.
+
+        Returns:
+          The step with rows int32 [B / hosts]; on late hosts of a ragged batch all of them may be fillers.
+
+        Raises:
+          ValueError: An argument is outside the range named above.
+        """
+        rows = len(self.rows)
+        if not 0 <= host < hosts:
+            raise ValueError(f"host: got {host} of {hosts} hosts; allowed is 0 to hosts - 1")
+        if rows % hosts:
+            raise ValueError(
+                f"hosts: got {hosts} for a batch of {rows} rows; every host takes the same number of rows, so make the "
+                f"plan with batch sizes that are multiples of {hosts}"
+            )
+        share = rows // hosts
+        return self._replace(rows=self.rows[host * share : (host + 1) * share])
+
 
 class Plan(Protocol):
     """What the loader needs of an order: the size table it was made for, and random access to its steps."""
 
     @property
     def sizes(self) -> np.ndarray:
-        """int32 [N, D]."""
+        """int32 [N, D], native sizes."""
+        ...
+
+    @property
+    def rows_per_bucket(self) -> np.ndarray:
+        """int64 [K], rows of each bucket's batches."""
+        ...
+
+    @property
+    def largest_step(self) -> int:
+        """Most padded positions that one step can hold, filler rows included: what a batch may cost in memory."""
         ...
 
     def step(self, global_step: int, /) -> StepPlan:
@@ -55,19 +89,21 @@ class _BucketedPlan:
     Attributes:
       sizes: int32 [N, D], the size table; the order of its rows is the source's.
       buckets: The rectangles; each size must fit one.
-      batch_size: B, rows of every batch, at least 1.
+      batch_size: B, rows of every batch, at least 1; or [K] of them, one for each bucket, in the order of
+        `buckets.shapes`.
+      rows_multiple_of: Batch sizes must be multiples of this; give the number of hosts, or of devices.
     """
 
     sizes: np.ndarray
     buckets: BucketPlan
-    batch_size: int
+    batch_size: int | Sequence[int]
+    rows_multiple_of: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         sizes = checked_table("sizes", self.sizes, axes=self.buckets.shapes.shape[1])
         sizes.setflags(write=False)
         object.__setattr__(self, "sizes", sizes)
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size: got {self.batch_size}; allowed is 1 or more rows")
+        self.rows_per_bucket  # noqa: B018 (bad ones are refused now)
         self.assignment  # noqa: B018 (sizes that fit no bucket are refused now, not at the first step)
 
     @cached_property
@@ -75,34 +111,27 @@ class _BucketedPlan:
         """int32 [N], the bucket of each example."""
         return self.buckets.assign(self.sizes)
 
+    @property
+    def rows_per_bucket(self) -> np.ndarray:
+        """int64 [K], rows of each bucket's batches."""
+        return self._rows
+
     @cached_property
-    def _promotions(self) -> tuple[tuple[int, int, int], ...]:
-        """(bucket, examples, larger bucket): remainders that go where filler rows would be, which saves their batch."""
-        shapes, counts = self.buckets.shapes, np.bincount(self.assignment, minlength=len(self.buckets.shapes))
-        promotions = []
-        for bucket in range(len(shapes)):
-            left = int(counts[bucket] % self.batch_size)
-            room = np.where((shapes >= shapes[bucket]).all(axis=1), -counts % self.batch_size, 0)  # [K]
-            room[bucket] = 0
-            if not 0 < left <= room.sum():
-                continue
-            for target in np.flatnonzero(room).tolist():
-                moved = min(left, int(room[target]))
-                if moved:
-                    promotions.append((bucket, moved, target))
-                    counts[bucket] -= moved
-                    counts[target] += moved
-                    left -= moved
-        return tuple(promotions)
+    def _rows(self) -> np.ndarray:
+        return checked_rows("batch_size", self.batch_size, len(self.buckets.shapes), self.rows_multiple_of)
+
+    @cached_property
+    def _counts(self) -> np.ndarray:
+        return np.bincount(self.assignment, minlength=len(self.buckets.shapes))  # [K]
+
+    @cached_property
+    def _promotions(self) -> list[tuple[int, int, int]]:
+        return promotions(self.buckets.shapes, self._counts, self.rows_per_bucket)
 
     @cached_property
     def batches_per_bucket(self) -> np.ndarray:
         """int64 [K], batches of each bucket in one epoch."""
-        counts = np.bincount(self.assignment, minlength=len(self.buckets.shapes))
-        for bucket, moved, target in self._promotions:
-            counts[bucket] -= moved
-            counts[target] += moved
-        return -(-counts // self.batch_size)
+        return batches_of(self._counts, self._promotions, self.rows_per_bucket)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -112,27 +141,22 @@ class _BucketedPlan:
     @property
     def filler_rows(self) -> int:
         """Rows of one epoch that hold no example; at most one batch of a bucket has any."""
-        return self.steps_per_epoch * self.batch_size - len(self.sizes)
+        return int((self.batches_per_bucket * self.rows_per_bucket).sum()) - len(self.sizes)
 
     @property
     def waste(self) -> float:
         """Padded over real positions of one epoch, minus 1; filler rows count as padded."""
-        padded = self.batch_size * (self.batches_per_bucket * areas(self.buckets.shapes)).sum()
+        padded = (self.batches_per_bucket * self.rows_per_bucket * areas(self.buckets.shapes)).sum()
         return float(padded / areas(self.sizes).sum() - 1)
 
-    def _cut(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cuts `order` int [N] into buckets [T] and rows int32 [T, B], bucket after bucket."""
-        homes = self.assignment[order]  # [N]
-        for bucket, moved, target in self._promotions:
-            homes[np.flatnonzero(homes == bucket)[-moved:]] = target
-        buckets, rows = [], []
-        for bucket, batches in enumerate(self.batches_per_bucket.tolist()):
-            members = order[homes == bucket]
-            slots = np.full(batches * self.batch_size, FILLER, np.int32)
-            slots[: len(members)] = members
-            rows.append(slots.reshape(batches, self.batch_size))
-            buckets += [bucket] * batches
-        return np.array(buckets), np.concatenate(rows)
+    @property
+    def largest_step(self) -> int:
+        """Most padded positions of one batch."""
+        return int((self.rows_per_bucket * areas(self.buckets.shapes))[self.batches_per_bucket > 0].max())
+
+    def _cut(self, order: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Cuts `order` int [N] into buckets [T] and T times rows int32 [B], bucket after bucket."""
+        return cut(order, self.assignment[order], self._promotions, self.rows_per_bucket)
 
     def _step_plan(self, epoch: int, bucket: int, rows: np.ndarray) -> StepPlan:
         return StepPlan(epoch, bucket, tuple(self.buckets.shapes[bucket].tolist()), rows)
@@ -143,14 +167,16 @@ class EpochPlan(_BucketedPlan):
     """The order of training: shuffled anew each epoch, without end, with random access to every step.
 
     Which examples share a batch, which of them end up in a bucket's ragged last batch, and the order of the batches
-    all change from epoch to epoch. The number of steps and of filler rows does not. For evaluation see
-    `EvaluationPlan`.
+    all change from epoch to epoch. The number of steps and of filler rows does not, also with crops that are drawn
+    anew each epoch: buckets are those of the native sizes, into which every crop fits. For tighter rectangles around
+    crops, and for steps that do not depend on the buckets, see `MixedPlan`; for evaluation see `EvaluationPlan`.
 
     Attributes:
       sizes: int32 [N, D], the size table of the source, in its order.
       buckets: The rectangles; each size must fit one.
-      batch_size: B, rows of every batch, at least 1.
+      batch_size: B, rows of every batch, at least 1; or [K] of them, in the order of `buckets.shapes`.
       seed: Any non-negative integer; with the other three it determines every step.
+      rows_multiple_of: Batch sizes must be multiples of this; give the number of hosts, or of devices.
 
     Raises:
       ValueError: An argument is outside the range named above, or a size fits no bucket.
@@ -193,7 +219,8 @@ class EvaluationPlan(_BucketedPlan):
     Attributes:
       sizes: int32 [N, D], the size table of the source, in its order.
       buckets: The rectangles; each size must fit one.
-      batch_size: B, rows of every batch, at least 1.
+      batch_size: B, rows of every batch, at least 1; or [K] of them, in the order of `buckets.shapes`.
+      rows_multiple_of: Batch sizes must be multiples of this; give the number of hosts, or of devices.
 
     Raises:
       ValueError: An argument is outside the range named above, or a size fits no bucket.
@@ -204,10 +231,8 @@ class EvaluationPlan(_BucketedPlan):
     """
 
     @cached_property
-    def _pass(self) -> tuple[np.ndarray, np.ndarray]:
-        buckets, rows = self._cut(np.arange(len(self.sizes)))
-        rows.setflags(write=False)
-        return buckets, rows
+    def _pass(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        return self._cut(np.arange(len(self.sizes)))
 
     def __len__(self) -> int:
         return self.steps_per_epoch
@@ -236,11 +261,14 @@ class EvaluationPlan(_BucketedPlan):
 # Plans hash by identity. Four entries: where one epoch meets the next, loader threads ask for both in turn, and a
 # second plan may be in use.
 @lru_cache(maxsize=4)
-def _shuffled_epoch(plan: EpochPlan, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Buckets [T] and rows int32 [T, B] of one epoch."""
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([plan.seed, epoch])))
+def _shuffled_epoch(plan: EpochPlan, epoch: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Buckets [T] and T times rows int32 [B] of one epoch."""
+    rng = epoch_generator(plan.seed, epoch)
     buckets, rows = plan._cut(rng.permutation(len(plan.sizes)))
     order = rng.permutation(len(buckets))
-    rows = rows[order]
-    rows.setflags(write=False)
-    return buckets[order], rows
+    return buckets[order], [rows[index] for index in order]
+
+
+def epoch_generator(seed: int, epoch: int) -> np.random.Generator:
+    """The generator of one epoch's order, a counter-based one: no epoch depends on the ones before it."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))

@@ -1,50 +1,104 @@
 """Data sets by name: the one place that knows which source stands behind a name."""
 
 import os
+from dataclasses import dataclass
+from pathlib import Path
 
-from fcnjax.data.tfds_source import TfdsSource, prepare
+from fcnjax.data.folders import FolderSource
+from fcnjax.data.npz import load_npz
+from fcnjax.data.preparing import (
+    cannot_prepare,
+    is_catalogue_name,
+    not_prepared,
+    own_builders,
+    prepare,
+    unknown_data_set,
+)
+from fcnjax.data.sources import Source
+from fcnjax.data.tfds_records import open_prepared, prepared_folder, split_parts
+from fcnjax.data.tfds_source import TfdsSource
 from fcnjax.naming import unknown_name
 
+DataDir = str | os.PathLike[str] | None
 
-def load_source(name: str, split: str, data_dir: str | os.PathLike[str] | None = None) -> TfdsSource:
-    """A split of a data set by name; prepares the data set first where that has not been done.
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How files are read (see `FolderSource`); data sets that are not made of files leave it aside.
+
+    Attributes:
+      channels: of images, 1 or 3; None takes 1 where all are grey.
+      sample_rate: of recordings, in Hz; None keeps their own.
+      on_error: "refuse" or "mask".
+      verify: whether to decode every file once; None does so with "refuse".
+      cache_dir: where sizes are kept for the next time.
+    """
+
+    channels: int | None = None
+    sample_rate: int | None = None
+    on_error: str = "refuse"
+    verify: bool | None = None
+    cache_dir: DataDir = None
+
+
+def _image_folder(root: str | os.PathLike[str], split: str, options: FileOptions) -> Source:
+    shared = {"on_error": options.on_error, "verify": options.verify, "cache_dir": options.cache_dir}
+    return FolderSource.images(root, split, channels=options.channels, **shared)
+
+
+def _audio_folder(root: str | os.PathLike[str], split: str, options: FileOptions) -> Source:
+    shared = {"on_error": options.on_error, "verify": options.verify, "cache_dir": options.cache_dir}
+    return FolderSource.audio(root, split, sample_rate=options.sample_rate, **shared)
+
+
+FOLDERS = {"image_folder": _image_folder, "audio_folder": _audio_folder}
+
+
+def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOptions = FileOptions()) -> Source:
+    """A split of a data set by name.
 
     Args:
-      name: "any_size_digits" or "any_size_digits/fixed_28x28"; the part behind the slash names the variant.
-      split: "train", "validation" or "test", with TFDS slices ("train[:100]").
+      name: "image_folder" or "audio_folder", which `data_dir` then is (see `FolderSource`); "any_size_digits" or
+        "any_size_digits/fixed_28x28" (prepared on first use; the part behind the slash names the variant); a name of
+        the TFDS catalogue, such as "mnist" or "imagenette/320px-v2", which `fcnjax prepare NAME` has prepared; a path
+        that ends in ".npz" (see `fcnjax.data.save_npz`), relative to `data_dir` where that is given.
+      split: A split of the data set, such as "train", with TFDS slices ("train[:100]", "train[95%:]").
       data_dir: Folder of prepared data sets; None means TFDS's own (TFDS_DATA_DIR, else ~/tensorflow_datasets).
+      options: How the files of a folder are read.
 
     Returns:
       The source. Several processes may ask for the same data set at once.
 
     Raises:
       ValueError: No such data set, variant or split; the message lists what there is. Or the split is empty.
+      FileNotFoundError: A data set of the catalogue is not prepared in `data_dir`, or there is no such file.
       OSError: The data set cannot be written to `data_dir`.
     """
-    from fcnjax.data.any_size_digits import AnySizeDigits  # here: TFDS takes most of a second to import
-
-    builders = {builder.name: builder for builder in (AnySizeDigits,)}
-    variants = {
-        known: (builder, config.name)
-        for base, builder in builders.items()
-        for config in builder.BUILDER_CONFIGS
-        for known in ([base] if config is builder.BUILDER_CONFIGS[0] else []) + [f"{base}/{config.name}"]
-    }
-    if name not in variants:
-        raise ValueError(unknown_name("data set", name, variants))
-    builder_class, config_name = variants[name]
+    if name in FOLDERS:
+        if data_dir is None:
+            raise ValueError(f"data_dir: {name} needs the folder itself, such as data_dir='photos'.")
+        return FOLDERS[name](data_dir, split, options)
+    if name.endswith(".npz"):
+        return load_npz(Path(data_dir or "").expanduser() / name, split)
+    build = own_builders(data_dir).get(name)
+    if build is not None:
+        try:
+            prepared = prepare(build)
+        except OSError as error:
+            raise cannot_prepare(name, data_dir, error) from None
+    else:
+        folder = prepared_folder(name, data_dir)
+        if folder is None and is_catalogue_name(name):
+            raise FileNotFoundError(not_prepared(name, data_dir))
+        if folder is None:
+            raise ValueError(unknown_data_set(name))
+        prepared = open_prepared(folder)
+    for part in split.split("+"):
+        if part.strip().split("[")[0] not in prepared.info.splits:
+            raise ValueError(unknown_name(f"split of {name}:", part.strip(), prepared.info.splits))
     try:
-        prepared = prepare(builder_class, config_name, data_dir)
-    except OSError as error:
-        where = "TFDS_DATA_DIR or ~/tensorflow_datasets" if data_dir is None else data_dir
-        raise OSError(
-            f"data_dir={where}: {name} cannot be prepared there ({error}); name a folder to write to."
-        ) from None
-    if split.split("[")[0] not in prepared.info.splits:
-        raise ValueError(unknown_name(f"split of {name}:", split, prepared.info.splits))
-    try:
-        count = prepared.info.splits[split].num_examples
-    except (ValueError, IndexError) as error:
+        count = sum(part.stop - part.start for part in split_parts(prepared, split))
+    except (ValueError, IndexError, AssertionError) as error:
         raise ValueError(f"split {split!r} of {name}: {str(error).splitlines()[0]}") from None
     if not count:
         raise ValueError(f"split {split!r} of {name}: holds no example; name a split that does, such as 'train[:100]'.")

@@ -80,13 +80,14 @@ class Source(Protocol):
 class ArraySource:
     """Examples that are already in memory: the quickest road from your own arrays to a training run.
 
-    Their ids are their positions. For data sets on disk see `load_source`.
+    For data sets on disk see `load_source`, for objects that hold examples `as_source`.
 
     Args:
       values: N arrays [*S, C], each of its own size, uint8 (0 to 255) or floating; 1, 2 or 3 spatial axes, channels
         last. Floating arrays are kept as float32.
       labels: N class indices.
       class_names: Names of the classes; None counts the classes in `labels` and names them "0", "1", ...
+      first_id: Ids are positions counted from here, so that the splits of one data set can have different ones.
 
     Raises:
       ValueError: An array has no channel axis, another rank or channel count than the first, no positions or a value
@@ -99,7 +100,12 @@ class ArraySource:
     """
 
     def __init__(
-        self, values: Iterable[np.ndarray], labels: Iterable[int], class_names: Sequence[str] | None = None
+        self,
+        values: Iterable[np.ndarray],
+        labels: Iterable[int],
+        class_names: Sequence[str] | None = None,
+        *,
+        first_id: int = 0,
     ) -> None:
         self._values = [np.asarray(array) for array in values]
         self._labels = [int(label) for label in labels]
@@ -111,26 +117,27 @@ class ArraySource:
             )
         first = self._values[0].shape
         for index, array in enumerate(self._values):
-            _check_array(index, array, first)
+            check_array(index, array, first)
         self._values = [
             array if array.dtype == np.uint8 else array.astype(np.float32, copy=False) for array in self._values
         ]
         if class_names is None:
             class_names = [str(label) for label in range(max(self._labels) + 1)]
         self.class_names = tuple(class_names)
-        _check_labels(self._labels, len(self.class_names))
+        check_labels(self._labels, len(self.class_names))
         self.channels = int(first[-1])
         self.sizes = frozen_table([array.shape[:-1] for array in self._values])
-        self.ids = frozen_table(range(len(self._values)))
+        self.ids = frozen_table(range(first_id, first_id + len(self._values)))
 
     def __len__(self) -> int:
         return len(self._values)
 
     def __getitem__(self, index: int, /) -> Example:
-        return Example(index, self._values[index], self._labels[index])
+        return Example(int(self.ids[index]), self._values[index], self._labels[index])
 
 
-def _check_array(index: int, array: np.ndarray, first: tuple[int, ...]) -> None:
+def check_array(index: int, array: np.ndarray, first: tuple[int, ...]) -> None:
+    """Raises what `ArraySource` says it raises, if an array is no example or does not fit the shape of the first."""
     where = f"values[{index}]: got shape {array.shape}"
     if not 2 <= array.ndim <= 4:
         raise ValueError(
@@ -150,7 +157,8 @@ def _check_array(index: int, array: np.ndarray, first: tuple[int, ...]) -> None:
         raise ValueError(f"{where} with values that are not finite; replace NaN and infinity first")
 
 
-def _check_labels(labels: Sequence[int], classes: int) -> None:
+def check_labels(labels: Sequence[int], classes: int) -> None:
+    """Raises ValueError for the first label that is not in 0 to `classes` - 1."""
     for index, label in enumerate(labels):
         if not 0 <= label < classes:
             raise ValueError(

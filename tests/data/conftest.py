@@ -25,11 +25,16 @@ def fixed_digits(data_dir: Path) -> dict[str, TfdsSource]:
     return {split: load_source(name, split, data_dir) for split in ("train", "validation", "test")}
 
 
+@pytest.fixture(scope="session")
+def shared_data(request: pytest.FixtureRequest) -> Path:
+    """Folder of data sets that are not part of the repository; a test skips if it lacks the one it needs."""
+    return Path(os.environ.get("FCNJAX_SHARED_DATA", request.config.rootpath.parent / "shared" / "data"))
+
+
 @pytest.fixture
-def published_sizes(request: pytest.FixtureRequest) -> np.ndarray:
+def published_sizes(request: pytest.FixtureRequest, shared_data: Path) -> np.ndarray:
     """Size table [N, D] of a published data set, named by indirect parametrisation."""
-    shared = Path(os.environ.get("FCNJAX_SHARED_DATA", request.config.rootpath.parent / "shared" / "data"))
-    path = shared / "sizes" / f"{request.param}.csv"
+    path = shared_data / "sizes" / f"{request.param}.csv"
     if not path.exists():
         pytest.skip(f"no size list {path}; FCNJAX_SHARED_DATA names the folder that holds sizes/")
     return np.loadtxt(path, delimiter=",", skiprows=1, dtype=np.int64, ndmin=2)

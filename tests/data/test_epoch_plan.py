@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from size_tables import size_tables
+from size_tables import draw_rows, size_tables
 
 from fcnjax.data import BucketPlan, EpochPlan, EvaluationPlan, plan_buckets
 
@@ -21,10 +21,11 @@ def real_rows(steps) -> list[int]:
     return [row for step in steps for row in step.rows.tolist() if row >= 0]
 
 
-@given(size_tables(), st.integers(1, 6), st.integers(1, 9), st.integers(0, 2**32))
+@given(size_tables(), st.integers(1, 6), st.integers(0, 2**32), st.data())
 @settings(max_examples=60, deadline=None)
-def test_every_epoch_holds_every_example_exactly_once(sizes, most, batch_size, seed):
-    plan = EpochPlan(sizes, plan_buckets(sizes, most), batch_size, seed)
+def test_every_epoch_holds_every_example_exactly_once(sizes, most, seed, data):
+    buckets = plan_buckets(sizes, most)
+    plan = EpochPlan(sizes, buckets, draw_rows(data, buckets), seed)
     for epoch in range(3):
         steps = one_epoch(plan, epoch)
         assert {step.epoch for step in steps} == {epoch}
@@ -32,16 +33,16 @@ def test_every_epoch_holds_every_example_exactly_once(sizes, most, batch_size, s
 
 
 @pytest.mark.parametrize("make", PLANS)
-@given(size_tables(), st.integers(1, 6), st.integers(1, 9))
+@given(size_tables(), st.integers(1, 6), st.data())
 @settings(max_examples=40, deadline=None)
-def test_steps_are_well_formed(make, sizes, most, batch_size):
+def test_steps_are_well_formed(make, sizes, most, data):
     buckets = plan_buckets(sizes, most)
-    plan = make(sizes, buckets, batch_size)
+    plan = make(sizes, buckets, draw_rows(data, buckets))
     ragged = Counter()
     for step in one_epoch(plan):
         assert step.shape == tuple(buckets.shapes[step.bucket].tolist())
         assert step.rows.dtype == np.int32
-        assert step.rows.shape == (batch_size,)
+        assert step.rows.shape == (plan.rows_per_bucket[step.bucket],)
         filler = step.rows == -1
         assert not filler[0]
         assert (np.diff(filler.astype(int)) >= 0).all()  # fillers stand behind the examples
@@ -51,19 +52,33 @@ def test_steps_are_well_formed(make, sizes, most, batch_size):
 
 
 @pytest.mark.parametrize("make", PLANS)
-@given(size_tables(), st.integers(1, 6), st.integers(1, 9))
+@given(size_tables(), st.integers(1, 6), st.data())
 @settings(max_examples=40, deadline=None)
-def test_reported_figures_are_what_the_steps_hold(make, sizes, most, batch_size):
+def test_reported_figures_are_what_the_steps_hold(make, sizes, most, data):
     buckets = plan_buckets(sizes, most)
-    plan = make(sizes, buckets, batch_size)
+    plan = make(sizes, buckets, draw_rows(data, buckets))
     steps = one_epoch(plan)
+    rows = plan.rows_per_bucket
     assert plan.filler_rows == sum(int((step.rows == -1).sum()) for step in steps)
-    padded = sum(batch_size * np.prod(step.shape) for step in steps)
-    assert plan.waste == pytest.approx(padded / sizes.prod(axis=1).sum() - 1)
-    counts = np.bincount(buckets.assign(sizes))
-    alone = -(-counts // batch_size) * batch_size  # rows if no remainder were promoted
-    assert padded <= (alone * buckets.shapes.prod(axis=1)).sum()
-    assert -(-len(sizes) // batch_size) <= len(steps) <= alone.sum() // batch_size
+    padded = [len(step.rows) * np.prod(step.shape) for step in steps]
+    assert plan.waste == pytest.approx(sum(padded) / sizes.prod(axis=1).sum() - 1)
+    assert plan.largest_step == max(padded)
+    assert (
+        plan.batches_per_bucket.tolist() == np.bincount([step.bucket for step in steps], minlength=len(rows)).tolist()
+    )
+    alone = -(-np.bincount(buckets.assign(sizes), minlength=len(rows)) // rows)  # batches if no remainder were promoted
+    assert sum(padded) <= (alone * rows * buckets.shapes.prod(axis=1)).sum()
+    assert -(-len(sizes) // rows.max()) <= len(steps) <= alone.sum()
+
+
+def test_remainders_respect_the_rows_of_each_bucket():
+    """Two 4s are left over; one batch of 9s has room for one, two batches of three for both."""
+    sizes = np.array([[4]] * 6 + [[9]] * 4)
+    buckets = BucketPlan(np.array([[4], [9]]))
+    steps = list(EvaluationPlan(sizes, buckets, [4, 5]))
+    assert [step.rows.tolist() for step in steps] == [[0, 1, 2, 3], [4, 5, -1, -1], [6, 7, 8, 9, -1]]
+    steps = list(EvaluationPlan(sizes, buckets, [4, 3]))
+    assert [step.rows.tolist() for step in steps] == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
 
 
 def test_remainders_fill_the_gaps_of_larger_rectangles():
@@ -148,6 +163,9 @@ def test_a_later_change_of_the_table_does_not_reach_the_plan(sizes):
     ("change", "says"),
     [
         ({"batch_size": 0}, "batch_size: got 0"),
+        ({"batch_size": [8, 8, 0, 8]}, r"batch_size: got \[8, 8, 0, 8\]"),
+        ({"batch_size": [8, 8]}, r"batch_size: got \[8, 8\]; .* or 4, one for each bucket"),
+        ({"batch_size": [8, 8, 8, 4], "rows_multiple_of": 8}, "batch_size: got .* multiples of 8"),
         ({"seed": -1}, "seed: got -1"),
         ({"sizes": np.array([[99, 1]])}, r"sizes\[0\]: size \(99, 1\) fits none"),
         ({"sizes": np.array([[9]])}, "D = 2"),

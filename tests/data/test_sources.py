@@ -7,7 +7,7 @@ import pytest
 
 from fcnjax.data import ArraySource, TfdsSource, load_source
 from fcnjax.data.any_size_digits import AnySizeDigits
-from fcnjax.data.tfds_source import prepare
+from fcnjax.data.preparing import own_builders, prepare
 
 
 @pytest.mark.parametrize("spatial", [(5,), (5, 3), (5, 3, 2)])
@@ -61,7 +61,7 @@ def test_size_table_is_the_truth_and_read_only(digits):
 
 
 def test_uncached_source_reads_the_same(data_dir, digits):
-    source = TfdsSource(prepare(AnySizeDigits, "any_size", data_dir), "validation", cache_bytes=10_000)
+    source = TfdsSource(prepare(own_builders(data_dir)["any_size_digits"]), "validation", cache_bytes=10_000)
     assert source._kept is None
     np.testing.assert_array_equal(source.sizes, digits["validation"].sizes)
     for index in (0, 199, 7):
@@ -112,7 +112,7 @@ def test_two_processes_may_prepare_at_once(tmp_path):
 def test_preparing_leaves_the_global_generator_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(AnySizeDigits, "download_and_prepare", lambda self: random.random())
     random.seed(0)
-    prepare(AnySizeDigits, "any_size", tmp_path)
+    prepare(own_builders(tmp_path)["any_size_digits"])
     assert random.random() == random.Random(0).random()
 
 
@@ -127,7 +127,7 @@ def test_a_lost_race_reads_what_the_winner_wrote(tmp_path, monkeypatch, collides
             raise OSError("Directory not empty")
 
     monkeypatch.setattr(AnySizeDigits, "download_and_prepare", lose)
-    assert set(prepare(AnySizeDigits, "any_size", tmp_path).info.splits) == {"train", "validation", "test"}
+    assert set(prepare(own_builders(tmp_path)["any_size_digits"]).info.splits) == {"train", "validation", "test"}
 
 
 def test_a_failure_that_is_no_lost_race_is_raised(tmp_path, monkeypatch):
@@ -136,4 +136,4 @@ def test_a_failure_that_is_no_lost_race_is_raised(tmp_path, monkeypatch):
 
     monkeypatch.setattr(AnySizeDigits, "download_and_prepare", fail)
     with pytest.raises(OSError, match="No space left"):
-        prepare(AnySizeDigits, "any_size", tmp_path)
+        prepare(own_builders(tmp_path)["any_size_digits"])

@@ -1,0 +1,247 @@
+"""Which files of a folder make up a data set, which class each is of, and which of them a split names.
+
+The one idea: everything follows from the sorted listing of the root and from the paths in it, so that every split of a
+root agrees on classes and ids, and a slice is the same on every machine.
+"""
+
+import hashlib
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from fcnjax.naming import unknown_name
+
+# Files that accompany media and are none. Everything else is taken for a file of the data set, whatever its name ends
+# in, so that a damaged or misplaced one is reported and not lost.
+IGNORED_SUFFIXES = frozenset(
+    {".csv", ".gz", ".html", ".ipynb", ".json", ".jsonl", ".mat", ".md", ".pdf", ".py", ".sh", ".sha256", ".tar"}
+    | {".tgz", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".zip"}
+)
+IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "license", "licence", "copying", "readme", "__macosx"})
+SPLIT_NAMES = frozenset(
+    {"dev", "eval", "evaluation", "test", "testing", "train", "training", "val", "valid", "validation"}
+)
+ALL = "all"
+
+_SLICE = re.compile(r"\[(-?\d+%?)?:(-?\d+%?)?\]$")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a root with their classes.
+
+    Attributes:
+      names: Paths of all files relative to the root, with "/", sorted; the position of a file is its id.
+      labels: Class index of each.
+      class_names: Sorted names of the classes of the whole root.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+    class_names: tuple[str, ...]
+
+
+def read_layout(root: Path, split: str) -> Layout:
+    """The files below a root and their classes.
+
+    The class of a file is the folder it lies in, or that folder's ancestor, just below the root or below the folder of
+    its split: `root/[split/]class/**/file`. Where there are no such folders it is what precedes the first underscore
+    of the file's name: `root/[split/]class_*`. The root counts as divided into folders of splits if `split` names one
+    of its folders, or if all its folders have names of `SPLIT_NAMES`. Hidden files and folders, `IGNORED_NAMES` and
+    files that end in `IGNORED_SUFFIXES` are no part of the data set, in upper or lower case.
+
+    Args:
+      root: Folder of the data set.
+      split: As in `FolderSource`; only whether it names a folder matters here.
+
+    Returns:
+      The layout, the same for all splits of the root.
+
+    Raises:
+      ValueError: There is no such folder; it holds no file; a class folder holds none; a file has no class.
+    """
+    if not root.is_dir():
+        raise ValueError(f"root={root}: no such folder; name the folder that holds the classes or the splits.")
+    names, folders = _listing(root)
+    if not names:
+        raise ValueError(f"root={root}: holds no media file; name the folder that holds the classes or the splits.")
+    tops = {name.split("/")[0] for name in names if "/" in name}
+    divided = any(_base(term) in tops for term in _terms(root, split))
+    divided = divided or (bool(tops) and {top.lower() for top in tops} <= SPLIT_NAMES)
+    depth = 1 if divided else 0  # parts of the path in front of the class
+    in_folders = any(name.count("/") > depth for name in names)
+    classes = [_class_of(root, name, depth, in_folders) for name in names]
+    if in_folders:
+        _check_no_empty_class(root, folders, depth, set(classes))
+    class_names = tuple(sorted(set(classes)))
+    if not in_folders and len(class_names) == 1:
+        raise ValueError(
+            f"root={root}: there is no class folder for split {split!r}, and all file names begin with "
+            f"'{class_names[0]}_', as {names[0]!r} does; use root/class/file, root/split/class/file or class_*."
+        )
+    positions = {name: label for label, name in enumerate(class_names)}
+    return Layout(tuple(names), tuple(positions[name] for name in classes), class_names)
+
+
+def select(root: Path, layout: Layout, split: str) -> list[int]:
+    """Positions in `layout.names` of the files of a split, ascending.
+
+    Args:
+      root: Folder of the data set.
+      layout: Its files.
+      split: As in `FolderSource`.
+
+    Returns:
+      The positions; those of `x[:p%]` and `x[p%:]` share none and together are those of `x`.
+
+    Raises:
+      ValueError: No such split, or it holds no file.
+    """
+    chosen: set[int] = set()
+    for term in _terms(root, split):
+        base = _base(term)
+        members = _members(root, layout, base)
+        if term != base:
+            order = _stratified(layout, members)
+            members = order[_cut(term, base, len(order))]
+        chosen.update(members)
+    if not chosen:
+        raise ValueError(f"split {split!r} of {root}: holds no file; name a split that does, such as 'all'.")
+    return sorted(chosen)
+
+
+def _listing(root: Path) -> tuple[list[str], list[str]]:
+    """Relative paths of the files, and of the folders, that count; sorted."""
+    files: list[str] = []
+    folders: list[str] = []
+
+    def visit(folder: str, prefix: str, above: frozenset[str]) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not _counts(entry.name):
+                    continue
+                if entry.is_dir():
+                    real = os.path.realpath(entry.path)
+                    if real not in above:  # a link to a folder above itself would be followed for ever
+                        folders.append(prefix + entry.name)
+                        visit(entry.path, f"{prefix}{entry.name}/", above | {real})
+                # A link to nowhere is kept, so that it is missed; a pipe is not, it would be waited for.
+                elif _is_media(entry.name) and (entry.is_file() or entry.is_symlink()):
+                    files.append(prefix + entry.name)
+
+    visit(str(root), "", frozenset({os.path.realpath(root)}))
+    return sorted(files), sorted(folders)
+
+
+def _counts(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in IGNORED_NAMES
+
+
+def _is_media(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() not in IGNORED_SUFFIXES
+
+
+def _class_of(root: Path, name: str, depth: int, in_folders: bool) -> str:
+    parts = name.split("/")
+    if len(parts) <= depth + in_folders:
+        kind = "class folder" if in_folders else "folder of a split"
+        raise ValueError(f"root={root}: {name} lies outside every {kind}; move it into one, or away.")
+    if in_folders:
+        return parts[depth]
+    label, underscore, _ = parts[-1].partition("_")
+    if not (label and underscore):
+        raise ValueError(
+            f"root={root}: {name} has no class: there are no class folders, and its name is not class_*; use "
+            "root/class/file, root/split/class/file or class_*."
+        )
+    return label
+
+
+def _check_no_empty_class(root: Path, folders: Sequence[str], depth: int, classes: set[str]) -> None:
+    for folder in folders:
+        parts = folder.split("/")
+        if len(parts) == depth + 1 and parts[depth] not in classes:
+            raise ValueError(f"root={root}: class folder {folder} holds no file; fill it or remove it.")
+
+
+def _terms(root: Path, split: str) -> list[str]:
+    """The parts of a split that "+" joins; a folder whose own name has a "+" in it stays whole."""
+    if not split or (root / _base(split)).is_dir():
+        return [split]
+    return [term.strip() for term in split.split("+")]
+
+
+def _base(term: str) -> str:
+    return _SLICE.sub("", term)
+
+
+def _members(root: Path, layout: Layout, base: str) -> list[int]:
+    """Positions of the files of a split before slicing."""
+    if base == ALL:
+        return list(range(len(layout.names)))
+    folders = {name.split("/")[0] for name in layout.names if "/" in name}
+    if base in folders:
+        return [position for position, name in enumerate(layout.names) if name.startswith(f"{base}/")]
+    if base and "/" not in base and (root / base).is_dir():
+        raise ValueError(f"split {base!r} of {root}: its folder holds no file; fill it or name another split.")
+    if not any(sign in base for sign in "*?["):
+        raise ValueError(
+            unknown_name(f"split of {root}:", base, folders | {ALL}) + " Or give a pattern: '*_[0-4].wav'."
+        )
+    matches = re.compile(_expression(base), re.DOTALL).fullmatch
+    return [position for position, name in enumerate(layout.names) if matches(name)]
+
+
+def _expression(glob: str) -> str:
+    """A regular expression for a glob: `*`, `?` and `[...]` stay within one folder, `**` crosses folders."""
+    meanings = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    expression = ""
+    for sign in re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^]]+]|.", glob, re.DOTALL):
+        if sign in meanings:
+            expression += meanings[sign]
+        elif len(sign) > 1:
+            inner = sign[1:-1].replace("\\", r"\\").replace("[", r"\[")
+            expression += f"(?!/)[{'^' + inner[1:] if inner[0] == '!' else inner}]"
+        else:
+            expression += re.escape(sign)
+    return expression
+
+
+def _stratified(layout: Layout, members: Sequence[int]) -> list[int]:
+    """`members` in a fixed random order of which every stretch holds the classes in proportion.
+
+    Within its class a file's place is decided by a hash of its path. The classes are then merged evenly: the file of
+    rank r among n is put at (r + u) / n of the whole, where u in 0 to 1 is a hash of the class's name, without which
+    all small classes would come at once.
+    """
+    by_class: dict[int, list[int]] = defaultdict(list)
+    for member in members:
+        by_class[layout.labels[member]].append(member)
+    placed = []
+    for label, files in by_class.items():
+        start = _hash(layout.class_names[label])
+        ranked = sorted(files, key=lambda member: _hash(layout.names[member]))
+        placed += [((rank + start) / len(ranked), member) for rank, member in enumerate(ranked)]
+    return [member for _, member in sorted(placed)]
+
+
+def _hash(text: str) -> float:
+    """0 <= hash < 1, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(os.fsencode(text), digest_size=6).digest(), "big") / 2**48
+
+
+def _cut(term: str, base: str, count: int) -> slice:
+    """The slice that a term ends in, of `count` files; as in TFDS, a percentage is rounded to the nearest file."""
+    bounds = []
+    for bound in term[len(base) + 1 : -1].split(":"):
+        if bound.endswith("%"):
+            percent = int(bound[:-1])
+            if abs(percent) > 100:
+                raise ValueError(f"split {term!r}: got {percent} %; allowed is -100 % to 100 %.")
+            bounds.append(((percent % 100 if percent < 0 else percent) * count + 50) // 100)
+        else:
+            bounds.append(int(bound) if bound else None)
+    return slice(*bounds)
