@@ -8,6 +8,7 @@ from fcnjax.layers.layer import Layer
 from fcnjax.layers.normalization import BatchNorm, GlobalResponseNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from fcnjax.layers.pointwise import Activation, LayerScale, LogSoftmax, Pointwise
 from fcnjax.layers.pyramid import SpatialPyramidPool
+from fcnjax.layers.spectrogram import LogMel, SpecAugment
 from fcnjax.layers.upsampling import TransposedConvolution, Upsample
 from fcnjax.layers.windowed_pooling import AveragePool, BlurPool, LPPool, MaxPool
 
@@ -26,6 +27,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LayerScale",
+    "LogMel",
     "LogSoftmax",
     "MaxPool",
     "Pointwise",
@@ -34,6 +36,7 @@ __all__ = [
     "Sequential",
     "SkipConnection",
     "SpatialPyramidPool",
+    "SpecAugment",
     "SqueezeExcite",
     "StochasticDepth",
     "TransposedConvolution",

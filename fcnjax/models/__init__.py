@@ -1,6 +1,7 @@
 """Networks, one file each, in one registry."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from fcnjax.models.convnext import convnext
 from fcnjax.models.dense_fcn import dense_fcn
 from fcnjax.models.efficientnet import efficientnet_b0
 from fcnjax.models.fcn import fcn
+from fcnjax.models.frontend import log_mel
 from fcnjax.models.nin import nin
 from fcnjax.models.resnet import resnet, resnet_cifar
 from fcnjax.naming import check_options, unknown_name
@@ -41,7 +43,14 @@ DTYPES = ("float32", "bfloat16")
 
 
 def create(
-    name: str, *, classes: int, in_channels: int, rngs: nnx.Rngs, dtype: str | None = None, **options: Any
+    name: str,
+    *,
+    classes: int,
+    in_channels: int,
+    rngs: nnx.Rngs,
+    dtype: str | None = None,
+    frontend: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Classifier:
     """Returns a network by its registered name.
 
@@ -52,10 +61,13 @@ def create(
       rngs: source of the initial weights.
       dtype: what is computed in, "float32" or "bfloat16"; None for the dtype of the inputs. Weights, statistics, pooled
         features and logits are float32 in any case.
+      frontend: options of `fcnjax.models.frontend.log_mel`, which then stands before a network of signals as its first
+        block ({} takes its defaults); None has none.
       **options: further arguments of the network's own function, such as `rank` or `head`.
 
     Raises:
-      ValueError: for an unknown name, dtype or option, with the nearest one.
+      ValueError: for an unknown name, dtype or option, with the nearest one; for a front end of a network that does
+        not take signals, or whose class maps are as large as its input.
 
     >>> create("fcn", classes=10, in_channels=1, rngs=nnx.Rngs(0)).min_size
     (8, 8)
@@ -65,9 +77,23 @@ def create(
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(unknown_name("dtype", dtype, DTYPES))
     check_options(f"option of model {name!r}:", options, MODELS[name])
-    model = MODELS[name](classes=classes, in_channels=in_channels, rngs=rngs, **options)
+    front = None if frontend is None else _front_block(frontend, in_channels, options.get("rank", 2))
+    width = in_channels if front is None else front.out_channels(in_channels)
+    model = MODELS[name](classes=classes, in_channels=width, rngs=rngs, **options)
     model.dtype = dtype
+    if front is not None:
+        model.put_before(front, in_channels)
     return model
+
+
+def _front_block(options: Mapping[str, Any], in_channels: int, rank: int) -> Block:
+    known = [name for name in inspect.signature(log_mel).parameters if name != "in_channels"]
+    for name in options:
+        if name not in known:
+            raise ValueError(unknown_name("option of the front end", name, known))
+    if rank != 1:
+        raise ValueError(f"frontend={dict(options)} with rank={rank}: is for signals; give the network rank=1.")
+    return log_mel(in_channels=in_channels, **options)
 
 
 __all__ = ["MODELS", "Block", "Classifier", "TraceRow", "create"]

@@ -82,6 +82,21 @@ class Classifier(nnx.Module):
         self.blocks, self.head = nnx.List(blocks), head
         self.in_channels, self.rank, self.cut_to_input = in_channels, rank, cut_to_input
         self.dtype: str | None = None
+        self.front_blocks = 0  # those that `put_before` added
+
+    def put_before(self, block: Block, in_channels: int):
+        """Puts a front end before all blocks, which computes in the dtype of the inputs whatever the network's is.
+
+        Raises:
+          ValueError: if the network cuts its features to its input, whose positions a front end does not keep.
+        """
+        if self.cut_to_input:
+            raise ValueError(
+                f"front end {block.name!r}: cannot stand before a network whose class maps are as large as its input; "
+                "take another network."
+            )
+        self.blocks, self.in_channels = nnx.List([block, *self.blocks]), in_channels
+        self.front_blocks += 1
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> jax.Array:
         """Returns logits [B, K]; 0 in filler rows.
@@ -102,8 +117,11 @@ class Classifier(nnx.Module):
         """Returns the backbone's features, values [B, *S', C']. Raises as `__call__`."""
         self.check_input(batch)
         own = batch.dtype if jnp.issubdtype(batch.dtype, jnp.floating) else jnp.float32
-        features = batch.replace(batch.uncleared.astype(self.dtype or own)).clean()
-        for block in self.blocks:
+        dtype = self.dtype or own
+        features = batch.replace(batch.uncleared.astype(own if self.front_blocks else dtype)).clean()
+        for index, block in enumerate(self.blocks):
+            if 0 < self.front_blocks == index:
+                features = features.replace(features.uncleared.astype(dtype))
             features = block(features, train=train, keys=keys)
         return cut_to(features, batch) if self.cut_to_input else features
 

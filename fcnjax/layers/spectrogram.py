@@ -1,0 +1,198 @@
+"""Log-mel spectrograms of signals as a layer, and the masks that are drawn over them in training.
+
+Axes: B batch, L length in samples, T frames, F bins of the Fourier transform, M mel filters, C channels. Idea: a frame
+is a window that lies wholly within the signal, so that it slides and counts like that of any other windowed layer.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fcnjax.geometry import Window
+from fcnjax.layers.layer import Layer, WindowedLayer, at_least_float32
+from fcnjax.padded import Padded
+
+SPECTROGRAM_MASK_STREAM = 1_500_000  # apart from the streams of backbones and heads
+
+
+class LogMel(WindowedLayer):
+    """Natural logarithm of the power in mel-spaced bands over time: signals [B, L, C] become [B, T, C M].
+
+    A frame is a periodic Hann window over samples that all belong to the example ("valid": no pads, the tail shorter
+    than a hop is left out), its power the squared magnitude of its Fourier transform. Filters are triangles of height 1
+    between points evenly spaced on the HTK mel scale: torchaudio's `MelSpectrogram` with `center=False` and its
+    defaults otherwise. The channels of each input channel stand together. Nothing is trained.
+
+    Args:
+      sample_rate: Hz, greater than 0.
+      window: seconds, rounded to samples, of which at least 2.
+      hop: seconds between frames, rounded to samples, of which at least 1.
+      mels: number of filters M, at least 1.
+      f_min: Hz, lower edge of the lowest filter, at least 0.
+      f_max: Hz, upper edge of the highest filter, at most `sample_rate / 2`, which None stands for.
+      floor: least power that the logarithm is taken of, greater than 0.
+      bins: samples of the Fourier transform, at least those of the window, which zeros fill up; None is the smallest
+        power of two with which every filter sees a frequency.
+
+    Raises:
+      ValueError: a number is outside its range, or `bins` leave a filter without a frequency.
+
+    Source: Stevens, Volkmann and Newman, 1937, for the scale, `2595 log10(1 + f / 700)` as in HTK; Davis and
+    Mermelstein, 1980, for the filters.
+
+    >>> LogMel(sample_rate=8000)(Padded.stack([jnp.ones((8000, 1))])).values.shape
+    (1, 98, 64)
+    """
+
+    def __init__(
+        self,
+        sample_rate: float = 8000,
+        *,
+        window: float = 0.025,
+        hop: float = 0.010,
+        mels: int = 64,
+        f_min: float = 0.0,
+        f_max: float | None = None,
+        floor: float = 1e-6,
+        bins: int | None = None,
+    ):
+        _require(sample_rate > 0, "sample_rate", sample_rate, "greater than 0")
+        taps, stride = round(window * sample_rate), round(hop * sample_rate)
+        _require(taps >= 2, "window", window, f"at least 2 samples of {1 / sample_rate:g} s")
+        _require(stride >= 1, "hop", hop, f"at least 1 sample of {1 / sample_rate:g} s")
+        _require(mels >= 1, "mels", mels, "at least 1")
+        f_max = sample_rate / 2 if f_max is None else f_max
+        _require(f_max <= sample_rate / 2, "f_max", f_max, f"at most half the sample rate, {sample_rate / 2:g}")
+        _require(0 <= f_min < f_max, "f_min", f_min, f"at least 0 and less than f_max, {f_max:g}")
+        _require(floor > 0, "floor", floor, "greater than 0")
+        _require(bins is None or bins >= taps, "bins", bins, f"at least {taps}, the samples of the window")
+        super().__init__([Window(taps, stride)])
+        self.floor, self.mels = floor, mels
+        self.bins = bins or _enough_bins(taps, sample_rate, mels, f_min, f_max)
+        self._filters = (self.bins, sample_rate, mels, f_min, f_max)
+        empty = int((~mel_filters(*self._filters).any(0)).sum())
+        _require(not empty, "bins", bins, f"larger, as {empty} of {mels} filters see no frequency")
+
+    def out_channels(self, channels: int) -> int:
+        return channels * self.mels
+
+    def multiply_adds(self, size: Sequence[int], channels: int) -> int:
+        """Of the filters, and n log2 n of a transform of n samples."""
+        one = round(self.bins * math.log2(self.bins)) + (self.bins // 2 + 1) * self.mels
+        return self.out_extent(size)[0] * channels * one
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        del train, keys
+        sizes = self.out_sizes(batch)
+        signals = jnp.swapaxes(at_least_float32(batch.values), 1, 2)  # [B, C, L]
+        transform = jnp.fft.rfft(self._frames(signals), self.bins)  # [B, C, T, F]
+        power = jnp.square(transform.real) + jnp.square(transform.imag)  # the root of `abs` has no gradient at 0
+        filters = jnp.asarray(mel_filters(*self._filters), power.dtype)
+        bands = jnp.einsum("bctf,fm->btcm", power, filters, precision=jax.lax.Precision.HIGHEST)
+        logarithm = jnp.log(jnp.maximum(bands, self.floor)).reshape(*bands.shape[:2], -1)
+        return batch.replace(logarithm.astype(batch.dtype), sizes)
+
+    def _frames(self, signals: jax.Array) -> jax.Array:
+        """Returns [B, C, T, window], the signals [B, C, L] under the Hann window at every place."""
+        [window] = self._windows
+        starts = window.stride * jnp.arange(window.out_size(signals.shape[-1]))
+        hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window.kernel) / window.kernel)
+        frames = signals[..., starts[:, None] + jnp.arange(window.kernel)[None, :]]
+        return frames * jnp.asarray(hann, signals.dtype).reshape(1, 1, 1, -1)
+
+
+class SpecAugment(Layer):
+    """Zeroes random stretches of time and bands of channels of each spectrogram [B, T, C] in training.
+
+    The width of each mask is uniform from 0 to its bound, its place uniform within the example's own frames. They
+    depend on the example's key alone. Put it behind a norm, where 0 is the mean.
+
+    Args:
+      time_masks: stretches of time, at least 0.
+      time_width: largest width of one, as a share of the example's own frames, 0 to 1.
+      frequency_masks: bands of channels, at least 0.
+      frequency_width: largest width of one, as a share of the channels, 0 to 1.
+      stream: distinguishes this layer from the other random layers of a network.
+
+    Raises:
+      ValueError: a number is outside its range; in training, if there are no keys, and when called for another number
+        of spatial axes than 1.
+
+    Source: Park et al., "SpecAugment", 2019, without time warping; the widths as shares of the extent.
+    """
+
+    def __init__(
+        self,
+        time_masks: int = 2,
+        time_width: float = 0.2,
+        frequency_masks: int = 2,
+        frequency_width: float = 0.2,
+        *,
+        stream: int = SPECTROGRAM_MASK_STREAM,
+    ):
+        for name, count in (("time_masks", time_masks), ("frequency_masks", frequency_masks)):
+            _require(count >= 0, name, count, "at least 0")
+        for name, share in (("time_width", time_width), ("frequency_width", frequency_width)):
+            _require(0 <= share <= 1, name, share, "0 to 1")
+        self.time_masks, self.time_width = time_masks, time_width
+        self.frequency_masks, self.frequency_width, self.stream = frequency_masks, frequency_width, stream
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        if batch.rank != 1:
+            raise ValueError(
+                f"values of shape {tuple(batch.uncleared.shape)}: SpecAugment is for spectrograms [batch, frames, "
+                "channels] with 1 spatial axis; leave it out for others."
+            )
+        if not train or not (self.time_masks * self.time_width or self.frequency_masks * self.frequency_width):
+            return batch
+        if keys is None:
+            raise ValueError("keys=None: SpecAugment needs one PRNG key per example in training; pass keys=[B].")
+        shape = (*batch.spatial_shape, batch.channels)
+        keep = jax.vmap(functools.partial(self._keep, shape=shape))(keys, batch.sizes[:, 0])
+        return batch.replace(jnp.where(keep, batch.uncleared, 0))
+
+    def _keep(self, key: jax.Array, frames: jax.Array, *, shape: tuple[int, ...]) -> jax.Array:
+        """Returns bool [T, C], False under the masks of one example."""
+        time, frequency = (jax.random.fold_in(jax.random.fold_in(key, self.stream), axis) for axis in range(2))
+        channels = jnp.int32(shape[1])
+        outside_time = _outside_masks(time, self.time_masks, self.time_width, frames, shape[0])
+        outside_bands = _outside_masks(frequency, self.frequency_masks, self.frequency_width, channels, shape[1])
+        return outside_time[:, None] & outside_bands[None, :]
+
+
+def _outside_masks(key: jax.Array, masks: int, share: float, size: jax.Array, extent: int) -> jax.Array:
+    """Returns bool [extent], False in each of some random intervals within `size`, each of at most a share of it."""
+    drawn = jax.random.uniform(key, (2, masks))
+    most = jnp.floor(share * size.astype(jnp.float32))
+    width = jnp.floor(drawn[0] * (most + 1))
+    start = jnp.floor(drawn[1] * (size - width + 1))
+    positions = jnp.arange(extent, dtype=jnp.float32)[:, None]
+    return jnp.all((positions < start[None]) | (positions >= (start + width)[None]), axis=1)
+
+
+@functools.lru_cache(maxsize=16)
+def mel_filters(bins: int, sample_rate: float, mels: int, f_min: float, f_max: float) -> np.ndarray:
+    """Returns the filters [F, M], float64: triangles of height 1 between evenly spaced points of the HTK mel scale."""
+    frequencies = np.arange(bins // 2 + 1) * sample_rate / bins
+    lowest, highest = (2595 * math.log10(1 + f / 700) for f in (f_min, f_max))
+    points = 700 * (10 ** (np.linspace(lowest, highest, mels + 2) / 2595) - 1)
+    widths = np.diff(points)
+    rising = (frequencies[:, None] - points[:-2]) / widths[:-1]
+    falling = (points[2:] - frequencies[:, None]) / widths[1:]
+    return np.maximum(0, np.minimum(rising, falling))
+
+
+def _enough_bins(taps: int, sample_rate: float, mels: int, f_min: float, f_max: float) -> int:
+    bins = 2 ** math.ceil(math.log2(taps))
+    while not mel_filters(bins, sample_rate, mels, f_min, f_max).any(0).all():
+        bins *= 2
+    return bins
+
+
+def _require(holds: bool, name: str, value: object, allowed: str):
+    if not holds:
+        raise ValueError(f"{name}={value} of the spectrogram: must be {allowed}.")
