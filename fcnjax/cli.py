@@ -1,101 +1,29 @@
-"""The `fcnjax` command. Also how any script reads a config and its overrides.
+"""The `fcnjax` command; see `fcnjax.command_line` for its exit codes."""
 
-Exit codes: 0 done, 2 the request or the data cannot be used (one sentence says why), 130 interrupted by the user.
-"""
-
+import dataclasses
+import math
 import sys
-import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from fcnjax.atomic import write_json
+from fcnjax.bench import input as input_bench
 from fcnjax.bench import layers
+from fcnjax.command_line import UNUSABLE, UsageError, parse, read_recipe, run_command
+from fcnjax.data import comparison_table, plan_buckets, plan_report, prepare_by_name, read_sizes, rectangle_table
 from fcnjax.layers.layer import parameter_count
-from fcnjax.memory import keep_large_blocks
 from fcnjax.models import TraceRow
 from fcnjax.naming import unknown_name
-from fcnjax.training import Recipe, Trainer, abstract_model, evaluate, import_weights, load_sources, train
+from fcnjax.training import SCANS, Trainer, abstract_model, evaluate, import_weights, load_sources, make_buckets, train
 
-UNUSABLE, INTERRUPTED = 2, 130
-
-
-class UsageError(ValueError):
-    """A command line that cannot be used; its message is all the user needs."""
-
-
-def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], config: str | None = None) -> Any:
-    """Returns the flags of a command line.
-
-    Args:
-      argv: program name and arguments.
-      define: defines the flags of the command, on the `FlagValues` that it is given.
-      config: default path of the config file; given "" the command has a --config without a default, and given None
-        it has none.
-
-    Raises:
-      UsageError: for an unknown flag or config field, with the nearest one, a value of the wrong type, a config file
-        that cannot be read, or arguments that are no flags.
-    """
-    values = flags.FlagValues()
-    flags.DEFINE_bool("help", False, "Show the flags.", flag_values=values)
-    define(values)
-    try:
-        if config is not None:
-            config_flags.DEFINE_config_file(
-                "config",
-                config or None,
-                "Path of a config file; --config.FIELD=VALUE overrides.",
-                values,
-                sys_argv=list(argv),
-            )
-        rest = values(list(argv))
-        if config is not None:
-            getattr(values.config, "to_dict", None)  # only on use does ml_collections say that there is no such file
-    except flags.Error as error:
-        raise UsageError(" ".join(str(error).split())) from None
-    except Exception as error:  # a config file is code: it may raise anything
-        raise UsageError(_config_error(error, argv)) from None
-    if len(rest) > 1:
-        raise UsageError(f"argument {rest[1]!r}: every argument must be a flag, such as --workdir=runs/digits.")
-    if values.help:
-        print(values.get_help())
-        raise SystemExit(0)
-    if config == "" and values.config is None:
-        raise UsageError("--config is missing: give the path of a config file, such as --config=configs/digits.py.")
-    if config is not None and not isinstance(values.config, ConfigDict):
-        raise UsageError(
-            f"--config: its get_config() returns a {type(values.config).__name__}; it must return an "
-            "ml_collections.ConfigDict, as in configs/digits.py."
-        )
-    return values
-
-
-def read_recipe(config: ConfigDict) -> Recipe:
-    """Returns the recipe of a config; raises UsageError for a file, a field or a value that cannot be used."""
-    try:
-        return Recipe.from_config(config.to_dict())
-    except (ValueError, TypeError) as error:
-        raise UsageError(str(error)) from None
-
-
-def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
-    """Runs a command and returns its exit code; what a user can get wrong becomes one sentence on stderr."""
-    keep_large_blocks()
-    try:
-        command(argv)
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return UNUSABLE
-    except KeyboardInterrupt:
-        print(f"\n{program}: interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+SHOWN = 20  # lines of a list that may be long
+PLANNED = {"max_buckets", "multiple_of", "pixel_budget", "batch_size", "epochs", "compile_cost"}  # fields of a recipe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,10 +47,14 @@ def _train(argv: Sequence[str]) -> None:
     given = parse(argv, _define_workdir, config="")
     recipe = read_recipe(given.config)
     workdir = _required(given.workdir, "workdir", "runs/digits")
-    trainer = Trainer(recipe)
+    trainer = Trainer(recipe, cache_dir=Path(workdir).parent / SCANS)
     print(trainer.describe())
     run = train(recipe, workdir, trainer=trainer)
     print(f"test accuracy {run.test.accuracy:.2%} ({run.test.correct} of {run.test.count}) in {run.seconds:.1f} s")
+    for name, reason in sorted(run.unreadable.items())[:SHOWN]:
+        print(f"not decoded: {name}: {reason}")
+    if run.unreadable:
+        print(f"{len(run.unreadable)} examples could not be decoded and were left out; result.json lists them all")
     print(f"run folder {run.folder.path}")
 
 
@@ -147,7 +79,7 @@ def _inspect(argv: Sequence[str]) -> None:
     given = parse(argv, define, config="")
     recipe = read_recipe(given.config)
     sizes = [_parse_size(text) for text in _required(given.size, "size", "28x28")]
-    model = abstract_model(recipe, load_sources(recipe)["train"])
+    model = abstract_model(recipe, load_sources(recipe, verify=False)["train"])
     traces = [model.trace(size) for size in sizes]
     console = Console()
     for trace in traces:
@@ -155,6 +87,71 @@ def _inspect(argv: Sequence[str]) -> None:
     shown = {"minimum size": model.min_size, "stride": model.stride, "receptive field": model.receptive_field}
     console.print(", ".join(f"{name} {_extent(value)}" for name, value in shown.items()))
     console.print(f"head: {model.head.describe()}")
+
+
+def _plan(argv: Sequence[str]) -> None:
+    """Plan the rectangles of a config, or of --sizes=FILE.csv, and print what they cost."""
+    named = {argument.lstrip("-").partition("=")[0].partition(".")[0] for argument in argv[1:]}
+    if "help" not in named and len(named & {"config", "sizes"}) != 1:
+        raise UsageError("give one of --config=configs/digits.py and --sizes=FILE.csv: whose sizes to plan for.")
+    given = parse(argv, _define_plan, config=None if "sizes" in named else "")
+    budget: dict[str, Any] = {"pixel_budget": given.pixel_budget, "rows_multiple_of": given.rows_multiple_of}
+    batch_size, recipe, sources = given.batch_size, None, {}
+    if "sizes" in named:
+        sizes, most = read_sizes(given.sizes), 8 if given.max_buckets is None else given.max_buckets
+        choice = {"compile_cost": given.compile_cost, "epochs": given.epochs, "multiple_of": given.multiple_of}
+        plan = plan_buckets(sizes, most, **choice, **budget)
+    else:
+        recipe = read_recipe(given.config)
+        recipe = dataclasses.replace(recipe, **{name: given[name].value for name in named & PLANNED})
+        sources = load_sources(recipe, verify=False)
+        sizes, plan = sources["train"].sizes, make_buckets(recipe, sources)
+        budget["pixel_budget"] = recipe.pixel_budget
+        batch_size = None if recipe.pixel_budget else recipe.batch_size
+    report = plan_report(sizes, plan, batch_size=batch_size, **budget)
+    if given.plot is not None:
+        from fcnjax.data.plan_figure import plan_figure, save  # imports matplotlib, which no other command needs
+
+        save(plan_figure(sizes, plan), given.plot)
+    console = Console()
+    console.print(f"{report.examples:,} examples; waste: padded over real positions, minus 1")
+    for table in (rectangle_table(report), comparison_table(report)):
+        console.print()
+        console.print(table)
+    if given.plot is not None:
+        console.print(f"\nplot {given.plot}", soft_wrap=True)
+    if given.fit_memory is not None:
+        if recipe is None:
+            raise UsageError("--fit_memory: needs --config, which says of what network.")
+        shape, rows = Trainer(recipe, sources).rows_that_fit(given.fit_memory)
+        console.print(
+            f"\n{rows:,} rows of {_extent(shape)} fit {given.fit_memory:.0%} of the device's memory: "
+            f"--config.pixel_budget={rows * math.prod(shape)}",
+            soft_wrap=True,
+        )
+
+
+def _define_plan(values: flags.FlagValues) -> None:
+    texts = {
+        "sizes": "A CSV file with columns height and width, or length, or depth, height and width.",
+        "plot": "Also draw the sizes and the rectangles to this file, such as plan.png.",
+    }
+    for name, text in texts.items():
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    numbers = {
+        "max_buckets": (None, "Most rectangles; default of this and of the next ones: the config's; of this else 8."),
+        "multiple_of": (1, "Round extents up to a multiple of this."),
+        "pixel_budget": (None, "Positions of a batch: chooses a batch size per rectangle."),
+        "rows_multiple_of": (1, "With --pixel_budget: batch sizes are multiples of this."),
+        "batch_size": (None, "Rows of every batch; default: the config's."),
+        "epochs": (1, "With --compile_cost: passes over the data that one compilation serves."),
+    }
+    for name, (default, text) in numbers.items():
+        flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
+    cost = "Positions whose training takes as long as one compilation: chooses the number of rectangles."
+    flags.DEFINE_float("compile_cost", None, cost, lower_bound=0, flag_values=values)
+    share = "Also find the pixel budget whose train step takes this share of the device's memory, such as 0.9."
+    flags.DEFINE_float("fit_memory", None, share, lower_bound=0, upper_bound=1, flag_values=values)
 
 
 def _import_weights(argv: Sequence[str]) -> None:
@@ -196,13 +193,42 @@ def _bench_layers(argv: Sequence[str]) -> None:
         write_json(given.json, result)
 
 
-BENCHES: dict[str, Callable[[Sequence[str]], None]] = {"layers": _bench_layers}
+def _bench_input(argv: Sequence[str]) -> None:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("json", None, "Also write the result to this file.", flag_values=values)
+        flags.DEFINE_integer("steps", 0, "Steps to measure; 0: an epoch.", lower_bound=0, flag_values=values)
+
+    given = parse(argv, define, config="")
+    result = input_bench.measure(read_recipe(given.config), given.steps)
+    Console().print(input_bench.table(result))
+    if given.json:
+        write_json(given.json, result)
+
+
+def _prepare(argv: Sequence[str]) -> None:
+    """Prepare a data set, such as `fcnjax prepare mnist`; what is of the TFDS catalogue needs the extra catalog."""
+
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("data_dir", None, "Folder of prepared data sets; default: TFDS's own.", flag_values=values)
+        flags.DEFINE_string("manual_dir", None, "Folder of files downloaded by hand.", flag_values=values)
+
+    named = len(argv) > 1 and not argv[1].startswith("-")
+    given = parse([argv[0], *argv[2:]] if named else argv, define)
+    if not named:
+        raise UsageError("say which data set, as in 'fcnjax prepare mnist'.")
+    folder, prepared_now = prepare_by_name(argv[1], given.data_dir, given.manual_dir)
+    print(f"{argv[1]}: {'prepared' if prepared_now else 'is already prepared'} in {folder}")
+
+
+BENCHES: dict[str, Callable[[Sequence[str]], None]] = {"layers": _bench_layers, "input": _bench_input}
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "inspect": _inspect,
+    "plan": _plan,
     "import-weights": _import_weights,
     "bench": _bench,
+    "prepare": _prepare,
 }
 
 
@@ -240,31 +266,6 @@ def _trace_table(trace: list[TraceRow]) -> Table:
 
 def _extent(size: Sequence[int]) -> str:
     return "x".join(map(str, size))
-
-
-def _config_error(error: Exception, argv: Sequence[str]) -> str:
-    """Returns what is wrong with the config of a command line, or with an override of it, on one line."""
-    while error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]  # ml_collections wraps what it met
-    if isinstance(error, SyntaxError):
-        return f"--config cannot be read: {error}"  # with file and line
-    path = next((argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")), "")
-    path = path.partition(":")[0]  # what follows is given to get_config
-    raised = [frame for frame in traceback.extract_tb(error.__traceback__) if path and frame.filename.endswith(path)]
-    if raised:
-        return f"--config: {raised[-1].filename}, line {raised[-1].lineno}: {type(error).__name__}: {error}"
-    text = " ".join(str(error.args[0] if error.args else error).split())
-    if isinstance(error, OSError):
-        return f"--config cannot be read: {' '.join(str(error).split())}"
-    if not isinstance(error, KeyError):
-        return f"--config, or an override of its fields, cannot be used: {text}"
-    field = text.split("'")[1] if "'" in text else text
-    dotted = [argument.partition("=")[0].removeprefix("--config.") for argument in argv]
-    group = next((name.rpartition(field)[0] for name in dotted if field in name.split(".")), "")
-    known = [group + name for name in Recipe.field_names(group)]
-    if group + field in known:
-        return f"config field {group + field!r}: is not in the config file, and cannot be overridden; add it there."
-    return unknown_name("config field", group + field, known)
 
 
 if __name__ == "__main__":

@@ -167,7 +167,8 @@ def test_a_mistake_in_a_flag_is_told_in_one_sentence(fcnjax, config, tmp_path, f
 
 def test_unknown_commands_and_loose_arguments_are_refused(fcnjax, config):
     assert fcnjax.refuses("trian") == (
-        "fcnjax: unknown command 'trian': did you mean 'train'? Known: bench, evaluate, import-weights, inspect, train."
+        "fcnjax: unknown command 'trian': did you mean 'train'? "
+        "Known: bench, evaluate, import-weights, inspect, plan, prepare, train."
     )
     assert "argument 'runs/x': every argument must be a flag" in fcnjax.refuses("train", *config, "runs/x")
     assert "--split=tests: value should be one of <train|validation|test>" in fcnjax.refuses(
@@ -264,3 +265,25 @@ def test_a_bug_is_not_dressed_up_as_a_mistake_of_the_user(fcnjax, monkeypatch):
     monkeypatch.setitem(cli.COMMANDS, "train", broken)
     with pytest.raises(AssertionError, match="a bug"):
         fcnjax("train")
+
+
+def test_prepare_says_whether_the_data_is_there_already(fcnjax, tmp_path):
+    for says in ("prepared", "is already prepared"):
+        code, out, _ = fcnjax("prepare", "any_size_digits/fixed_28x28", f"--data_dir={tmp_path}")
+        assert code == 0
+        assert out.startswith(f"any_size_digits/fixed_28x28: {says} in {tmp_path}")
+
+
+def test_prepare_refuses_in_one_sentence(fcnjax, tmp_path, monkeypatch):
+    assert "as in 'fcnjax prepare mnist'" in fcnjax.refuses("prepare", f"--data_dir={tmp_path}")
+    assert "did you mean 'mnist'" in fcnjax.refuses("prepare", "mnst")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "needs TensorFlow; install the extra catalog" in fcnjax.refuses("prepare", "mnist", f"--data_dir={tmp_path}")
+
+
+def test_training_on_what_is_not_prepared_says_how_to(fcnjax, tmp_path, request):
+    path = request.config.rootpath / "configs/mnist.py"
+    message = fcnjax.refuses(
+        "train", f"--config={path}", f"--config.data.data_dir={tmp_path}", f"--workdir={tmp_path}/r"
+    )
+    assert f"run 'fcnjax prepare mnist --data_dir={tmp_path}'" in message

@@ -26,7 +26,7 @@ from fcnjax.bench.whole import Whole
 from fcnjax.padded import Padded
 from fcnjax.training.compilation import jit
 from fcnjax.training.run_folder import environment
-from fcnjax.training.step import Targets, TrainState, make_train_step, split
+from fcnjax.training.step import Targets, TrainState, make_gradient, make_train_step, split
 
 RATE, MOMENTUM = 0.01, 0.9  # of SGD
 ROUNDS, STEPS = 15, 5  # turns of each arm, steps in a turn
@@ -125,7 +125,7 @@ def make_arms(work: Workload, names: Sequence[str] = ("masked", "unmasked", "pla
     state = TrainState(jnp.int32(0), weights, statistics, optimizer.init(weights))
     images, sizes, labels = map(jnp.asarray, work.draw())
     targets, clock = Targets(labels, jnp.arange(work.batch_size, dtype=jnp.int32)), jnp.zeros(2, jnp.uint32)
-    ours = jit(make_train_step(graphdef, optimizer), donate=(0,))
+    ours = jit(make_train_step(make_gradient(graphdef), optimizer), donate=(0,))
     plain = jax.jit(make_plain_step(optimizer), donate_argnums=0)
     inputs = {
         "masked": (ours, Padded(images, sizes).clean(), targets, clock),

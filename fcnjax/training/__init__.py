@@ -3,27 +3,45 @@
 from fcnjax.training.compilation import CompiledByShape, jit
 from fcnjax.training.imported import import_weights, load_imported
 from fcnjax.training.loop import TrainedRun, evaluate, load_model, load_run, train
-from fcnjax.training.recipe import DataSettings, HeadSettings, ModelSettings, OptimizerSettings, Recipe
-from fcnjax.training.trainer import EvaluationResult, Trainer, abstract_model, load_sources, make_model
+from fcnjax.training.memory_fit import device_memory_bytes, fit_batch_sizes, largest_batch_size, train_step_bytes
+from fcnjax.training.preparation import SCANS, abstract_model, load_sources, make_buckets, make_model
+from fcnjax.training.recipe import (
+    DataSettings,
+    FrontendSettings,
+    HeadSettings,
+    LoaderSettings,
+    ModelSettings,
+    OptimizerSettings,
+    Recipe,
+)
+from fcnjax.training.trainer import EvaluationResult, Trainer
 
 __all__ = [
+    "SCANS",
     "CompiledByShape",
     "DataSettings",
     "EvaluationResult",
+    "FrontendSettings",
     "HeadSettings",
+    "LoaderSettings",
     "ModelSettings",
     "OptimizerSettings",
     "Recipe",
     "TrainedRun",
     "Trainer",
     "abstract_model",
+    "device_memory_bytes",
     "evaluate",
+    "fit_batch_sizes",
     "import_weights",
     "jit",
+    "largest_batch_size",
     "load_imported",
     "load_model",
     "load_run",
     "load_sources",
+    "make_buckets",
     "make_model",
     "train",
+    "train_step_bytes",
 ]

@@ -11,10 +11,11 @@ from tqdm import tqdm
 from fcnjax.models import Classifier
 from fcnjax.naming import unknown_name
 from fcnjax.training.checkpoints import load_arrays, open_checkpoints, save_arrays
+from fcnjax.training.preparation import SCANS, SPLITS
 from fcnjax.training.recipe import Recipe
 from fcnjax.training.run_folder import RunFolder, is_finished, read_config
 from fcnjax.training.step import TrainState
-from fcnjax.training.trainer import SPLITS, EvaluationResult, Trainer
+from fcnjax.training.trainer import EvaluationResult, StepResult, Trainer
 
 
 class TrainedRun(NamedTuple):
@@ -25,12 +26,14 @@ class TrainedRun(NamedTuple):
       test: evaluation of the test split.
       folder: the run folder.
       seconds: wall time of this call, compilation included.
+      unreadable: examples of any split that could not be decoded, by name, with the reason.
     """
 
     state: TrainState
     test: EvaluationResult
     folder: RunFolder
     seconds: float
+    unreadable: dict[str, str]
 
 
 def train(
@@ -58,7 +61,7 @@ def train(
       FloatingPointError: if the training loss is not finite.
     """
     begun = time.perf_counter()
-    trainer = Trainer(recipe) if trainer is None else trainer
+    trainer = Trainer(recipe, cache_dir=Path(workdir).parent / SCANS) if trainer is None else trainer
     _check_same_but_for_pace(recipe, trainer.recipe)
     with RunFolder(workdir, recipe) as folder:
         return _train_in(folder, recipe, trainer, progress, title, begun)
@@ -79,14 +82,15 @@ def _train_in(
         write(_evaluation_row("test", int(state.step), test))
     save_arrays(folder.weights, {"weights": state.weights, "statistics": state.statistics})
     seconds = time.perf_counter() - begun
-    folder.finish(
-        {"test_accuracy": test.accuracy, "correct": test.correct, "count": test.count, "seconds": round(seconds, 3)}
-    )
-    return TrainedRun(state, test, folder, seconds)
+    result = {"test_accuracy": test.accuracy, "correct": test.correct, "count": test.count}
+    if trainer.unreadable:
+        result["unreadable"] = dict(sorted(trainer.unreadable.items()))
+    folder.finish(result | {"seconds": round(seconds, 3)})
+    return TrainedRun(state, test, folder, seconds, trainer.unreadable)
 
 
 def _check_same_but_for_pace(recipe: Recipe, trained: Recipe):
-    free = {name: getattr(trained, name) for name in ("seed", "validate_every", "checkpoint_every")}
+    free = {name: getattr(trained, name) for name in ("seed", "validate_every", "checkpoint_every", "loader")}
     if dataclasses.replace(recipe, **free) != trained:
         raise ValueError("trainer: is of another recipe than the one to train; give Trainer(recipe), or none.")
 
@@ -105,11 +109,12 @@ def _train_epochs(recipe, trainer, state, folder, checkpoints, progress, title) 
     )
     pending = None  # the step before, whose loss is read only once the next step is on its way
     with bar, folder.appending() as write:
-        for step, (state, loss, count) in enumerate(trainer.fit(state, recipe.seed), start + 1):  # noqa: B020
+        for step, done in enumerate(trainer.fit(state, recipe.seed), start + 1):
+            state = done.state
             if pending is not None:
                 write(_train_row(*pending))
-            pending = (step, (step - 1) // steps, loss, count)
-            bar.update(count)
+            pending = (step, (step - 1) // steps, done)
+            bar.update(done.examples)
             if step % steps:
                 continue
             row = _train_row(*pending)
@@ -129,14 +134,15 @@ def _due(every: int, epoch: int) -> bool:
     return every > 0 and epoch % every == 0
 
 
-def _train_row(step: int, epoch: int, loss, count: int) -> dict:
-    value = float(loss)
+def _train_row(step: int, epoch: int, done: StepResult) -> dict:
+    value = float(done.loss)
     if not value < float("inf"):
         raise FloatingPointError(
             f"training loss {value} at step {step} (epoch {epoch}): lower config.optimizer.learning_rate, or set "
             "config.optimizer.clip_norm. The run folder keeps what came before."
         )
-    return {"event": "train", "step": step, "epoch": epoch, "loss": value, "examples": count}
+    row = {"event": "train", "step": step, "epoch": epoch, "loss": value, "examples": done.examples}
+    return row | ({"unreadable": done.unreadable} if done.unreadable else {})
 
 
 def _evaluation_row(event: str, step: int, result: EvaluationResult) -> dict:

@@ -4,26 +4,15 @@ A config file is read at the edge and turned into a `Recipe` at once; below that
 """
 
 import dataclasses
-import math
-import types
-import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from fcnjax.data import Affine
-from fcnjax.naming import unknown_name
+from fcnjax.data import Augmentation, RandomCrop, SizePolicy
+from fcnjax.training.config_fields import build, field_names, require, set_fields
 
-T = TypeVar("T", bound=Any)
+BATCHING = ("bucket", "mixed")
+ON_ERROR = ("refuse", "mask")
 POOL_FIELDS = {"pool_r": "r", "pool_p": "p", "pool_heads": "heads", "pool_k": "k"}  # of the head -> option of its pool
-
-
-def _set_fields(settings: Any) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(settings).items() if value is not None}
-
-
-def _require(holds: bool, name: str, value: Any, allowed: str):
-    if not holds:
-        raise ValueError(f"config.{name}={value}: must be {allowed}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +23,12 @@ class DataSettings:
       name: data set, such as "any_size_digits" or "any_size_digits/fixed_28x28".
       train_split, validation_split, test_split: names of its splits.
       data_dir: where prepared data sets lie; None is TFDS's own default.
-      mean, std: of the pixels scaled to [0, 1]; an input is `(pixel / 255 - mean) / std`.
+      mean, std: of the pixels scaled to [0, 1], one number or one per channel: inputs are
+        `(pixel / 255 - mean) / std`.
+      channels: of images that are read from files, 1 (grey) or 3; None takes 1 where all are grey.
+      sample_rate: that recordings are resampled to, in Hz; None keeps their own.
+      on_error: what becomes of an example that cannot be decoded: "refuse" (all are found and listed before training)
+        or "mask" (its row becomes filler; counted and listed at the end).
     """
 
     name: str
@@ -42,11 +36,73 @@ class DataSettings:
     validation_split: str = "validation"
     test_split: str = "test"
     data_dir: str | None = None
-    mean: float = 0.0
-    std: float = 1.0
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 1.0
+    channels: int | None = None
+    sample_rate: int | None = None
+    on_error: str = "refuse"
 
     def __post_init__(self):
-        _require(self.std > 0, "data.std", self.std, "greater than 0")
+        std = self.std if isinstance(self.std, tuple) else (self.std,)
+        require(all(value > 0 for value in std), "data.std", self.std, "greater than 0")
+        require(self.channels in (None, 1, 3), "data.channels", self.channels, "1, 3 or None")
+        require(self.sample_rate is None or self.sample_rate > 0, "data.sample_rate", self.sample_rate, "at least 1")
+        require(self.on_error in ON_ERROR, "data.on_error", self.on_error, f"one of {', '.join(ON_ERROR)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class FrontendSettings:
+    """What stands before the network; what is None is its own default.
+
+    Attributes:
+      name: "log_mel" for signals (see `fcnjax.layers.LogMel`); None: nothing, the network sees the raw values.
+      sample_rate: in Hz, that of the recordings.
+      window, hop: in seconds.
+      mels: bands.
+      f_min, f_max: of the lowest and highest band, in Hz.
+      time_masks, time_width, frequency_masks, frequency_width: of `fcnjax.layers.SpecAugment`, in training.
+    """
+
+    name: str | None = None
+    sample_rate: int | None = None
+    window: float | None = None
+    hop: float | None = None
+    mels: int | None = None
+    f_min: float | None = None
+    f_max: float | None = None
+    time_masks: int | None = None
+    time_width: float | None = None
+    frequency_masks: int | None = None
+    frequency_width: float | None = None
+
+    def __post_init__(self):
+        require(self.name in (None, "log_mel"), "frontend.name", self.name, "log_mel or None")
+
+    @property
+    def options(self) -> dict[str, Any] | None:
+        """The fields that are set, without the name; None where there is no front end."""
+        options = {name: value for name, value in set_fields(self).items() if name != "name"}
+        return options if self.name else None
+
+
+@dataclasses.dataclass(frozen=True)
+class LoaderSettings:
+    """How examples are read: nothing in it changes what a run computes, so a run may go on with other values.
+
+    Attributes:
+      threads: that read and pad, at least 1.
+      workers: processes that do so in place of this one's threads; 0 for none.
+      prefetch: batches held ready in host memory, at least 1.
+    """
+
+    threads: int = 2
+    workers: int = 0
+    prefetch: int = 4
+
+    def __post_init__(self):
+        for name in ("threads", "prefetch"):
+            require(getattr(self, name) >= 1, f"loader.{name}", getattr(self, name), "at least 1")
+        require(self.workers >= 0, "loader.workers", self.workers, "at least 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +132,7 @@ class ModelSettings:
     @property
     def options(self) -> dict[str, Any]:
         """The fields that are set, without the name."""
-        return {name: value for name, value in _set_fields(self).items() if name != "name"}
+        return {name: value for name, value in set_fields(self).items() if name != "name"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,13 +182,13 @@ class HeadSettings:
     @property
     def options(self) -> dict[str, Any]:
         """The options of the head that are set, those of its pool left out; of a flatten-dense head those it has."""
-        options = {name: value for name, value in _set_fields(self).items() if name not in POOL_FIELDS}
+        options = {name: value for name, value in set_fields(self).items() if name not in POOL_FIELDS}
         if self.flatten is None:
             return options
         kept = ("flatten", "hidden", "activation", "dropout")
         for name, value in options.items():
             fits = name in kept or value == getattr(HeadSettings, name)
-            _require(fits, f"head.{name}", value, "left out, as a flatten-dense head (head.flatten) has no such thing")
+            require(fits, f"head.{name}", value, "left out, as a flatten-dense head (head.flatten) has no such thing")
         return {name: options[name] for name in kept if name in options}
 
 
@@ -162,12 +218,12 @@ class OptimizerSettings:
     clip_norm: float | None = None
 
     def __post_init__(self):
-        _require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "greater than 0")
-        _require(0 <= self.warmup < 1, "optimizer.warmup", self.warmup, "in [0, 1)")
-        _require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "at least 0")
-        _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in [0, 1)")
-        _require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "greater than 0")
-        _require(self.clip_norm is None or self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "greater than 0")
+        require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "greater than 0")
+        require(0 <= self.warmup < 1, "optimizer.warmup", self.warmup, "in [0, 1)")
+        require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "at least 0")
+        require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in [0, 1)")
+        require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "greater than 0")
+        require(self.clip_norm is None or self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "greater than 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,11 +232,26 @@ class Recipe:
 
     Attributes:
       data, model, head, optimizer: see their classes.
-      augment: random changes of training images (see `fcnjax.data.Affine`); all 0 changes nothing.
+      size: native sizes (the default), or what they are brought to (see `fcnjax.data.SizePolicy`).
+      crop: a random part of each training example, at the size drawn (see `fcnjax.data.RandomCrop`); by
+        default all of it.
+      mixup: Beta parameter with which each training example is mixed with another of its batch (see `fcnjax.data.mix`);
+        0: none.
+      augment: random changes of training examples (see `fcnjax.data.Augmentation`); all 0 changes nothing.
+      frontend: what stands before the network.
+      loader: threads, processes and read-ahead.
       seed: of the initial weights, the order of the data and every random layer, in [0, 2**32).
       epochs: passes over the training split, at least 1.
-      batch_size: rows of a step, at least 1.
-      max_buckets: number of rectangles that the sizes are padded to, at least 1.
+      batching: "bucket" (a step is rows of one rectangle) or "mixed" (a step is examples drawn from all, computed in
+        parts of one rectangle each, whose gradients are summed: which examples share a step does not depend on the
+        rectangles, and with a norm per example no weight does).
+      batch_size: rows of a step at most, at least 1.
+      pixel_budget: positions of a batch, or of a part of a step where batching is "mixed": each rectangle gets as many
+        rows as fit, `batch_size` at most; None does not bound them.
+      max_buckets: number of rectangles that the sizes are padded to, at least 1; the most, if there is a compile cost.
+      multiple_of: extents of rectangles are multiples of this.
+      compile_cost: what one more program costs, in padded positions of computation: with it the number of rectangles
+        is chosen that costs least over all epochs; None takes `max_buckets`.
       validate_every: epochs between evaluations of the validation split; 0 evaluates it after the last epoch only.
       checkpoint_every: epochs between checkpoints; 0 keeps none, only the final weights.
     """
@@ -189,20 +260,34 @@ class Recipe:
     model: ModelSettings = ModelSettings()
     head: HeadSettings = HeadSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
-    augment: Affine = dataclasses.field(default_factory=Affine)
+    size: SizePolicy = dataclasses.field(default_factory=SizePolicy)
+    crop: RandomCrop = dataclasses.field(default_factory=lambda: RandomCrop(area=(1.0, 1.0), aspect=(1.0, 1.0)))
+    augment: Augmentation = dataclasses.field(default_factory=Augmentation)
+    frontend: FrontendSettings = FrontendSettings()
+    loader: LoaderSettings = LoaderSettings()
     seed: int = 0
     epochs: int = 10
+    mixup: float = 0.0
+    batching: str = "bucket"
     batch_size: int = 64
+    pixel_budget: int | None = None
     max_buckets: int = 4
+    multiple_of: int = 1
+    compile_cost: float | None = None
     validate_every: int = 1
     checkpoint_every: int = 1
 
     def __post_init__(self):
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "in [0, 2**32)")
-        for name in ("epochs", "batch_size", "max_buckets"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "in [0, 2**32)")
+        require(self.mixup >= 0, "mixup", self.mixup, "at least 0")
+        require(self.batching in BATCHING, "batching", self.batching, f"one of {', '.join(BATCHING)}")
+        for name in ("epochs", "batch_size", "max_buckets", "multiple_of"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("validate_every", "checkpoint_every"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        for name in ("pixel_budget", "compile_cost"):
+            value = getattr(self, name)
+            require(value is None or value > 0, name, value, "greater than 0")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Recipe":
@@ -212,56 +297,13 @@ class Recipe:
           ValueError: for an unknown field, with the nearest one, a missing one, or a value out of its range.
           TypeError: for a value of another type than the field's.
         """
-        return _build(cls, config, "")
+        return build(cls, config)
 
     @classmethod
     def field_names(cls, group: str = "") -> list[str]:
         """Returns the names of the fields in a group, such as "optimizer." or "" for the recipe itself."""
-        kind: Any = cls
-        for name in group.split(".")[:-1]:
-            kind = typing.get_type_hints(kind).get(name, cls)
-        return list(typing.get_type_hints(kind))
+        return field_names(cls, group)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the recipe as nested dictionaries and lists, ready for JSON."""
         return dataclasses.asdict(self)
-
-
-def _build(cls: type[T], config: Mapping[str, Any], prefix: str) -> T:
-    if not hasattr(config, "items"):  # a ConfigDict is no Mapping
-        raise TypeError(f"{f'config.{prefix}'.rstrip('.')}={config!r}: must be a group of fields.")
-    hints = typing.get_type_hints(cls)
-    arguments = {}
-    for name, value in dict(config).items():
-        if name not in hints:
-            raise ValueError(unknown_name("config field", prefix + name, [prefix + known for known in hints]))
-        kind = hints[name]
-        nested = isinstance(kind, type) and dataclasses.is_dataclass(kind)
-        arguments[name] = _build(kind, value, f"{prefix}{name}.") if nested else _typed(kind, value, prefix + name)
-    missing = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in arguments]
-    if missing:
-        raise ValueError(f"config.{prefix}{missing[0]}: is missing and has no default.")
-    try:
-        return cls(**arguments)
-    except ValueError as error:  # a class that is no part of the recipe alone does not know where it stands
-        raise error if str(error).startswith("config.") else ValueError(f"config.{prefix}{error}") from None
-
-
-def _required(field: dataclasses.Field) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _typed(kind: Any, value: Any, name: str) -> Any:
-    """Returns `value` as the field's type: lists become tuples and ints floats where the field says so."""
-    options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    for option in options:
-        if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
-            inner = typing.get_args(option)[0]
-            return tuple(_typed(inner, entry, f"{name}[{index}]") for index, entry in enumerate(value))
-        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            _require(math.isfinite(value), name, value, "a finite number")
-            return float(value)
-        if isinstance(option, type) and isinstance(value, option) and (option is bool or not isinstance(value, bool)):
-            return value
-    wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options).replace("NoneType", "None")
-    raise TypeError(f"config.{name}={value!r}: must be of type {wanted}.")

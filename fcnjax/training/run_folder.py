@@ -20,6 +20,7 @@ import jax
 from fcnjax.atomic import held, read_json, write_json, write_text
 from fcnjax.training.recipe import Recipe
 
+FREE = "loader."  # fields of the config that change nothing in what a run computes
 CONFIG, ENVIRONMENT, METRICS = "config.json", "environment.json", "metrics.jsonl"
 PACKAGES = ("fcnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
@@ -34,8 +35,8 @@ class RunFolder:
       recipe: what the run is to be.
 
     Raises:
-      FileExistsError: if the folder holds a finished run, a run of another recipe, or anything that is not a run; on
-        entry, if another process is working in it.
+      FileExistsError: if the folder holds a finished run, a run of another recipe (its `loader` apart), or anything
+        that is not a run; on entry, if another process is working in it.
       ValueError: if the config in it cannot be read.
     """
 
@@ -116,7 +117,8 @@ class RunFolder:
                 f"workdir={self.path}: holds a finished run, which is never overwritten. Choose a new folder."
             )
         old, new = (_flat(json.loads(json.dumps(d))) for d in (read_config(self.path), self._recipe.to_dict()))
-        changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+        names = (name for name in old.keys() | new.keys() if not name.startswith(FREE))
+        changed = sorted(name for name in names if old.get(name) != new.get(name))
         if changed:
             what = ", ".join(f"{name} was {old.get(name)!r} and is {new.get(name)!r}" for name in changed)
             raise FileExistsError(

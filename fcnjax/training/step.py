@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from flax import nnx, traverse_util
 
+from fcnjax.data import mix
 from fcnjax.models import Classifier
 from fcnjax.padded import Padded
 
@@ -87,36 +88,115 @@ def merge(graphdef: nnx.GraphDef[Classifier], weights: Arrays, statistics: Array
     return nnx.merge(graphdef, _nested(weights), _nested(statistics))
 
 
-def make_train_step(
+Gradient = Callable[..., tuple[jax.Array, Arrays, Arrays]]
+
+
+def make_gradient(
     graphdef: nnx.GraphDef[Classifier],
-    optimizer: optax.GradientTransformation,
     loss: Loss = cross_entropy,
     augment: Augment = lambda batch, keys: batch,
-) -> Callable[..., tuple[TrainState, jax.Array]]:
-    """Returns `step(state, batch, targets, clock) -> (state, mean loss over the real examples)`.
+    mixup: float = 0.0,
+) -> Gradient:
+    """Returns `gradient(weights, statistics, batch, targets, clock, total) -> (mean loss, statistics, gradients)`.
 
     `clock` is uint32 [2], seed and epoch. With an example's id they make its PRNG key, so that what is random for an
-    example depends neither on its place in a batch nor on the step.
+    example depends neither on its place in a batch nor on the step. `total` is the number of examples that the mean is
+    taken over, float32 []: those of the whole step, of which the batch may be a part; None takes the batch's own.
+
+    Args:
+      graphdef: the network's structure.
+      loss: of each example.
+      augment: changes the batch first.
+      mixup: of `fcnjax.data.mix`; 0 mixes nothing.
     """
 
-    def objective(weights: Arrays, statistics: Arrays, batch: Padded, targets: Targets, keys: jax.Array):
+    def objective(weights: Arrays, statistics: Arrays, batch: Padded, targets: Targets, keys: jax.Array, total):
         model = merge(graphdef, weights, statistics)
-        logits = model(batch, train=True, keys=keys)
-        losses = jnp.where(batch.real, loss(logits.astype(jnp.float32), jnp.asarray(targets.labels)), 0.0)
-        mean = jnp.sum(losses) / jnp.maximum(jnp.sum(batch.real), 1)
-        return mean, _flat(nnx.state(model, nnx.BatchStat))
+        labels = jnp.asarray(targets.labels)
+        batch, partner, weight = mix(batch, keys, mixup) if mixup else (batch, None, 1.0)
+        logits = model(batch, train=True, keys=keys).astype(jnp.float32)
+        losses = loss(logits, labels)
+        if partner is not None:
+            losses = weight * losses + (1 - weight) * loss(logits, labels[partner])
+        losses = jnp.where(batch.real, losses, 0.0)
+        total = jnp.sum(batch.real) if total is None else total
+        return jnp.sum(losses) / jnp.maximum(total, 1), _flat(nnx.state(model, nnx.BatchStat))
 
-    def step(state: TrainState, batch: Padded, targets: Targets, clock: jax.Array) -> tuple[TrainState, jax.Array]:
+    def gradient(weights: Arrays, statistics: Arrays, batch: Padded, targets: Targets, clock: jax.Array, total=None):
         key = jax.random.fold_in(jax.random.key(clock[0]), clock[1])
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, targets.ids)
-        batch = augment(batch, keys)
-        gradient = jax.value_and_grad(objective, has_aux=True)
-        (mean, statistics), gradients = gradient(state.weights, state.statistics, batch, targets, keys)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.weights)
-        weights = optax.apply_updates(state.weights, updates)
-        return TrainState(state.step + 1, weights, statistics, optimizer_state), mean  # type: ignore[arg-type]
+        differentiate = jax.value_and_grad(objective, has_aux=True)
+        (mean, moved), gradients = differentiate(weights, statistics, augment(batch, keys), targets, keys, total)
+        return mean, moved, gradients
+
+    return gradient
+
+
+def make_train_step(
+    gradient: Gradient, optimizer: optax.GradientTransformation
+) -> Callable[..., tuple[TrainState, jax.Array]]:
+    """Returns `step(state, batch, targets, clock) -> (state, mean loss over the real examples)`."""
+
+    def step(state: TrainState, batch: Padded, targets: Targets, clock: jax.Array) -> tuple[TrainState, jax.Array]:
+        mean, statistics, gradients = gradient(state.weights, state.statistics, batch, targets, clock)
+        return _moved(state, statistics, gradients, optimizer), mean
 
     return step
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Sums:
+    """What the micro-batches of a step have given so far.
+
+    Attributes:
+      loss: float32 [].
+      gradients: by name, like the weights.
+    """
+
+    loss: jax.Array
+    gradients: Arrays
+
+    @classmethod
+    def zeros(cls, weights: Arrays) -> "Sums":
+        """Returns the sums before the first micro-batch."""
+        return cls(jnp.float32(0), {name: jnp.zeros_like(array) for name, array in weights.items()})  # type: ignore[arg-type]
+
+
+def make_accumulating_step(gradient: Gradient) -> Callable[..., tuple[TrainState, Sums]]:
+    """Returns `accumulate(state, sums, batch, targets, clock, total) -> (state, sums)`, for one part of a step.
+
+    Weights stay as they are; running statistics, where there are any, move with every part.
+    """
+
+    def accumulate(
+        state: TrainState, sums: Sums, batch: Padded, targets: Targets, clock: jax.Array, total: jax.Array
+    ) -> tuple[TrainState, Sums]:
+        mean, statistics, gradients = gradient(state.weights, state.statistics, batch, targets, clock, total)
+        added = jax.tree.map(jnp.add, sums, Sums(mean, gradients))
+        return dataclasses.replace(state, statistics=statistics), added
+
+    return accumulate
+
+
+def make_update(
+    optimizer: optax.GradientTransformation,
+) -> Callable[[TrainState, Sums], tuple[TrainState, jax.Array, Sums]]:
+    """Returns `update(state, sums) -> (state, mean loss, sums of zero)`, the end of a step made of parts."""
+
+    def update(state: TrainState, sums: Sums) -> tuple[TrainState, jax.Array, Sums]:
+        moved = _moved(state, state.statistics, sums.gradients, optimizer)
+        return moved, sums.loss, jax.tree.map(jnp.zeros_like, sums)
+
+    return update
+
+
+def _moved(
+    state: TrainState, statistics: Arrays, gradients: Arrays, optimizer: optax.GradientTransformation
+) -> TrainState:
+    updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.weights)
+    weights = optax.apply_updates(state.weights, updates)
+    return TrainState(state.step + 1, weights, statistics, optimizer_state)  # type: ignore[arg-type]
 
 
 def make_evaluation_step(

@@ -4,33 +4,58 @@ Axes: N examples, K classes.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from fcnjax import models, pooling
+from fcnjax import models
 from fcnjax.data import (
     Batch,
-    BucketPlan,
     EpochPlan,
     EvaluationPlan,
+    MixedPlan,
+    MixedStep,
     Source,
     StepPlan,
+    host_bytes,
     load_batches,
-    load_source,
-    plan_buckets,
+    prefetch_to_device,
 )
+from fcnjax.data.packing import FILLER
 from fcnjax.padded import Padded
 from fcnjax.training.compilation import CompiledByShape, jit
+from fcnjax.training.memory_fit import device_memory_bytes, largest_batch_size, train_step_bytes
 from fcnjax.training.optimizer import make_optimizer
+from fcnjax.training.preparation import (
+    SPLITS,
+    abstract_model,
+    load_sources,
+    make_buckets,
+    make_crop,
+    make_model,
+    make_plan,
+    rows_of,
+)
 from fcnjax.training.recipe import Recipe
-from fcnjax.training.step import Targets, TrainState, make_evaluation_step, make_train_step, merge, split
+from fcnjax.training.step import (
+    Sums,
+    Targets,
+    TrainState,
+    make_accumulating_step,
+    make_evaluation_step,
+    make_gradient,
+    make_train_step,
+    make_update,
+    merge,
+    split,
+)
 
-SPLITS = ("train", "validation", "test")
+DEPTH = 1  # batches on their way to the device while one is computed with
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,25 +80,45 @@ class EvaluationResult:
         return self.correct / self.count
 
 
+class StepResult(NamedTuple):
+    """What one step of `Trainer.fit` leaves.
+
+    Attributes:
+      state: after the step.
+      loss: float32 [], the mean over its real examples, on the device.
+      examples: how many those were.
+      unreadable: how many more were planned, but could not be decoded.
+    """
+
+    state: TrainState
+    loss: jax.Array
+    examples: int
+    unreadable: int
+
+
 class Trainer:
     """Data, rectangles, network and compiled steps of one recipe.
 
     Args:
       recipe: what to train. Its seed is only a default: `initial_state` and `fit` take one.
       sources: the three splits by name ("train", "validation", "test"); default: loaded as the recipe says.
+      cache_dir: where the sizes of files that were read are kept for the next time; None keeps them nowhere.
 
     Attributes:
       sources: the splits.
       buckets: the rectangles that the sizes of all splits are padded to.
-      train_step, evaluation_step: compiled once for each of the rectangles that they meet.
+      train_step, accumulate_step, evaluation_step: compiled once for each of the rectangles that they meet.
+      unreadable: what could not be decoded so far, by name, with the reason.
 
     Raises:
       ValueError: if an example is below the network's minimum size, or a name in the recipe is unknown.
     """
 
-    def __init__(self, recipe: Recipe, sources: dict[str, Source] | None = None):
+    def __init__(
+        self, recipe: Recipe, sources: Mapping[str, Source] | None = None, *, cache_dir: Path | str | None = None
+    ):
         self.recipe = recipe
-        self.sources = load_sources(recipe) if sources is None else sources
+        self.sources = load_sources(recipe, cache_dir=cache_dir) if sources is None else sources
         train = self.sources["train"]
         model = abstract_model(recipe, train)
         for name in SPLITS:
@@ -81,40 +126,53 @@ class Trainer:
                 model.check_sizes(self.sources[name].sizes)
             except ValueError as error:
                 raise ValueError(f"{recipe.data.name}, {name} split: {error}") from None
-        sizes = np.concatenate([self.sources[name].sizes for name in SPLITS])
-        self.buckets: BucketPlan = plan_buckets(sizes, recipe.max_buckets)
+        self.crop = make_crop(recipe, model.min_size)
+        self.buckets = make_buckets(recipe, self.sources)
         self.graphdef = split(model)[0]
         self.steps_per_epoch = self.plan(recipe.seed).steps_per_epoch
         self.optimizer = make_optimizer(recipe.optimizer, recipe.epochs * self.steps_per_epoch)
-        self.train_step = CompiledByShape(
-            make_train_step(self.graphdef, self.optimizer, augment=recipe.augment), donate=(0,)
-        )
+        gradient = make_gradient(self.graphdef, augment=recipe.augment, mixup=recipe.mixup)
+        self._train_step = make_train_step(gradient, self.optimizer)
+        self.train_step = CompiledByShape(self._train_step, donate=(0,))
+        self.accumulate_step = CompiledByShape(make_accumulating_step(gradient), donate=(0, 1))
+        self._update = jit(make_update(self.optimizer), donate=(0, 1))
+        self._sums: Sums | None = None  # zero between steps: the memory of one step's gradients
         self.evaluation_step = CompiledByShape(make_evaluation_step(self.graphdef))
         self._initial_state = jit(self._make_state)
+        self.unreadable: dict[str, str] = {}
+        for source in self.sources.values():
+            self.unreadable |= getattr(source, "unreadable", {})
 
     def describe(self) -> str:
         """Returns what a run will do, known before it starts: data, rectangles, waste, compilations."""
-        plan, data = self.plan(self.recipe.seed), self.recipe.data.name
+        plan, recipe, data = self.plan(self.recipe.seed), self.recipe, self.recipe.data.name
         counts = ", ".join(f"{len(self.sources[name]):,} {name}" for name in SPLITS)
         shapes = ", ".join("x".join(map(str, shape)) for shape in self.buckets.shapes.tolist())
-        trained = len({plan.step(step).bucket for step in range(plan.steps_per_epoch)})
+        trained = int((plan.batches_per_bucket > 0).sum())
         evaluated = len({step.bucket for order in self.evaluation_plans.values() for step in order})
         return (
             f"{data}: {counts} examples in {len(self.sources['train'].class_names)} classes\n"
             f"rectangles {shapes}: padded / real area - 1 = {plan.waste:.2f}, {plan.filler_rows} filler rows an epoch\n"
-            f"{self.recipe.epochs} epochs of {plan.steps_per_epoch} steps, up to {plan.batch_size} examples each\n"
-            f"programs to compile: {trained} for training, {evaluated} for evaluation"
+            f"{recipe.epochs} epochs of {plan.steps_per_epoch} steps, up to {recipe.batch_size} examples each\n"
+            f"programs to compile: {trained} for training, {evaluated} for evaluation\n"
+            f"input: at most {self._host_bytes(plan) / 2**20:,.0f} MiB of host memory at once"
         )
 
-    def plan(self, seed: int) -> EpochPlan:
+    def _host_bytes(self, plan: EpochPlan | MixedPlan) -> int:
+        """Returns the bound on what the loader holds of training batches at any time."""
+        loader = self.recipe.loader
+        read_ahead = {"threads": loader.threads, "workers": loader.workers, "prefetch": loader.prefetch + DEPTH}
+        return host_bytes(plan, self.sources["train"].channels, **read_ahead)
+
+    def plan(self, seed: int) -> EpochPlan | MixedPlan:
         """Returns the order of the training examples for a seed."""
-        return EpochPlan(self.sources["train"].sizes, self.buckets, self.recipe.batch_size, seed)
+        return make_plan(self.recipe, self.sources["train"], self.buckets, self.crop, seed)
 
     @cached_property
     def evaluation_plans(self) -> dict[str, EvaluationPlan]:
         """The order in which each split is evaluated."""
-        size = self.recipe.batch_size
-        return {name: EvaluationPlan(source.sizes, self.buckets, size) for name, source in self.sources.items()}
+        rows = rows_of(self.buckets)
+        return {name: EvaluationPlan(source.sizes, self.buckets, rows) for name, source in self.sources.items()}
 
     def initial_state(self, seed: int) -> TrainState:
         """Returns the state before the first step of the run with this seed."""
@@ -124,7 +182,7 @@ class Trainer:
         _, weights, statistics = split(make_model(self.recipe, self.sources["train"], seed))
         return TrainState(jnp.int32(0), weights, statistics, self.optimizer.init(weights))
 
-    def fit(self, state: TrainState, seed: int) -> Iterator[tuple[TrainState, jax.Array, int]]:
+    def fit(self, state: TrainState, seed: int) -> Iterator[StepResult]:
         """Trains from `state` to the last step of the recipe.
 
         A step's loss is a device array: whoever reads it only after the next step was dispatched never keeps the
@@ -135,22 +193,52 @@ class Trainer:
           seed: of the data order and the random layers.
 
         Yields:
-          After each step: the state, the mean loss of the step, the number of real examples in it.
+          What each step leaves.
         """
-        plan, epochs = self.plan(seed), self.recipe.epochs
-        start, stop = int(state.step), epochs * plan.steps_per_epoch
-        for step, batch in self._batches("train", plan, start, stop):
+        start, stop = int(state.step), self.recipe.epochs * self.steps_per_epoch
+        for step, batch in self.batches(seed, start, stop):
             state, loss = self.step(state, seed, step, batch)
-            yield state, loss, int((step.rows >= 0).sum())
+            parts = _parts(batch)
+            yield StepResult(state, loss, count_examples(parts), sum(len(part.unreadable) for part in parts))
 
-    def step(self, state: TrainState, seed: int, step: StepPlan, batch: Batch) -> tuple[TrainState, jax.Array]:
+    def batches(self, seed: int, start: int, stop: int) -> Iterator[tuple[Any, Any]]:
+        """Yields the plans and the batches of the training steps from `start` to before `stop`."""
+        return self._batches("train", self.plan(seed), start, stop, crop=self.crop, seed=seed)
+
+    def step(
+        self, state: TrainState, seed: int, step: StepPlan | MixedStep, batch: Batch | Sequence[Batch]
+    ) -> tuple[TrainState, jax.Array]:
         """Runs one step of training; `state` is donated. Returns the new state and the step's mean loss."""
-        targets, clock = Targets(batch.labels, batch.ids), np.array([seed, step.epoch], np.uint32)
-        return self.train_step(step.shape, state, _padded(batch), targets, clock)
+        clock = np.array([seed, step.epoch], np.uint32)
+        if isinstance(batch, Batch):
+            assert isinstance(step, StepPlan)
+            return self.train_step(step.shape, state, _padded(batch), _targets(batch), clock)
+        assert isinstance(step, MixedStep)
+        sums, total = self._sums, np.float32(count_examples(batch))
+        sums = Sums.zeros(state.weights) if sums is None else sums
+        for part, rows in zip(step.micro_batches, batch, strict=True):
+            state, sums = self.accumulate_step(part.shape, state, sums, _padded(rows), _targets(rows), clock, total)
+        state, loss, self._sums = self._update(state, sums)
+        return state, loss
+
+    def rows_that_fit(self, share: float) -> tuple[tuple[int, ...], int]:
+        """Returns the largest rectangle, and how many rows of it a train step may have.
+
+        Args:
+          share: of the device's memory that the compiled step may take, greater than 0, at most 1.
+
+        Raises:
+          ValueError: if not even one row fits.
+        """
+        state = jax.eval_shape(self._make_state, jax.ShapeDtypeStruct((), jnp.uint32))
+        program_bytes = train_step_bytes(self._train_step, state, self.sources["train"].channels)
+        shape = tuple(self.buckets.shapes[-1].tolist())
+        return shape, largest_batch_size(program_bytes, shape, int(share * device_memory_bytes()))
 
     def typical_batch(self) -> tuple[StepPlan, Batch]:
         """Returns the first training batch in the rectangle that most steps use: one to measure a step with."""
         plan = self.plan(0)
+        assert isinstance(plan, EpochPlan)
         bucket = int(np.argmax(plan.batches_per_bucket))
         first = next(i for i in range(plan.steps_per_epoch) if plan.step(i).bucket == bucket)
         return next(iter(self._batches("train", plan, first, first + 1)))
@@ -161,60 +249,63 @@ class Trainer:
         parts = []
         for step, batch in self._batches(name, plan, 0, len(plan)):
             out = self.evaluation_step(step.shape, state.weights, state.statistics, _padded(batch), batch.labels)
-            parts.append((step.rows, out))
+            parts.append((np.where(batch.ids >= 0, step.rows, FILLER), out))
         logits = np.zeros((len(source), len(source.class_names)), np.float32)
         for rows, out in parts:
             logits[rows[rows >= 0]] = np.asarray(out.logits)[rows >= 0]
         loss, correct, count = (
             sum(np.asarray(getattr(out, field)).item() for _, out in parts) for field in ("loss", "correct", "count")
         )
-        if count != len(source):
-            raise AssertionError(f"{name} split: {count} of {len(source)} examples were counted; this is a bug.")
+        expected = sum(int((rows >= 0).sum()) for rows, _ in parts)
+        if count != expected:
+            raise AssertionError(f"{name} split: {count} of {expected} examples were counted; this is a bug.")
         return EvaluationResult(loss / count, correct, count, logits)
 
     def model(self, state: TrainState) -> models.Classifier:
         """Returns the network with the weights and running statistics of a state."""
         return merge(self.graphdef, state.weights, state.statistics)
 
-    def _batches(
-        self, name: str, plan: EpochPlan | EvaluationPlan, start: int, stop: int
-    ) -> Iterator[tuple[StepPlan, Batch]]:
-        data, source = self.recipe.data, self.sources[name]
-        return load_batches(source, plan, mean=data.mean, std=data.std, start_step=start, stop_step=stop)
+    def _batches(self, name: str, plan: Any, start: int, stop: int, **options: Any) -> Iterator[tuple[Any, Any]]:
+        """Yields steps and their batches, and notes what could not be decoded."""
+        data, loader = self.recipe.data, self.recipe.loader
+        pairs = load_batches(
+            self.sources[name],
+            plan,
+            mean=data.mean,
+            std=data.std,
+            start_step=start,
+            stop_step=stop,
+            on_error=data.on_error,
+            threads=loader.threads,
+            workers=loader.workers,
+            prefetch=loader.prefetch,
+            **options,
+        )
+        for step, batch in prefetch_to_device(pairs, _transferred, DEPTH):
+            for part in _parts(batch):
+                self.unreadable |= dict(part.unreadable)
+            yield step, batch
+
+
+def _transferred(pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Returns a step and its batches, whose values are on their way to the device."""
+    step, batch = pair
+    parts = tuple(part._replace(values=jax.device_put(part.values)) for part in _parts(batch))
+    return step, parts[0] if isinstance(batch, Batch) else parts
+
+
+def _parts(batch: Batch | Sequence[Batch]) -> Sequence[Batch]:
+    return (batch,) if isinstance(batch, Batch) else batch
+
+
+def count_examples(batch: Batch | Sequence[Batch]) -> int:
+    """Returns the number of real examples in the batch or the parts of a step."""
+    return sum(int((part.ids >= 0).sum()) for part in _parts(batch))
 
 
 def _padded(batch: Batch) -> Padded:
     return Padded(batch.values, batch.sizes)  # type: ignore[arg-type]  (the compiled step takes them to the device)
 
 
-def load_sources(recipe: Recipe) -> dict[str, Source]:
-    """Returns the three splits that a recipe names."""
-    data = recipe.data
-    names = (data.train_split, data.validation_split, data.test_split)
-    return {key: load_source(data.name, name, data.data_dir) for key, name in zip(SPLITS, names, strict=True)}
-
-
-def make_model(recipe: Recipe, source: Source, seed: int | jax.Array) -> models.Classifier:
-    """Returns the recipe's network for the examples of a source, with the initial weights of a seed."""
-    settings = recipe.head
-
-    def pool(channels: int, rngs: nnx.Rngs) -> pooling.Pool:
-        return pooling.create(settings.pool, channels=channels, rngs=rngs, **settings.pool_options)
-
-    head = settings.options
-    if settings.flatten is None:
-        head["pool"] = pool
-    return models.create(
-        recipe.model.name,
-        **recipe.model.options,
-        head=head,
-        classes=len(source.class_names),
-        in_channels=source.channels,
-        rank=source.sizes.shape[1],
-        rngs=nnx.Rngs(jax.random.key(seed)),
-    )
-
-
-def abstract_model(recipe: Recipe, source: Source) -> models.Classifier:
-    """Returns the same network with shapes and types in place of weights: nothing is drawn or compiled."""
-    return nnx.eval_shape(lambda: make_model(recipe, source, 0))
+def _targets(batch: Batch) -> Targets:
+    return Targets(batch.labels, batch.ids)

@@ -3,7 +3,7 @@ import json
 import pytest
 from synthetic_data import make_recipe
 
-from fcnjax.cli import parse
+from fcnjax.command_line import parse
 from fcnjax.training import Recipe
 
 

@@ -10,7 +10,7 @@ from synthetic_data import make_examples, make_recipe, relative
 
 from fcnjax.padded import Padded
 from fcnjax.training import Trainer, make_model
-from fcnjax.training.step import Targets, TrainState, make_train_step, merge, split
+from fcnjax.training.step import Targets, TrainState, make_gradient, make_train_step, merge, split
 
 STEPS = 50
 
@@ -28,7 +28,7 @@ def test_orders_that_are_one_function_train_alike(sources, hidden, first, second
     for pool_at in (first, second):
         trainer, state, initial = begin(sources, hidden=hidden, pool_at=pool_at)
         logits.append(initial)
-        losses.append([float(loss) for (_, loss, _), _ in zip(trainer.fit(state, 3), range(STEPS), strict=False)])
+        losses.append([float(loss) for (_, loss, *_), _ in zip(trainer.fit(state, 3), range(STEPS), strict=False)])
     losses = np.array(losses)
     assert losses.shape == (2, STEPS)
     assert relative(logits[1], logits[0]) <= 1e-5
@@ -47,7 +47,7 @@ def test_a_pool_with_weights_of_its_own_is_trained(sources):
     assert state.weights["head.pool.kernel"].shape == (8, 2)
     np.testing.assert_array_equal(state.weights["head.pool.kernel"], 0)
     losses, kernel = [], np.zeros(())
-    for after, loss, _ in itertools.islice(trainer.fit(state, 3), STEPS):
+    for after, loss, *_ in itertools.islice(trainer.fit(state, 3), STEPS):
         losses.append(float(loss))
         kernel = np.array(after.weights["head.pool.kernel"])  # the next step takes the state over
     assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
@@ -71,7 +71,7 @@ class Setting:
         self.class_names, self.channels = tuple("abc"), 1
         trainer = Trainer(recipe, sources)  # type: ignore[arg-type]
         self.graphdef, self.state = trainer.graphdef, trainer.initial_state(0)
-        self.step = jax.jit(make_train_step(trainer.graphdef, trainer.optimizer, augment=recipe.augment))
+        self.step = jax.jit(make_train_step(make_gradient(trainer.graphdef, augment=recipe.augment), trainer.optimizer))
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -1,0 +1,146 @@
+"""What a recipe names, made: its splits, its network, its rectangles and its order."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+
+from fcnjax import models, pooling
+from fcnjax.data import (
+    BucketPlan,
+    EpochPlan,
+    FileOptions,
+    MixedPlan,
+    RandomCrop,
+    ResizedSource,
+    SizePolicy,
+    Source,
+    UnreadableFiles,
+    load_source,
+    plan_buckets,
+)
+from fcnjax.training.recipe import Recipe
+
+SPLITS = ("train", "validation", "test")
+SCANS = ".scans"  # folder beside the runs for the sizes of files
+
+
+def load_sources(
+    recipe: Recipe, *, cache_dir: Path | str | None = None, verify: bool | None = None
+) -> dict[str, Source]:
+    """Returns the three splits that a recipe names, at the sizes that its size policy gives them.
+
+    Args:
+      recipe: what to train.
+      cache_dir: where the sizes of files that were read are kept for the next time; None keeps them nowhere.
+      verify: whether to decode every file once; None does so where the recipe refuses what cannot be decoded.
+
+    Raises:
+      ValueError: for a data set or split that does not exist, files that cannot be decoded, or splits that do not fit
+        each other.
+    """
+    data = recipe.data
+    options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir)
+    names = (data.train_split, data.validation_split, data.test_split)
+    sources, refused = {}, []
+    for key, name in zip(SPLITS, names, strict=True):
+        try:
+            sources[key] = load_source(data.name, name, data.data_dir, options)
+        except UnreadableFiles as error:  # those of the other splits are better known at once
+            refused.append(str(error))
+    if refused:
+        raise ValueError("\n".join(refused))
+    for key, source in sources.items():
+        first = sources["train"]
+        for what in ("channels", "class_names"):
+            if getattr(source, what) != getattr(first, what):
+                raise ValueError(
+                    f"{data.name}: the {key} split has {what} {getattr(source, what)}, the train split "
+                    f"{getattr(first, what)}; all splits need the same (config.data.channels fixes the channels)."
+                )
+    if recipe.size == SizePolicy():
+        return sources
+    minimum = abstract_model(recipe, sources["train"]).min_size
+    return {key: ResizedSource(source, recipe.size, minimum) for key, source in sources.items()}
+
+
+def make_buckets(recipe: Recipe, sources: Mapping[str, Source]) -> BucketPlan:
+    """Returns the rectangles for all splits, with the rows of a batch of each, as the recipe bounds them."""
+    sizes = [source.sizes for source in sources.values()]
+    if recipe.crop.area[0] < 1 and recipe.batching == "mixed":  # of two seeds, whatever the run's
+        train = sources["train"]
+        sizes += [recipe.crop.sizes(seed, 0, train.ids, train.sizes) for seed in range(2)]
+    sizes = np.concatenate(sizes)
+    buckets = plan_buckets(
+        sizes,
+        recipe.max_buckets,
+        multiple_of=recipe.multiple_of,
+        pixel_budget=recipe.pixel_budget,
+        compile_cost=recipe.compile_cost,
+        epochs=recipe.epochs,
+    )
+    rows = np.full(len(buckets.shapes), recipe.batch_size, np.int32)
+    return BucketPlan(buckets.shapes, rows if buckets.batch_sizes is None else np.minimum(rows, buckets.batch_sizes))
+
+
+def rows_of(buckets: BucketPlan) -> list[int]:
+    """Returns the rows of a batch of each rectangle."""
+    assert buckets.batch_sizes is not None
+    return buckets.batch_sizes.tolist()
+
+
+def make_crop(recipe: Recipe, minimum: Sequence[int]) -> RandomCrop | None:
+    """Returns the crop of training examples for a network with that minimum size [D], or None if all of them is kept.
+
+    Raises:
+      ValueError: if `config.crop.at_least` has another number of axes.
+    """
+    if recipe.crop.area[0] == 1:
+        return None
+    least = np.maximum(minimum, 1 if recipe.crop.at_least is None else recipe.crop.at_least)
+    return dataclasses.replace(recipe.crop, at_least=tuple(least.tolist()))
+
+
+def make_plan(
+    recipe: Recipe, source: Source, buckets: BucketPlan, crop: RandomCrop | None, seed: int
+) -> EpochPlan | MixedPlan:
+    """Returns the order of the training examples for a seed; `crop` is the recipe's, for its network."""
+    if recipe.batching == "bucket":
+        return EpochPlan(source.sizes, buckets, rows_of(buckets), seed)
+    rows = rows_of(buckets)
+    if recipe.pixel_budget is None:  # about two parts of each rectangle in a step: few programs, and few filler rows
+        shares = np.bincount(buckets.assign(source.sizes), minlength=len(buckets.shapes)) / len(source)
+        rows = np.maximum(1, np.ceil(shares * recipe.batch_size / 2)).astype(int).tolist()
+
+    drawn = None if crop is None else lambda epoch: crop.sizes(seed, epoch, source.ids, source.sizes)
+    return MixedPlan(source.sizes, buckets, recipe.batch_size, seed, rows, sizes_at=drawn)
+
+
+def make_model(recipe: Recipe, source: Source, seed: int | jax.Array) -> models.Classifier:
+    """Returns the recipe's network for the examples of a source, with the initial weights of a seed."""
+    settings = recipe.head
+
+    def pool(channels: int, rngs: nnx.Rngs) -> pooling.Pool:
+        return pooling.create(settings.pool, channels=channels, rngs=rngs, **settings.pool_options)
+
+    head = settings.options
+    if settings.flatten is None:
+        head["pool"] = pool
+    return models.create(
+        recipe.model.name,
+        **recipe.model.options,
+        head=head,
+        classes=len(source.class_names),
+        in_channels=source.channels,
+        rank=source.sizes.shape[1],
+        frontend=recipe.frontend.options,
+        rngs=nnx.Rngs(jax.random.key(seed)),
+    )
+
+
+def abstract_model(recipe: Recipe, source: Source) -> models.Classifier:
+    """Returns the same network with shapes and types in place of weights: nothing is drawn or compiled."""
+    return nnx.eval_shape(lambda: make_model(recipe, source, 0))
