@@ -1,0 +1,24 @@
+"""Your own recordings, one folder per class, `DIR/CLASS/*.wav`, or files named `DIR/CLASS_*.wav`.
+
+`fcnjax train --config=configs/audio_folder.py --config.data.data_dir=DIR --workdir=runs/recordings`
+
+For folders `DIR/train` and `DIR/test`, set the splits to their names. Set the sample rate in both places:
+`--config.data.sample_rate=16000 --config.frontend.sample_rate=16000`.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import sounds_config
+
+
+def get_config(network: str = "fcn") -> ConfigDict:
+    config = sounds_config(network)
+    config.update(
+        data={
+            "name": "audio_folder",
+            "train_split": "all[:80%]",
+            "validation_split": "all[80%:90%]",
+            "test_split": "all[90%:]",
+        }
+    )
+    return config

@@ -1,0 +1,18 @@
+"""Describable Textures: textures in the wild, by adjectives.
+
+`fcnjax prepare dtd`, then `fcnjax train --config=configs/dtd.py --workdir=runs/dtd`.
+
+47 classes; 1,880 photographs each to train, to validate and to test (the first of ten partitions), in colour, of 300 to
+640 pixels a side. For research.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import photos_config
+
+
+def get_config(network: str = "resnet18") -> ConfigDict:
+    config = photos_config(network)
+    config.update(augment={"flip_vertical": 0.5})
+    config.update(data={"name": "dtd", "train_split": "train", "validation_split": "validation", "test_split": "test"})
+    return config

@@ -1,0 +1,26 @@
+"""Fashion-MNIST: articles of clothing, all of one size.
+
+`fcnjax prepare fashion_mnist`, then `fcnjax train --config=configs/fashion_mnist.py --workdir=runs/fashion_mnist`.
+
+10 classes, 28 x 28 pixels, grey; 60,000 images to train (the last 5,000 validate) and 10,000 to test. MIT licence.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import default_config
+
+
+def get_config(network: str = "fcn") -> ConfigDict:
+    config = default_config(network)
+    config.update(epochs=20, batch_size=128, max_buckets=1, augment={"flip": 0.5, "scale": 0.08, "shift": 0.05})
+    config.update(
+        data={
+            "name": "fashion_mnist",
+            "train_split": "train[:55000]",
+            "validation_split": "train[55000:]",
+            "test_split": "test",
+            "mean": 0.286,
+            "std": 0.353,
+        }
+    )
+    return config

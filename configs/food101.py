@@ -1,0 +1,24 @@
+"""Food-101: dishes.
+
+`fcnjax prepare food101`, then `fcnjax train --config=configs/food101.py --workdir=runs/food101`.
+
+101 classes; 75,750 photographs to train (a twentieth of them validates) and 25,250 to test, which TFDS calls
+validation; in colour, the longer side 512 pixels at most.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import photos_config
+
+
+def get_config(network: str = "resnet50") -> ConfigDict:
+    config = photos_config(network)
+    config.update(
+        data={
+            "name": "food101",
+            "train_split": "train[:95%]",
+            "validation_split": "train[95%:]",
+            "test_split": "validation",
+        }
+    )
+    return config

@@ -1,0 +1,26 @@
+"""Free Spoken Digit Dataset, as its authors publish it: files `DIGIT_SPEAKER_INDEX.wav` in one folder.
+
+`fcnjax train --config=configs/free_spoken_digit.py --config.data.data_dir=free-spoken-digit-dataset/recordings
+--workdir=runs/spoken`
+
+10 classes, 6 speakers, 8 kHz, 0.14 to 2.28 s. The official split: indices 0 to 4 test (300 recordings); of the others
+5 to 9 validate (300), 10 to 49 train (2,400). CC BY-SA 4.0.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import sounds_config
+
+
+def get_config(network: str = "fcn") -> ConfigDict:
+    config = sounds_config(network)
+    config.update(
+        epochs=15,
+        data={
+            "name": "audio_folder",
+            "train_split": "*_[1-4][0-9].wav",
+            "validation_split": "*_[5-9].wav",
+            "test_split": "*_[0-4].wav",
+        },
+    )
+    return config

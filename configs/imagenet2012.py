@@ -1,0 +1,28 @@
+"""ImageNet (ILSVRC 2012): photographs of a thousand kinds of things.
+
+`fcnjax prepare imagenet2012 --manual_dir=DIR`, then `fcnjax train --config=configs/imagenet2012.py
+--workdir=runs/imagenet2012`.
+
+1,000 classes; 1,281,167 photographs to train (a hundredth of them validates) and 50,000 to test, which TFDS calls
+validation; in colour, 500 x 375 pixels being usual. ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar are downloaded
+by hand, after a registration. Research only.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import photos_config
+
+
+def get_config(network: str = "resnet50") -> ConfigDict:
+    config = photos_config(network)
+    config.update(
+        epochs=90,
+        batch_size=256,
+        data={
+            "name": "imagenet2012",
+            "train_split": "train[:99%]",
+            "validation_split": "train[99%:]",
+            "test_split": "validation",
+        },
+    )
+    return config

@@ -1,0 +1,25 @@
+"""Imagenette: ten classes of ImageNet that are easily told apart.
+
+`fcnjax prepare imagenette/full-size-v2`, then `fcnjax train --config=configs/imagenette.py --workdir=runs/imagenette`.
+
+10 classes; 9,469 photographs to train (a twentieth of them validates) and 3,925 to test, which TFDS calls validation;
+in colour, at full size. The variants 320px-v2 and 160px-v2 have shorter sides of 320 and 160 pixels. The photographs
+are ImageNet's: research only.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import photos_config
+
+
+def get_config(network: str = "resnet18") -> ConfigDict:
+    config = photos_config(network)
+    config.update(
+        data={
+            "name": "imagenette/full-size-v2",
+            "train_split": "train[:95%]",
+            "validation_split": "train[95%:]",
+            "test_split": "validation",
+        }
+    )
+    return config

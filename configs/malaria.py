@@ -1,0 +1,26 @@
+"""Malaria: blood cells under the microscope, with or without the parasite.
+
+`fcnjax prepare malaria`, then `fcnjax train --config=configs/malaria.py --workdir=runs/malaria`.
+
+2 classes; 27,558 images in one split (of which 80 % train, 10 % validate, 10 % test), in colour, each cut out around
+one cell, most of 100 to 200 pixels a side.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import photos_config
+
+
+def get_config(network: str = "resnet18") -> ConfigDict:
+    config = photos_config(network)
+    config.update(
+        epochs=10,
+        batch_size=64,
+        data={
+            "name": "malaria",
+            "train_split": "train[:80%]",
+            "validation_split": "train[80%:90%]",
+            "test_split": "train[90%:]",
+        },
+    )
+    return config

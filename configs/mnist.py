@@ -1,0 +1,29 @@
+"""MNIST: handwritten digits, all of one size.
+
+`fcnjax prepare mnist`, then `fcnjax train --config=configs/mnist.py --workdir=runs/mnist`.
+
+10 classes, 28 x 28 pixels, grey; 60,000 images to train (the last 5,000 validate) and 10,000 to test. The licence that
+is usually quoted is CC BY-SA 3.0.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import digits_config
+
+
+def get_config(network: str = "fcn") -> ConfigDict:
+    config = digits_config(network)
+    config.update(
+        epochs=12,
+        batch_size=128,
+        max_buckets=1,
+        data={
+            "name": "mnist",
+            "train_split": "train[:55000]",
+            "validation_split": "train[55000:]",
+            "test_split": "test",
+            "mean": 0.1307,
+            "std": 0.3081,
+        },
+    )
+    return config

@@ -1,0 +1,25 @@
+"""Oxford Flowers 102: species of flowers.
+
+`fcnjax prepare oxford_flowers102`, then `fcnjax train --config=configs/oxford_flowers102.py
+--workdir=runs/oxford_flowers102`.
+
+102 classes; 1,020 photographs to train, 1,020 to validate and 6,149 to test, in colour, the shorter side 500 pixels or
+more. No licence is stated.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import photos_config
+
+
+def get_config(network: str = "resnet18") -> ConfigDict:
+    config = photos_config(network)
+    config.update(
+        data={
+            "name": "oxford_flowers102",
+            "train_split": "train",
+            "validation_split": "validation",
+            "test_split": "test",
+        }
+    )
+    return config

@@ -1,0 +1,25 @@
+"""Oxford-IIIT Pet: breeds of cats and dogs.
+
+`fcnjax prepare oxford_iiit_pet`, then `fcnjax train --config=configs/oxford_iiit_pet.py
+--workdir=runs/oxford_iiit_pet`.
+
+37 classes; 3,680 photographs to train (a tenth of them validates) and 3,669 to test, in colour, most of 300 to 500
+pixels a side. CC BY-SA 4.0.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import photos_config
+
+
+def get_config(network: str = "resnet18") -> ConfigDict:
+    config = photos_config(network)
+    config.update(
+        data={
+            "name": "oxford_iiit_pet",
+            "train_split": "train[:90%]",
+            "validation_split": "train[90%:]",
+            "test_split": "test",
+        }
+    )
+    return config

@@ -1,0 +1,27 @@
+"""Speech Commands: ten words, silence and unknown words.
+
+`fcnjax prepare speech_commands`, then `fcnjax train --config=configs/speech_commands.py
+--workdir=runs/speech_commands`.
+
+12 classes; 85,511 recordings to train, 10,102 to validate and 4,890 to test, 16 kHz, mono, one second at most. CC BY
+4.0.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import sounds_config
+
+
+def get_config(network: str = "fcn") -> ConfigDict:
+    config = sounds_config(network, sample_rate=16000)
+    config.update(
+        epochs=15,
+        batch_size=128,
+        data={
+            "name": "speech_commands",
+            "train_split": "train",
+            "validation_split": "validation",
+            "test_split": "test",
+        },
+    )
+    return config

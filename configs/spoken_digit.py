@@ -1,0 +1,24 @@
+"""Free Spoken Digits: digits spoken in English.
+
+`fcnjax prepare spoken_digit`, then `fcnjax train --config=configs/spoken_digit.py --workdir=runs/spoken_digit`.
+
+10 classes; 2,500 recordings in one split (of which 80 % train, 10 % validate, 10 % test; the speakers are the same in
+all), 8 kHz, mono, some tenths of a second to two seconds. CC BY-SA 4.0.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import sounds_config
+
+
+def get_config(network: str = "fcn") -> ConfigDict:
+    config = sounds_config(network)
+    config.update(
+        data={
+            "name": "spoken_digit",
+            "train_split": "train[:80%]",
+            "validation_split": "train[80%:90%]",
+            "test_split": "train[90%:]",
+        }
+    )
+    return config

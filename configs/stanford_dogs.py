@@ -1,0 +1,24 @@
+"""Stanford Dogs: breeds of dogs.
+
+`fcnjax prepare stanford_dogs`, then `fcnjax train --config=configs/stanford_dogs.py --workdir=runs/stanford_dogs`.
+
+120 classes; 12,000 photographs to train (a twentieth of them validates) and 8,580 to test, in colour, of about 100 to
+some thousand pixels a side. The photographs are ImageNet's: research only.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import photos_config
+
+
+def get_config(network: str = "resnet34") -> ConfigDict:
+    config = photos_config(network)
+    config.update(
+        data={
+            "name": "stanford_dogs",
+            "train_split": "train[:95%]",
+            "validation_split": "train[95%:]",
+            "test_split": "test",
+        }
+    )
+    return config

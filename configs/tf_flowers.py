@@ -1,0 +1,24 @@
+"""TensorFlow flowers: five kinds of flowers.
+
+`fcnjax prepare tf_flowers`, then `fcnjax train --config=configs/tf_flowers.py --workdir=runs/tf_flowers`.
+
+5 classes; 3,670 photographs in one split (of which 80 % train, 10 % validate, 10 % test), in colour, of 143 to 1,024
+pixels a side, 240 x 320 at the median. Creative Commons Attribution, photograph by photograph.
+"""
+
+from ml_collections import ConfigDict
+
+from fcnjax.training.default_config import photos_config
+
+
+def get_config(network: str = "resnet18") -> ConfigDict:
+    config = photos_config(network)
+    config.update(
+        data={
+            "name": "tf_flowers",
+            "train_split": "train[:80%]",
+            "validation_split": "train[80%:90%]",
+            "test_split": "train[90%:]",
+        }
+    )
+    return config
