@@ -11,7 +11,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from fcnjax.data import FolderSource, Source
-from fcnjax.training import Recipe, Trainer
+from fcnjax.training import Recipe, Trainer, load_sources
 from fcnjax.training.run_folder import environment
 from fcnjax.training.trainer import count_examples
 
@@ -32,7 +32,7 @@ def measure(recipe: Recipe, steps: int = 0, decoded: int = 500) -> dict[str, Any
       alone, `bare_examples_per_s` of one thread that decodes the same images with Pillow and does nothing else (`bare`
       says what it does with other data), `loader_vs_bare`, device and versions.
     """
-    trainer = Trainer(recipe)
+    trainer = Trainer(recipe, load_sources(recipe, verify=False))
     train, per_epoch = trainer.sources["train"], trainer.steps_per_epoch
     steps = steps or per_epoch
     state = trainer.initial_state(recipe.seed)

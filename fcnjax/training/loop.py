@@ -163,7 +163,7 @@ def load_run(workdir: Path | str) -> tuple[Trainer, TrainState]:
       FileNotFoundError: if the folder holds no finished run.
     """
     path = Path(workdir)
-    trainer = Trainer(Recipe.from_config(read_config(path)))
+    trainer = Trainer(Recipe.from_config(read_config(path)), cache_dir=path.parent / SCANS)
     return trainer, load_state(trainer, path)
 
 
