@@ -2,8 +2,8 @@
 
 `fcnjax train --config=configs/audio_folder.py --config.data.data_dir=DIR --workdir=runs/recordings`
 
-For folders `DIR/train` and `DIR/test`, set the splits to their names. Set the sample rate in both places:
-`--config.data.sample_rate=16000 --config.frontend.sample_rate=16000`.
+For folders `DIR/train` and `DIR/test`, set the splits: `--config.data.train_split='train[:90%]'`,
+`validation_split='train[90%:]'`, `test_split=test`. All are resampled to `--config.data.sample_rate=16000` or another.
 """
 
 from ml_collections import ConfigDict

@@ -13,6 +13,7 @@ from fcnjax.training.default_config import photos_config
 
 def get_config(network: str = "resnet34") -> ConfigDict:
     config = photos_config(network)
+    config.size.max_side = 512  # pixels; some photographs have thousands
     config.update(
         data={
             "name": "stanford_dogs",

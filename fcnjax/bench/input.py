@@ -1,5 +1,6 @@
 """What waiting for input costs: a training run's own loop, timed from inside, and the loader beside bare decoding."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -117,7 +118,7 @@ def _bare_rate(source: Source, count: int) -> tuple[str, float]:
         what, mode, paths = "bare Pillow loop", "RGB" if source.channels == 3 else "L", files.paths[:count]
         begun = time.perf_counter()
         for path in paths:
-            with Image.open(path) as image:
+            with contextlib.suppress(OSError), Image.open(path) as image:  # what is damaged costs time here, too
                 np.asarray(image.convert(mode))
     else:
         what, begun = "source alone", time.perf_counter()

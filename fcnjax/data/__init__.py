@@ -27,6 +27,7 @@ from fcnjax.data.loading import FileOptions, load_source
 from fcnjax.data.mixed_plan import MixedPlan, MixedStep
 from fcnjax.data.mixup import mix
 from fcnjax.data.npz import load_npz, save_npz
+from fcnjax.data.partial import PartialSource, without_small
 from fcnjax.data.plan_report import PlanReport, comparison_table, plan_report, rectangle_table
 from fcnjax.data.preparing import prepare_by_name
 from fcnjax.data.size_files import read_sizes
@@ -48,6 +49,7 @@ __all__ = [
     "FolderSource",
     "MixedPlan",
     "MixedStep",
+    "PartialSource",
     "Plan",
     "PlanReport",
     "RandomCrop",
@@ -76,4 +78,5 @@ __all__ = [
     "read_sizes",
     "rectangle_table",
     "save_npz",
+    "without_small",
 ]

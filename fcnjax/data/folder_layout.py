@@ -187,6 +187,11 @@ def _members(root: Path, layout: Layout, base: str) -> list[int]:
         return [position for position, name in enumerate(layout.names) if name.startswith(f"{base}/")]
     if base and "/" not in base and (root / base).is_dir():
         raise ValueError(f"split {base!r} of {root}: its folder holds no file; fill it or name another split.")
+    if not any(sign in base for sign in "*?[") and folders and not {top.lower() for top in folders} & SPLIT_NAMES:
+        raise ValueError(
+            f"split {base!r} of {root}: there is no folder {base}, only classes; cut all of them, as in 'all[:80%]', "
+            "'all[80%:90%]' and 'all[90%:]' for config.data.train_split, validation_split and test_split."
+        )
     if not any(sign in base for sign in "*?["):
         raise ValueError(
             unknown_name(f"split of {root}:", base, folders | {ALL}) + " Or give a pattern: '*_[0-4].wav'."

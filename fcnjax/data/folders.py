@@ -5,18 +5,21 @@ with a folder is found and named at construction, in one message.
 """
 
 import hashlib
+import math
 import os
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fcnjax.atomic import write_bytes
 from fcnjax.data.folder_layout import read_layout, select
-from fcnjax.data.scanning import AudioKind, ImageKind, Kind, scan_files
+from fcnjax.data.scanning import AudioKind, ImageKind, Kind, ScannedFile, scan_files
 from fcnjax.data.sources import Example, UnreadableExample, frozen_table
 from fcnjax.naming import unknown_name
 
 ON_ERROR = ("refuse", "mask")
 LISTED = 20
+OUTLIER = 64  # times the median number of positions
 
 
 class UnreadableFiles(ValueError):
@@ -43,7 +46,7 @@ class FolderSource:
       on_error: "refuse" raises if any file of the split is bad; "mask" leaves bad files out and names them in
         `unreadable`.
       verify: Decode every file of the split once, so that damage behind a sound header is found now; None does so
-        unless `on_error` is "mask".
+        unless `on_error` is "mask", where it decodes those alone that claim to be many times larger than most.
       cache_dir: Folder where scans are kept for the next time; None scans each time.
 
     Attributes:
@@ -86,6 +89,8 @@ class FolderSource:
         chosen = select(self.root, layout, split)
         verify = on_error == "refuse" if verify is None else verify
         rows = scan_files(self.root, [layout.names[index] for index in chosen], kind, verify=verify, cache_dir=cache)
+        if on_error == "mask" and not verify:  # a damaged header may promise anything, and rectangles would hold it
+            rows |= scan_files(self.root, _outliers(rows), kind, verify=True, cache_dir=cache)
         self.unreadable = {name: row.reason for name, row in rows.items() if row.reason}
         if self.unreadable and (on_error == "refuse" or len(self.unreadable) == len(rows)):
             raise UnreadableFiles(_refusal(self.root, split, self.unreadable, len(rows), cache))
@@ -166,6 +171,13 @@ class FolderSource:
         except UnreadableExample as error:
             raise UnreadableExample(name, error.reason) from None
         return Example(int(self.ids[index]), values, int(self.labels[index]))
+
+
+def _outliers(rows: Mapping[str, ScannedFile]) -> list[str]:
+    """Names of the files whose headers promise many times the positions of most."""
+    areas = {name: math.prod(row.size) for name, row in rows.items() if not row.reason}
+    usual = statistics.median(areas.values()) if areas else 0
+    return [name for name, area in areas.items() if area > OUTLIER * usual]
 
 
 def _refusal(root: Path, split: str, unreadable: Mapping[str, str], count: int, cache: Path | None) -> str:

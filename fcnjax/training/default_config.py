@@ -54,7 +54,7 @@ def default_config(network: str = "fcn") -> Any:
 
     config.frontend = ConfigDict()
     config.frontend.name = config_dict.placeholder(str)  # log_mel
-    config.frontend.sample_rate = config_dict.placeholder(int)  # Hz
+    config.frontend.sample_rate = config_dict.placeholder(int)  # Hz; None: data.sample_rate
     config.frontend.window = config_dict.placeholder(float)  # seconds
     config.frontend.hop = config_dict.placeholder(float)  # seconds
     config.frontend.mels = config_dict.placeholder(int)  # bands
@@ -143,7 +143,7 @@ def photos_config(network: str = "resnet18") -> Any:
     config.update(epochs=30, batch_size=32, max_buckets=8)
     with config.ignore_type():  # one number per channel in place of one for all: ImageNet's
         config.update(data={"channels": 3, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)})
-    config.update(size={"max_side": 512}, augment={"flip": 0.5, "rotation": 5.0, "scale": 0.1, "shift": 0.05})
+    config.update(augment={"flip": 0.5, "rotation": 5.0, "scale": 0.1, "shift": 0.05})
     config.update(optimizer={"learning_rate": 1e-3, "weight_decay": 0.05})
     return config
 
@@ -153,7 +153,7 @@ def sounds_config(network: str = "fcn", sample_rate: int = 8000) -> Any:
     config = default_config(network)
     config.update(epochs=30, batch_size=32, max_buckets=6)
     config.update(data={"sample_rate": sample_rate}, augment={"gain": 6.0, "time_shift": 0.1})
-    config.update(frontend={"name": "log_mel", "sample_rate": sample_rate, "time_masks": 1, "frequency_masks": 1})
+    config.update(frontend={"name": "log_mel", "time_masks": 1, "frequency_masks": 1})
     if network == "fcn":
         config.update(model={"channels": (64, 128, 128)})  # each block halves the number of frames
     config.update(optimizer={"learning_rate": 2e-3, "weight_decay": 0.05})

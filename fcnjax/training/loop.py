@@ -64,6 +64,7 @@ def train(
     trainer = Trainer(recipe, cache_dir=Path(workdir).parent / SCANS) if trainer is None else trainer
     _check_same_but_for_pace(recipe, trainer.recipe)
     with RunFolder(workdir, recipe) as folder:
+        folder.check_data(trainer.data_digest())
         return _train_in(folder, recipe, trainer, progress, title, begun)
 
 
@@ -146,7 +147,7 @@ def _train_row(step: int, epoch: int, done: StepResult) -> dict:
 
 
 def _evaluation_row(event: str, step: int, result: EvaluationResult) -> dict:
-    return {
+    row = {
         "event": event,
         "step": step,
         "loss": result.loss,
@@ -154,6 +155,7 @@ def _evaluation_row(event: str, step: int, result: EvaluationResult) -> dict:
         "correct": result.correct,
         "count": result.count,
     }
+    return row | ({"unreadable": result.unreadable} if result.unreadable else {})
 
 
 def load_run(workdir: Path | str) -> tuple[Trainer, TrainState]:

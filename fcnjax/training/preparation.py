@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,8 +20,10 @@ from fcnjax.data import (
     SizePolicy,
     Source,
     UnreadableFiles,
+    as_source,
     load_source,
     plan_buckets,
+    without_small,
 )
 from fcnjax.training.recipe import Recipe
 
@@ -53,18 +56,39 @@ def load_sources(
             refused.append(str(error))
     if refused:
         raise ValueError("\n".join(refused))
-    for key, source in sources.items():
-        first = sources["train"]
+    return fit_sources(recipe, sources)
+
+
+def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]:
+    """Returns the three splits at the sizes that the recipe's policy gives them; with `on_error="mask"` without those
+    that the policy would refuse as too small.
+
+    Args:
+      recipe: what to train.
+      sources: "train", "validation" and "test"; what is no `Source` is made one by `fcnjax.data.as_source`.
+
+    Raises:
+      ValueError: if a split is missing, splits do not fit each other, or examples are too small.
+    """
+    missing = [name for name in SPLITS if name not in sources]
+    if missing:
+        raise ValueError(f"sources: lack {missing[0]!r}; give a dictionary of train, validation and test.")
+    splits = {name: source if hasattr(source, "sizes") else as_source(source) for name, source in sources.items()}
+    first = splits["train"]
+    for name, source in splits.items():
         for what in ("channels", "class_names"):
             if getattr(source, what) != getattr(first, what):
                 raise ValueError(
-                    f"{data.name}: the {key} split has {what} {getattr(source, what)}, the train split "
+                    f"{recipe.data.name}: the {name} split has {what} {getattr(source, what)}, the train split "
                     f"{getattr(first, what)}; all splits need the same (config.data.channels fixes the channels)."
                 )
-    if recipe.size == SizePolicy():
-        return sources
-    minimum = abstract_model(recipe, sources["train"]).min_size
-    return {key: ResizedSource(source, recipe.size, minimum) for key, source in sources.items()}
+    masks = recipe.data.on_error == "mask" and recipe.size.below == "refuse"
+    if recipe.size == SizePolicy() and not masks:
+        return splits
+    minimum = abstract_model(recipe, first).min_size
+    if masks:
+        splits = {name: without_small(source, recipe.size, minimum) for name, source in splits.items()}
+    return {name: ResizedSource(source, recipe.size, minimum) for name, source in splits.items()}
 
 
 def make_buckets(recipe: Recipe, sources: Mapping[str, Source]) -> BucketPlan:
@@ -136,9 +160,14 @@ def make_model(recipe: Recipe, source: Source, seed: int | jax.Array) -> models.
         classes=len(source.class_names),
         in_channels=source.channels,
         rank=source.sizes.shape[1],
-        frontend=recipe.frontend.options,
+        frontend=_frontend_options(recipe),
         rngs=nnx.Rngs(jax.random.key(seed)),
     )
+
+
+def _frontend_options(recipe: Recipe) -> dict[str, Any] | None:
+    options, rate = recipe.frontend.options, recipe.data.sample_rate
+    return options if options is None or rate is None else {"sample_rate": rate} | options
 
 
 def abstract_model(recipe: Recipe, source: Source) -> models.Classifier:

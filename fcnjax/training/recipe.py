@@ -56,7 +56,7 @@ class FrontendSettings:
 
     Attributes:
       name: "log_mel" for signals (see `fcnjax.layers.LogMel`); None: nothing, the network sees the raw values.
-      sample_rate: in Hz, that of the recordings.
+      sample_rate: in Hz, that of the recordings; None takes `data.sample_rate`, else its default.
       window, hop: in seconds.
       mels: bands.
       f_min, f_max: of the lowest and highest band, in Hz.
@@ -279,6 +279,12 @@ class Recipe:
 
     def __post_init__(self):
         require(0 <= self.seed < 2**32, "seed", self.seed, "in [0, 2**32)")
+        rates = (None, self.data.sample_rate) if self.data.sample_rate else (self.frontend.sample_rate,)
+        rate, allowed = self.frontend.sample_rate, f"that of config.data.sample_rate, {self.data.sample_rate}, or None"
+        require(rate in rates, "frontend.sample_rate", rate, allowed)
+        if self.crop.area[0] == 1:
+            allowed = "(1.0, 1.0) where config.crop.area keeps all of each example"
+            require(self.crop.aspect == (1, 1), "crop.aspect", self.crop.aspect, allowed)
         require(self.mixup >= 0, "mixup", self.mixup, "at least 0")
         require(self.batching in BATCHING, "batching", self.batching, f"one of {', '.join(BATCHING)}")
         for name in ("epochs", "batch_size", "max_buckets", "multiple_of"):

@@ -1,8 +1,9 @@
 """Run folders: what a run was, what it measured, and whether it may go on.
 
 A folder holds `config.json` (the resolved recipe), `environment.json` (versions, git revision and hardware of each
-process that worked on it), `metrics.jsonl` (nothing in it depends on the clock), `checkpoints/`, `weights/`, and last
-of all `result.json`, whose presence means that the run is finished.
+process that worked on it), `data.json` (hashes of the examples' sizes, ids, names and classes), `metrics.jsonl`
+(nothing in it depends on the clock), `checkpoints/`, `weights/`, and last of all `result.json`, whose presence means
+that the run is finished.
 """
 
 import datetime
@@ -21,7 +22,7 @@ from fcnjax.atomic import held, read_json, write_json, write_text
 from fcnjax.training.recipe import Recipe
 
 FREE = "loader."  # fields of the config that change nothing in what a run computes
-CONFIG, ENVIRONMENT, METRICS = "config.json", "environment.json", "metrics.jsonl"
+CONFIG, DATA, ENVIRONMENT, METRICS = "config.json", "data.json", "environment.json", "metrics.jsonl"
 PACKAGES = ("fcnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
 
@@ -67,6 +68,18 @@ class RunFolder:
     def weights(self) -> Path:
         """Folder of the final weights and statistics."""
         return self.path / "weights"
+
+    def check_data(self, digest: dict[str, str]):
+        """Notes what data the run is on, or raises FileExistsError if that is not what an interrupted run began on."""
+        path = self.path / DATA
+        known = read_json(path) if path.exists() else digest
+        changed = sorted(name for name in digest if digest[name] != known.get(name))
+        if changed:
+            raise FileExistsError(
+                f"workdir={self.path}: holds an interrupted run, and the examples of its {changed[0]} split have "
+                "changed since it began; restore them, or choose a new folder."
+            )
+        write_json(path, digest)
 
     def keep_metrics_until(self, step: int):
         """Drops metrics after `step`, and those of the final test: a resumed run writes them again."""

@@ -4,6 +4,7 @@ Axes: N examples, K classes.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +35,7 @@ from fcnjax.training.optimizer import make_optimizer
 from fcnjax.training.preparation import (
     SPLITS,
     abstract_model,
+    fit_sources,
     load_sources,
     make_buckets,
     make_crop,
@@ -66,18 +68,20 @@ class EvaluationResult:
       loss: mean cross-entropy.
       correct: number of examples whose largest logit is their label's.
       count: number of examples.
-      logits: float32 [N, K], in the order of the source.
+      logits: float32 [N, K], in the order of the source; NaN where an example could not be decoded.
+      unreadable: how many those were.
     """
 
     loss: float
     correct: int
     count: int
     logits: np.ndarray
+    unreadable: int = 0
 
     @property
     def accuracy(self) -> float:
-        """Share of correct examples."""
-        return self.correct / self.count
+        """Share of correct examples; 0 where there are none."""
+        return self.correct / max(self.count, 1)
 
 
 class StepResult(NamedTuple):
@@ -101,7 +105,8 @@ class Trainer:
 
     Args:
       recipe: what to train. Its seed is only a default: `initial_state` and `fit` take one.
-      sources: the three splits by name ("train", "validation", "test"); default: loaded as the recipe says.
+      sources: the three splits by name ("train", "validation", "test"), each a `Source` or what `as_source` takes;
+        default: loaded as the recipe says.
       cache_dir: where the sizes of files that were read are kept for the next time; None keeps them nowhere.
 
     Attributes:
@@ -115,17 +120,20 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, sources: Mapping[str, Source] | None = None, *, cache_dir: Path | str | None = None
+        self, recipe: Recipe, sources: Mapping[str, Any] | None = None, *, cache_dir: Path | str | None = None
     ):
         self.recipe = recipe
-        self.sources = load_sources(recipe, cache_dir=cache_dir) if sources is None else sources
+        self.sources: dict[str, Source] = (
+            load_sources(recipe, cache_dir=cache_dir) if sources is None else fit_sources(recipe, sources)
+        )
         train = self.sources["train"]
         model = abstract_model(recipe, train)
         for name in SPLITS:
             try:
                 model.check_sizes(self.sources[name].sizes)
             except ValueError as error:
-                raise ValueError(f"{recipe.data.name}, {name} split: {error}") from None
+                advice = "Or set config.size.below to upsample or pad."
+                raise ValueError(f"{recipe.data.name}, {name} split: {error} {advice}") from None
         self.crop = make_crop(recipe, model.min_size)
         self.buckets = make_buckets(recipe, self.sources)
         self.graphdef = split(model)[0]
@@ -149,9 +157,10 @@ class Trainer:
         counts = ", ".join(f"{len(self.sources[name]):,} {name}" for name in SPLITS)
         shapes = ", ".join("x".join(map(str, shape)) for shape in self.buckets.shapes.tolist())
         trained = int((plan.batches_per_bucket > 0).sum())
+        left_out = f", {len(self.unreadable)} more left out as unreadable" if self.unreadable else ""
         evaluated = len({step.bucket for order in self.evaluation_plans.values() for step in order})
         return (
-            f"{data}: {counts} examples in {len(self.sources['train'].class_names)} classes\n"
+            f"{data}: {counts} examples in {len(self.sources['train'].class_names)} classes{left_out}\n"
             f"rectangles {shapes}: padded / real area - 1 = {plan.waste:.2f}, {plan.filler_rows} filler rows an epoch\n"
             f"{recipe.epochs} epochs of {plan.steps_per_epoch} steps, up to {recipe.batch_size} examples each\n"
             f"programs to compile: {trained} for training, {evaluated} for evaluation\n"
@@ -163,6 +172,16 @@ class Trainer:
         loader = self.recipe.loader
         read_ahead = {"threads": loader.threads, "workers": loader.workers, "prefetch": loader.prefetch + DEPTH}
         return host_bytes(plan, self.sources["train"].channels, **read_ahead)
+
+    def data_digest(self) -> dict[str, str]:
+        """Returns what tells the data of each split from any other: a hash of its sizes, ids, names and classes."""
+        digests = {}
+        for name, source in self.sources.items():
+            ids = getattr(source, "ids", np.arange(len(source), dtype=np.int32))
+            names = "\0".join((*source.class_names, "", *getattr(source, "names", ())))
+            parts = (np.ascontiguousarray(source.sizes).tobytes(), np.asarray(ids).tobytes(), names.encode())
+            digests[name] = hashlib.sha256(b"\0".join(parts)).hexdigest()
+        return digests
 
     def plan(self, seed: int) -> EpochPlan | MixedPlan:
         """Returns the order of the training examples for a seed."""
@@ -250,7 +269,7 @@ class Trainer:
         for step, batch in self._batches(name, plan, 0, len(plan)):
             out = self.evaluation_step(step.shape, state.weights, state.statistics, _padded(batch), batch.labels)
             parts.append((np.where(batch.ids >= 0, step.rows, FILLER), out))
-        logits = np.zeros((len(source), len(source.class_names)), np.float32)
+        logits = np.full((len(source), len(source.class_names)), np.nan, np.float32)
         for rows, out in parts:
             logits[rows[rows >= 0]] = np.asarray(out.logits)[rows >= 0]
         loss, correct, count = (
@@ -259,7 +278,7 @@ class Trainer:
         expected = sum(int((rows >= 0).sum()) for rows, _ in parts)
         if count != expected:
             raise AssertionError(f"{name} split: {count} of {expected} examples were counted; this is a bug.")
-        return EvaluationResult(loss / count, correct, count, logits)
+        return EvaluationResult(loss / max(count, 1), correct, count, logits, len(source) - count)
 
     def model(self, state: TrainState) -> models.Classifier:
         """Returns the network with the weights and running statistics of a state."""
@@ -277,7 +296,7 @@ class Trainer:
             stop_step=stop,
             on_error=data.on_error,
             threads=loader.threads,
-            workers=loader.workers,
+            workers=loader.workers if name == "train" else 0,  # a pass of evaluation is short, and they start anew
             prefetch=loader.prefetch,
             **options,
         )

@@ -139,7 +139,7 @@ def test_folders_that_are_links_are_followed_but_never_in_a_circle(tmp_path):
         ([], "all", "holds no media file"),
         (["README.md", "notes/1.txt"], "all", "holds no media file"),
         (["train/a/1.png"], "tarin", r"did you mean 'train'\? Known: all, train"),
-        (["a/1.png"], "", "Known: a, all"),
+        (["a/1.png"], "", r"only classes; cut all of them, as in 'all\[:80%\]'"),
         (["a/1.png"], "*.wav", r"split '\*.wav' .* holds no file"),
         (["train/a/1.png", "test/.hidden"], "test", "split 'test' .* its folder holds no file"),
         (["train/a/1.png"], "train[:120%]", "got 120 %"),

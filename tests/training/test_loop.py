@@ -34,7 +34,15 @@ def test_a_run_folder_says_what_the_run_was_and_what_it_measured(finished, train
     path = finished.folder.path
     names = {entry.name for entry in path.iterdir()}
     names.remove(".lock")
-    assert names == {"checkpoints", "config.json", "environment.json", "metrics.jsonl", "result.json", "weights"}
+    assert names == {
+        "checkpoints",
+        "config.json",
+        "data.json",
+        "environment.json",
+        "metrics.jsonl",
+        "result.json",
+        "weights",
+    }
     assert Recipe.from_config(json.loads((path / "config.json").read_text())) == trainer.recipe
     (environment,) = json.loads((path / "environment.json").read_text())  # of the one process that worked on it
     assert environment["versions"]["jax"] == jax.__version__
