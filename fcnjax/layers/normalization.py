@@ -6,7 +6,6 @@ sums, exact for any valid counts on each device.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +25,8 @@ class _Norm(Layer):
       ValueError: if epsilon is not greater than 0.
     """
 
-    scale: Any  # nnx.Param, or None
-    bias: Any
+    scale: nnx.Param | None
+    bias: nnx.Param | None
 
     def __init__(self, channels: int, epsilon: float, *, scale: bool = True, bias: bool = True):
         require_positive(type(self).__name__, channels=channels)
@@ -42,10 +41,15 @@ class _Norm(Layer):
         check_channels(batch, self.channels)
         return at_least_float32(batch.uncleared)
 
-    def _rescaled(self, batch: Padded, normed: jax.Array, *, skip: jax.Array | None = None) -> Padded:
-        """Returns `normed` [B, *S, C], scaled and shifted, plus `skip`, in the dtype that the batch's values had."""
+    def _rescaled(
+        self, batch: Padded, normed: jax.Array, *, factor: jax.Array | float = 1.0, skip: jax.Array | None = None
+    ) -> Padded:
+        """Returns `normed` [B, *S, C], scaled and shifted, plus `skip`, in the dtype that the batch's values had.
+
+        A `factor` [C] goes into the scale: its gradient and the scale's then need one sum over the positions, not two.
+        """
         if self.scale is not None:
-            normed = normed * per_channel(self.scale[...], normed)
+            normed = normed * per_channel(self.scale[...] * factor, normed)
         if self.bias is not None:
             normed = normed + per_channel(self.bias[...], normed)
         if skip is not None:
@@ -82,32 +86,26 @@ class BatchNorm(_Norm):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del keys
         values = self._values(batch)
-        centred = values - per_channel(self.mean[...], values)
-        offset, variance = jnp.zeros(self.channels, values.dtype), self.variance[...]
-        if train:
-            offset, variance = self._batch_statistics(batch, batch.replace(centred).values)
-        # The offset goes into the bias: its gradient is then the bias's, and needs no sum over positions of its own.
-        scale = self.scale[...] * lax.rsqrt(variance.astype(values.dtype) + self.epsilon)
-        normed = centred * per_channel(scale, values) + per_channel(self.bias[...] - offset * scale, values)
-        return batch.replace(normed.astype(batch.dtype))
+        mean, variance = self._batch_statistics(batch, values) if train else (self.mean[...], self.variance[...])
+        inverse = lax.rsqrt(variance.astype(values.dtype) + self.epsilon)
+        return self._rescaled(batch, values - per_channel(mean, values), factor=inverse)
 
-    def _batch_statistics(self, batch: Padded, centred: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns the mean and the biased variance [C] of the valid positions, and moves the running statistics.
+    def _batch_statistics(self, batch: Padded, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns mean and biased variance [C] of the valid positions, and moves the running statistics.
 
-        One pass: both sums are of values less the running mean, which keeps the difference of squares from cancelling
-        when the mean is far from zero.
-
-        Args:
-          batch: whose positions count.
-          centred: its values less the running mean, zero outside [B, *S, C]; the mean returned is theirs.
+        One pass over the values: both sums are of values less the running mean, which keeps the difference of squares
+        from cancelling when the mean is far from zero.
         """
         axes = (0, *batch.spatial_axes)
-        count = jnp.sum(batch.counts).astype(centred.dtype)
-        mean = jnp.sum(centred, axes) / jnp.maximum(count, 1)
+        count = jnp.sum(batch.counts).astype(values.dtype)
+        old_mean, old_variance = self.mean[...].astype(values.dtype), self.variance[...].astype(values.dtype)
+        centred = batch.replace(values - per_channel(old_mean, values)).values
+        first = jnp.sum(centred, axes) / jnp.maximum(count, 1)
         second = jnp.sum(jnp.square(centred), axes) / jnp.maximum(count, 1)
-        variance = jnp.where(count > 0, jnp.maximum(second - jnp.square(mean), 0.0), self.variance[...])
+        mean = jnp.where(count > 0, first + old_mean, old_mean)
+        variance = jnp.where(count > 0, jnp.maximum(second - jnp.square(first), 0.0), old_variance)
         unbiased = variance * jnp.where(count > 0, count / jnp.maximum(count - 1, 1), 1.0)
-        self._move(self.mean, self.mean[...].astype(mean.dtype) + mean)
+        self._move(self.mean, mean)
         self._move(self.variance, unbiased)
         return mean, variance
 
