@@ -13,9 +13,7 @@ import numpy as np
 from fcnjax.data.cropping import RandomCrop
 from fcnjax.data.epoch_plan import StepPlan
 from fcnjax.data.packing import FILLER
-from fcnjax.data.sources import Example, Source, UnreadableExample
-
-ON_ERROR = ("refuse", "mask")
+from fcnjax.data.sources import ON_ERROR, Example, Source, UnreadableExample
 
 
 class Batch(NamedTuple):

@@ -12,8 +12,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from fcnjax.data.buckets import BucketPlan, areas, checked_table
+from fcnjax.data.buckets import BucketPlan
 from fcnjax.data.packing import batches_of, checked_rows, cut, promotions
+from fcnjax.data.size_tables import areas, checked_table
 
 
 class StepPlan(NamedTuple):
@@ -205,9 +206,7 @@ class EpochPlan(_BucketedPlan):
         Raises:
           ValueError: `global_step` is negative.
         """
-        if global_step < 0:
-            raise ValueError(f"global_step: got {global_step}; allowed is 0 or more")
-        epoch, position = divmod(int(global_step), self.steps_per_epoch)
+        epoch, position = epoch_and_position(global_step, self.steps_per_epoch)
         buckets, rows = _shuffled_epoch(self, epoch)
         return self._step_plan(epoch, int(buckets[position]), rows[position])
 
@@ -256,6 +255,13 @@ class EvaluationPlan(_BucketedPlan):
             raise IndexError(f"global_step: got {global_step}; allowed is 0 to {len(self) - 1} in this pass")
         buckets, rows = self._pass
         return self._step_plan(0, int(buckets[global_step]), rows[global_step])
+
+
+def epoch_and_position(global_step: int, steps_per_epoch: int) -> tuple[int, int]:
+    """Returns which epoch a step is of, and its position in it; raises ValueError if it is negative."""
+    if global_step < 0:
+        raise ValueError(f"global_step: got {global_step}; allowed is 0 or more")
+    return divmod(int(global_step), steps_per_epoch)
 
 
 # Plans hash by identity. Four entries: where one epoch meets the next, loader threads ask for both in turn, and a

@@ -14,10 +14,9 @@ from pathlib import Path
 from fcnjax.atomic import write_bytes
 from fcnjax.data.folder_layout import read_layout, select
 from fcnjax.data.scanning import AudioKind, ImageKind, Kind, ScannedFile, scan_files
-from fcnjax.data.sources import Example, UnreadableExample, frozen_table
+from fcnjax.data.sources import ON_ERROR, Example, UnreadableExample, frozen_table
 from fcnjax.naming import unknown_name
 
-ON_ERROR = ("refuse", "mask")
 LISTED = 20
 OUTLIER = 64  # times the median number of positions
 

@@ -16,10 +16,10 @@ import numpy as np
 from absl import flags
 
 from fcnjax.data.batches import Batch, BatchReader
-from fcnjax.data.buckets import areas
 from fcnjax.data.cropping import RandomCrop
 from fcnjax.data.epoch_plan import Plan, StepPlan
 from fcnjax.data.mixed_plan import MixedPlan, MixedStep
+from fcnjax.data.size_tables import areas
 from fcnjax.data.sources import Source
 
 T = TypeVar("T")

@@ -41,17 +41,7 @@ class FileOptions:
     cache_dir: DataDir = None
 
 
-def _image_folder(root: str | os.PathLike[str], split: str, options: FileOptions) -> Source:
-    shared = {"on_error": options.on_error, "verify": options.verify, "cache_dir": options.cache_dir}
-    return FolderSource.images(root, split, channels=options.channels, **shared)
-
-
-def _audio_folder(root: str | os.PathLike[str], split: str, options: FileOptions) -> Source:
-    shared = {"on_error": options.on_error, "verify": options.verify, "cache_dir": options.cache_dir}
-    return FolderSource.audio(root, split, sample_rate=options.sample_rate, **shared)
-
-
-FOLDERS = {"image_folder": _image_folder, "audio_folder": _audio_folder}
+FOLDERS = {"image_folder": (FolderSource.images, "channels"), "audio_folder": (FolderSource.audio, "sample_rate")}
 
 
 def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOptions = FileOptions()) -> Source:
@@ -77,7 +67,9 @@ def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOp
     if name in FOLDERS:
         if data_dir is None:
             raise ValueError(f"data_dir: {name} needs the folder itself, such as data_dir='photos'.")
-        return FOLDERS[name](data_dir, split, options)
+        make, own = FOLDERS[name]
+        shared = {"on_error": options.on_error, "verify": options.verify, "cache_dir": options.cache_dir}
+        return make(data_dir, split, **{own: getattr(options, own)}, **shared)
     if name.endswith(".npz"):
         return load_npz(Path(data_dir or "").expanduser() / name, split)
     build = own_builders(data_dir).get(name)

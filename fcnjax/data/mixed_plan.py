@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fcnjax.data.buckets import BucketPlan, areas, checked_table
-from fcnjax.data.epoch_plan import StepPlan, epoch_generator
+from fcnjax.data.buckets import BucketPlan
+from fcnjax.data.epoch_plan import StepPlan, epoch_and_position, epoch_generator
 from fcnjax.data.packing import checked_rows, cut, promotions
+from fcnjax.data.size_tables import areas, checked_table
 
 
 class MixedStep(NamedTuple):
@@ -124,9 +125,7 @@ class MixedPlan:
         Raises:
           ValueError: `global_step` is negative, or a size of `sizes_at` fits no bucket.
         """
-        if global_step < 0:
-            raise ValueError(f"global_step: got {global_step}; allowed is 0 or more")
-        epoch, position = divmod(int(global_step), self.steps_per_epoch)
+        epoch, position = epoch_and_position(global_step, self.steps_per_epoch)
         order = _permutation(self.seed, epoch, len(self.sizes))
         members = order[position * self.batch_size : (position + 1) * self.batch_size]
         if self.sizes_at is None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fcnjax.data.buckets import checked_table
+from fcnjax.data.size_tables import checked_table
 from fcnjax.data.sources import Example, Source
 
 BELOW = ("refuse", "upsample", "pad")

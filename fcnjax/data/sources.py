@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+ON_ERROR = ("refuse", "mask")  # what becomes of an example that cannot be decoded
+
 
 class Example(NamedTuple):
     """One example at its native size.

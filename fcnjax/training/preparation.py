@@ -82,6 +82,8 @@ def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]
                     f"{recipe.data.name}: the {name} split has {what} {getattr(source, what)}, the train split "
                     f"{getattr(first, what)}; all splits need the same (config.data.channels fixes the channels)."
                 )
+    if all(isinstance(source, ResizedSource) and source.policy == recipe.size for source in splits.values()):
+        return splits  # as `load_sources` left them
     masks = recipe.data.on_error == "mask" and recipe.size.below == "refuse"
     if recipe.size == SizePolicy() and not masks:
         return splits

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fcnjax.data import Augmentation, RandomCrop, SizePolicy
+from fcnjax.data.sources import ON_ERROR
 from fcnjax.training.config_fields import build, field_names, require, set_fields
 
 BATCHING = ("bucket", "mixed")
-ON_ERROR = ("refuse", "mask")
 POOL_FIELDS = {"pool_r": "r", "pool_p": "p", "pool_heads": "heads", "pool_k": "k"}  # of the head -> option of its pool
 
 
@@ -279,9 +279,9 @@ class Recipe:
 
     def __post_init__(self):
         require(0 <= self.seed < 2**32, "seed", self.seed, "in [0, 2**32)")
-        rates = (None, self.data.sample_rate) if self.data.sample_rate else (self.frontend.sample_rate,)
-        rate, allowed = self.frontend.sample_rate, f"that of config.data.sample_rate, {self.data.sample_rate}, or None"
-        require(rate in rates, "frontend.sample_rate", rate, allowed)
+        rate, common = self.frontend.sample_rate, self.data.sample_rate
+        allowed = f"that of config.data.sample_rate, {common}, or None"
+        require(common is None or rate in (None, common), "frontend.sample_rate", rate, allowed)
         if self.crop.area[0] == 1:
             allowed = "(1.0, 1.0) where config.crop.area keeps all of each example"
             require(self.crop.aspect == (1, 1), "crop.aspect", self.crop.aspect, allowed)

@@ -177,9 +177,8 @@ class Trainer:
         """Returns what tells the data of each split from any other: a hash of its sizes, ids, names and classes."""
         digests = {}
         for name, source in self.sources.items():
-            ids = getattr(source, "ids", np.arange(len(source), dtype=np.int32))
             names = "\0".join((*source.class_names, "", *getattr(source, "names", ())))
-            parts = (np.ascontiguousarray(source.sizes).tobytes(), np.asarray(ids).tobytes(), names.encode())
+            parts = (source.sizes.tobytes(), source.ids.tobytes(), names.encode())
             digests[name] = hashlib.sha256(b"\0".join(parts)).hexdigest()
         return digests
 
@@ -265,8 +264,9 @@ class Trainer:
     def evaluate(self, state: TrainState, name: str) -> EvaluationResult:
         """Evaluates the split called `name` with the weights and running statistics of a state."""
         plan, source = self.evaluation_plans[name], self.sources[name]
-        parts = []
+        parts, unreadable = [], 0
         for step, batch in self._batches(name, plan, 0, len(plan)):
+            unreadable += len(batch.unreadable)
             out = self.evaluation_step(step.shape, state.weights, state.statistics, _padded(batch), batch.labels)
             parts.append((np.where(batch.ids >= 0, step.rows, FILLER), out))
         logits = np.full((len(source), len(source.class_names)), np.nan, np.float32)
@@ -275,10 +275,10 @@ class Trainer:
         loss, correct, count = (
             sum(np.asarray(getattr(out, field)).item() for _, out in parts) for field in ("loss", "correct", "count")
         )
-        expected = sum(int((rows >= 0).sum()) for rows, _ in parts)
-        if count != expected:
-            raise AssertionError(f"{name} split: {count} of {expected} examples were counted; this is a bug.")
-        return EvaluationResult(loss / max(count, 1), correct, count, logits, len(source) - count)
+        if count + unreadable != len(source):
+            told = f"{count} counted and {unreadable} not decoded of {len(source)} examples"
+            raise AssertionError(f"{name} split: {told}; this is a bug.")
+        return EvaluationResult(loss / max(count, 1), correct, count, logits, unreadable)
 
     def model(self, state: TrainState) -> models.Classifier:
         """Returns the network with the weights and running statistics of a state."""
