@@ -183,7 +183,7 @@ def _refusal(root: Path, split: str, unreadable: Mapping[str, str], count: int, 
     """One message for all bad files; the list is cut, the complete one is written beside the cache."""
     lines = [f"{name}: {reason}" for name, reason in unreadable.items()]
     shown = "\n".join(f"  {line}" for line in lines[:LISTED])
-    advice = 'Repair or remove them, or leave them out with on_error="mask".'
+    advice = 'Repair or remove them, or leave them out with config.data.on_error="mask".'
     if cache is not None:
         digest = hashlib.sha256(os.fsencode(f"{root}\0{split}")).hexdigest()[:16]
         complete = write_bytes(cache / f"unreadable-{digest}.txt", os.fsencode("\n".join([*lines, ""])))

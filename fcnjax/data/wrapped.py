@@ -27,9 +27,9 @@ def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = 
       data: Has `__len__` and `__getitem__`, which is called from several threads at once. An item is an `Example`; a
         pair `(values, label)`; or a mapping with the key "image", "audio" or "values", and "label". Values are what
         numpy makes an array [*S, C] of, uint8 (0 to 255) or floating, channels last: arrays, tensors, PIL images (grey
-        ones get their channel axis). Under the key "audio", [L] becomes [L, 1] and integers are taken for 16-bit
-        samples, full scale 1. Every access must give the same size: leave random crops to the training's augmentation.
-        A `Source` is returned as it is.
+        ones get their channel axis). Under the key "image", [H, W] becomes [H, W, 1]; under "audio", [L] becomes [L, 1]
+        and integers are taken for 16-bit samples, full scale 1. Every access must give the same size: leave random
+        crops to the training's augmentation. A `Source` is returned as it is.
       class_names: Names of the classes; None counts the classes in the labels and names them "0", "1", ...
       sizes: int [N, D], the extents of each item along its spatial axes; None reads every item once, with a progress
         bar where that takes more than a second. Where given, `class_names` must be, too.
@@ -134,7 +134,7 @@ def _values(key: str, values: Any) -> np.ndarray:
     if key == "audio":
         return as_signal(values)
     array = np.asarray(values)
-    if isinstance(values, Image.Image) and array.ndim == 2:
+    if array.ndim == 2 and (key == "image" or isinstance(values, Image.Image)):
         array = array[..., None]
     return array.astype(np.float32, copy=False) if np.issubdtype(array.dtype, np.floating) else array
 

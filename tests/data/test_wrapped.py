@@ -27,6 +27,7 @@ class Items:
         [(TALL, 0), (WIDE, 1)],
         [[TALL, np.int64(0)], [WIDE, np.array(1)]],
         [{"image": TALL, "label": 0}, {"values": WIDE, "label": 1, "file": "b.png"}],
+        [{"image": TALL[..., 0], "label": 0}, {"image": WIDE[..., 0], "label": 1}],
         [(Image.fromarray(TALL[..., 0]), 0), (Image.fromarray(WIDE[..., 0]), 1)],
         [Example(0, TALL, 0), Example(1, WIDE, 1)],
     ],
