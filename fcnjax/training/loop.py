@@ -13,7 +13,7 @@ from fcnjax.naming import unknown_name
 from fcnjax.training.checkpoints import load_arrays, open_checkpoints, save_arrays
 from fcnjax.training.preparation import SCANS, SPLITS
 from fcnjax.training.recipe import Recipe
-from fcnjax.training.run_folder import RunFolder, is_finished, read_config
+from fcnjax.training.run_folder import FREE, RunFolder, is_finished, read_config
 from fcnjax.training.step import TrainState
 from fcnjax.training.trainer import EvaluationResult, StepResult, Trainer
 
@@ -91,7 +91,8 @@ def _train_in(
 
 
 def _check_same_but_for_pace(recipe: Recipe, trained: Recipe):
-    free = {name: getattr(trained, name) for name in ("seed", "validate_every", "checkpoint_every", "loader")}
+    names = ("seed", "validate_every", "checkpoint_every", *(group.rstrip(".") for group in FREE))
+    free = {name: getattr(trained, name) for name in names}
     if dataclasses.replace(recipe, **free) != trained:
         raise ValueError("trainer: is of another recipe than the one to train; give Trainer(recipe), or none.")
 

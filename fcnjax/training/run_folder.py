@@ -21,7 +21,7 @@ import jax
 from fcnjax.atomic import held, read_json, write_json, write_text
 from fcnjax.training.recipe import Recipe
 
-FREE = "loader."  # fields of the config that change nothing in what a run computes
+FREE = ("loader.", "log.", "profile.")  # groups of the config that change nothing in what a run computes
 CONFIG, DATA, ENVIRONMENT, METRICS = "config.json", "data.json", "environment.json", "metrics.jsonl"
 PACKAGES = ("fcnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
@@ -36,8 +36,8 @@ class RunFolder:
       recipe: what the run is to be.
 
     Raises:
-      FileExistsError: if the folder holds a finished run, a run of another recipe (its `loader` apart), or anything
-        that is not a run; on entry, if another process is working in it.
+      FileExistsError: if the folder holds a finished run, a run of another recipe (the groups in `FREE` apart), or
+        anything that is not a run; on entry, if another process is working in it.
       ValueError: if the config in it cannot be read.
     """
 

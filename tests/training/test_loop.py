@@ -217,6 +217,18 @@ def test_an_interrupted_run_of_another_config_is_refused_naming_what_changed(tra
     assert "seed" not in message
 
 
+def test_a_run_goes_on_however_it_is_loaded_logged_and_profiled(trainer, tmp_path):
+    groups = {"loader": {"threads": 3}, "log": {"every_steps": 2}, "profile": {"start": 2}}
+    changed = dataclasses.replace(
+        trainer.recipe,
+        **{name: dataclasses.replace(getattr(trainer.recipe, name), **changes) for name, changes in groups.items()},
+    )
+    with RunFolder(tmp_path, trainer.recipe):
+        pass
+    run = train(changed, tmp_path, trainer=trainer, progress=False)
+    assert read_config(run.folder.path)["log"]["every_steps"] == 2
+
+
 def test_a_start_that_was_killed_before_it_was_a_run_is_no_obstacle(trainer, tmp_path):
     (tmp_path / ".lock").touch()
     (tmp_path / "environment.json").write_text("[]\n")
