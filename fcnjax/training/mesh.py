@@ -5,9 +5,9 @@ examples a step holds never depends on their number. Axes: B rows of a batch.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,8 +19,6 @@ AXIS = "data"
 SMALLEST_SHARDED = 2**12  # elements: below it, gathering an array costs more than it saves
 HEARTBEAT_SECONDS = 60  # a host that is silent for so long is taken for dead
 START_SECONDS = 300  # that the hosts wait for each other at the start
-
-T = TypeVar("T")
 
 
 class HostFailure(RuntimeError):
@@ -77,9 +75,10 @@ def is_first_host() -> bool:
     return jax.process_index() == 0
 
 
-def make_mesh() -> Mesh:
-    """Returns the mesh of all devices of all hosts, along one axis."""
-    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Returns the mesh of some devices along one axis; None takes all devices of all hosts."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -165,11 +164,6 @@ def together(what: str) -> Iterator[None]:
     for host, text in enumerate(said):
         if text:
             raise HostFailure(f"{what} failed on host {host}: {text}")
-
-
-def on_first_host(function: Callable[[], T]) -> T | None:
-    """Returns what the function returns on the first host, and None on the others, which do not call it."""
-    return function() if is_first_host() else None
 
 
 def _first_line(error: Exception) -> str:

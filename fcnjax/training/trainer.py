@@ -109,6 +109,7 @@ class Trainer:
       sources: the three splits by name ("train", "validation", "test"), each a `Source` or what `as_source` takes;
         default: loaded as the recipe says.
       cache_dir: where the sizes of files that were read are kept for the next time; None keeps them nowhere.
+      devices: that share the rows of each batch; None takes all of all hosts.
 
     Attributes:
       sources: the splits.
@@ -122,7 +123,12 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, sources: Mapping[str, Any] | None = None, *, cache_dir: Path | str | None = None
+        self,
+        recipe: Recipe,
+        sources: Mapping[str, Any] | None = None,
+        *,
+        cache_dir: Path | str | None = None,
+        devices: Sequence[jax.Device] | None = None,
     ):
         self.recipe = recipe
         self.sources: dict[str, Source] = (
@@ -142,7 +148,7 @@ class Trainer:
         self._plans: dict[int, EpochPlan | MixedPlan] = {}
         self.steps_per_epoch = self.plan(recipe.seed).steps_per_epoch
         self.optimizer = make_optimizer(recipe.optimizer, recipe.epochs * self.steps_per_epoch)
-        self.mesh = make_mesh()
+        self.mesh = make_mesh(devices)
         self.programs = Programs(
             self.mesh,
             make_gradient(self.graphdef, augment=recipe.augment, mixup=recipe.mixup),
