@@ -1,11 +1,14 @@
 """Evaluation against a plain Python loop over one unpadded example at a time."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from synthetic_data import COUNTS, make_recipe
 
+from fcnjax.data import UnreadableExample
 from fcnjax.padded import Padded
 from fcnjax.training import Trainer
 from fcnjax.training.step import TrainState
@@ -59,3 +62,48 @@ def test_evaluation_changes_nothing_and_draws_nothing(trainer):
     np.testing.assert_array_equal(first.logits, second.logits)
     assert (first.loss, first.correct, first.count) == (second.loss, second.correct, COUNTS["validation"])
     jax.tree.map(np.testing.assert_array_equal, before, (state.weights, state.statistics))
+
+
+@pytest.mark.parametrize(("batch_size", "buckets"), [(1, 2), (7, 1), (64, 2)])
+def test_labels_come_in_the_order_of_the_source_and_the_figures_agree(sources, batch_size, buckets):
+    trainer = Trainer(make_recipe(batch_size=batch_size, max_buckets=buckets), sources)
+    result, source = trainer.evaluate(randomised(trainer.initial_state(0)), "test"), sources["test"]
+    labels = [source[index].label for index in range(len(source))]
+    assert result.labels.dtype == np.int32
+    np.testing.assert_array_equal(result.labels, labels)
+    np.testing.assert_array_equal(result.sizes, source.sizes)
+    metrics = result.metrics
+    assert (metrics.correct(), metrics.count, metrics.left_out) == (result.correct, result.count, 0)
+    assert metrics.loss == pytest.approx(result.loss, rel=1e-5)
+    assert metrics.confusion.sum() == COUNTS["test"]
+    assert len(metrics.by_size()) == 4
+
+
+class Damaged:
+    """A source two of whose examples cannot be decoded."""
+
+    def __init__(self, source, damaged):
+        self._source, self.damaged = source, damaged
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)
+
+    def __len__(self):
+        return len(self._source)
+
+    def __getitem__(self, index):
+        if index in self.damaged:
+            raise UnreadableExample(f"example {index}", "is damaged")
+        return self._source[index]
+
+
+def test_what_cannot_be_decoded_has_no_label_and_is_in_no_figure(sources):
+    damaged = sources | {"test": Damaged(sources["test"], (2, 7))}
+    trainer = Trainer(make_recipe(data={"on_error": "mask"}), damaged)
+    result = trainer.evaluate(randomised(trainer.initial_state(0)), "test")
+    assert np.flatnonzero(result.labels == -1).tolist() == [2, 7]
+    assert (result.metrics.count, result.metrics.left_out) == (COUNTS["test"] - 2, 2)
+    assert result.metrics.correct() == result.correct
+    broken = dataclasses.replace(result, logits=np.full_like(result.logits, np.nan))
+    with pytest.raises(FloatingPointError, match="logits: are NaN for 9 of 9 examples that were decoded"):
+        broken.metrics  # noqa: B018
