@@ -14,6 +14,7 @@ from fcnjax.data.size_tables import areas
 
 CALIBRATION_BINS = 15
 ROWS_AT_ONCE = 4096  # bounds the float64 copies of the logits
+WORST = 10  # classes, and pairs of them, that are named
 
 
 class Calibration(NamedTuple):
@@ -234,6 +235,26 @@ def _per_example(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
 def shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
     """Returns parts over wholes as float64; NaN where the whole is 0."""
     return np.divide(parts, wholes, out=np.full(np.shape(wholes), np.nan), where=np.asarray(wholes) > 0)
+
+
+def worst_classes(metrics: Metrics, most: int = WORST) -> list[int]:
+    """Returns up to `most` classes, the least accurate first; of equal ones first that with more examples.
+
+    Classes without examples are none of them, nor are those without a mistake.
+    """
+    accuracy = shares(metrics.class_correct, metrics.class_counts)
+    order = np.lexsort((-metrics.class_counts, accuracy))
+    return order[accuracy[order] < 1][:most].tolist()
+
+
+def worst_confusions(metrics: Metrics, most: int = WORST) -> list[tuple[int, int, int]]:
+    """Returns up to `most` mistakes (label, prediction, how often), the most frequent first; of equal ones in order."""
+    wrong = ~metrics.right
+    cells = metrics.labels[wrong] * metrics.classes + metrics.predictions[wrong]
+    distinct, counts = np.unique(cells, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:most]
+    labels, predictions = np.divmod(distinct[order], metrics.classes)
+    return list(zip(labels.tolist(), predictions.tolist(), counts[order].tolist(), strict=True))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
