@@ -20,9 +20,20 @@ from fcnjax.data import comparison_table, plan_buckets, plan_report, prepare_by_
 from fcnjax.layers.layer import parameter_count
 from fcnjax.models import TraceRow
 from fcnjax.naming import unknown_name
-from fcnjax.training import SCANS, Trainer, abstract_model, import_weights, load_run, load_sources, make_buckets, train
-from fcnjax.training.evaluation_report import check_new, summary_tables, write_report
-from fcnjax.training.reestimation import reestimated_statistics
+from fcnjax.training import (
+    SCANS,
+    Trainer,
+    abstract_model,
+    check_new,
+    import_weights,
+    load_run,
+    load_sources,
+    make_buckets,
+    reestimated_statistics,
+    summary_tables,
+    train,
+    write_report,
+)
 
 SHOWN = 20  # lines of a list that may be long
 PLANNED = {"max_buckets", "multiple_of", "pixel_budget", "batch_size", "epochs", "compile_cost"}  # fields of a recipe

@@ -147,6 +147,17 @@ def check_report(fcnjax, run, folder, correct):
     )
 
 
+def test_a_network_without_batch_statistics_is_evaluated_as_it_is_and_that_is_told(fcnjax, config, tmp_path):
+    run = f"--workdir={tmp_path / 'run'}"
+    options = ("--config.model.norm=group", "--config.data.train_split=train[:64]", "--config.max_buckets=1")
+    assert fcnjax("train", *config, *TINY, *options, run)[0] == 0
+    code, out, _ = fcnjax("evaluate", run, "--split=train", "--reestimate_statistics")
+    first, second, *_ = out.splitlines()
+    assert (code, first) == (0, "this network has no batch statistics: there is nothing to re-estimate")
+    assert second.startswith("train accuracy ")
+    assert second in fcnjax("evaluate", run, "--split=train")[1]
+
+
 @pytest.mark.parametrize(
     ("flag", "parts"),
     [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from test_metrics import draw
+from synthetic_data import draw_logits
 
 from fcnjax.atomic import appearing
 from fcnjax.data import ArraySource
@@ -21,7 +21,7 @@ MISSING = 3  # the example that has no logits
 
 def make(count: int, classes: int, names: list[str] | None = None) -> tuple[Metrics, ArraySource]:
     """Metrics of made-up logits, and a source of the same examples, whose sizes are all that a report reads of them."""
-    logits, labels, sizes = draw(count, classes)
+    logits, labels, sizes = draw_logits(count, classes)
     logits[MISSING] = np.nan
     values = [np.zeros((*size, 1), np.uint8) for size in sizes]
     names = [f"class {index}" for index in range(classes)] if names is None else names

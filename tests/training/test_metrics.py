@@ -7,22 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
+from synthetic_data import draw_logits
 
 from fcnjax.training.metrics import CALIBRATION_BINS, measure, shares
 
 
-def draw(count: int, classes: int, seed: int = 0, scale: float = 3.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits that know something of the labels, labels, and sizes with ties."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(classes, size=count)
-    logits = rng.normal(size=(count, classes)) * scale
-    logits[np.arange(count), labels] += scale
-    return logits.astype(np.float32), labels, rng.integers(4, 12, size=(count, 2))
-
-
 @pytest.mark.parametrize("classes", [2, 5, 6, 40])
 def test_counts_are_those_of_scikit_learn(classes):
-    logits, labels, sizes = draw(5000, classes)  # more rows than are worked on at once
+    logits, labels, sizes = draw_logits(5000, classes)  # more rows than are worked on at once
     metrics, known = measure(logits, labels, sizes), np.arange(classes)
     assert metrics.ks == ((1, 5) if classes > 5 else (1,))
     for k in metrics.ks:
@@ -39,7 +31,7 @@ def test_counts_are_those_of_scikit_learn(classes):
 
 def test_loss_and_probabilities_are_those_of_scikit_learn_and_pytorch():
     torch = pytest.importorskip("torch")
-    logits, labels, sizes = draw(300, 7)
+    logits, labels, sizes = draw_logits(300, 7)
     metrics, scores = measure(logits, labels, sizes), torch.tensor(logits, dtype=torch.float64)
     probabilities = torch.softmax(scores, 1).numpy()
     assert metrics.loss == pytest.approx(
@@ -51,7 +43,7 @@ def test_loss_and_probabilities_are_those_of_scikit_learn_and_pytorch():
 
 
 def test_logits_far_from_zero_neither_overflow_nor_lose_digits():
-    logits, labels, sizes = draw(50, 4)
+    logits, labels, sizes = draw_logits(50, 4)
     metrics, far = measure(logits, labels, sizes), measure(logits.astype(np.float64) + 1e6, labels, sizes)
     np.testing.assert_allclose(far.losses, metrics.losses, atol=1e-9)
     certain = measure(np.array([[0.0, -np.inf], [1e4, 0.0]]), np.array([0, 1]), np.ones((2, 1)))
@@ -68,7 +60,7 @@ def test_of_equal_logits_the_first_stands_first_as_in_argmax():
 
 
 def test_per_class_figures_are_those_of_a_loop():
-    logits, labels, sizes = draw(400, 6)
+    logits, labels, sizes = draw_logits(400, 6)
     labels[labels == 4] = 3  # a class without examples
     metrics = measure(logits, labels, sizes)
     for index in range(6):
@@ -80,7 +72,7 @@ def test_per_class_figures_are_those_of_a_loop():
 
 
 def test_calibration_error_is_the_sum_over_bins_of_the_paper():
-    logits, labels, sizes = draw(700, 8, scale=1.0)
+    logits, labels, sizes = draw_logits(700, 8, scale=1.0)
     logits *= 2  # too sure of itself
     metrics = measure(logits, labels, sizes)
     probabilities = np.exp(logits.astype(np.float64))
@@ -129,7 +121,7 @@ def test_size_groups_of_distinct_sizes_are_of_equal_count(count, groups):
 
 
 def test_the_order_of_the_examples_is_no_matter_and_what_has_no_logits_is_left_out():
-    logits, labels, sizes = draw(60, 6)
+    logits, labels, sizes = draw_logits(60, 6)
     metrics = measure(logits, labels, sizes)
     places = np.random.default_rng(1).permutation(75)[:60]
     wide = [np.full((75, 6), np.nan, np.float32), np.full(75, -1), np.ones((75, 2), int)]

@@ -5,8 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from synthetic_data import COUNTS, make_recipe, relative
-from test_evaluation import Damaged, randomised
+from synthetic_data import COUNTS, Damaged, make_recipe, randomised, relative
 
 from fcnjax import layers
 from fcnjax.data import ArraySource
