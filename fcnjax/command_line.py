@@ -1,21 +1,28 @@
 """How a command, or any script, reads a config and its overrides, and what a user's mistakes become: one sentence each.
 
-Exit codes: 0 done, 2 the request or the data cannot be used (one sentence says why), 130 interrupted by the user.
+Exit codes: 0 done; 2 the request, the data or the disk cannot be used (one sentence says why); 3 the training loss is
+not finite; 4 another host of the run failed; 130 interrupted by the user (Ctrl-C); 143 asked to end (SIGTERM), once the
+step at hand was saved. After 4, 130 and 143 the same command goes on from the last checkpoint.
 """
 
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from fcnjax.memory import keep_large_blocks
 from fcnjax.naming import unknown_name
 from fcnjax.training import Recipe
+from fcnjax.training.interruption import Terminated
+from fcnjax.training.mesh import HostFailure, describe_host_failure
+from fcnjax.training.program_cache import use_program_cache
 
-UNUSABLE, INTERRUPTED = 2, 130
+UNUSABLE, NOT_FINITE, HOST_FAILED, INTERRUPTED, TERMINATED = 2, 3, 4, 130, 143
 
 
 class UsageError(ValueError):
@@ -81,11 +88,21 @@ def read_recipe(config: ConfigDict) -> Recipe:
 def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     """Runs a command and returns its exit code; what a user can get wrong becomes one sentence on stderr."""
     keep_large_blocks()
+    use_program_cache()
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs whole stack traces of what it raises anyway
     try:
         command(argv)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"{program}: {error}", file=sys.stderr)
-        return UNUSABLE
+        return NOT_FINITE if isinstance(error, FloatingPointError) else UNUSABLE
+    except Terminated as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return TERMINATED
+    except (HostFailure, jax.errors.JaxRuntimeError) as error:
+        if jax.process_count() == 1:
+            raise
+        print(f"{program}: {describe_host_failure(error)}", file=sys.stderr)
+        return HOST_FAILED
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return INTERRUPTED

@@ -8,6 +8,8 @@ os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
 )
+# Nor do they read or leave compiled programs in the user's cache.
+os.environ["FCNJAX_CACHE_DIR"] = ""
 
 import hypothesis
 import jax

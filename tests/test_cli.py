@@ -36,10 +36,10 @@ class Command:
         code = cli.main(["fcnjax", *arguments])
         return code, *self._capsys.readouterr()
 
-    def refuses(self, *arguments: str) -> str:
-        """Asserts that the command exits with 2 and one sentence, nothing else, and returns the sentence."""
+    def refuses(self, *arguments: str, exit_code: int = 2) -> str:
+        """Asserts that the command exits with that code and one sentence, nothing else, and returns the sentence."""
         code, out, error = self(*arguments)
-        assert code == 2
+        assert code == exit_code
         assert out == ""
         assert error.count("\n") == 1, error
         assert error.startswith("fcnjax")
@@ -290,7 +290,7 @@ def test_a_diverging_run_is_told_in_one_sentence(fcnjax, monkeypatch):
         raise FloatingPointError("training loss nan at step 3")
 
     monkeypatch.setitem(cli.COMMANDS, "train", diverging)
-    assert fcnjax.refuses("train") == "fcnjax train: training loss nan at step 3"
+    assert fcnjax.refuses("train", exit_code=3) == "fcnjax train: training loss nan at step 3"
 
 
 def test_a_bug_is_not_dressed_up_as_a_mistake_of_the_user(fcnjax, monkeypatch):

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from fcnjax.data.buckets import BucketPlan
-from fcnjax.data.packing import batches_of, checked_rows, cut, promotions
+from fcnjax.data.packing import FILLER, batches_of, checked_rows, cut, promotions
 from fcnjax.data.size_tables import areas, checked_table
 
 
@@ -31,6 +31,17 @@ class StepPlan(NamedTuple):
     bucket: int
     shape: tuple[int, ...]
     rows: np.ndarray
+
+    def filled(self, rows_multiple_of: int) -> "StepPlan":
+        """The same step with filler rows behind it, up to a multiple of the number of devices that share the batch.
+
+        So the plan, and with it which examples a step holds, never depends on the devices.
+
+        Args:
+          rows_multiple_of: At least 1.
+        """
+        missing = -len(self.rows) % rows_multiple_of
+        return self if not missing else self._replace(rows=np.pad(self.rows, (0, missing), constant_values=FILLER))
 
     def shard(self, host: int, hosts: int) -> "StepPlan":
         """The same step with the rows that one host reads: the hosts' rows, one after another, are the whole batch.

@@ -39,6 +39,7 @@ def load_batches(
     workers: int = 0,
     host: int = 0,
     hosts: int = 1,
+    rows_multiple_of: int = 1,
     crop: RandomCrop | None = None,
     seed: int = 0,
     on_error: str = "refuse",
@@ -63,7 +64,8 @@ def load_batches(
         process. They start anew (seconds each) and import the main script, which therefore needs the usual
         `if __name__ == "__main__":`; `source` and `plan` are sent to them.
       host: Which host this is, 0 to `hosts - 1`; its batches hold its rows alone, see `StepPlan.shard`.
-      hosts: How many share each batch; the plan's batch sizes are multiples of it.
+      hosts: How many share each batch; its rows, with those of `rows_multiple_of`, are a multiple of it.
+      rows_multiple_of: Each batch gets filler rows up to a multiple of this: the number of devices, of all hosts.
       crop: Cut out of each example, keyed by `seed`, epoch and example. A `MixedPlan` must plan with the crop's sizes.
       seed: For `crop`.
       on_error: "refuse" raises for an example that cannot be decoded; "mask" makes its row a filler and reports it in
@@ -78,14 +80,14 @@ def load_batches(
     planned = plan.planned_sizes if isinstance(plan, MixedPlan) else None
     read = BatchReader(source, mean, std, crop, seed, planned, on_error)
     stop_step = _checked_range(plan, start_step, stop_step)
-    _check_plan(source, plan, host, hosts)
+    _check_plan(source, plan, host, hosts, rows_multiple_of)
     _check_counts(threads=threads, prefetch=prefetch, workers=workers)
     if start_step == stop_step:
         return iter(())
 
     def load(global_step: int) -> tuple[StepPlan | MixedStep, Batch | tuple[Batch, ...]] | _Failure:
         try:
-            step = plan.step(int(global_step)).shard(host, hosts)
+            step = plan.step(int(global_step)).filled(rows_multiple_of).shard(host, hosts)
             return step, tuple(map(read, step.micro_batches)) if isinstance(step, MixedStep) else read(step)
         except Exception as error:
             return _Failure(_sendable(error) if workers else error)
@@ -100,7 +102,14 @@ def load_batches(
 
 
 def host_bytes(
-    plan: Plan | MixedPlan, channels: int, *, threads: int = 1, prefetch: int = 4, workers: int = 0, hosts: int = 1
+    plan: Plan | MixedPlan,
+    channels: int,
+    *,
+    threads: int = 1,
+    prefetch: int = 4,
+    workers: int = 0,
+    hosts: int = 1,
+    rows_multiple_of: int = 1,
 ) -> int:
     """A bound on the host memory of `load_batches`, in bytes: `steps * step + readers * example`.
 
@@ -116,6 +125,7 @@ def host_bytes(
       prefetch: As given to `load_batches`.
       workers: As given to `load_batches`.
       hosts: As given to `load_batches`; the bound is that of one of them.
+      rows_multiple_of: As given to `load_batches`.
 
     Returns:
       The bound in bytes, for all processes of one host together.
@@ -123,10 +133,12 @@ def host_bytes(
     Raises:
       ValueError: A number is below its range.
     """
-    _check_counts(threads=threads, prefetch=prefetch, workers=workers, hosts=hosts)
+    _check_counts(threads=threads, prefetch=prefetch, workers=workers, hosts=hosts, rows_multiple_of=rows_multiple_of)
     steps = workers * (-(-prefetch // max(workers, 1)) + 4) + 2 if workers else prefetch + 2
     largest = int(areas(plan.sizes).max())
-    return 4 * channels * (steps * (plan.largest_step // hosts) + max(workers, 1) * threads * largest)
+    growth = float((_filled(plan, rows_multiple_of) / plan.rows_per_bucket).max())
+    positions = int(np.ceil(plan.largest_step * growth)) // hosts
+    return 4 * channels * (steps * positions + max(workers, 1) * threads * largest)
 
 
 def prefetch_to_device(batches: Iterator[T], transfer: Callable[[T], U], depth: int = 2) -> Iterator[U]:
@@ -224,7 +236,7 @@ def _checked_range(plan: Plan | MixedPlan, start_step: int, stop_step: int | Non
     return stop_step
 
 
-def _check_plan(source: Source, plan: Plan | MixedPlan, host: int, hosts: int) -> None:
+def _check_plan(source: Source, plan: Plan | MixedPlan, host: int, hosts: int, rows_multiple_of: int) -> None:
     if not np.array_equal(plan.sizes, source.sizes):
         raise ValueError(
             f"plan: made for {len(plan.sizes)} sizes that are not those of the source's {len(source)} examples; make "
@@ -232,11 +244,17 @@ def _check_plan(source: Source, plan: Plan | MixedPlan, host: int, hosts: int) -
         )
     if not 0 <= host < hosts:
         raise ValueError(f"host: got {host} of {hosts} hosts; allowed is 0 to hosts - 1")
-    if (plan.rows_per_bucket % hosts).any():
+    _check_counts(rows_multiple_of=rows_multiple_of)
+    if (_filled(plan, rows_multiple_of) % hosts).any():
         raise ValueError(
             f"hosts: got {hosts} for batches of {plan.rows_per_bucket.tolist()} rows; every host takes the same number "
-            f"of rows, so make the plan with batch sizes that are multiples of {hosts}"
+            f"of rows, so give rows_multiple_of={hosts}, or make the plan with batch sizes that are multiples of it"
         )
+
+
+def _filled(plan: Plan | MixedPlan, rows_multiple_of: int) -> np.ndarray:
+    """int64 [K], rows of each bucket's batches with the filler rows that `StepPlan.filled` adds."""
+    return -(-plan.rows_per_bucket // rows_multiple_of) * rows_multiple_of
 
 
 def _check_counts(**counts: int) -> None:

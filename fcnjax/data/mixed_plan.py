@@ -32,6 +32,10 @@ class MixedStep(NamedTuple):
     examples: int
     micro_batches: tuple[StepPlan, ...]
 
+    def filled(self, rows_multiple_of: int) -> "MixedStep":
+        """The same step with filler rows behind each micro-batch, see `StepPlan.filled`."""
+        return self._replace(micro_batches=tuple(part.filled(rows_multiple_of) for part in self.micro_batches))
+
     def shard(self, host: int, hosts: int) -> "MixedStep":
         """The same step with the rows that one host reads, see `StepPlan.shard`; `examples` stays that of the step.
 

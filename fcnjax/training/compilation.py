@@ -1,13 +1,29 @@
-"""One compiled program per shape, counted: a shape that was not planned is a fact one can see, not a slow step."""
+"""One compiled program per shape, compiled ahead in threads: a shape that was not planned is a fact one can see.
 
+The programs of a run are known before it starts. They are compiled in the order of their first use while the first
+steps already run; a call waits for its own program alone.
+"""
+
+import dataclasses
+import threading
 import time
-from collections.abc import Callable, Hashable
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import jax
+from tqdm import tqdm
+
+THREADS = 2  # that compile; the compiler itself has threads of its own
 
 
-def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Any:
+class UnplannedCompilation(UserWarning):
+    """A shape that no plan named had to be compiled in the midst of a run."""
+
+
+def jit(function: Callable[..., Any], donate: tuple[int, ...] = (), out_shardings: Any = None) -> Any:
     """Returns `jax.jit(function)` with the compiler options that suit the default backend.
 
     On CPU the matrix products are precompiled, and what is left gains nothing from LLVM's full effort: for the forum
@@ -17,35 +33,135 @@ def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Any:
     Args:
       function: a pure function of pytrees of arrays.
       donate: positions of the arguments whose memory the outputs may take.
+      out_shardings: of the outputs, a pytree prefix; None leaves them to the compiler.
     """
     options = {}
     if jax.default_backend() == "cpu":
         options = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": "1"}
-    return jax.jit(function, donate_argnums=donate, compiler_options=options)
+    shardings = {} if out_shardings is None else {"out_shardings": out_shardings}
+    return jax.jit(function, donate_argnums=donate, compiler_options=options, **shardings)
 
 
 class CompiledByShape:
-    """Compiles a function ahead of its first call for each shape, and calls the compiled program from then on.
+    """Compiles a function once for each shape, ahead of its first call or at it, and calls the compiled program.
 
     Args:
       function: a pure function of pytrees of arrays.
       donate: positions of the arguments whose memory the outputs may take.
+      out_shardings: of the outputs, a pytree prefix; None leaves them to the compiler.
+      name: what it is called in messages; default: as the function is.
 
     Attributes:
+      name: what it is called in messages.
       programs: the compiled programs, by shape.
-      seconds: time that compilation has taken so far.
+      seconds: time that compilation has taken so far, summed over threads.
+      planned: the shapes that calls may have, each compiled without a word; None: any.
     """
 
-    def __init__(self, function: Callable[..., Any], donate: tuple[int, ...] = ()):
-        self._jitted = jit(function, donate)
+    def __init__(
+        self, function: Callable[..., Any], donate: tuple[int, ...] = (), out_shardings: Any = None, name: str = ""
+    ):
+        self.name = name or getattr(function, "__name__", "function")
+        self._jitted = jit(function, donate, out_shardings)
+        self._futures: dict[Hashable, Future] = {}
+        self._lock = threading.Lock()
         self.programs: dict[Hashable, Callable[..., Any]] = {}
         self.seconds = 0.0
+        self.planned: set[Hashable] | None = None
 
     def __call__(self, shape: Hashable, *args: Any) -> Any:
-        """Calls the program for `shape`, which must determine the shapes of all `args`."""
+        """Calls the program for `shape`, which must determine the shapes of all `args`.
+
+        Warns:
+          UnplannedCompilation: if the shape is none of `planned`, and has no program yet.
+        """
         program = self.programs.get(shape)
         if program is None:
-            start = time.perf_counter()
-            program = self.programs[shape] = self._jitted.lower(*args).compile()
-            self.seconds += time.perf_counter() - start
+            if self.planned is not None and shape not in self.planned:
+                text = f"{self.name}: met the rectangle {shape}, which the plan does not have: compiling it now."
+                warnings.warn(text, UnplannedCompilation, stacklevel=2)
+            program = self.compile(shape, *args)
         return program(*args)
+
+    def compile(self, shape: Hashable, *args: Any) -> Any:
+        """Returns the program for `shape`, compiled for `args` (arrays, or their shapes and shardings) where it is new.
+
+        Threads may call this at the same time; each shape is compiled by one of them, and the others wait for it.
+        """
+        with self._lock:
+            future = self._futures.get(shape)
+            mine = future is None or (future.done() and future.exception() is not None)  # a failure may be tried again
+            if mine:
+                future = self._futures[shape] = Future()
+        assert future is not None
+        if mine:
+            start = time.perf_counter()
+            try:
+                program = self._jitted.lower(*args).compile()
+            except BaseException as error:
+                future.set_exception(error)
+                raise
+            with self._lock:
+                self.programs[shape] = program
+                self.seconds += time.perf_counter() - start
+            future.set_result(program)
+        return future.result()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compilation:
+    """One program to compile ahead.
+
+    Attributes:
+      programs: where it belongs.
+      shape: its rectangle.
+      args: what it is compiled for: shapes and shardings.
+      positions: padded positions of its batch, filler rows included, by which programs are compared in memory.
+    """
+
+    programs: CompiledByShape
+    shape: tuple[int, ...]
+    args: tuple[Any, ...]
+    positions: int
+
+
+@contextmanager
+def compiling_ahead(
+    jobs: Iterable[Compilation],
+    *,
+    progress: bool = True,
+    threads: int = THREADS,
+    done: Callable[[list[Compilation], float], None] = lambda jobs, seconds: None,
+) -> Iterator[None]:
+    """Compiles what is new of `jobs` in the background, in their order, while the block runs.
+
+    What nobody has begun to compile when the block ends stays uncompiled.
+
+    Args:
+      jobs: programs in the order of their first use.
+      progress: whether to show a bar with rate and time left.
+      threads: at least 1.
+      done: called in a thread, with the jobs that were new and the seconds since the start, when all are compiled.
+
+    Yields:
+      None.
+    """
+    new = [job for job in jobs if job.shape not in job.programs.programs]
+    pool, begun, left = ThreadPoolExecutor(threads, thread_name_prefix="compile"), time.perf_counter(), set(new)
+    bar = tqdm(total=len(new), desc="compiling", unit=" programs", disable=not (progress and new), leave=False)
+
+    def compile_one(job: Compilation):
+        job.programs.compile(job.shape, *job.args)  # who calls a program that failed is told why
+        bar.update()
+        left.discard(job)
+        if not left:
+            bar.close()
+            done(new, time.perf_counter() - begun)
+
+    try:
+        for job in new:
+            pool.submit(compile_one, job)
+        yield
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        bar.close()

@@ -25,8 +25,13 @@ def default_config(network: str = "fcn") -> Any:
     config.multiple_of = 1  # of the rectangles' extents
     config.compile_cost = config_dict.placeholder(float)  # padded positions that one program less may cost; None: all
     config.mixup = 0.0  # Beta parameter; 0: none
+    config.shard_weights = False  # each device keeps a part of the weights and of the optimiser's state
     config.validate_every = 1  # epochs; 0: after the last one only
-    config.checkpoint_every = 1  # epochs; 0: final weights only
+    config.checkpoint_every = 1  # epochs; 0: none at the end of epochs
+    config.checkpoint_steps = 0  # besides; 0: none
+    config.checkpoint_last = 1  # how many of the latest are kept
+    config.checkpoint_best = 0  # how many of the best in validation are kept besides
+    config.checkpoint_failure = "stop"  # where one cannot be written; or continue
 
     config.data = ConfigDict()
     config.data.name = config_dict.placeholder(str)  # see fcnjax.data.load_source

@@ -2,7 +2,8 @@
 
 import dataclasses
 import time
-from contextlib import nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +11,14 @@ from tqdm import tqdm
 
 from fcnjax.models import Classifier
 from fcnjax.naming import unknown_name
-from fcnjax.training.checkpoints import load_arrays, open_checkpoints, save_arrays
+from fcnjax.training.checkpoints import Checkpoints, load_arrays, open_checkpoints, save_arrays
+from fcnjax.training.compilation import Compilation, compiling_ahead
+from fcnjax.training.interruption import Terminated, termination_noted
+from fcnjax.training.memory_fit import compiled_bytes
+from fcnjax.training.mesh import is_first_host, together
 from fcnjax.training.preparation import SCANS, SPLITS
-from fcnjax.training.recipe import Recipe
-from fcnjax.training.run_folder import RunFolder, is_finished, read_config
+from fcnjax.training.recipe import PACE, Recipe
+from fcnjax.training.run_folder import RunFolder, environment, is_finished, read_config
 from fcnjax.training.step import TrainState
 from fcnjax.training.trainer import EvaluationResult, StepResult, Trainer
 
@@ -59,76 +64,119 @@ def train(
       FileExistsError: if the folder holds anything but an interrupted run of this recipe.
       ValueError: for data or a recipe that does not fit the network.
       FloatingPointError: if the training loss is not finite.
+      OSError: if a checkpoint cannot be written, and the recipe is to stop then.
+      Terminated: if the process was asked to end by SIGTERM; what it had is saved.
+      HostFailure: if something of this went wrong on another host of the run.
     """
     begun = time.perf_counter()
-    trainer = Trainer(recipe, cache_dir=Path(workdir).parent / SCANS) if trainer is None else trainer
-    _check_same_but_for_pace(recipe, trainer.recipe)
-    with RunFolder(workdir, recipe) as folder:
-        folder.check_data(trainer.data_digest())
-        return _train_in(folder, recipe, trainer, progress, title, begun)
+    with together("reading the data"):
+        trainer = Trainer(recipe, cache_dir=Path(workdir).parent / SCANS) if trainer is None else trainer
+        _check_same_but_for_pace(recipe, trainer.recipe)
+    with ExitStack() as entered:
+        with together("opening the run folder"):
+            folder = entered.enter_context(RunFolder(workdir, recipe))
+            folder.check_data(trainer.data_digest())
+        return _train_in(folder, recipe, trainer, progress and is_first_host(), title, begun)
 
 
 def _train_in(
     folder: RunFolder, recipe: Recipe, trainer: Trainer, progress: bool, title: str, begun: float
 ) -> TrainedRun:
-    keeps = open_checkpoints(folder.checkpoints) if recipe.checkpoint_every else nullcontext()
-    with keeps as checkpoints:
+    with ExitStack() as entered:
+        checkpoints = entered.enter_context(_open_checkpoints(folder, recipe))
         state = trainer.initial_state(recipe.seed)
-        if checkpoints is not None and checkpoints.exist:
+        if checkpoints is not None and checkpoints.steps:
             state = checkpoints.load(state)
         folder.keep_metrics_until(int(state.step))
-        state = _train_epochs(recipe, trainer, state, folder, checkpoints, progress, title or folder.path.name)
-    test = trainer.evaluate(state, "test")
+        jobs = trainer.compilations(recipe.seed, int(state.step))
+        told = _tell_compiled if progress else lambda jobs, seconds: None
+        entered.enter_context(compiling_ahead(jobs, progress=progress, done=told))
+        trainer.check_memory(jobs)
+        state = _train_steps(recipe, trainer, state, folder, checkpoints, progress, title or folder.path.name)
+        test = trainer.evaluate(state, "test")
     with folder.appending() as write:
         write(_evaluation_row("test", int(state.step), test))
     save_arrays(folder.weights, {"weights": state.weights, "statistics": state.statistics})
-    seconds = time.perf_counter() - begun
+    seconds, unreadable = time.perf_counter() - begun, trainer.all_unreadable()
     result = {"test_accuracy": test.accuracy, "correct": test.correct, "count": test.count}
-    if trainer.unreadable:
-        result["unreadable"] = dict(sorted(trainer.unreadable.items()))
+    if unreadable:
+        result["unreadable"] = unreadable
     folder.finish(result | {"seconds": round(seconds, 3)})
-    return TrainedRun(state, test, folder, seconds, trainer.unreadable)
+    return TrainedRun(state, test, folder, seconds, unreadable)
 
 
 def _check_same_but_for_pace(recipe: Recipe, trained: Recipe):
-    free = {name: getattr(trained, name) for name in ("seed", "validate_every", "checkpoint_every", "loader")}
+    free = {name: getattr(trained, name) for name in PACE}
     if dataclasses.replace(recipe, **free) != trained:
         raise ValueError("trainer: is of another recipe than the one to train; give Trainer(recipe), or none.")
 
 
-def _train_epochs(recipe, trainer, state, folder, checkpoints, progress, title) -> TrainState:
-    """Runs the steps that are left, writing metrics at each and checkpoints at the end of epochs."""
-    examples, steps = len(trainer.sources["train"]), trainer.steps_per_epoch
-    start = int(state.step)
-    bar = tqdm(
-        total=recipe.epochs * examples,
-        initial=start // steps * examples,
+def _open_checkpoints(folder: RunFolder, recipe: Recipe) -> AbstractContextManager[Checkpoints | None]:
+    if not recipe.checkpoint_every and not recipe.checkpoint_steps:
+        return nullcontext()
+    return open_checkpoints(
+        folder.checkpoints,
+        last=recipe.checkpoint_last,
+        best=recipe.checkpoint_best,
+        about={"config": recipe.to_dict(), "environment": environment()},
+        on_failure=recipe.checkpoint_failure,
+    )
+
+
+def _train_steps(recipe, trainer, state, folder, checkpoints, progress, title) -> TrainState:
+    """Runs the steps that are left, with metrics of each, and checkpoints.
+
+    A step's loss is read only once the next step is on its way, so that the device never waits for it.
+    """
+    start, pending = int(state.step), None
+    noted = nullcontext(lambda step: False) if checkpoints is None else termination_noted()
+    with _bar(trainer, start, progress, title) as bar, folder.appending() as write, noted as terminated:
+        for step, done in enumerate(trainer.fit(state, recipe.seed), start + 1):
+            state, (epoch, position) = done.state, divmod(step, trainer.steps_per_epoch)
+            if pending is not None:
+                write(_train_row(*pending))
+            pending = (step, (step - 1) // trainer.steps_per_epoch, done)
+            bar.update(done.examples)
+            ending, due = terminated(step), recipe.checkpoint_steps and step % recipe.checkpoint_steps == 0
+            if position and not due and not ending:
+                continue
+            row, accuracy = _train_row(*pending), None
+            write(row)
+            pending, postfix = None, {"loss": f"{row['loss']:.3f}"}
+            if not position and (_due(recipe.validate_every, epoch) or epoch == recipe.epochs):
+                validation = trainer.evaluate(state, "validation")
+                write(_evaluation_row("validation", step, validation))
+                accuracy, postfix["validation"] = validation.accuracy, f"{validation.accuracy:.2%}"
+            bar.set_postfix(postfix)
+            due = due or (not position and _due(recipe.checkpoint_every, epoch))
+            if checkpoints is not None and (due or ending or (recipe.checkpoint_best and accuracy is not None)):
+                checkpoints.save(step, state, accuracy)
+            if checkpoints is not None and ending:
+                checkpoints.wait()
+                raise Terminated(f"asked to end; step {step} is saved in {folder.path}, the same command goes on.")
+    return state
+
+
+def _bar(trainer: Trainer, start: int, progress: bool, title: str) -> tqdm:
+    examples = len(trainer.sources["train"])
+    return tqdm(
+        total=trainer.recipe.epochs * examples,
+        initial=start * examples // trainer.steps_per_epoch,
         unit=" examples",
         desc=title,
         disable=not progress,
         mininterval=0.5,
     )
-    pending = None  # the step before, whose loss is read only once the next step is on its way
-    with bar, folder.appending() as write:
-        for step, done in enumerate(trainer.fit(state, recipe.seed), start + 1):
-            state = done.state
-            if pending is not None:
-                write(_train_row(*pending))
-            pending = (step, (step - 1) // steps, done)
-            bar.update(done.examples)
-            if step % steps:
-                continue
-            row = _train_row(*pending)
-            write(row)
-            pending, epoch, postfix = None, step // steps, {"loss": f"{row['loss']:.3f}"}
-            if _due(recipe.validate_every, epoch) or epoch == recipe.epochs:
-                validation = trainer.evaluate(state, "validation")
-                write(_evaluation_row("validation", step, validation))
-                postfix["validation"] = f"{validation.accuracy:.2%}"
-            bar.set_postfix(postfix)
-            if checkpoints is not None and _due(recipe.checkpoint_every, epoch):
-                checkpoints.save(step, state)
-    return state
+
+
+def _tell_compiled(jobs: Sequence[Compilation], seconds: float):
+    """Says what was compiled, and the memory of each program."""
+    lines = [
+        f"  {job.programs.name} {'x'.join(map(str, job.shape))}: "
+        f"{compiled_bytes(job.programs.programs[job.shape]) / 2**20:,.0f} MiB"
+        for job in jobs
+    ]
+    tqdm.write("\n".join([f"{len(jobs)} programs compiled after {seconds:.1f} s; memory while they run:", *lines]))
 
 
 def _due(every: int, epoch: int) -> bool:

@@ -12,6 +12,10 @@ from fcnjax.data.sources import ON_ERROR
 from fcnjax.training.config_fields import build, field_names, require, set_fields
 
 BATCHING = ("bucket", "mixed")
+ON_FAILURE = ("stop", "continue")  # what becomes of a run whose checkpoint cannot be written
+# Fields that change nothing in the steps of a run, so that runs that differ in them alone can share a trainer.
+PACE = ("seed", "validate_every", "loader", "checkpoint_every", "checkpoint_steps", "checkpoint_last")
+PACE += ("checkpoint_best", "checkpoint_failure")
 POOL_FIELDS = {"pool_r": "r", "pool_p": "p", "pool_heads": "heads", "pool_k": "k"}  # of the head -> option of its pool
 
 
@@ -252,8 +256,15 @@ class Recipe:
       multiple_of: extents of rectangles are multiples of this.
       compile_cost: what one more program costs, in padded positions of computation: with it the number of rectangles
         is chosen that costs least over all epochs; None takes `max_buckets`.
+      shard_weights: whether each device keeps a part of the weights and of the optimiser's state, in place of all.
       validate_every: epochs between evaluations of the validation split; 0 evaluates it after the last epoch only.
-      checkpoint_every: epochs between checkpoints; 0 keeps none, only the final weights.
+      checkpoint_every: epochs between checkpoints; 0: none at the end of epochs. Without any checkpoint an interrupted
+        run begins anew.
+      checkpoint_steps: steps between checkpoints, besides; 0: none.
+      checkpoint_last: how many of the latest checkpoints are kept, at least 1.
+      checkpoint_best: how many of those with the highest validation accuracy are kept besides; each validation is then
+        followed by a checkpoint.
+      checkpoint_failure: what becomes of the run where one cannot be written: "stop", or "continue" without it.
     """
 
     data: DataSettings
@@ -274,8 +285,13 @@ class Recipe:
     max_buckets: int = 4
     multiple_of: int = 1
     compile_cost: float | None = None
+    shard_weights: bool = False
     validate_every: int = 1
     checkpoint_every: int = 1
+    checkpoint_steps: int = 0
+    checkpoint_last: int = 1
+    checkpoint_best: int = 0
+    checkpoint_failure: str = "stop"
 
     def __post_init__(self):
         require(0 <= self.seed < 2**32, "seed", self.seed, "in [0, 2**32)")
@@ -289,7 +305,10 @@ class Recipe:
         require(self.batching in BATCHING, "batching", self.batching, f"one of {', '.join(BATCHING)}")
         for name in ("epochs", "batch_size", "max_buckets", "multiple_of"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("validate_every", "checkpoint_every"):
+        require(self.checkpoint_last >= 1, "checkpoint_last", self.checkpoint_last, "at least 1")
+        failure = self.checkpoint_failure
+        require(failure in ON_FAILURE, "checkpoint_failure", failure, f"one of {', '.join(ON_FAILURE)}")
+        for name in ("validate_every", "checkpoint_every", "checkpoint_steps", "checkpoint_best"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in ("pixel_budget", "compile_cost"):
             value = getattr(self, name)

@@ -6,12 +6,14 @@ examples. Here they are of every training example at its own size, as evaluation
 
 from collections.abc import Callable
 
+import jax
 from flax import nnx
 
 from fcnjax.layers import BatchNorm
 from fcnjax.models import Classifier
 from fcnjax.padded import Padded
 from fcnjax.training.compilation import CompiledByShape
+from fcnjax.training.mesh import replicated
 from fcnjax.training.step import Arrays, TrainState, merge, split
 from fcnjax.training.trainer import Trainer
 
@@ -33,8 +35,8 @@ def reestimated_statistics(trainer: Trainer, state: TrainState) -> Arrays:
       state: its weights are used, and nothing in it changes.
 
     Returns:
-      Arrays named like `state.statistics`, which come back as they are if the network has none: nothing is then read
-      or compiled. Variances are unbiased, as the moving averages are.
+      Arrays named and placed like `state.statistics`, which come back as they are if the network has none: nothing is
+      then read or compiled. Variances are unbiased, as the moving averages are.
 
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3 (PreciseBN), over valid positions; with
       one batch also PyTorch's `torch.optim.swa_utils.update_bn`.
@@ -42,10 +44,12 @@ def reestimated_statistics(trainer: Trainer, state: TrainState) -> Arrays:
     if not state.statistics:
         return state.statistics
     graphdef, weights, statistics = split(_measuring(trainer.model(state)))
-    step = CompiledByShape(_make_measuring_step(graphdef))
+    everywhere = replicated(trainer.mesh)
+    step = CompiledByShape(_make_measuring_step(graphdef), (), everywhere, "re-estimate")
+    statistics = jax.device_put(statistics, everywhere)
     for shape, batch in trainer.whole_training_batches():
         statistics = step(shape, weights, statistics, batch)
-    return {name: statistics[name] for name in state.statistics}
+    return {name: jax.device_put(statistics[name], old.sharding) for name, old in state.statistics.items()}
 
 
 def _measuring(model: Classifier) -> Classifier:

@@ -19,9 +19,10 @@ from typing import Any
 import jax
 
 from fcnjax.atomic import held, read_json, write_json, write_text
+from fcnjax.training.mesh import is_first_host
 from fcnjax.training.recipe import Recipe
 
-FREE = "loader."  # fields of the config that change nothing in what a run computes
+FREE = ("loader.", "checkpoint_", "shard_weights")  # fields of the config that change nothing in what a run computes
 CONFIG, DATA, ENVIRONMENT, METRICS = "config.json", "data.json", "environment.json", "metrics.jsonl"
 PACKAGES = ("fcnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
@@ -29,7 +30,8 @@ PACKAGES = ("fcnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gra
 class RunFolder:
     """A folder for one run, entered to start it or to go on with it, never to overwrite it.
 
-    `with RunFolder(path, recipe) as folder:` holds it: no other process can enter it until the block ends.
+    `with RunFolder(path, recipe) as folder:` holds it: no other process can enter it until the block ends. Of several
+    hosts of a run the first alone reads and writes it.
 
     Args:
       path: the folder; made on entry if it does not exist.
@@ -44,9 +46,13 @@ class RunFolder:
     def __init__(self, path: Path | str, recipe: Recipe):
         self.path, self._recipe, self._exit = Path(path), recipe, ExitStack()
         self.metrics_path = self.path / METRICS
-        self._check()
+        self._writes = is_first_host()
+        if self._writes:
+            self._check()
 
     def __enter__(self) -> "RunFolder":
+        if not self._writes:
+            return self
         with ExitStack() as entered:
             entered.enter_context(held(self.path))
             self._check()  # again: another process may have come first
@@ -71,6 +77,8 @@ class RunFolder:
 
     def check_data(self, digest: dict[str, str]):
         """Notes what data the run is on, or raises FileExistsError if that is not what an interrupted run began on."""
+        if not self._writes:
+            return
         path = self.path / DATA
         known = read_json(path) if path.exists() else digest
         changed = sorted(name for name in digest if digest[name] != known.get(name))
@@ -83,7 +91,7 @@ class RunFolder:
 
     def keep_metrics_until(self, step: int):
         """Drops metrics after `step`, and those of the final test: a resumed run writes them again."""
-        if self.metrics_path.exists():
+        if self._writes and self.metrics_path.exists():
             # A line without its newline was cut short by the interruption.
             lines = [line for line in self.metrics_path.read_text().splitlines(keepends=True) if line.endswith("\n")]
             rows = list(zip(lines, self._parsed(self.path, lines), strict=True))
@@ -93,6 +101,9 @@ class RunFolder:
     @contextmanager
     def appending(self) -> Iterator[Callable[[dict[str, Any]], None]]:
         """Opens the metrics; yields a function that appends one row as a line, which no later error can undo."""
+        if not self._writes:
+            yield lambda row: None
+            return
         with self.metrics_path.open("a", buffering=1) as file:  # 1: every line reaches the file at once
             yield lambda row: print(json.dumps(row), file=file)
 
@@ -114,7 +125,8 @@ class RunFolder:
 
     def finish(self, result: dict[str, Any]):
         """Marks the run as finished."""
-        write_json(self.path / "result.json", result)
+        if self._writes:
+            write_json(self.path / "result.json", result)
 
     def _check(self):
         """Raises FileExistsError unless the folder is new or holds an interrupted run of this recipe."""

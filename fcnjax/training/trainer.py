@@ -4,6 +4,7 @@ Axes: N examples, K classes.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,10 +27,10 @@ from fcnjax.data import (
     load_batches,
     prefetch_to_device,
 )
-from fcnjax.data.packing import FILLER
 from fcnjax.padded import Padded
-from fcnjax.training.compilation import CompiledByShape, jit
-from fcnjax.training.memory_fit import device_memory_bytes, largest_batch_size, train_step_bytes
+from fcnjax.training.compilation import Compilation
+from fcnjax.training.memory_fit import compiled_bytes, device_memory_bytes, largest_batch_size, train_step_bytes
+from fcnjax.training.mesh import gather_texts, make_mesh, place_rows, sum_over_hosts
 from fcnjax.training.metrics import EvaluationResult
 from fcnjax.training.optimizer import make_optimizer
 from fcnjax.training.preparation import (
@@ -43,19 +44,9 @@ from fcnjax.training.preparation import (
     make_plan,
     rows_of,
 )
+from fcnjax.training.programs import UPDATE, Programs, parts_of
 from fcnjax.training.recipe import Recipe
-from fcnjax.training.step import (
-    Sums,
-    Targets,
-    TrainState,
-    make_accumulating_step,
-    make_evaluation_step,
-    make_gradient,
-    make_train_step,
-    make_update,
-    merge,
-    split,
-)
+from fcnjax.training.step import Sums, Targets, TrainState, make_evaluation_step, make_gradient, merge, split
 
 DEPTH = 1  # batches on their way to the device while one is computed with
 
@@ -88,7 +79,8 @@ class Trainer:
     Attributes:
       sources: the splits.
       buckets: the rectangles that the sizes of all splits are padded to.
-      train_step, accumulate_step, evaluation_step: compiled once for each of the rectangles that they meet.
+      mesh: of all devices, of all hosts.
+      programs: the compiled steps.
       unreadable: what could not be decoded so far, by name, with the reason.
 
     Raises:
@@ -113,19 +105,28 @@ class Trainer:
         self.crop = make_crop(recipe, model.min_size)
         self.buckets = make_buckets(recipe, self.sources)
         self.graphdef = split(model)[0]
+        self._plans: dict[int, EpochPlan | MixedPlan] = {}
         self.steps_per_epoch = self.plan(recipe.seed).steps_per_epoch
         self.optimizer = make_optimizer(recipe.optimizer, recipe.epochs * self.steps_per_epoch)
-        gradient = make_gradient(self.graphdef, augment=recipe.augment, mixup=recipe.mixup)
-        self._train_step = make_train_step(gradient, self.optimizer)
-        self.train_step = CompiledByShape(self._train_step, donate=(0,))
-        self.accumulate_step = CompiledByShape(make_accumulating_step(gradient), donate=(0, 1))
-        self._update = jit(make_update(self.optimizer), donate=(0, 1))
+        self.mesh = make_mesh()
+        self.programs = Programs(
+            self.mesh,
+            make_gradient(self.graphdef, augment=recipe.augment, mixup=recipe.mixup),
+            self.optimizer,
+            make_evaluation_step(self.graphdef),
+            self._make_state,
+            train.channels,
+            shard_weights=recipe.shard_weights,
+        )
         self._sums: Sums | None = None  # zero between steps: the memory of one step's gradients
-        self.evaluation_step = CompiledByShape(make_evaluation_step(self.graphdef))
-        self._initial_state = jit(self._make_state)
         self.unreadable: dict[str, str] = {}
         for source in self.sources.values():
             self.unreadable |= getattr(source, "unreadable", {})
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of the whole run."""
+        return self.recipe.epochs * self.steps_per_epoch
 
     def describe(self) -> str:
         """Returns what a run will do, known before it starts: data, rectangles, waste, compilations."""
@@ -147,7 +148,8 @@ class Trainer:
         """Returns the bound on what the loader holds of training batches at any time."""
         loader = self.recipe.loader
         read_ahead = {"threads": loader.threads, "workers": loader.workers, "prefetch": loader.prefetch + DEPTH}
-        return host_bytes(plan, self.sources["train"].channels, **read_ahead)
+        shares = {"hosts": jax.process_count(), "rows_multiple_of": self.mesh.size}
+        return host_bytes(plan, self.sources["train"].channels, **read_ahead, **shares)
 
     def data_digest(self) -> dict[str, str]:
         """Returns what tells the data of each split from any other: a hash of its sizes, ids, names and classes."""
@@ -160,7 +162,9 @@ class Trainer:
 
     def plan(self, seed: int) -> EpochPlan | MixedPlan:
         """Returns the order of the training examples for a seed."""
-        return make_plan(self.recipe, self.sources["train"], self.buckets, self.crop, seed)
+        if seed not in self._plans:  # only the last one: each holds the order of an epoch
+            self._plans = {seed: make_plan(self.recipe, self.sources["train"], self.buckets, self.crop, seed)}
+        return self._plans[seed]
 
     @cached_property
     def evaluation_plans(self) -> dict[str, EvaluationPlan]:
@@ -170,7 +174,34 @@ class Trainer:
 
     def initial_state(self, seed: int) -> TrainState:
         """Returns the state before the first step of the run with this seed."""
-        return self._initial_state(np.uint32(seed))
+        return self.programs.initial_state(seed)
+
+    def compilations(self, seed: int, start: int) -> list[Compilation]:
+        """Returns all programs that a run with this seed needs from step `start` on, in order of first use.
+
+        Any other compilation gives a warning from then on.
+        """
+        training = self.programs.for_training(self.plan(seed), start) if start < self.steps else []
+        evaluations = self.programs.for_evaluation(self.evaluation_plans[name] for name in ("validation", "test"))
+        self.programs.expect([*training, *self.programs.for_evaluation(self.evaluation_plans.values())])
+        return [*training, *evaluations]
+
+    def check_memory(self, jobs: Sequence[Compilation]):
+        """Raises ValueError if the largest of some programs does not fit the device, with how many rows would.
+
+        It is compiled for that, which tells its memory; the others need less.
+        """
+        largest = max(jobs, key=lambda job: (job.programs is not self.programs.evaluation_step, job.positions))
+        needed = compiled_bytes(largest.programs.compile(largest.shape, *largest.args))
+        memory = device_memory_bytes(jax.local_devices()[0])
+        if needed > memory:
+            shape, rows = self.rows_that_fit(1.0)
+            extent, area = "x".join(map(str, largest.shape)), int(np.prod(shape))
+            raise ValueError(
+                f"rectangle {extent}: a program with {largest.positions // int(np.prod(largest.shape))} rows of it "
+                f"needs {needed / 2**30:,.1f} GiB, the device has {memory / 2**30:,.1f} GiB; {rows} rows fit: set "
+                f"config.pixel_budget={rows * area}, or config.remat=True."
+            )
 
     def _make_state(self, seed: jax.Array) -> TrainState:
         _, weights, statistics = split(make_model(self.recipe, self.sources["train"], seed))
@@ -189,11 +220,10 @@ class Trainer:
         Yields:
           What each step leaves.
         """
-        start, stop = int(state.step), self.recipe.epochs * self.steps_per_epoch
-        for step, batch in self.batches(seed, start, stop):
+        start, stop = int(state.step), self.steps
+        for step_number, (step, batch) in enumerate(self.batches(seed, start, stop), start):
             state, loss = self.step(state, seed, step, batch)
-            parts = _parts(batch)
-            yield StepResult(state, loss, count_examples(parts), sum(len(part.unreadable) for part in parts))
+            yield StepResult(state, loss, *self._counted(seed, step_number, batch))
 
     def batches(self, seed: int, start: int, stop: int) -> Iterator[tuple[Any, Any]]:
         """Yields the plans and the batches of the training steps from `start` to before `stop`."""
@@ -203,17 +233,41 @@ class Trainer:
         self, state: TrainState, seed: int, step: StepPlan | MixedStep, batch: Batch | Sequence[Batch]
     ) -> tuple[TrainState, jax.Array]:
         """Runs one step of training; `state` is donated. Returns the new state and the step's mean loss."""
-        clock = np.array([seed, step.epoch], np.uint32)
+        clock, programs = np.array([seed, step.epoch], np.uint32), self.programs
         if isinstance(batch, Batch):
             assert isinstance(step, StepPlan)
-            return self.train_step(step.shape, state, _padded(batch), _targets(batch), clock)
+            return programs.train_step(step.shape, state, *self._inputs(batch), clock)
         assert isinstance(step, MixedStep)
-        sums, total = self._sums, np.float32(count_examples(batch))
-        sums = Sums.zeros(state.weights) if sums is None else sums
+        total = np.float32(step.examples - self._unreadable(batch))
+        sums = programs.zero_sums(state.weights) if self._sums is None else self._sums
         for part, rows in zip(step.micro_batches, batch, strict=True):
-            state, sums = self.accumulate_step(part.shape, state, sums, _padded(rows), _targets(rows), clock, total)
-        state, loss, self._sums = self._update(state, sums)
+            state, sums = programs.accumulate_step(part.shape, state, sums, *self._inputs(rows), clock, total)
+        state, loss, self._sums = programs.update(UPDATE, state, sums)
         return state, loss
+
+    def _inputs(self, batch: Batch) -> tuple[Padded, Targets]:
+        """Returns what a step takes of a batch, on the devices; of all hosts, each of which has some of its rows."""
+        values, sizes, labels, ids = (place_rows(self.mesh, array) for array in batch[:4])
+        return Padded(values, sizes), Targets(labels, ids)
+
+    def _unreadable(self, batch: Batch | Sequence[Batch]) -> int:
+        """Returns how many examples of a step could not be decoded, on any host; all hosts must call it."""
+        if self.recipe.data.on_error == "refuse":  # then there is none: no host need ask the others at each step
+            return 0
+        return sum_over_hosts(sum(len(part.unreadable) for part in _parts(batch)))
+
+    def all_unreadable(self) -> dict[str, str]:
+        """Returns what could not be decoded so far on any host, sorted by name; all hosts must call it."""
+        if self.recipe.data.on_error == "refuse":
+            return dict(sorted(self.unreadable.items()))
+        texts = gather_texts(json.dumps(self.unreadable))
+        return dict(sorted((name, reason) for text in texts for name, reason in json.loads(text).items()))
+
+    def _counted(self, seed: int, step: int, batch: Batch | Sequence[Batch]) -> tuple[int, int]:
+        """Returns how many examples a step had, and how many it lacked, on all hosts together."""
+        planned = sum(int((part.rows >= 0).sum()) for part in parts_of(self.plan(seed).step(step)))
+        unreadable = self._unreadable(batch)
+        return planned - unreadable, unreadable
 
     def rows_that_fit(self, share: float) -> tuple[tuple[int, ...], int]:
         """Returns the largest rectangle, and how many rows of it a train step may have.
@@ -225,7 +279,7 @@ class Trainer:
           ValueError: if not even one row fits.
         """
         state = jax.eval_shape(self._make_state, jax.ShapeDtypeStruct((), jnp.uint32))
-        program_bytes = train_step_bytes(self._train_step, state, self.sources["train"].channels)
+        program_bytes = train_step_bytes(self.programs.train_function, state, self.sources["train"].channels)
         shape = tuple(self.buckets.shapes[-1].tolist())
         return shape, largest_batch_size(program_bytes, shape, int(share * device_memory_bytes()))
 
@@ -244,23 +298,25 @@ class Trainer:
         """
         plan = EpochPlan(self.sources["train"].sizes, self.buckets, rows_of(self.buckets), self.recipe.seed)
         for step, batch in self._batches("train", plan, 0, plan.steps_per_epoch):
-            yield step.shape, _padded(batch)
+            yield step.shape, self._inputs(batch)[0]
 
     def evaluate(self, state: TrainState, name: str) -> EvaluationResult:
         """Evaluates the split called `name` with the weights and running statistics of a state."""
         plan, source = self.evaluation_plans[name], self.sources[name]
         parts, unreadable = [], 0
-        for step, batch in self._batches(name, plan, 0, len(plan)):
+        for index, (step, batch) in enumerate(self._batches(name, plan, 0, len(plan))):
             unreadable += len(batch.unreadable)
-            out = self.evaluation_step(step.shape, state.weights, state.statistics, _padded(batch), batch.labels)
-            parts.append((np.where(batch.ids >= 0, step.rows, FILLER), batch.labels, out))
+            inputs, targets = self._inputs(batch)
+            out = self.programs.evaluation_step(step.shape, state.weights, state.statistics, inputs, targets.labels)
+            parts.append((plan.step(index).filled(self.mesh.size).rows, out))
+        unreadable = sum_over_hosts(unreadable)
         logits = np.full((len(source), len(source.class_names)), np.nan, np.float32)
         labels = np.full(len(source), -1, np.int32)
-        for rows, own, out in parts:
-            logits[rows[rows >= 0]] = np.asarray(out.logits)[rows >= 0]
-            labels[rows[rows >= 0]] = own[rows >= 0]
+        for rows, out in parts:
+            real = np.asarray(out.real)
+            logits[rows[real]], labels[rows[real]] = np.asarray(out.logits)[real], np.asarray(out.labels)[real]
         loss, correct, count = (
-            sum(np.asarray(getattr(out, field)).item() for _, _, out in parts) for field in ("loss", "correct", "count")
+            sum(np.asarray(getattr(out, field)).item() for _, out in parts) for field in ("loss", "correct", "count")
         )
         if count + unreadable != len(source):
             told = f"{count} counted and {unreadable} not decoded of {len(source)} examples"
@@ -285,19 +341,21 @@ class Trainer:
             threads=loader.threads,
             workers=loader.workers if name == "train" else 0,  # a pass of evaluation is short, and they start anew
             prefetch=loader.prefetch,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+            rows_multiple_of=self.mesh.size,
             **options,
         )
-        for step, batch in prefetch_to_device(pairs, _transferred, DEPTH):
+        for step, batch in prefetch_to_device(pairs, self._transferred, DEPTH):
             for part in _parts(batch):
                 self.unreadable |= dict(part.unreadable)
             yield step, batch
 
-
-def _transferred(pair: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Returns a step and its batches, whose values are on their way to the device."""
-    step, batch = pair
-    parts = tuple(part._replace(values=jax.device_put(part.values)) for part in _parts(batch))
-    return step, parts[0] if isinstance(batch, Batch) else parts
+    def _transferred(self, pair: tuple[Any, Any]) -> tuple[Any, Any]:
+        """Returns a step and its batches, whose values are on their way to the devices."""
+        step, batch = pair
+        parts = tuple(part._replace(values=place_rows(self.mesh, part.values)) for part in _parts(batch))
+        return step, parts[0] if isinstance(batch, Batch) else parts
 
 
 def _parts(batch: Batch | Sequence[Batch]) -> Sequence[Batch]:
@@ -307,11 +365,3 @@ def _parts(batch: Batch | Sequence[Batch]) -> Sequence[Batch]:
 def count_examples(batch: Batch | Sequence[Batch]) -> int:
     """Returns the number of real examples in the batch or the parts of a step."""
     return sum(int((part.ids >= 0).sum()) for part in _parts(batch))
-
-
-def _padded(batch: Batch) -> Padded:
-    return Padded(batch.values, batch.sizes)  # type: ignore[arg-type]  (the compiled step takes them to the device)
-
-
-def _targets(batch: Batch) -> Targets:
-    return Targets(batch.labels, batch.ids)

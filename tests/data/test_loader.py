@@ -108,7 +108,7 @@ def test_float_values_are_not_divided_by_255():
         ({"prefetch": 0}, "prefetch: got 0"),
         ({"workers": -1}, "workers: got -1"),
         ({"host": 1}, "host: got 1 of 1 hosts"),
-        ({"hosts": 3}, "hosts: got 3 for batches of .* multiples of 3"),
+        ({"hosts": 3}, "hosts: got 3 for batches of .* rows_multiple_of=3"),
         ({"seed": -1}, "seed: got -1"),
         ({"on_error": "ignore"}, "on_error: got 'ignore'"),
         ({"start_step": -1}, "start_step: got -1"),

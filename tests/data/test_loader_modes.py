@@ -110,6 +110,25 @@ def test_hosts_read_the_rows_of_one_batch(source, hosts):
                     np.testing.assert_array_equal(np.concatenate(arrays), array)
 
 
+@pytest.mark.parametrize(("hosts", "devices"), [(1, 8), (2, 6), (3, 3)])
+def test_devices_add_filler_rows_and_change_nothing_else(source, hosts, devices):
+    buckets = plan_buckets(source.sizes, 3)
+    for plan in (EpochPlan(source.sizes, buckets, [4, 7, 5], 0), mixed_plan(source)):
+        whole = load_batches(source, plan, **SCALE, stop_step=4)
+        options = {"hosts": hosts, "rows_multiple_of": devices}
+        shares = [load_batches(source, plan, **SCALE, stop_step=4, host=host, **options) for host in range(hosts)]
+        for (_, wanted), *ours in zip(whole, *shares, strict=True):
+            parts = wanted if isinstance(plan, MixedPlan) else (wanted,)
+            of_hosts = [batches if isinstance(plan, MixedPlan) else (batches,) for _, batches in ours]
+            for part, *pieces in zip(parts, *of_hosts, strict=True):
+                rows = len(part.ids)
+                for array, *arrays in zip(part[:4], *(piece[:4] for piece in pieces), strict=True):
+                    got = np.concatenate(arrays)
+                    assert len(got) == -(-rows // devices) * devices
+                    np.testing.assert_array_equal(got[:rows], array)
+                assert (np.concatenate([piece.ids for piece in pieces])[rows:] == -1).all()
+
+
 def test_crops_are_the_planned_ones_in_every_order(source):
     """Cut by hand; whatever the plan, an example's crop of an epoch is the same."""
     bucketed = EpochPlan(source.sizes, plan_buckets(source.sizes, 3), 8, 1)
@@ -233,6 +252,10 @@ def test_memory_of_mixed_steps_covers_every_step(source):
     plan = mixed_plan(source, CROP)
     bound = host_bytes(plan, 2, prefetch=1, hosts=2) / 3
     loaded = load_batches(source, plan, **SCALE, crop=CROP, seed=7, stop_step=40, hosts=2)
+    assert max(sum(batch.values.nbytes for batch in batches) for _, batches in loaded) <= bound
+    filled = {"hosts": 2, "rows_multiple_of": 6}
+    bound = host_bytes(plan, 2, prefetch=1, **filled) / 3
+    loaded = load_batches(source, plan, **SCALE, crop=CROP, seed=7, stop_step=40, **filled)
     assert max(sum(batch.values.nbytes for batch in batches) for _, batches in loaded) <= bound
 
 

@@ -50,8 +50,8 @@ def test_a_run_compiles_one_program_per_rectangle_and_a_second_epoch_none(source
         train(recipe, tmp_path / "run", trainer=trainer, progress=False)
     shapes = {(10, 10), (16, 18)}
     assert {tuple(shape) for shape in trainer.buckets.shapes.tolist()} == shapes
-    assert set(trainer.train_step.programs) == shapes
-    assert set(trainer.evaluation_step.programs) == shapes
+    assert set(trainer.programs.train_step.programs) == shapes
+    assert set(trainer.programs.evaluation_step.programs) == shapes
     assert seen.count("jit(step)") == 4
     assert len(at_validation) == 3
     assert len(set(at_validation)) == 1, f"compiled after the first epoch: {seen[at_validation[0] :]}"

@@ -45,7 +45,7 @@ def test_the_rectangles_change_neither_losses_nor_weights(sources, one_rectangle
     trainer, losses, weights = run(sources, max_buckets=1, **change) if change else one_rectangle
     others, other_losses, other_weights = run(sources, max_buckets=buckets, **change)
     assert len(trainer.buckets.shapes) == 1 < 3 <= len(others.buckets.shapes)
-    assert len(others.accumulate_step.programs) > 2
+    assert len(others.programs.accumulate_step.programs) > 2
     assert np.abs(np.array(losses) / np.array(other_losses) - 1).max() <= 1e-4
     initial = trainer.initial_state(1).weights
     for name, array in weights.items():

@@ -1,0 +1,35 @@
+"""A run that is asked to end (SIGTERM, as schedulers send it) ends after the step it is at, with a checkpoint of it."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import jax
+from jax.experimental import multihost_utils
+
+
+class Terminated(Exception):
+    """The run was asked to end, and has saved what it had; repeating the same command goes on from there."""
+
+
+@contextmanager
+def termination_noted() -> Iterator[Callable[[int], bool]]:
+    """Notes a SIGTERM in place of dying of it.
+
+    Yields:
+      A function of the number of steps done, which says whether to end now. With several hosts it says so on all of
+      them after the same step, a little later than the signal; all of them must call it after each step.
+    """
+    if jax.process_count() > 1:  # JAX's coordination service notes the signal, and tells all hosts
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    if threading.current_thread() is not threading.main_thread():  # signals never reach another thread
+        yield lambda step: False
+        return
+    noted = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: noted.set())
+    try:
+        yield lambda step: noted.is_set()
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,176 @@
+"""Devices and hosts: one mesh axis that shares out the rows of a batch, and where each array lies on it.
+
+Every array of a step is a global one, under one sharded `jit`: sums over the batch are sums over all devices, and which
+examples a step holds never depends on their number. Axes: B rows of a batch.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXIS = "data"
+SMALLEST_SHARDED = 2**12  # elements: below it, gathering an array costs more than it saves
+HEARTBEAT_SECONDS = 60  # a host that is silent for so long is taken for dead
+START_SECONDS = 300  # that the hosts wait for each other at the start
+
+T = TypeVar("T")
+
+
+class HostFailure(RuntimeError):
+    """Another host of this run failed; its message says which and why."""
+
+
+def join_hosts(coordinator: str, hosts: int | None = None, host: int | None = None):
+    """Makes this process one of several hosts of a run; to be called before JAX does anything else.
+
+    Args:
+      coordinator: "auto" where the cluster tells (SLURM, GKE, Open MPI, Cloud TPU); else the address of host 0, such as
+        "10.0.0.1:8476".
+      hosts: how many there are; None where the cluster tells.
+      host: which one this is, 0 to `hosts - 1`; None where the cluster tells.
+
+    Raises:
+      ValueError: if the cluster tells nothing and an argument is missing, or does not fit the others.
+      HostFailure: if the others do not appear in time.
+    """
+    address = None if coordinator == "auto" else coordinator
+    if address is not None and (hosts is None or host is None or not 0 <= host < hosts):
+        raise ValueError(
+            f"--coordinator={coordinator}: needs --hosts and --host, the number of this one from 0; got {hosts} and "
+            f"{host}. With --coordinator=auto the cluster tells."
+        )
+    try:
+        jax.distributed.initialize(
+            address,
+            hosts,
+            host,
+            initialization_timeout=START_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except ValueError as error:
+        raise ValueError(f"--coordinator={coordinator}: {_first_line(error)} Give the address of host 0.") from error
+    except RuntimeError as error:
+        raise HostFailure(
+            f"--coordinator={coordinator}: the hosts did not come together ({_first_line(error)})"
+        ) from error
+
+
+def describe_host_failure(error: Exception) -> str:
+    """Returns what to tell the user of an error that another host's end has most likely caused."""
+    if isinstance(error, HostFailure):
+        return str(error)
+    return (
+        f"another host of this run is gone, or cannot be reached ({_first_line(error)}). The same command on all "
+        "hosts, in the same or another number, goes on from the last checkpoint."
+    )
+
+
+def is_first_host() -> bool:
+    """Returns whether this process is the one that writes."""
+    return jax.process_index() == 0
+
+
+def make_mesh() -> Mesh:
+    """Returns the mesh of all devices of all hosts, along one axis."""
+    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of what every device holds whole."""
+    return NamedSharding(mesh, P())
+
+
+def by_rows(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of arrays whose first axis is the batch's."""
+    return NamedSharding(mesh, P(AXIS))
+
+
+def state_shardings(mesh: Mesh, state: Any, *, shard: bool) -> Any:
+    """Returns the sharding of each array of a state, a pytree like it.
+
+    Args:
+      mesh: from `make_mesh`.
+      state: arrays, or their shapes.
+      shard: whether large arrays are cut along the longest axis that the devices divide (fully sharded data parallel:
+        weights, averages and optimiser states take less memory on each device, and are gathered when a step needs
+        them); else every device holds all.
+    """
+    return jax.tree.map(lambda array: NamedSharding(mesh, _spec(array.shape, mesh.size) if shard else P()), state)
+
+
+def _spec(shape: tuple[int, ...], devices: int) -> P:
+    axes = [axis for axis, extent in enumerate(shape) if extent % devices == 0]
+    if devices == 1 or math.prod(shape) < SMALLEST_SHARDED or not axes:
+        return P()
+    longest = max(axes, key=lambda axis: shape[axis])
+    return P(*(AXIS if axis == longest else None for axis in range(longest + 1)))
+
+
+def place_rows(mesh: Mesh, rows: np.ndarray | jax.Array) -> jax.Array:
+    """Returns the global array [B, ...] of which this host has the rows [B / hosts, ...]; the copy goes on meanwhile.
+
+    What is placed already stays as it is.
+    """
+    if isinstance(rows, jax.Array):
+        return rows
+    if mesh.size == 1:
+        return jax.device_put(rows, mesh.devices.flat[0])
+    return jax.make_array_from_process_local_data(by_rows(mesh), rows)
+
+
+def sum_over_hosts(number: int) -> int:
+    """Returns the sum of one integer per host; all hosts must call it."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.process_allgather(np.int64(number)).sum())
+
+
+def gather_texts(text: str) -> list[str]:
+    """Returns the texts of all hosts, in order; all hosts must call it."""
+    if jax.process_count() == 1:
+        return [text]
+    content = text.encode()
+    lengths = multihost_utils.process_allgather(np.int32(len(content)))
+    padded = np.zeros(max(int(lengths.max()), 1), np.uint8)
+    padded[: len(content)] = np.frombuffer(content, np.uint8)
+    rows = multihost_utils.process_allgather(padded)
+    return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
+
+
+@contextmanager
+def together(what: str) -> Iterator[None]:
+    """Ends the run on all hosts where the block fails on one: the others would wait for it for ever.
+
+    Args:
+      what: the block does, for the message.
+
+    Raises:
+      HostFailure: if the block went well here and failed elsewhere.
+    """
+    failure = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    said = gather_texts("" if failure is None else f"{failure} ({type(failure).__name__})")
+    if failure is not None:
+        raise failure
+    for host, text in enumerate(said):
+        if text:
+            raise HostFailure(f"{what} failed on host {host}: {text}")
+
+
+def on_first_host(function: Callable[[], T]) -> T | None:
+    """Returns what the function returns on the first host, and None on the others, which do not call it."""
+    return function() if is_first_host() else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,150 @@
+"""Programs: the compiled steps of a recipe on all devices, and in what order a run needs them.
+
+Axes: B rows of a batch, D spatial axes, C channels, K rectangles.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from fcnjax.data import EpochPlan, EvaluationPlan, MixedPlan, MixedStep, StepPlan
+from fcnjax.padded import Padded
+from fcnjax.training.compilation import Compilation, CompiledByShape, jit
+from fcnjax.training.mesh import by_rows, replicated, state_shardings
+from fcnjax.training.step import (
+    Gradient,
+    Sums,
+    Targets,
+    TrainState,
+    make_accumulating_step,
+    make_train_step,
+    make_update,
+)
+
+UPDATE: tuple[int, ...] = ()  # the update of a step made of parts has no rectangle
+
+
+class Programs:
+    """The steps of one network on the devices of a mesh, each compiled once for each rectangle that it meets.
+
+    Args:
+      mesh: from `make_mesh`.
+      gradient: from `make_gradient`.
+      optimizer: whose step follows it.
+      evaluation: from `make_evaluation_step`.
+      initial_state: from a seed (uint32 []) to the state before the first step.
+      channels: C of the examples.
+      shard_weights: see `state_shardings`.
+
+    Attributes:
+      train_step, accumulate_step, evaluation_step, update: the compiled steps; see `fcnjax.training.step`.
+      train_function: the first of them before compilation.
+      state: shapes and shardings of the train state.
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        gradient: Gradient,
+        optimizer: optax.GradientTransformation,
+        evaluation: Any,
+        initial_state: Any,
+        channels: int,
+        *,
+        shard_weights: bool = False,
+    ):
+        self.mesh, self._channels = mesh, channels
+        shapes = jax.eval_shape(initial_state, jax.ShapeDtypeStruct((), jnp.uint32))
+        shardings, everywhere = state_shardings(mesh, shapes, shard=shard_weights), replicated(mesh)
+        self.state = _with_shardings(shapes, shardings)
+        self._initial_state = jit(initial_state, out_shardings=shardings)
+        sums = jax.eval_shape(Sums.zeros, shapes.weights)
+        summed = state_shardings(mesh, sums, shard=shard_weights)
+        self._sums = _with_shardings(sums, summed)
+        self.zero_sums = jit(Sums.zeros, out_shardings=summed)
+        self.train_function = make_train_step(gradient, optimizer)
+        self.train_step = CompiledByShape(self.train_function, (0,), (shardings, everywhere), "train")
+        self.accumulate_step = CompiledByShape(
+            make_accumulating_step(gradient), (0, 1), (shardings, summed), "train, a part of a step"
+        )
+        self.update = CompiledByShape(make_update(optimizer), (0, 1), (shardings, everywhere, summed), "update")
+        self.evaluation_step = CompiledByShape(evaluation, (), everywhere, "evaluate")
+
+    def initial_state(self, seed: int) -> TrainState:
+        """Returns the state before the first step of the run with this seed."""
+        return self._initial_state(np.uint32(seed))
+
+    def for_training(self, plan: EpochPlan | MixedPlan, start: int) -> list[Compilation]:
+        """Returns the programs of training, in the order in which steps from `start` on need them."""
+        buckets = _in_order(
+            part.bucket for index in range(start, start + plan.steps_per_epoch) for part in parts_of(plan.step(index))
+        )
+        if isinstance(plan, EpochPlan):
+            buckets = [*buckets, *(set(np.flatnonzero(plan.batches_per_bucket).tolist()) - set(buckets))]
+            return [self._job(self.train_step, plan, bucket, (self.state,), ()) for bucket in buckets]
+        if plan.sizes_at is not None:  # another epoch may draw sizes for any of them
+            buckets = [*buckets, *(set(range(len(plan.buckets.shapes))) - set(buckets))]
+        total = (jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(self.mesh)),)
+        ahead = (self.state, self._sums)
+        jobs = [self._job(self.accumulate_step, plan, bucket, ahead, total) for bucket in buckets]
+        return [*jobs[:1], Compilation(self.update, UPDATE, ahead, 0), *jobs[1:]]
+
+    def for_evaluation(self, plans: Iterable[EvaluationPlan]) -> list[Compilation]:
+        """Returns the programs of evaluations, in the order in which they need them."""
+        jobs: dict[int, Compilation] = {}
+        for plan in plans:
+            for bucket in _in_order(step.bucket for step in plan):
+                if bucket not in jobs:
+                    shape, batch, targets = self._batch(plan, bucket)
+                    args = (self.state.weights, self.state.statistics, batch, targets.labels)
+                    jobs[bucket] = Compilation(self.evaluation_step, shape, args, _positions(batch))
+        return list(jobs.values())
+
+    def expect(self, jobs: Iterable[Compilation]):
+        """Notes that a run needs these programs and no others: any other compilation is worth a warning from now on."""
+        for job in jobs:
+            job.programs.planned = (job.programs.planned or set()) | {job.shape}
+
+    def _job(
+        self, programs: CompiledByShape, plan: Any, bucket: int, before: tuple[Any, ...], after: tuple[Any, ...]
+    ) -> Compilation:
+        shape, batch, targets = self._batch(plan, bucket)
+        clock = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=replicated(self.mesh))
+        return Compilation(programs, shape, (*before, batch, targets, clock, *after), _positions(batch))
+
+    def _batch(self, plan: Any, bucket: int) -> tuple[tuple[int, ...], Padded, Targets]:
+        """Returns the rectangle of a bucket, and shapes and shardings of its batches."""
+        shape = tuple(plan.buckets.shapes[bucket].tolist())
+        rows = -(-int(plan.rows_per_bucket[bucket]) // self.mesh.size) * self.mesh.size
+
+        def array(*extents: int, dtype: Any = jnp.int32) -> Any:
+            return jax.ShapeDtypeStruct((rows, *extents), dtype, sharding=by_rows(self.mesh))
+
+        values = array(*shape, self._channels, dtype=jnp.float32)
+        return shape, Padded(values, array(len(shape))), Targets(array(), array())
+
+
+def parts_of(step: StepPlan | MixedStep) -> tuple[StepPlan, ...]:
+    """Returns the parts of a step, each of one rectangle."""
+    return step.micro_batches if isinstance(step, MixedStep) else (step,)
+
+
+def _positions(batch: Padded) -> int:
+    rows, *extents, _ = batch.uncleared.shape
+    return rows * int(np.prod(extents))
+
+
+def _in_order(items: Iterator[int]) -> list[int]:
+    return list(dict.fromkeys(items))
+
+
+def _with_shardings(shapes: Any, shardings: Any) -> Any:
+    def place(shape: Any, sharding: Any) -> Any:
+        return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding, weak_type=shape.weak_type)
+
+    return jax.tree.map(place, shapes, shardings)
