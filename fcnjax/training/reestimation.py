@@ -35,8 +35,8 @@ def reestimated_statistics(trainer: Trainer, state: TrainState) -> Arrays:
       state: its weights are used, and nothing in it changes.
 
     Returns:
-      Arrays named and placed like `state.statistics`, which come back as they are if the network has none: nothing is
-      then read or compiled. Variances are unbiased, as the moving averages are.
+      Arrays named like `state.statistics`, which come back as they are if the network has none: nothing is then read
+      or compiled. They lie where the trainer's states have them. Variances are unbiased, as the moving averages are.
 
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3 (PreciseBN), over valid positions; with
       one batch also PyTorch's `torch.optim.swa_utils.update_bn`.
@@ -49,7 +49,8 @@ def reestimated_statistics(trainer: Trainer, state: TrainState) -> Arrays:
     statistics = jax.device_put(statistics, everywhere)
     for shape, batch in trainer.whole_training_batches():
         statistics = step(shape, weights, statistics, batch)
-    return {name: jax.device_put(statistics[name], old.sharding) for name, old in state.statistics.items()}
+    placed = trainer.programs.state.statistics
+    return {name: jax.device_put(statistics[name], placed[name].sharding) for name in state.statistics}
 
 
 def _measuring(model: Classifier) -> Classifier:
