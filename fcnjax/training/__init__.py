@@ -6,6 +6,7 @@ from fcnjax.training.imported import import_weights, load_imported
 from fcnjax.training.loop import TrainedRun, evaluate, load_model, load_run, train
 from fcnjax.training.memory_fit import device_memory_bytes, fit_batch_sizes, largest_batch_size, train_step_bytes
 from fcnjax.training.metrics import EvaluationResult, Metrics, measure
+from fcnjax.training.observation import LogSettings, ProfileSettings
 from fcnjax.training.preparation import SCANS, abstract_model, load_sources, make_buckets, make_model
 from fcnjax.training.recipe import (
     DataSettings,
@@ -27,9 +28,11 @@ __all__ = [
     "FrontendSettings",
     "HeadSettings",
     "LoaderSettings",
+    "LogSettings",
     "Metrics",
     "ModelSettings",
     "OptimizerSettings",
+    "ProfileSettings",
     "Recipe",
     "TrainedRun",
     "Trainer",

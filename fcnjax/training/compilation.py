@@ -55,6 +55,7 @@ class CompiledByShape:
       name: what it is called in messages.
       programs: the compiled programs, by shape.
       seconds: time that compilation has taken so far, summed over threads.
+      waited: seconds that calls have waited for compilation so far.
       planned: the shapes that calls may have, each compiled without a word; None: any.
     """
 
@@ -66,7 +67,7 @@ class CompiledByShape:
         self._futures: dict[Hashable, Future] = {}
         self._lock = threading.Lock()
         self.programs: dict[Hashable, Callable[..., Any]] = {}
-        self.seconds = 0.0
+        self.seconds = self.waited = 0.0
         self.planned: set[Hashable] | None = None
 
     def __call__(self, shape: Hashable, *args: Any) -> Any:
@@ -80,7 +81,9 @@ class CompiledByShape:
             if self.planned is not None and shape not in self.planned:
                 text = f"{self.name}: met the rectangle {shape}, which the plan does not have: compiling it now."
                 warnings.warn(text, UnplannedCompilation, stacklevel=2)
+            begun = time.perf_counter()
             program = self.compile(shape, *args)
+            self.waited += time.perf_counter() - begun
         return program(*args)
 
     def compile(self, shape: Hashable, *args: Any) -> Any:

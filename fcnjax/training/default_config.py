@@ -75,6 +75,14 @@ def default_config(network: str = "fcn") -> Any:
     config.loader.workers = 0  # processes in place of threads
     config.loader.prefetch = 4  # batches held ready
 
+    config.log = ConfigDict()  # changes nothing in what a run computes
+    config.log.every_steps = 0  # between reports of loss and speed; 0: at the end of each epoch only
+    config.log.tensorboard = False  # event files, in the run's folder tensorboard
+
+    config.profile = ConfigDict()  # changes nothing in what a run computes
+    config.profile.start = 10  # first step that is recorded, from 1
+    config.profile.steps = 0  # recorded, in the run's folder profile; 0: none
+
     config.model = ConfigDict()
     config.model.name = network
     config.model.channels = config_dict.placeholder(tuple)  # of each block of the fcn

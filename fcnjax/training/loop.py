@@ -1,8 +1,9 @@
 """The one training loop: steps, metrics, checkpoints, and a run folder that can be resumed."""
 
 import dataclasses
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,9 @@ from fcnjax.training.interruption import Terminated, termination_noted
 from fcnjax.training.memory_fit import compiled_bytes
 from fcnjax.training.mesh import is_first_host, together
 from fcnjax.training.preparation import SCANS, SPLITS
+from fcnjax.training.profiling import Profiler
 from fcnjax.training.recipe import PACE, Recipe
+from fcnjax.training.reports import Reports
 from fcnjax.training.run_folder import RunFolder, environment, is_finished, read_config
 from fcnjax.training.step import TrainState
 from fcnjax.training.trainer import EvaluationResult, StepResult, Trainer
@@ -94,8 +97,8 @@ def _train_in(
         trainer.check_memory(jobs)
         state = _train_steps(recipe, trainer, state, folder, checkpoints, progress, title or folder.path.name)
         test = trainer.evaluate(state, "test")
-    with folder.appending() as write:
-        write(_evaluation_row("test", int(state.step), test))
+        with Reports(folder, recipe, trainer, int(state.step), terminal=False) as reports:
+            reports.evaluation("test", int(state.step), test)
     save_arrays(folder.weights, {"weights": state.weights, "statistics": state.statistics})
     seconds, unreadable = time.perf_counter() - begun, trainer.all_unreadable()
     result = {"test_accuracy": test.accuracy, "correct": test.correct, "count": test.count}
@@ -130,31 +133,48 @@ def _train_steps(recipe, trainer, state, folder, checkpoints, progress, title) -
     """
     start, pending = int(state.step), None
     noted = nullcontext(lambda step: False) if checkpoints is None else termination_noted()
-    with _bar(trainer, start, progress, title) as bar, folder.appending() as write, noted as terminated:
-        for step, done in enumerate(trainer.fit(state, recipe.seed), start + 1):
+    reports, profiler = (
+        Reports(folder, recipe, trainer, start, terminal=progress),
+        Profiler(folder.path, recipe.profile),
+    )
+    with _bar(trainer, start, progress, title) as bar, noted as terminated, reports, profiler:
+        for step, done in enumerate(_recorded(trainer.fit(state, recipe.seed), profiler, start), start + 1):
             state, (epoch, position) = done.state, divmod(step, trainer.steps_per_epoch)
             if pending is not None:
-                write(_train_row(*pending))
-            pending = (step, (step - 1) // trainer.steps_per_epoch, done)
+                reports.step(*pending)
+            pending = (step, done)
             bar.update(done.examples)
-            ending, due = terminated(step), recipe.checkpoint_steps and step % recipe.checkpoint_steps == 0
-            if position and not due and not ending:
+            ending, saving = terminated(step), recipe.checkpoint_steps and step % recipe.checkpoint_steps == 0
+            telling, accuracy = recipe.log.due(step, trainer.steps_per_epoch), None
+            if not (ending or saving or telling):  # nor is it the end of an epoch, which is always told
                 continue
-            row, accuracy = _train_row(*pending), None
-            write(row)
-            pending, postfix = None, {"loss": f"{row['loss']:.3f}"}
-            if not position and (_due(recipe.validate_every, epoch) or epoch == recipe.epochs):
-                validation = trainer.evaluate(state, "validation")
-                write(_evaluation_row("validation", step, validation))
-                accuracy, postfix["validation"] = validation.accuracy, f"{validation.accuracy:.2%}"
-            bar.set_postfix(postfix)
-            due = due or (not position and _due(recipe.checkpoint_every, epoch))
-            if checkpoints is not None and (due or ending or (recipe.checkpoint_best and accuracy is not None)):
-                checkpoints.save(step, state, accuracy)
+            bar.set_postfix(loss=f"{reports.step(*pending):.3f}")
+            pending = None
+            with reports.paused():
+                if telling:
+                    reports.interval()
+                if not position and (_due(recipe.validate_every, epoch) or step == trainer.steps):
+                    validation = trainer.evaluate(state, "validation")
+                    reports.evaluation("validation", step, validation)
+                    accuracy = validation.accuracy
+                saving = saving or ending or (not position and _due(recipe.checkpoint_every, epoch))
+                if checkpoints is not None and (saving or (recipe.checkpoint_best and accuracy is not None)):
+                    checkpoints.save(step, state, accuracy)
             if checkpoints is not None and ending:
                 checkpoints.wait()
                 raise Terminated(f"asked to end; step {step} is saved in {folder.path}, the same command goes on.")
     return state
+
+
+def _recorded(steps: Iterator[StepResult], profiler: Profiler, start: int) -> Iterator[StepResult]:
+    """Hands on the steps, with the profiler around each."""
+    for number in itertools.count(start + 1):
+        profiler.before(number)
+        done = next(steps, None)
+        if done is None:
+            return
+        profiler.after(number, done.loss)
+        yield done
 
 
 def _bar(trainer: Trainer, start: int, progress: bool, title: str) -> tqdm:
@@ -181,29 +201,6 @@ def _tell_compiled(jobs: Sequence[Compilation], seconds: float):
 
 def _due(every: int, epoch: int) -> bool:
     return every > 0 and epoch % every == 0
-
-
-def _train_row(step: int, epoch: int, done: StepResult) -> dict:
-    value = float(done.loss)
-    if not value < float("inf"):
-        raise FloatingPointError(
-            f"training loss {value} at step {step} (epoch {epoch}): lower config.optimizer.learning_rate, or set "
-            "config.optimizer.clip_norm. The run folder keeps what came before."
-        )
-    row = {"event": "train", "step": step, "epoch": epoch, "loss": value, "examples": done.examples}
-    return row | ({"unreadable": done.unreadable} if done.unreadable else {})
-
-
-def _evaluation_row(event: str, step: int, result: EvaluationResult) -> dict:
-    row = {
-        "event": event,
-        "step": step,
-        "loss": result.loss,
-        "accuracy": result.accuracy,
-        "correct": result.correct,
-        "count": result.count,
-    }
-    return row | ({"unreadable": result.unreadable} if result.unreadable else {})
 
 
 def load_run(workdir: Path | str) -> tuple[Trainer, TrainState]:

@@ -75,6 +75,11 @@ class Programs:
         self.update = CompiledByShape(make_update(optimizer), (0, 1), (shardings, everywhere, summed), "update")
         self.evaluation_step = CompiledByShape(evaluation, (), everywhere, "evaluate")
 
+    @property
+    def waited(self) -> float:
+        """Seconds that training has waited for compilation so far."""
+        return self.train_step.waited + self.accumulate_step.waited + self.update.waited
+
     def initial_state(self, seed: int) -> TrainState:
         """Returns the state before the first step of the run with this seed."""
         return self._initial_state(np.uint32(seed))

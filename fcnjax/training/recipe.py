@@ -10,12 +10,13 @@ from typing import Any
 from fcnjax.data import Augmentation, RandomCrop, SizePolicy
 from fcnjax.data.sources import ON_ERROR
 from fcnjax.training.config_fields import build, field_names, require, set_fields
+from fcnjax.training.observation import LogSettings, ProfileSettings
 
 BATCHING = ("bucket", "mixed")
 ON_FAILURE = ("stop", "continue")  # what becomes of a run whose checkpoint cannot be written
 # Fields that change nothing in the steps of a run, so that runs that differ in them alone can share a trainer.
-PACE = ("seed", "validate_every", "loader", "checkpoint_every", "checkpoint_steps", "checkpoint_last")
-PACE += ("checkpoint_best", "checkpoint_failure")
+PACE = ("seed", "validate_every", "loader", "log", "profile", "checkpoint_every", "checkpoint_steps")
+PACE += ("checkpoint_last", "checkpoint_best", "checkpoint_failure")
 POOL_FIELDS = {"pool_r": "r", "pool_p": "p", "pool_heads": "heads", "pool_k": "k"}  # of the head -> option of its pool
 
 
@@ -244,6 +245,7 @@ class Recipe:
       augment: random changes of training examples (see `fcnjax.data.Augmentation`); all 0 changes nothing.
       frontend: what stands before the network.
       loader: threads, processes and read-ahead.
+      log, profile: what is observed of the run (see `fcnjax.training.observation`).
       seed: of the initial weights, the order of the data and every random layer, in [0, 2**32).
       epochs: passes over the training split, at least 1.
       batching: "bucket" (a step is rows of one rectangle) or "mixed" (a step is examples drawn from all, computed in
@@ -276,6 +278,8 @@ class Recipe:
     augment: Augmentation = dataclasses.field(default_factory=Augmentation)
     frontend: FrontendSettings = FrontendSettings()
     loader: LoaderSettings = LoaderSettings()
+    log: LogSettings = dataclasses.field(default_factory=LogSettings)
+    profile: ProfileSettings = dataclasses.field(default_factory=ProfileSettings)
     seed: int = 0
     epochs: int = 10
     mixup: float = 0.0

@@ -2,8 +2,9 @@
 
 A folder holds `config.json` (the resolved recipe), `environment.json` (versions, git revision and hardware of each
 process that worked on it), `data.json` (hashes of the examples' sizes, ids, names and classes), `metrics.jsonl`
-(nothing in it depends on the clock), `checkpoints/`, `weights/`, and last of all `result.json`, whose presence means
-that the run is finished.
+(nothing in it depends on the clock), `speed.jsonl` (what does), `checkpoints/`, `weights/`, and last of all
+`result.json`, whose presence means that the run is finished. Where the config asks for them, `tensorboard/` holds event
+files and `profile/` a trace; `not_finite.json` names the examples of a step whose loss was not finite.
 """
 
 import datetime
@@ -22,7 +23,8 @@ from fcnjax.atomic import held, read_json, write_json, write_text
 from fcnjax.training.mesh import is_first_host
 from fcnjax.training.recipe import Recipe
 
-FREE = ("loader.", "checkpoint_", "shard_weights")  # fields of the config that change nothing in what a run computes
+# Fields of the config, by what their names begin with, that change nothing in what a run computes.
+FREE = ("loader.", "log.", "profile.", "checkpoint_", "shard_weights")
 CONFIG, DATA, ENVIRONMENT, METRICS = "config.json", "data.json", "environment.json", "metrics.jsonl"
 PACKAGES = ("fcnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
@@ -38,8 +40,8 @@ class RunFolder:
       recipe: what the run is to be.
 
     Raises:
-      FileExistsError: if the folder holds a finished run, a run of another recipe (its `loader` apart), or anything
-        that is not a run; on entry, if another process is working in it.
+      FileExistsError: if the folder holds a finished run, a run of another recipe (the groups in `FREE` apart), or
+        anything that is not a run; on entry, if another process is working in it.
       ValueError: if the config in it cannot be read.
     """
 

@@ -46,8 +46,10 @@ from fcnjax.training.preparation import (
 )
 from fcnjax.training.programs import UPDATE, Programs, parts_of
 from fcnjax.training.recipe import Recipe
+from fcnjax.training.speed import StepWork, TimedInput
 from fcnjax.training.step import Sums, Targets, TrainState, make_evaluation_step, make_gradient, merge, split
 
+NO_VALUES = np.zeros(0, np.float32)
 DEPTH = 1  # batches on their way to the device while one is computed with
 
 
@@ -59,12 +61,20 @@ class StepResult(NamedTuple):
       loss: float32 [], the mean over its real examples, on the device.
       examples: how many those were.
       unreadable: how many more were planned, but could not be decoded.
+      work: what it had to do; of several hosts, this one's share.
+      parts: its batches without their values; of several hosts, this one's rows.
+      waited: seconds lost to waiting for input since `fit` began (see `TimedInput`).
+      compiled: seconds spent on waiting for compilation since the trainer was made.
     """
 
     state: TrainState
     loss: jax.Array
     examples: int
     unreadable: int
+    work: StepWork
+    parts: tuple[Batch, ...]
+    waited: float
+    compiled: float
 
 
 class Trainer:
@@ -220,10 +230,16 @@ class Trainer:
         Yields:
           What each step leaves.
         """
-        start, stop = int(state.step), self.steps
-        for step_number, (step, batch) in enumerate(self.batches(seed, start, stop), start):
+        loss: Any = None
+        start = int(state.step)
+        timed = TimedInput(self.batches(seed, start, self.steps), lambda: loss is not None and not loss.is_ready())
+        for number, (step, batch) in enumerate(timed, start):
             state, loss = self.step(state, seed, step, batch)
-            yield StepResult(state, loss, *self._counted(seed, step_number, batch))
+            parts = _parts(batch)
+            work = StepWork.of(number + 1, step.epoch, parts)
+            told = tuple(part._replace(values=NO_VALUES) for part in parts)
+            counted = self._counted(seed, number, batch)
+            yield StepResult(state, loss, *counted, work, told, timed.seconds, self.programs.waited)
 
     def batches(self, seed: int, start: int, stop: int) -> Iterator[tuple[Any, Any]]:
         """Yields the plans and the batches of the training steps from `start` to before `stop`."""

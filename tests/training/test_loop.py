@@ -41,6 +41,7 @@ def test_a_run_folder_says_what_the_run_was_and_what_it_measured(finished, train
         "environment.json",
         "metrics.jsonl",
         "result.json",
+        "speed.jsonl",
         "weights",
     }
     assert Recipe.from_config(json.loads((path / "config.json").read_text())) == trainer.recipe
@@ -215,6 +216,18 @@ def test_an_interrupted_run_of_another_config_is_refused_naming_what_changed(tra
     message = str(caught.value)
     assert "epochs was 3 and is 4, optimizer.learning_rate was 0.005 and is 0.25" in message
     assert "seed" not in message
+
+
+def test_a_run_goes_on_however_it_is_loaded_logged_and_profiled(trainer, tmp_path):
+    groups = {"loader": {"threads": 3}, "log": {"every_steps": 2}, "profile": {"start": 2}}
+    changed = dataclasses.replace(
+        trainer.recipe,
+        **{name: dataclasses.replace(getattr(trainer.recipe, name), **changes) for name, changes in groups.items()},
+    )
+    with RunFolder(tmp_path, trainer.recipe):
+        pass
+    run = train(changed, tmp_path, trainer=trainer, progress=False)
+    assert read_config(run.folder.path)["log"]["every_steps"] == 2
 
 
 def test_a_start_that_was_killed_before_it_was_a_run_is_no_obstacle(trainer, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from synthetic_data import make_recipe
 
 from fcnjax.command_line import parse
-from fcnjax.training import Recipe
+from fcnjax.training import LogSettings, ProfileSettings, Recipe
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +148,12 @@ def test_a_value_out_of_range_is_refused_in_one_sentence(changes, field, value, 
 )
 def test_the_ends_of_the_ranges_are_allowed(changes):
     make_recipe(**changes)
+
+
+def test_what_is_observed_of_a_run_has_limits():
+    recipe = make_recipe(log={"every_steps": 5, "tensorboard": True}, profile={"start": 3, "steps": 2})
+    assert (recipe.log, recipe.profile) == (LogSettings(5, True), ProfileSettings(3, 2))
+    for name, value in (("log.every_steps", -1), ("profile.start", 0), ("profile.steps", -1)):
+        group, field = name.split(".")
+        with pytest.raises(ValueError, match=f"config.{name}={value}: must be at least"):
+            make_recipe(**{group: {field: value}})

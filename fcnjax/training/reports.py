@@ -1,0 +1,91 @@
+"""What a run says of itself while it trains: loss and speed per interval, and the reading of each step's loss."""
+
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import numpy as np
+
+from fcnjax.training.journal import Journal
+from fcnjax.training.mesh import is_first_host
+from fcnjax.training.not_finite import report_not_finite
+from fcnjax.training.optimizer import make_schedule
+from fcnjax.training.recipe import Recipe
+from fcnjax.training.run_folder import RunFolder
+from fcnjax.training.speed import Speed
+from fcnjax.training.trainer import EvaluationResult, StepResult, Trainer
+
+
+class Reports:
+    """The metrics, the clock and the journal of a run, open while it trains.
+
+    Args:
+      folder: the run folder, entered.
+      recipe: what is trained.
+      trainer: that trains it.
+      start: steps done before.
+      terminal: whether intervals and evaluations are also lines on the terminal.
+    """
+
+    def __init__(self, folder: RunFolder, recipe: Recipe, trainer: Trainer, start: int, *, terminal: bool):
+        self._folder, self._recipe, self._trainer = folder, recipe, trainer
+        self._start, self._terminal, self._opened = start, terminal, ExitStack()
+        self._schedule = make_schedule(recipe.optimizer, trainer.steps)
+        self._losses: list[float] = []
+
+    def __enter__(self) -> "Reports":
+        with ExitStack() as opened:
+            self._write = opened.enter_context(self._folder.appending())
+            self._journal = None
+            if is_first_host():
+                journal = Journal(
+                    self._folder.path, self._recipe.log, resumed_step=self._start, terminal=self._terminal
+                )
+                self._journal = opened.enter_context(journal)
+            self._speed = Speed(self._trainer.buckets.shapes.shape[1])  # last: its clock runs from here
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._opened.__exit__(*error)
+
+    def step(self, number: int, done: StepResult) -> float:
+        """Waits for a step's loss, notes and returns it.
+
+        Raises:
+          FloatingPointError: if it is not finite.
+        """
+        loss, epoch = float(done.loss), done.work.epoch
+        if not loss < float("inf"):
+            source = self._trainer.sources["train"]
+            raise FloatingPointError(report_not_finite(self._folder.path, number, epoch, loss, done.parts, source))
+        row = {"event": "train", "step": number, "epoch": epoch, "loss": loss, "examples": done.examples}
+        self._write(row | ({"unreadable": done.unreadable} if done.unreadable else {}))
+        self._speed.done(done.work, waited=done.waited, compiled=done.compiled)
+        self._losses.append(loss)
+        return loss
+
+    def interval(self):
+        """Reports the steps since the last time."""
+        row = self._speed.row()
+        if self._journal is not None:
+            rate = np.asarray(self._schedule(row.step - 1)).item()
+            self._journal.interval(row, loss=float(np.mean(self._losses)), learning_rate=rate)
+        self._losses.clear()
+
+    def evaluation(self, split: str, step: int, result: EvaluationResult):
+        """Notes and reports the evaluation of a split after a step."""
+        row = {
+            "event": split,
+            "step": step,
+            "loss": result.loss,
+            "accuracy": result.accuracy,
+            "correct": result.correct,
+            "count": result.count,
+        }
+        self._write(row | ({"unreadable": result.unreadable} if result.unreadable else {}))
+        if self._journal is not None:
+            self._journal.evaluation(split, step, loss=result.loss, accuracy=result.accuracy)
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Stops the clock for what is no training."""
+        return self._speed.paused()
