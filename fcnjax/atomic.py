@@ -5,6 +5,7 @@ A file is written beside its name, then renamed onto it; a folder is held by a l
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,30 @@ def replacing(path: Path | str) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def appearing(folder: Path | str) -> Iterator[Path]:
+    """Opens a folder that appears under its name only when the block ends without an error, with all that is in it.
+
+    Args:
+        folder: the final name, absent or of an empty folder; missing parent folders are made.
+
+    Yields:
+        A hidden temporary folder beside it, to be filled.
+
+    Raises:
+        OSError: ``folder`` is not empty, or cannot be made.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
+    try:
+        temporary.mkdir()
+        yield temporary
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes(path: Path | str, content: bytes) -> Path:

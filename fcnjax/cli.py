@@ -20,7 +20,20 @@ from fcnjax.data import comparison_table, plan_buckets, plan_report, prepare_by_
 from fcnjax.layers.layer import parameter_count
 from fcnjax.models import TraceRow
 from fcnjax.naming import unknown_name
-from fcnjax.training import SCANS, Trainer, abstract_model, evaluate, import_weights, load_sources, make_buckets, train
+from fcnjax.training import (
+    SCANS,
+    Trainer,
+    abstract_model,
+    check_new,
+    import_weights,
+    load_run,
+    load_sources,
+    make_buckets,
+    reestimated_statistics,
+    summary_tables,
+    train,
+    write_report,
+)
 
 SHOWN = 20  # lines of a list that may be long
 PLANNED = {"max_buckets", "multiple_of", "pixel_budget", "batch_size", "epochs", "compile_cost"}  # fields of a recipe
@@ -64,10 +77,28 @@ def _evaluate(argv: Sequence[str]) -> None:
     def define(values: flags.FlagValues) -> None:
         _define_workdir(values)
         flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which split.", flag_values=values)
+        flags.DEFINE_string("report", None, "Also write figures, tables and predictions here.", flag_values=values)
+        measured = "Use batch statistics of one pass over the train split, not training's moving averages."
+        flags.DEFINE_bool("reestimate_statistics", False, measured, flag_values=values)
 
     given = parse(argv, define)
-    result = evaluate(_required(given.workdir, "workdir", "runs/digits"), given.split)
+    workdir = _required(given.workdir, "workdir", "runs/digits")
+    if given.report is not None:
+        check_new(given.report)
+    trainer, state = load_run(workdir)
+    if given.reestimate_statistics:
+        state = dataclasses.replace(state, statistics=reestimated_statistics(trainer, state))
+        if not state.statistics:
+            print("this network has no batch statistics: there is nothing to re-estimate")
+    result, source = trainer.evaluate(state, given.split), trainer.sources[given.split]
     print(f"{given.split} accuracy {result.accuracy:.2%} ({result.correct} of {result.count}), loss {result.loss:.6f}")
+    console = Console()
+    for table in summary_tables(result.metrics, source.class_names):
+        console.print()
+        console.print(table)
+    if given.report is not None:
+        about = {"split": given.split, "reestimated_statistics": given.reestimate_statistics}
+        print(f"\nreport {write_report(given.report, result.metrics, source, about)}")
 
 
 def _inspect(argv: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""One sentence for a name that does not exist: what was given, what is nearest, what there is."""
+"""One sentence for a name that does not exist: what was given, what is nearest, what there is; and names cut short."""
 
 import difflib
 import inspect
@@ -24,3 +24,12 @@ def check_options(kind: str, options: Iterable[str], function: Callable[..., Any
     for name in options:
         if name not in known:
             raise ValueError(unknown_name(kind, name, known))
+
+
+def shortened(name: str, longest: int = 24) -> str:
+    """Returns a name for a table or a picture: of more than `longest` letters, the first ones and an ellipsis.
+
+    >>> shortened("European fire-bellied toad", 12)
+    'European fi…'
+    """
+    return name if len(name) <= longest else name[: longest - 1] + "…"

@@ -112,7 +112,14 @@ def test_train_and_evaluate_end_to_end(fcnjax, config, tmp_path):
 
     code, out, _ = fcnjax("evaluate", f"--workdir={run}")
     last = json.loads(Path(run, "metrics.jsonl").read_text().splitlines()[-1])
-    assert (code, out) == (0, f"test {told}, loss {last['loss']:.6f}\n")
+    assert code == 0
+    assert out.startswith(f"test {told}, loss {last['loss']:.6f}\n")
+    rows = table_rows(out)
+    assert ["400", "examples"] in rows
+    assert ["top-1", "accuracy", f"{result['test_accuracy']:.2%}", f"({result['correct']})"] in rows
+    assert ["least", "accurate", "classes"] in rows
+    assert max(map(len, out.splitlines())) <= 80
+    check_report(fcnjax, run, tmp_path / "report", result["correct"])
 
     before = Path(run, "metrics.jsonl").read_bytes()
     code, _, error = fcnjax("train", *config, *TINY, "--config.seed=3", f"--workdir={run}")
@@ -121,6 +128,34 @@ def test_train_and_evaluate_end_to_end(fcnjax, config, tmp_path):
         f"fcnjax train: workdir={run}: holds a finished run, which is never overwritten. Choose a new folder.\n"
     )
     assert Path(run, "metrics.jsonl").read_bytes() == before
+
+
+def check_report(fcnjax, run, folder, correct):
+    """Evaluates a run with statistics measured anew into a folder, which is never overwritten."""
+    code, out, _ = fcnjax("evaluate", f"--workdir={run}", "--reestimate_statistics", f"--report={folder}")
+    assert code == 0
+    assert out.endswith(f"\nreport {folder}\n")
+    written = json.loads((folder / "metrics.json").read_text())
+    assert (written["split"], written["reestimated_statistics"], written["count"]) == ("test", True, 400)
+    assert f"({written['top1']['correct']} of 400)" in out.splitlines()[0]
+    assert abs(written["top1"]["correct"] - correct) < 100  # other statistics of the same weights
+    lines = (folder / "predictions.csv").read_text().splitlines()
+    assert (lines[0], len(lines)) == ("id,label,prediction,probability", 401)
+    sentence = fcnjax.refuses("evaluate", f"--workdir={run}", f"--report={folder}")
+    assert sentence == (
+        f"fcnjax evaluate: report={folder}: is not empty; a report overwrites nothing. Choose a new folder."
+    )
+
+
+def test_a_network_without_batch_statistics_is_evaluated_as_it_is_and_that_is_told(fcnjax, config, tmp_path):
+    run = f"--workdir={tmp_path / 'run'}"
+    options = ("--config.model.norm=group", "--config.data.train_split=train[:64]", "--config.max_buckets=1")
+    assert fcnjax("train", *config, *TINY, *options, run)[0] == 0
+    code, out, _ = fcnjax("evaluate", run, "--split=train", "--reestimate_statistics")
+    first, second, *_ = out.splitlines()
+    assert (code, first) == (0, "this network has no batch statistics: there is nothing to re-estimate")
+    assert second.startswith("train accuracy ")
+    assert second in fcnjax("evaluate", run, "--split=train")[1]
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class BatchNorm(_Norm):
 
     In training the batch's statistics are used (biased variance) and move the running ones (unbiased variance, as in
     PyTorch); otherwise the running ones are used, and the answer for an example does not depend on its batch mates.
-    A batch without any valid position leaves the running statistics as they are.
+    A batch without any valid position leaves the running statistics as they are. `measure` makes them cumulative.
 
     Args:
       channels: C.
@@ -72,6 +72,7 @@ class BatchNorm(_Norm):
     Attributes:
       scale, bias: parameters [C].
       mean, variance: running statistics [C], float32.
+      count: float32 [], valid positions that they are of while they are being measured (see `measure`), else None.
 
     Source: Ioffe and Szegedy, "Batch Normalization", 2015, with masked sums.
     """
@@ -82,11 +83,21 @@ class BatchNorm(_Norm):
         super().__init__(channels, epsilon)
         self.momentum = momentum
         self.mean, self.variance = nnx.BatchStat(jnp.zeros(channels)), nnx.BatchStat(jnp.ones(channels))
+        self.count: nnx.BatchStat | None = nnx.data(None)  # data: it may become an array
+
+    def measure(self):
+        """From now on, in training or not, takes the batch's statistics and pools them with all since this call.
+
+        The running ones are then the mean and unbiased variance over all valid positions seen, as if in one batch.
+        PyTorch's momentum None averages the variances of batches, and so leaves out what lies between their means.
+        """
+        self.count = nnx.BatchStat(jnp.zeros(()))
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del keys
         values = self._values(batch)
-        mean, variance = self._batch_statistics(batch, values) if train else (self.mean[...], self.variance[...])
+        measured = train or self.count is not None
+        mean, variance = self._batch_statistics(batch, values) if measured else (self.mean[...], self.variance[...])
         inverse = lax.rsqrt(variance.astype(values.dtype) + self.epsilon)
         return self._rescaled(batch, values - per_channel(mean, values), factor=inverse)
 
@@ -104,6 +115,9 @@ class BatchNorm(_Norm):
         second = jnp.sum(jnp.square(centred), axes) / jnp.maximum(count, 1)
         mean = jnp.where(count > 0, first + old_mean, old_mean)
         variance = jnp.where(count > 0, jnp.maximum(second - jnp.square(first), 0.0), old_variance)
+        if self.count is not None:
+            self._pool(self.count, count, mean, variance)
+            return mean, variance
         unbiased = variance * jnp.where(count > 0, count / jnp.maximum(count - 1, 1), 1.0)
         self._move(self.mean, mean)
         self._move(self.variance, unbiased)
@@ -113,6 +127,18 @@ class BatchNorm(_Norm):
         moved = self.momentum * running[...].astype(new.dtype) + (1 - self.momentum) * new
         # A running statistic is data, not a function of the weights: no gradient may flow into the next step.
         running[...] = lax.stop_gradient(moved).astype(running.dtype)
+
+    def _pool(self, seen: nnx.BatchStat, count: jax.Array, mean: jax.Array, variance: jax.Array):
+        """Pools the running statistics, of `seen` positions, with those of `count` more (Chan et al., 1979)."""
+        before = seen[...].astype(count.dtype)
+        total = before + count
+        share = count / jnp.maximum(total, 1)  # 0 for an empty batch, whose mean and variance are the running ones
+        apart = mean - self.mean[...]
+        squares = jnp.maximum(before - 1, 0) * self.variance[...] + count * variance
+        squares = squares + jnp.square(apart) * before * share
+        unbiased = jnp.where(total > 0, squares / jnp.maximum(total - 1, 1), self.variance[...])
+        for running, new in ((self.mean, self.mean[...] + share * apart), (self.variance, unbiased), (seen, total)):
+            running[...] = lax.stop_gradient(new).astype(running.dtype)
 
 
 class GroupNorm(_Norm):

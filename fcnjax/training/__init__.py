@@ -1,9 +1,11 @@
 """Training: recipes, the functional step, the one loop, evaluation, and run folders."""
 
 from fcnjax.training.compilation import CompiledByShape, jit
+from fcnjax.training.evaluation_report import check_new, summary_tables, write_report
 from fcnjax.training.imported import import_weights, load_imported
 from fcnjax.training.loop import TrainedRun, evaluate, load_model, load_run, train
 from fcnjax.training.memory_fit import device_memory_bytes, fit_batch_sizes, largest_batch_size, train_step_bytes
+from fcnjax.training.metrics import EvaluationResult, Metrics, measure
 from fcnjax.training.observation import LogSettings, ProfileSettings
 from fcnjax.training.preparation import SCANS, abstract_model, load_sources, make_buckets, make_model
 from fcnjax.training.recipe import (
@@ -15,7 +17,8 @@ from fcnjax.training.recipe import (
     OptimizerSettings,
     Recipe,
 )
-from fcnjax.training.trainer import EvaluationResult, Trainer
+from fcnjax.training.reestimation import reestimated_statistics
+from fcnjax.training.trainer import Trainer
 
 __all__ = [
     "SCANS",
@@ -26,6 +29,7 @@ __all__ = [
     "HeadSettings",
     "LoaderSettings",
     "LogSettings",
+    "Metrics",
     "ModelSettings",
     "OptimizerSettings",
     "ProfileSettings",
@@ -33,6 +37,7 @@ __all__ = [
     "TrainedRun",
     "Trainer",
     "abstract_model",
+    "check_new",
     "device_memory_bytes",
     "evaluate",
     "fit_batch_sizes",
@@ -45,6 +50,10 @@ __all__ = [
     "load_sources",
     "make_buckets",
     "make_model",
+    "measure",
+    "reestimated_statistics",
+    "summary_tables",
     "train",
     "train_step_bytes",
+    "write_report",
 ]

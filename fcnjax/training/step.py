@@ -65,6 +65,7 @@ class Evaluation:
       count: int32 [], real examples.
       logits: float32 [B, K].
       real: bool [B], which rows hold an example.
+      labels: int32 [B], as they were given: of all hosts' rows, like the others.
     """
 
     loss: jax.Array
@@ -72,6 +73,7 @@ class Evaluation:
     count: jax.Array
     logits: jax.Array
     real: jax.Array
+    labels: jax.Array
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -210,7 +212,7 @@ def make_evaluation_step(
         logits = merge(graphdef, weights, statistics)(batch).astype(jnp.float32)
         losses = jnp.where(batch.real, loss(logits, labels), 0.0)
         correct = jnp.sum(batch.real & (jnp.argmax(logits, -1) == labels))
-        return Evaluation(jnp.sum(losses), correct, jnp.sum(batch.real), logits, batch.real)
+        return Evaluation(jnp.sum(losses), correct, jnp.sum(batch.real), logits, batch.real, labels)
 
     return step
 

@@ -3,7 +3,6 @@
 Axes: N examples, K classes.
 """
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from fcnjax.padded import Padded
 from fcnjax.training.compilation import Compilation
 from fcnjax.training.memory_fit import compiled_bytes, device_memory_bytes, largest_batch_size, train_step_bytes
 from fcnjax.training.mesh import gather_texts, make_mesh, place_rows, sum_over_hosts
+from fcnjax.training.metrics import EvaluationResult
 from fcnjax.training.optimizer import make_optimizer
 from fcnjax.training.preparation import (
     SPLITS,
@@ -51,30 +51,6 @@ from fcnjax.training.step import Sums, Targets, TrainState, make_evaluation_step
 
 NO_VALUES = np.zeros(0, np.float32)
 DEPTH = 1  # batches on their way to the device while one is computed with
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class EvaluationResult:
-    """Every example of a split counted exactly once.
-
-    Attributes:
-      loss: mean cross-entropy.
-      correct: number of examples whose largest logit is their label's.
-      count: number of examples.
-      logits: float32 [N, K], in the order of the source; NaN where an example could not be decoded.
-      unreadable: how many those were.
-    """
-
-    loss: float
-    correct: int
-    count: int
-    logits: np.ndarray
-    unreadable: int = 0
-
-    @property
-    def accuracy(self) -> float:
-        """Share of correct examples; 0 where there are none."""
-        return self.correct / max(self.count, 1)
 
 
 class StepResult(NamedTuple):
@@ -337,6 +313,15 @@ class Trainer:
         first = next(i for i in range(plan.steps_per_epoch) if plan.step(i).bucket == bucket)
         return next(iter(self._batches("train", plan, first, first + 1)))
 
+    def whole_training_batches(self) -> Iterator[tuple[tuple[int, ...], Padded]]:
+        """Yields the rectangle and the batch of every step of one pass over the training examples, shuffled.
+
+        Each example comes once, as it is: no crop, no augmentation, also where the recipe trains with them.
+        """
+        plan = EpochPlan(self.sources["train"].sizes, self.buckets, rows_of(self.buckets), self.recipe.seed)
+        for step, batch in self._batches("train", plan, 0, plan.steps_per_epoch):
+            yield step.shape, self._inputs(batch)[0]
+
     def evaluate(self, state: TrainState, name: str) -> EvaluationResult:
         """Evaluates the split called `name` with the weights and running statistics of a state."""
         plan, source = self.evaluation_plans[name], self.sources[name]
@@ -348,16 +333,17 @@ class Trainer:
             parts.append((plan.step(index).filled(self.mesh.size).rows, out))
         unreadable = sum_over_hosts(unreadable)
         logits = np.full((len(source), len(source.class_names)), np.nan, np.float32)
+        labels = np.full(len(source), -1, np.int32)
         for rows, out in parts:
             real = np.asarray(out.real)
-            logits[rows[real]] = np.asarray(out.logits)[real]
+            logits[rows[real]], labels[rows[real]] = np.asarray(out.logits)[real], np.asarray(out.labels)[real]
         loss, correct, count = (
             sum(np.asarray(getattr(out, field)).item() for _, out in parts) for field in ("loss", "correct", "count")
         )
         if count + unreadable != len(source):
             told = f"{count} counted and {unreadable} not decoded of {len(source)} examples"
             raise AssertionError(f"{name} split: {told}; this is a bug.")
-        return EvaluationResult(loss / max(count, 1), correct, count, logits, unreadable)
+        return EvaluationResult(loss / max(count, 1), correct, count, logits, labels, source.sizes, unreadable)
 
     def model(self, state: TrainState) -> models.Classifier:
         """Returns the network with the weights and running statistics of a state."""

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from fcnjax.data import ArraySource
+from fcnjax.data import ArraySource, UnreadableExample
 from fcnjax.training import Recipe
+from fcnjax.training.step import TrainState
 
 SMALL, LARGE = ((8, 10), (9, 8), (10, 10)), ((14, 18), (16, 13), (16, 16))
 CLASSES = 3
@@ -50,3 +52,44 @@ def relative(actual: Any, expected: Any) -> float:
     actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     assert actual.shape == expected.shape
     return float(np.abs(actual - expected).max() / np.abs(expected).max())
+
+
+def randomised(state: TrainState) -> TrainState:
+    """Other weights, biases and running statistics: with fresh ones most mistakes are exactly 0."""
+    rng = np.random.default_rng(0)
+
+    def draw(name, array):
+        drawn = jnp.asarray(rng.normal(size=array.shape).astype(np.float32))
+        return jnp.abs(drawn) + 0.5 if name.endswith("variance") else drawn
+
+    arrays = ({name: draw(name, array) for name, array in d.items()} for d in (state.weights, state.statistics))
+    return TrainState(state.step, *arrays, state.optimizer)
+
+
+class Damaged:
+    """A source two of whose examples cannot be decoded."""
+
+    def __init__(self, source, damaged):
+        self._source, self.damaged = source, damaged
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)
+
+    def __len__(self):
+        return len(self._source)
+
+    def __getitem__(self, index):
+        if index in self.damaged:
+            raise UnreadableExample(f"example {index}", "is damaged")
+        return self._source[index]
+
+
+def draw_logits(
+    count: int, classes: int, seed: int = 0, scale: float = 3.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits that know something of the labels, labels, and sizes with ties."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(classes, size=count)
+    logits = rng.normal(size=(count, classes)) * scale
+    logits[np.arange(count), labels] += scale
+    return logits.astype(np.float32), labels, rng.integers(4, 12, size=(count, 2))
