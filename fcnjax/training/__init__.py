@@ -4,12 +4,14 @@ from fcnjax.training.compilation import CompiledByShape, jit
 from fcnjax.training.imported import import_weights, load_imported
 from fcnjax.training.loop import TrainedRun, evaluate, load_model, load_run, train
 from fcnjax.training.memory_fit import device_memory_bytes, fit_batch_sizes, largest_batch_size, train_step_bytes
+from fcnjax.training.optimizer import learning_rate_at
 from fcnjax.training.preparation import SCANS, abstract_model, load_sources, make_buckets, make_model
 from fcnjax.training.recipe import (
     DataSettings,
     FrontendSettings,
     HeadSettings,
     LoaderSettings,
+    LossSettings,
     ModelSettings,
     OptimizerSettings,
     Recipe,
@@ -24,6 +26,7 @@ __all__ = [
     "FrontendSettings",
     "HeadSettings",
     "LoaderSettings",
+    "LossSettings",
     "ModelSettings",
     "OptimizerSettings",
     "Recipe",
@@ -36,6 +39,7 @@ __all__ = [
     "import_weights",
     "jit",
     "largest_batch_size",
+    "learning_rate_at",
     "load_imported",
     "load_model",
     "load_run",

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 
-def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Any:
+def jit(function: Callable[..., Any], donate: tuple[int, ...] = (), *, remat: bool = False) -> Any:
     """Returns `jax.jit(function)` with the compiler options that suit the default backend.
 
     On CPU the matrix products are precompiled, and what is left gains nothing from LLVM's full effort: for the forum
@@ -17,10 +17,15 @@ def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Any:
     Args:
       function: a pure function of pytrees of arrays.
       donate: positions of the arguments whose memory the outputs may take.
+      remat: whether the function computes activations anew. XLA's CPU compiler drops the barriers that say when, by a
+        pass that is left out then: else it merges both computations again (`resnet_cifar` of 20 layers, 32 images of
+        32 x 32: 76 in place of 30 MiB of temporaries, against 77 without).
     """
-    options = {}
+    options: dict[str, Any] = {}
     if jax.default_backend() == "cpu":
         options = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": "1"}
+        if remat:
+            options["xla_disable_hlo_passes"] = "cse_barrier_expander"
     return jax.jit(function, donate_argnums=donate, compiler_options=options)
 
 
@@ -30,14 +35,15 @@ class CompiledByShape:
     Args:
       function: a pure function of pytrees of arrays.
       donate: positions of the arguments whose memory the outputs may take.
+      remat: as for `jit`.
 
     Attributes:
       programs: the compiled programs, by shape.
       seconds: time that compilation has taken so far.
     """
 
-    def __init__(self, function: Callable[..., Any], donate: tuple[int, ...] = ()):
-        self._jitted = jit(function, donate)
+    def __init__(self, function: Callable[..., Any], donate: tuple[int, ...] = (), *, remat: bool = False):
+        self._jitted = jit(function, donate, remat=remat)
         self.programs: dict[Hashable, Callable[..., Any]] = {}
         self.seconds = 0.0
 

@@ -81,7 +81,8 @@ def _train_in(
     test = trainer.evaluate(state, "test")
     with folder.appending() as write:
         write(_evaluation_row("test", int(state.step), test))
-    save_arrays(folder.weights, {"weights": state.weights, "statistics": state.statistics})
+    weights, statistics = state.evaluated
+    save_arrays(folder.weights, {"weights": weights, "statistics": statistics})
     seconds = time.perf_counter() - begun
     result = {"test_accuracy": test.accuracy, "correct": test.correct, "count": test.count}
     if trainer.unreadable:
@@ -170,7 +171,7 @@ def load_run(workdir: Path | str) -> tuple[Trainer, TrainState]:
 
 
 def load_state(trainer: Trainer, workdir: Path) -> TrainState:
-    """Returns the final state of the finished run in a folder, for a trainer of its recipe.
+    """Returns the final state of the finished run in a folder, for a trainer of its recipe; averaged if the run was.
 
     Raises:
       FileNotFoundError: if the folder holds no finished run.

@@ -29,7 +29,9 @@ from fcnjax.data import (
 )
 from fcnjax.data.packing import FILLER
 from fcnjax.padded import Padded
+from fcnjax.training.average import Average
 from fcnjax.training.compilation import CompiledByShape, jit
+from fcnjax.training.loss import class_weights_of, make_loss, make_weigh
 from fcnjax.training.memory_fit import device_memory_bytes, largest_batch_size, train_step_bytes
 from fcnjax.training.optimizer import make_optimizer
 from fcnjax.training.preparation import (
@@ -45,12 +47,14 @@ from fcnjax.training.preparation import (
 )
 from fcnjax.training.recipe import Recipe
 from fcnjax.training.step import (
+    Gradient,
     Sums,
     Targets,
     TrainState,
     make_accumulating_step,
     make_evaluation_step,
     make_gradient,
+    make_total,
     make_train_step,
     make_update,
     merge,
@@ -139,17 +143,24 @@ class Trainer:
         self.graphdef = split(model)[0]
         self.steps_per_epoch = self.plan(recipe.seed).steps_per_epoch
         self.optimizer = make_optimizer(recipe.optimizer, recipe.epochs * self.steps_per_epoch)
-        gradient = make_gradient(self.graphdef, augment=recipe.augment, mixup=recipe.mixup)
-        self._train_step = make_train_step(gradient, self.optimizer)
-        self.train_step = CompiledByShape(self._train_step, donate=(0,))
-        self.accumulate_step = CompiledByShape(make_accumulating_step(gradient), donate=(0, 1))
-        self._update = jit(make_update(self.optimizer), donate=(0, 1))
+        gradient = self._make_gradient()
+        self._train_step = make_train_step(gradient, self.optimizer, recipe.ema_decay)
+        self.train_step = CompiledByShape(self._train_step, donate=(0,), remat=recipe.remat)
+        self.accumulate_step = CompiledByShape(make_accumulating_step(gradient), donate=(0, 1), remat=recipe.remat)
+        self._update = jit(make_update(self.optimizer, recipe.ema_decay), donate=(0, 1))
         self._sums: Sums | None = None  # zero between steps: the memory of one step's gradients
         self.evaluation_step = CompiledByShape(make_evaluation_step(self.graphdef))
         self._initial_state = jit(self._make_state)
         self.unreadable: dict[str, str] = {}
         for source in self.sources.values():
             self.unreadable |= getattr(source, "unreadable", {})
+
+    def _make_gradient(self) -> Gradient:
+        recipe = self.recipe
+        weights = class_weights_of(recipe.loss, self.sources["train"])
+        loss, weigh = make_loss(recipe.loss.label_smoothing, weights), make_weigh(weights)
+        self._total = None if weigh is None else jit(make_total(weigh, recipe.mixup))
+        return make_gradient(self.graphdef, loss, recipe.augment, recipe.mixup, weigh)
 
     def describe(self) -> str:
         """Returns what a run will do, known before it starts: data, rectangles, waste, compilations."""
@@ -198,7 +209,8 @@ class Trainer:
 
     def _make_state(self, seed: jax.Array) -> TrainState:
         _, weights, statistics = split(make_model(self.recipe, self.sources["train"], seed))
-        return TrainState(jnp.int32(0), weights, statistics, self.optimizer.init(weights))
+        average = None if self.recipe.ema_decay is None else Average(weights, statistics)
+        return TrainState(jnp.int32(0), weights, statistics, self.optimizer.init(weights), average)
 
     def fit(self, state: TrainState, seed: int) -> Iterator[StepResult]:
         """Trains from `state` to the last step of the recipe.
@@ -232,12 +244,18 @@ class Trainer:
             assert isinstance(step, StepPlan)
             return self.train_step(step.shape, state, _padded(batch), _targets(batch), clock)
         assert isinstance(step, MixedStep)
-        sums, total = self._sums, np.float32(count_examples(batch))
+        sums, total = self._sums, self._total_of(batch, clock)
         sums = Sums.zeros(state.weights) if sums is None else sums
         for part, rows in zip(step.micro_batches, batch, strict=True):
             state, sums = self.accumulate_step(part.shape, state, sums, _padded(rows), _targets(rows), clock, total)
         state, loss, self._sums = self._update(state, sums)
         return state, loss
+
+    def _total_of(self, batch: Sequence[Batch], clock: np.ndarray) -> Any:
+        """Returns what the losses of a step made of parts are divided by, float32 []."""
+        if self._total is None:
+            return np.float32(count_examples(batch))
+        return sum((self._total(part.sizes, _targets(part), clock) for part in batch), jnp.float32(0))
 
     def rows_that_fit(self, share: float) -> tuple[tuple[int, ...], int]:
         """Returns the largest rectangle, and how many rows of it a train step may have.
@@ -249,7 +267,9 @@ class Trainer:
           ValueError: if not even one row fits.
         """
         state = jax.eval_shape(self._make_state, jax.ShapeDtypeStruct((), jnp.uint32))
-        program_bytes = train_step_bytes(self._train_step, state, self.sources["train"].channels)
+        program_bytes = train_step_bytes(
+            self._train_step, state, self.sources["train"].channels, remat=self.recipe.remat
+        )
         shape = tuple(self.buckets.shapes[-1].tolist())
         return shape, largest_batch_size(program_bytes, shape, int(share * device_memory_bytes()))
 
@@ -262,12 +282,12 @@ class Trainer:
         return next(iter(self._batches("train", plan, first, first + 1)))
 
     def evaluate(self, state: TrainState, name: str) -> EvaluationResult:
-        """Evaluates the split called `name` with the weights and running statistics of a state."""
+        """Evaluates the split called `name` with the weights and running statistics of a state, averaged or not."""
         plan, source = self.evaluation_plans[name], self.sources[name]
-        parts, unreadable = [], 0
+        (weights, statistics), parts, unreadable = state.evaluated, [], 0
         for step, batch in self._batches(name, plan, 0, len(plan)):
             unreadable += len(batch.unreadable)
-            out = self.evaluation_step(step.shape, state.weights, state.statistics, _padded(batch), batch.labels)
+            out = self.evaluation_step(step.shape, weights, statistics, _padded(batch), batch.labels)
             parts.append((np.where(batch.ids >= 0, step.rows, FILLER), out))
         logits = np.full((len(source), len(source.class_names)), np.nan, np.float32)
         for rows, out in parts:
@@ -281,8 +301,8 @@ class Trainer:
         return EvaluationResult(loss / max(count, 1), correct, count, logits, unreadable)
 
     def model(self, state: TrainState) -> models.Classifier:
-        """Returns the network with the weights and running statistics of a state."""
-        return merge(self.graphdef, state.weights, state.statistics)
+        """Returns the network with the weights and running statistics of a state, averaged or not."""
+        return merge(self.graphdef, *state.evaluated)
 
     def _batches(self, name: str, plan: Any, start: int, stop: int, **options: Any) -> Iterator[tuple[Any, Any]]:
         """Yields steps and their batches, and notes what could not be decoded."""
