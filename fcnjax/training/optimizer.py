@@ -48,7 +48,8 @@ def make_optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTra
     elif settings.name == "lamb":
         parts.append(optax.lamb(rate, **adam, weight_decay=decay, mask=_kernels))
     elif settings.name == "muon":
-        parts += [_muon_direction(settings), optax.add_decayed_weights(decay, mask=_kernels)]
+        parts += [_muon_direction(settings, optax.scale_by_adam(**adam))]
+        parts.append(optax.add_decayed_weights(decay, mask=_kernels))
         parts.append(optax.scale_by_learning_rate(rate))
     else:
         parts.append(optax.add_decayed_weights(decay, mask=_kernels))
@@ -56,20 +57,25 @@ def make_optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTra
     return optax.chain(*parts)
 
 
-def _muon_direction(settings: OptimizerSettings) -> optax.GradientTransformation:
-    """Returns optax's muon without rate and decay: its own has no mask for what adamw moves.
+def _muon_direction(settings: OptimizerSettings, adam: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Returns muon for the matrices and `adam` for the rest, both without rate and decay.
+
+    optax's muon has an adamw of its own for the rest, but one with Nesterov momentum, and no mask for its decay.
 
     Source: Jordan et al., "Muon", 2024; step sizes as in Liu et al., "Muon is Scalable for LLM Training", 2025.
     """
-    return optax.contrib.muon(
+    muon = optax.contrib.muon(
         -1.0,  # its updates are minus the rate times the direction
         beta=settings.momentum,
         eps=settings.epsilon,
-        adam_b1=settings.beta1,
-        adam_b2=settings.beta2,
         muon_weight_dimension_numbers=_matrices,
         consistent_rms=MUON_RMS,
     )
+
+    def labels(weights: Any) -> Any:
+        return {name: "adam" if matrix is None else "muon" for name, matrix in _matrices(weights).items()}
+
+    return optax.partition({"muon": muon, "adam": adam}, labels)
 
 
 def _matrices(weights: Any) -> Any:

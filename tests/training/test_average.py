@@ -2,11 +2,12 @@
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from synthetic_data import make_recipe, relative
 
-from fcnjax.training import Trainer, load_run, train
+from fcnjax.training import Trainer, load_model, train
 from fcnjax.training.step import TrainState
 
 STEPS, DECAY = 9, 0.3  # the warm-up of the decay ends within the steps
@@ -70,13 +71,13 @@ def test_a_run_saves_the_average_and_keeps_it_in_its_checkpoints(sources, tmp_pa
     resumed = train(recipe, tmp_path / "cut", trainer=trainer, progress=False)
     assert whole.state.average is not None
     assert resumed.state.average is not None
+    kernel = load_model(tmp_path / "cut").blocks[0].layers[0].kernel[...]
+    np.testing.assert_array_equal(kernel, whole.state.average.weights["blocks.0.layers.0.kernel"])
     for name, array in whole.state.average.weights.items():
         np.testing.assert_array_equal(resumed.state.average.weights[name], array)
 
 
 def test_without_a_decay_the_state_has_no_average(trainer):
-    import jax
-
     state = trainer.initial_state(0)
     assert state.average is None
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)]

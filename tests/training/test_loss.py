@@ -1,4 +1,4 @@
-"""The loss of training against PyTorch's, alone and within a step: fillers, mixtures, parts of a step, class weights."""
+"""The loss of training against PyTorch's, alone and within a step: fillers, mixtures, parts, class weights."""
 
 import jax
 import jax.numpy as jnp

@@ -57,7 +57,7 @@ def test_gradients_and_statistics_are_the_same(name, options):
 def test_a_deep_network_takes_clearly_less_memory():
     def step_bytes(remat: bool) -> int:
         model = nnx.eval_shape(
-            lambda: models.create("resnet_cifar", classes=3, in_channels=1, depth=20, width=4, rngs=nnx.Rngs(0))
+            lambda: models.create("resnet_cifar", classes=3, in_channels=1, depth=14, width=4, rngs=nnx.Rngs(0))
         )
         model.remat = remat
         graphdef, weights, statistics = split(model)
@@ -74,13 +74,14 @@ def test_a_deep_network_takes_clearly_less_memory():
 
 @pytest.mark.parametrize("batching", ["bucket", "mixed"])
 def test_a_run_in_bfloat16_learns_with_everything_it_keeps_in_float32(sources, batching):
-    recipe = make_recipe(model={"dtype": "bfloat16"}, remat=True, batching=batching, epochs=12, ema_decay=0.9)
+    changes = {"remat": True, "batching": batching, "epochs": 16, "ema_decay": 0.9, "batch_size": 12}
+    recipe = make_recipe(model={"dtype": "bfloat16"}, optimizer={"learning_rate": 0.03}, **changes)
     trainer = Trainer(recipe, sources)
     state, losses = trainer.initial_state(0), []
     for done in trainer.fit(state, 0):
         losses.append(float(done.loss))
         state = done.state
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
     kept = [array for array in jax.tree.leaves(state) if jnp.issubdtype(array.dtype, jnp.floating)]
     assert {array.dtype for array in kept} == {jnp.dtype("float32")}
     result = trainer.evaluate(state, "test")
