@@ -1,13 +1,17 @@
 """The average of weights and statistics against a plain loop, and where it is used."""
 
+import dataclasses
 import itertools
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from synthetic_data import make_recipe, relative
 
-from fcnjax.training import Trainer, load_model, train
+from fcnjax.training import Trainer, train
+from fcnjax.training.checkpoints import open_checkpoints
+from fcnjax.training.loop import load_state
 from fcnjax.training.step import TrainState
 
 STEPS, DECAY = 9, 0.3  # the warm-up of the decay ends within the steps
@@ -71,10 +75,31 @@ def test_a_run_saves_the_average_and_keeps_it_in_its_checkpoints(sources, tmp_pa
     resumed = train(recipe, tmp_path / "cut", trainer=trainer, progress=False)
     assert whole.state.average is not None
     assert resumed.state.average is not None
-    kernel = load_model(tmp_path / "cut").blocks[0].layers[0].kernel[...]
+    kernel = load_state(trainer, tmp_path / "cut").weights["blocks.0.layers.0.kernel"]
     np.testing.assert_array_equal(kernel, whole.state.average.weights["blocks.0.layers.0.kernel"])
     for name, array in whole.state.average.weights.items():
         np.testing.assert_array_equal(resumed.state.average.weights[name], array)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class StateWithoutAverage:
+    """The fields that states had before there were averages."""
+
+    step: Any
+    weights: Any
+    statistics: Any
+    optimizer: Any
+
+
+def test_checkpoints_from_before_there_were_averages_are_read(trainer, tmp_path):
+    state = trainer.initial_state(4)
+    older = StateWithoutAverage(state.step, state.weights, state.statistics, state.optimizer)
+    with open_checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(1, older)
+    with open_checkpoints(tmp_path / "checkpoints") as checkpoints:
+        loaded = checkpoints.load(trainer.initial_state(5))
+    jax.tree.map(np.testing.assert_array_equal, loaded, state)
 
 
 def test_without_a_decay_the_state_has_no_average(trainer):

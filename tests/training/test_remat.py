@@ -54,6 +54,7 @@ def test_gradients_and_statistics_are_the_same(name, options):
     assert all(relative(found, plain[3][key]) > 1e-4 for key, found in remat[1].items())  # they did move
 
 
+@pytest.mark.slow
 def test_a_deep_network_takes_clearly_less_memory():
     def step_bytes(remat: bool) -> int:
         model = nnx.eval_shape(
