@@ -53,6 +53,8 @@ def test_the_digits_config_is_the_one_that_results_were_made_with():
     changed = {"batching": "bucket", "pixel_budget": None, "multiple_of": 1, "compile_cost": None}
     assert {name: value for name, value in recipe.items() if not isinstance(value, dict)} == changed | {
         "mixup": 0.0,
+        "ema_decay": None,
+        "remat": False,
         "seed": 0,
         "epochs": 7,
         "batch_size": 16,

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from fcnjax.data import FolderSource, Source
 from fcnjax.training import Recipe, Trainer, load_sources
+from fcnjax.training.feeding import count_examples
 from fcnjax.training.run_folder import environment
-from fcnjax.training.trainer import count_examples
 
 TARGET = 0.03  # of the time of a step
 

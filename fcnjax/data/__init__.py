@@ -25,14 +25,14 @@ from fcnjax.data.image_files import decode_image, read_size
 from fcnjax.data.loader import host_bytes, load_batches, prefetch_to_device
 from fcnjax.data.loading import FileOptions, load_source
 from fcnjax.data.mixed_plan import MixedPlan, MixedStep
-from fcnjax.data.mixup import mix
+from fcnjax.data.mixup import draw_mixture, mix
 from fcnjax.data.npz import load_npz, save_npz
 from fcnjax.data.partial import PartialSource, without_small
 from fcnjax.data.plan_report import PlanReport, comparison_table, plan_report, rectangle_table
 from fcnjax.data.preparing import prepare_by_name
 from fcnjax.data.size_files import read_sizes
 from fcnjax.data.size_policy import ResizedSource, SizePolicy
-from fcnjax.data.sources import ArraySource, Example, Source, UnreadableExample
+from fcnjax.data.sources import ArraySource, Example, Source, UnreadableExample, labels_of
 from fcnjax.data.tfds_source import TfdsSource
 from fcnjax.data.wrapped import as_source
 
@@ -64,7 +64,9 @@ __all__ = [
     "comparison_table",
     "decode_audio",
     "decode_image",
+    "draw_mixture",
     "host_bytes",
+    "labels_of",
     "load_batches",
     "load_npz",
     "load_source",

@@ -41,11 +41,22 @@ def mix(batch: Padded, keys: jax.Array, alpha: float) -> tuple[Padded, jax.Array
         raise ValueError(f"alpha={alpha} of mixup: must be at least 0, and finite.")
     if alpha == 0:
         return batch, jnp.arange(batch.batch_size, dtype=jnp.int32), jnp.ones(batch.batch_size)
-    weight = jax.vmap(lambda key: jax.random.beta(jax.random.fold_in(key, MIX_STREAM), alpha, alpha))(keys)
-    weight = jnp.where(batch.real, jnp.maximum(weight, 1 - weight), 1.0)
-    partner, values = _partners(batch.real, keys), batch.clean().values
+    partner, weight = draw_mixture(batch.real, keys, alpha)
+    values = batch.clean().values
     share = weight.astype(batch.dtype).reshape((-1,) + (1,) * (batch.rank + 1))
     return batch.replace(share * values + (1 - share) * values[partner]), partner, weight
+
+
+def draw_mixture(real: jax.Array, keys: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
+    """Returns the partner int32 [B] and the weight float32 [B] that `mix` draws, which need no values.
+
+    Args:
+      real: bool [B], which rows are no filler.
+      keys: one PRNG key per example [B].
+      alpha: greater than 0.
+    """
+    weight = jax.vmap(lambda key: jax.random.beta(jax.random.fold_in(key, MIX_STREAM), alpha, alpha))(keys)
+    return _partners(real, keys), jnp.where(real, jnp.maximum(weight, 1 - weight), 1.0)
 
 
 def _partners(real: jax.Array, keys: jax.Array) -> jax.Array:

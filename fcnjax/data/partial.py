@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fcnjax.data.size_policy import SizePolicy
-from fcnjax.data.sources import Example, Source
+from fcnjax.data.sources import Example, Source, labels_of
 
 
 class PartialSource:
@@ -32,6 +32,12 @@ class PartialSource:
         """Of the examples, as `names_of` has them."""
         names = names_of(self.source)
         return [str(names[index]) for index in self._kept.tolist()]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """int32 [N], where the source knows its labels without reading the examples, else None."""
+        labels = labels_of(self.source)
+        return None if labels is None else labels[self._kept]
 
     def __len__(self) -> int:
         return len(self._kept)

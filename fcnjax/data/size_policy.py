@@ -141,7 +141,7 @@ class ResizedSource:
     Resampling is Pillow's bicubic with its support widened by the reduction, on uint8 directly and on float values
     channel by channel. An inner source that has `read(index, at_least)` is asked for no more than is needed (JPEG files
     decode at a half, a quarter or an eighth); what it returns must be at least that large, or native.
-    Attributes `names` and `unreadable` are the inner source's, where it has them.
+    Attributes `names`, `labels` and `unreadable` are the inner source's, where it has them.
 
     Args:
       source: Where the examples come from.
@@ -174,7 +174,7 @@ class ResizedSource:
         return self.source.channels
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("names", "unreadable"):
+        if name in ("names", "labels", "unreadable"):
             return getattr(self.source, name)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 

@@ -79,6 +79,12 @@ class Source(Protocol):
         ...
 
 
+def labels_of(source: Source) -> np.ndarray | None:
+    """Returns the labels int32 [N] of a source that has the attribute `labels`; None where they are not known."""
+    labels = getattr(source, "labels", None)
+    return None if labels is None else np.asarray(labels, np.int32)
+
+
 class ArraySource:
     """Examples that are already in memory: the quickest road from your own arrays to a training run.
 
@@ -96,6 +102,9 @@ class ArraySource:
         that is not finite; a label is out of range; or there are not as many labels as arrays, or none at all.
       TypeError: An array is neither uint8 nor floating.
 
+    Attributes:
+      labels: int32 [N], class indices.
+
     >>> source = ArraySource([np.ones((28, 16, 1)), np.ones((9, 30, 1))], [0, 1])
     >>> source.sizes.tolist(), source.channels, source.class_names
     ([[28, 16], [9, 30]], 1, ('0', '1'))
@@ -110,12 +119,12 @@ class ArraySource:
         first_id: int = 0,
     ) -> None:
         self._values = [np.asarray(array) for array in values]
-        self._labels = [int(label) for label in labels]
+        given = [int(label) for label in labels]
         if not self._values:
             raise ValueError("values: got no arrays; give at least one array [*S, C]")
-        if len(self._labels) != len(self._values):
+        if len(given) != len(self._values):
             raise ValueError(
-                f"labels: got {len(self._labels)} labels for {len(self._values)} arrays; give one label per array"
+                f"labels: got {len(given)} labels for {len(self._values)} arrays; give one label per array"
             )
         first = self._values[0].shape
         for index, array in enumerate(self._values):
@@ -124,9 +133,10 @@ class ArraySource:
             array if array.dtype == np.uint8 else array.astype(np.float32, copy=False) for array in self._values
         ]
         if class_names is None:
-            class_names = [str(label) for label in range(max(self._labels) + 1)]
+            class_names = [str(label) for label in range(max(given) + 1)]
         self.class_names = tuple(class_names)
-        check_labels(self._labels, len(self.class_names))
+        check_labels(given, len(self.class_names))
+        self.labels = frozen_table(given)
         self.channels = int(first[-1])
         self.sizes = frozen_table([array.shape[:-1] for array in self._values])
         self.ids = frozen_table(range(first_id, first_id + len(self._values)))
@@ -135,7 +145,7 @@ class ArraySource:
         return len(self._values)
 
     def __getitem__(self, index: int, /) -> Example:
-        return Example(int(self.ids[index]), self._values[index], self._labels[index])
+        return Example(int(self.ids[index]), self._values[index], int(self.labels[index]))
 
 
 def check_array(index: int, array: np.ndarray, first: tuple[int, ...]) -> None:

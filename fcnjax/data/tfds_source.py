@@ -7,6 +7,7 @@ import contextlib
 import io
 import math
 import zipfile
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,13 @@ class TfdsSource:
                 raise self._unreadable(index, error) from None
             ids.append(int(record["id"]) if self._has_id else index)
         return frozen_table(sizes), frozen_table(ids)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int32 [N], class indices, from one pass over the records that decodes no image."""
+        title = f"labels of {self._name} {self._split}"
+        indices = tqdm(range(len(self._records)), desc=title, unit=" examples", delay=1, leave=False)
+        return frozen_table([int(self._records[index]["label"]) for index in indices])
 
     def _values(self, value: Any) -> np.ndarray:
         if self._encoded:

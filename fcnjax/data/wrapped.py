@@ -63,6 +63,7 @@ class _WrappedSource:
         self.channels = int(self._first[-1])
         if sizes is None:
             self.sizes, self.ids, labels = self._scan()
+            self.labels = frozen_table(labels)
             names = range(max(labels) + 1) if class_names is None else class_names
             self.class_names = tuple(map(str, names))
             check_labels(labels, len(self.class_names))

@@ -18,6 +18,7 @@ from fcnjax.heads.flatten_dense import why_not
 from fcnjax.layers import Layer, Sequential
 from fcnjax.layers.composition import cut_to
 from fcnjax.layers.layer import parameter_count
+from fcnjax.layers.rematerialisation import recomputed
 from fcnjax.padded import Padded, check_within
 
 
@@ -68,6 +69,8 @@ class Classifier(nnx.Module):
     Attributes:
       dtype: what is computed in: "float32", "bfloat16", or None for the dtype of the inputs. Weights, statistics,
         pooled features and logits are float32 in any case (float64 for float64 inputs).
+      remat: whether training computes activations within blocks anew in the backward pass (see
+        `fcnjax.layers.rematerialisation`).
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Classifier(nnx.Module):
         self.blocks, self.head = nnx.List(blocks), head
         self.in_channels, self.rank, self.cut_to_input = in_channels, rank, cut_to_input
         self.dtype: str | None = None
+        self.remat = False
         self.front_blocks = 0  # those that `put_before` added
 
     def put_before(self, block: Block, in_channels: int):
@@ -122,7 +126,10 @@ class Classifier(nnx.Module):
         for index, block in enumerate(self.blocks):
             if 0 < self.front_blocks == index:
                 features = features.replace(features.uncleared.astype(dtype))
-            features = block(features, train=train, keys=keys)
+            if self.remat and train:
+                features = recomputed(block.layers, features, train=train, keys=keys)
+            else:
+                features = block(features, train=train, keys=keys)
         return cut_to(features, batch) if self.cut_to_input else features
 
     def class_maps(self, batch: Padded) -> Padded:

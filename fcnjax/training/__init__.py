@@ -7,12 +7,14 @@ from fcnjax.training.loop import TrainedRun, evaluate, load_model, load_run, tra
 from fcnjax.training.memory_fit import device_memory_bytes, fit_batch_sizes, largest_batch_size, train_step_bytes
 from fcnjax.training.metrics import EvaluationResult, Metrics, measure
 from fcnjax.training.observation import LogSettings, ProfileSettings
+from fcnjax.training.optimizer import learning_rate_at
 from fcnjax.training.preparation import SCANS, abstract_model, load_sources, make_buckets, make_model
 from fcnjax.training.recipe import (
     DataSettings,
     FrontendSettings,
     HeadSettings,
     LoaderSettings,
+    LossSettings,
     ModelSettings,
     OptimizerSettings,
     Recipe,
@@ -29,6 +31,7 @@ __all__ = [
     "HeadSettings",
     "LoaderSettings",
     "LogSettings",
+    "LossSettings",
     "Metrics",
     "ModelSettings",
     "OptimizerSettings",
@@ -44,6 +47,7 @@ __all__ = [
     "import_weights",
     "jit",
     "largest_batch_size",
+    "learning_rate_at",
     "load_imported",
     "load_model",
     "load_run",

@@ -23,7 +23,9 @@ class UnplannedCompilation(UserWarning):
     """A shape that no plan named had to be compiled in the midst of a run."""
 
 
-def jit(function: Callable[..., Any], donate: tuple[int, ...] = (), out_shardings: Any = None) -> Any:
+def jit(
+    function: Callable[..., Any], donate: tuple[int, ...] = (), out_shardings: Any = None, *, remat: bool = False
+) -> Any:
     """Returns `jax.jit(function)` with the compiler options that suit the default backend.
 
     On CPU the matrix products are precompiled, and what is left gains nothing from LLVM's full effort: for the forum
@@ -34,10 +36,15 @@ def jit(function: Callable[..., Any], donate: tuple[int, ...] = (), out_sharding
       function: a pure function of pytrees of arrays.
       donate: positions of the arguments whose memory the outputs may take.
       out_shardings: of the outputs, a pytree prefix; None leaves them to the compiler.
+      remat: whether the function computes activations anew. XLA's CPU compiler drops the barriers that say when, by a
+        pass that is left out then: else it merges both computations again (`resnet_cifar` of 20 layers, 32 images of
+        32 x 32: 76 in place of 30 MiB of temporaries, against 77 without).
     """
-    options = {}
+    options: dict[str, Any] = {}
     if jax.default_backend() == "cpu":
         options = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": "1"}
+        if remat:
+            options["xla_disable_hlo_passes"] = "cse_barrier_expander"
     shardings = {} if out_shardings is None else {"out_shardings": out_shardings}
     return jax.jit(function, donate_argnums=donate, compiler_options=options, **shardings)
 
@@ -50,6 +57,7 @@ class CompiledByShape:
       donate: positions of the arguments whose memory the outputs may take.
       out_shardings: of the outputs, a pytree prefix; None leaves them to the compiler.
       name: what it is called in messages; default: as the function is.
+      remat: as for `jit`.
 
     Attributes:
       name: what it is called in messages.
@@ -60,10 +68,16 @@ class CompiledByShape:
     """
 
     def __init__(
-        self, function: Callable[..., Any], donate: tuple[int, ...] = (), out_shardings: Any = None, name: str = ""
+        self,
+        function: Callable[..., Any],
+        donate: tuple[int, ...] = (),
+        out_shardings: Any = None,
+        name: str = "",
+        *,
+        remat: bool = False,
     ):
         self.name = name or getattr(function, "__name__", "function")
-        self._jitted = jit(function, donate, out_shardings)
+        self._jitted = jit(function, donate, out_shardings, remat=remat)
         self._futures: dict[Hashable, Future] = {}
         self._lock = threading.Lock()
         self.programs: dict[Hashable, Callable[..., Any]] = {}

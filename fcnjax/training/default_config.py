@@ -25,6 +25,8 @@ def default_config(network: str = "fcn") -> Any:
     config.multiple_of = 1  # of the rectangles' extents
     config.compile_cost = config_dict.placeholder(float)  # padded positions that one program less may cost; None: all
     config.mixup = 0.0  # Beta parameter; 0: none
+    config.ema_decay = config_dict.placeholder(float)  # of averaged weights, which are then evaluated and saved
+    config.remat = False  # less memory for about a third more computation
     config.shard_weights = False  # each device keeps a part of the weights and of the optimiser's state
     config.validate_every = 1  # epochs; 0: after the last one only
     config.checkpoint_every = 1  # epochs; 0: none at the end of epochs
@@ -132,14 +134,22 @@ def default_config(network: str = "fcn") -> Any:
     config.augment.time_shift = 0.0  # of signals, share of the length
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "adamw"
+    config.optimizer.name = "adamw"  # or lamb, muon, sgd
     config.optimizer.learning_rate = 5e-3  # peak
-    config.optimizer.schedule = "cosine"  # or constant
+    config.optimizer.schedule = "cosine"  # or constant, step
     config.optimizer.warmup = 0.1  # share of the steps
+    config.optimizer.boundaries = ()  # of step: shares of the run
+    config.optimizer.factor = 0.1  # of step: the rate's at each boundary
     config.optimizer.weight_decay = 0.3  # on kernels only
-    config.optimizer.momentum = 0.9  # of sgd
-    config.optimizer.epsilon = 1e-8  # of adamw
+    config.optimizer.momentum = 0.9  # of sgd and muon
+    config.optimizer.beta1 = 0.9  # of all but sgd
+    config.optimizer.beta2 = 0.999
+    config.optimizer.epsilon = 1e-8
     config.optimizer.clip_norm = config_dict.placeholder(float)
+
+    config.loss = ConfigDict()  # of training; evaluation is plain cross-entropy
+    config.loss.label_smoothing = 0.0
+    config.loss.class_weights = config_dict.placeholder(object)  # one number per class, or balanced
     return config
 
 

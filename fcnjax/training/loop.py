@@ -99,8 +99,9 @@ def _train_in(
         test = trainer.evaluate(state, "test")
         with Reports(folder, recipe, trainer, int(state.step), terminal=False) as reports:
             reports.evaluation("test", int(state.step), test)
-    save_arrays(folder.weights, {"weights": state.weights, "statistics": state.statistics})
-    seconds, unreadable = time.perf_counter() - begun, trainer.all_unreadable()
+    weights, statistics = state.evaluated
+    save_arrays(folder.weights, {"weights": weights, "statistics": statistics})
+    seconds, unreadable = time.perf_counter() - begun, trainer.feed.all_unreadable()
     result = {"test_accuracy": test.accuracy, "correct": test.correct, "count": test.count}
     if unreadable:
         result["unreadable"] = unreadable
@@ -148,8 +149,8 @@ def _train_steps(recipe, trainer, state, folder, checkpoints, progress, title) -
             telling, accuracy = recipe.log.due(step, trainer.steps_per_epoch), None
             if not (ending or saving or telling):  # nor is it the end of an epoch, which is always told
                 continue
-            bar.set_postfix(loss=f"{reports.step(*pending):.3f}")
-            pending = None
+            loss, pending = reports.step(*pending), None
+            bar.set_postfix(loss=f"{loss:.3f}")
             with reports.paused():
                 if telling:
                     reports.interval()
@@ -157,6 +158,7 @@ def _train_steps(recipe, trainer, state, folder, checkpoints, progress, title) -
                     validation = trainer.evaluate(state, "validation")
                     reports.evaluation("validation", step, validation)
                     accuracy = validation.accuracy
+                    bar.set_postfix(loss=f"{loss:.3f}", validation=f"{accuracy:.2%}")
                 saving = saving or ending or (not position and _due(recipe.checkpoint_every, epoch))
                 if checkpoints is not None and (saving or (recipe.checkpoint_best and accuracy is not None)):
                     checkpoints.save(step, state, accuracy)
@@ -215,7 +217,7 @@ def load_run(workdir: Path | str) -> tuple[Trainer, TrainState]:
 
 
 def load_state(trainer: Trainer, workdir: Path) -> TrainState:
-    """Returns the final state of the finished run in a folder, for a trainer of its recipe.
+    """Returns the final state of the finished run in a folder, for a trainer of its recipe; averaged if the run was.
 
     Raises:
       FileNotFoundError: if the folder holds no finished run.

@@ -92,7 +92,12 @@ def fit_batch_sizes(
 
 
 def train_step_bytes(
-    step: Callable[..., tuple[TrainState, jax.Array]], state: TrainState, channels: int, dtype: Any = jnp.float32
+    step: Callable[..., tuple[TrainState, jax.Array]],
+    state: TrainState,
+    channels: int,
+    dtype: Any = jnp.float32,
+    *,
+    remat: bool = False,
 ) -> ProgramBytes:
     """Returns the function that `largest_batch_size` wants, for a train step whose state is donated.
 
@@ -101,8 +106,9 @@ def train_step_bytes(
       state: Its state, or the shapes of one (`jax.eval_shape`).
       channels: C of the examples.
       dtype: Of the values of a batch.
+      remat: As for `jit`.
     """
-    jitted = jit(step, donate=(0,))
+    jitted = jit(step, donate=(0,), remat=remat)
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
 
     def program_bytes(shape: tuple[int, ...], rows: int) -> int:

@@ -75,7 +75,7 @@ def is_first_host() -> bool:
     return jax.process_index() == 0
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """Returns the mesh of some devices along one axis; None takes all devices of all hosts."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)

@@ -155,7 +155,7 @@ def make_model(recipe: Recipe, source: Source, seed: int | jax.Array) -> models.
     head = settings.options
     if settings.flatten is None:
         head["pool"] = pool
-    return models.create(
+    model = models.create(
         recipe.model.name,
         **recipe.model.options,
         head=head,
@@ -165,6 +165,8 @@ def make_model(recipe: Recipe, source: Source, seed: int | jax.Array) -> models.
         frontend=_frontend_options(recipe),
         rngs=nnx.Rngs(jax.random.key(seed)),
     )
+    model.remat = recipe.remat
+    return model
 
 
 def _frontend_options(recipe: Recipe) -> dict[str, Any] | None:

@@ -40,6 +40,8 @@ class Programs:
       initial_state: from a seed (uint32 []) to the state before the first step.
       channels: C of the examples.
       shard_weights: see `state_shardings`.
+      ema_decay: of averaged weights, see `fcnjax.training.average`; None averages nothing.
+      remat: whether the gradient computes activations anew, see `jit`.
 
     Attributes:
       train_step, accumulate_step, evaluation_step, update: the compiled steps; see `fcnjax.training.step`.
@@ -57,6 +59,8 @@ class Programs:
         channels: int,
         *,
         shard_weights: bool = False,
+        ema_decay: float | None = None,
+        remat: bool = False,
     ):
         self.mesh, self._channels = mesh, channels
         shapes = jax.eval_shape(initial_state, jax.ShapeDtypeStruct((), jnp.uint32))
@@ -67,12 +71,14 @@ class Programs:
         summed = state_shardings(mesh, sums, shard=shard_weights)
         self._sums = _with_shardings(sums, summed)
         self.zero_sums = jit(Sums.zeros, out_shardings=summed)
-        self.train_function = make_train_step(gradient, optimizer)
-        self.train_step = CompiledByShape(self.train_function, (0,), (shardings, everywhere), "train")
+        self.train_function = make_train_step(gradient, optimizer, ema_decay)
+        self.train_step = CompiledByShape(self.train_function, (0,), (shardings, everywhere), "train", remat=remat)
         self.accumulate_step = CompiledByShape(
-            make_accumulating_step(gradient), (0, 1), (shardings, summed), "train, a part of a step"
+            make_accumulating_step(gradient), (0, 1), (shardings, summed), "train, a part of a step", remat=remat
         )
-        self.update = CompiledByShape(make_update(optimizer), (0, 1), (shardings, everywhere, summed), "update")
+        self.update = CompiledByShape(
+            make_update(optimizer, ema_decay), (0, 1), (shardings, everywhere, summed), "update"
+        )
         self.evaluation_step = CompiledByShape(evaluation, (), everywhere, "evaluate")
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 from fcnjax.data import Augmentation, RandomCrop, SizePolicy
 from fcnjax.data.sources import ON_ERROR
 from fcnjax.training.config_fields import build, field_names, require, set_fields
+from fcnjax.training.learning_settings import LossSettings, OptimizerSettings
 from fcnjax.training.observation import LogSettings, ProfileSettings
 
 BATCHING = ("bucket", "mixed")
@@ -198,45 +199,11 @@ class HeadSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerSettings:
-    """Optimiser and schedule, all of them optax's.
-
-    Attributes:
-      name: "adamw" or "sgd" (Nesterov momentum).
-      learning_rate: peak, greater than 0.
-      schedule: "cosine" (to 0 at the end of the run) or "constant".
-      warmup: share of the steps during which the rate rises linearly from 0, in [0, 1).
-      weight_decay: decoupled, on kernels only, at least 0.
-      momentum: of sgd, in [0, 1).
-      epsilon: of adamw, greater than 0: gradients well below it move a weight in proportion, not by their sign alone,
-        so that rounding in a gradient that should be 0 does not become a full step.
-      clip_norm: largest global norm of the gradient; None does not clip.
-    """
-
-    name: str = "adamw"
-    learning_rate: float = 1e-3
-    schedule: str = "cosine"
-    warmup: float = 0.0
-    weight_decay: float = 0.0
-    momentum: float = 0.9
-    epsilon: float = 1e-8
-    clip_norm: float | None = None
-
-    def __post_init__(self):
-        require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "greater than 0")
-        require(0 <= self.warmup < 1, "optimizer.warmup", self.warmup, "in [0, 1)")
-        require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "at least 0")
-        require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in [0, 1)")
-        require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "greater than 0")
-        require(self.clip_norm is None or self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "greater than 0")
-
-
-@dataclasses.dataclass(frozen=True)
 class Recipe:
     """A whole training run.
 
     Attributes:
-      data, model, head, optimizer: see their classes.
+      data, model, head, optimizer, loss: see their classes.
       size: native sizes (the default), or what they are brought to (see `fcnjax.data.SizePolicy`).
       crop: a random part of each training example, at the size drawn (see `fcnjax.data.RandomCrop`); by
         default all of it.
@@ -258,6 +225,10 @@ class Recipe:
       multiple_of: extents of rectangles are multiples of this.
       compile_cost: what one more program costs, in padded positions of computation: with it the number of rectangles
         is chosen that costs least over all epochs; None takes `max_buckets`.
+      ema_decay: share of the average of weights and running statistics that a step keeps, in [0, 1); the average is
+        then what is evaluated and saved (see `fcnjax.training.average`). None averages nothing.
+      remat: whether activations within blocks are computed anew in the backward pass: less memory, about a third more
+        computation, the same gradients.
       shard_weights: whether each device keeps a part of the weights and of the optimiser's state, in place of all.
       validate_every: epochs between evaluations of the validation split; 0 evaluates it after the last epoch only.
       checkpoint_every: epochs between checkpoints; 0: none at the end of epochs. Without any checkpoint an interrupted
@@ -272,7 +243,8 @@ class Recipe:
     data: DataSettings
     model: ModelSettings = ModelSettings()
     head: HeadSettings = HeadSettings()
-    optimizer: OptimizerSettings = OptimizerSettings()
+    optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
+    loss: LossSettings = dataclasses.field(default_factory=LossSettings)
     size: SizePolicy = dataclasses.field(default_factory=SizePolicy)
     crop: RandomCrop = dataclasses.field(default_factory=lambda: RandomCrop(area=(1.0, 1.0), aspect=(1.0, 1.0)))
     augment: Augmentation = dataclasses.field(default_factory=Augmentation)
@@ -289,6 +261,8 @@ class Recipe:
     max_buckets: int = 4
     multiple_of: int = 1
     compile_cost: float | None = None
+    ema_decay: float | None = None
+    remat: bool = False
     shard_weights: bool = False
     validate_every: int = 1
     checkpoint_every: int = 1
@@ -307,6 +281,7 @@ class Recipe:
             require(self.crop.aspect == (1, 1), "crop.aspect", self.crop.aspect, allowed)
         require(self.mixup >= 0, "mixup", self.mixup, "at least 0")
         require(self.batching in BATCHING, "batching", self.batching, f"one of {', '.join(BATCHING)}")
+        require(self.ema_decay is None or 0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1), or None")
         for name in ("epochs", "batch_size", "max_buckets", "multiple_of"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.checkpoint_last >= 1, "checkpoint_last", self.checkpoint_last, "at least 1")

@@ -4,7 +4,6 @@ Axes: N examples, K classes.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,14 +22,14 @@ from fcnjax.data import (
     MixedStep,
     Source,
     StepPlan,
-    host_bytes,
-    load_batches,
-    prefetch_to_device,
 )
 from fcnjax.padded import Padded
-from fcnjax.training.compilation import Compilation
+from fcnjax.training.average import Average
+from fcnjax.training.compilation import Compilation, jit
+from fcnjax.training.feeding import Feed, batches_of
+from fcnjax.training.loss import class_weights_of, make_loss, make_weigh
 from fcnjax.training.memory_fit import compiled_bytes, device_memory_bytes, largest_batch_size, train_step_bytes
-from fcnjax.training.mesh import gather_texts, make_mesh, place_rows, sum_over_hosts
+from fcnjax.training.mesh import make_mesh, sum_over_hosts
 from fcnjax.training.metrics import EvaluationResult
 from fcnjax.training.optimizer import make_optimizer
 from fcnjax.training.preparation import (
@@ -47,10 +46,18 @@ from fcnjax.training.preparation import (
 from fcnjax.training.programs import UPDATE, Programs, parts_of
 from fcnjax.training.recipe import Recipe
 from fcnjax.training.speed import StepWork, TimedInput
-from fcnjax.training.step import Sums, Targets, TrainState, make_evaluation_step, make_gradient, merge, split
+from fcnjax.training.step import (
+    Gradient,
+    Sums,
+    TrainState,
+    make_evaluation_step,
+    make_gradient,
+    make_total,
+    merge,
+    split,
+)
 
 NO_VALUES = np.zeros(0, np.float32)
-DEPTH = 1  # batches on their way to the device while one is computed with
 
 
 class StepResult(NamedTuple):
@@ -92,7 +99,7 @@ class Trainer:
       buckets: the rectangles that the sizes of all splits are padded to.
       mesh: of all devices, of all hosts.
       programs: the compiled steps.
-      unreadable: what could not be decoded so far, by name, with the reason.
+      feed: batches on the devices.
 
     Raises:
       ValueError: if an example is below the network's minimum size, or a name in the recipe is unknown.
@@ -104,7 +111,7 @@ class Trainer:
         sources: Mapping[str, Any] | None = None,
         *,
         cache_dir: Path | str | None = None,
-        devices: Sequence[jax.Device] | None = None,
+        devices: Sequence[Any] | None = None,
     ):
         self.recipe = recipe
         self.sources: dict[str, Source] = (
@@ -125,19 +132,31 @@ class Trainer:
         self.steps_per_epoch = self.plan(recipe.seed).steps_per_epoch
         self.optimizer = make_optimizer(recipe.optimizer, recipe.epochs * self.steps_per_epoch)
         self.mesh = make_mesh(devices)
+        self.feed = Feed(recipe, self.sources, self.mesh)
         self.programs = Programs(
             self.mesh,
-            make_gradient(self.graphdef, augment=recipe.augment, mixup=recipe.mixup),
+            self._make_gradient(),
             self.optimizer,
             make_evaluation_step(self.graphdef),
             self._make_state,
             train.channels,
             shard_weights=recipe.shard_weights,
+            ema_decay=recipe.ema_decay,
+            remat=recipe.remat,
         )
         self._sums: Sums | None = None  # zero between steps: the memory of one step's gradients
-        self.unreadable: dict[str, str] = {}
-        for source in self.sources.values():
-            self.unreadable |= getattr(source, "unreadable", {})
+
+    def _make_gradient(self) -> Gradient:
+        recipe = self.recipe
+        weights = class_weights_of(recipe.loss, self.sources["train"])
+        loss, weigh = make_loss(recipe.loss.label_smoothing, weights), make_weigh(weights)
+        self._total = None if weigh is None else jit(make_total(weigh, recipe.mixup))
+        return make_gradient(self.graphdef, loss, recipe.augment, recipe.mixup, weigh)
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """What could not be decoded so far on this host, by name, with the reason."""
+        return self.feed.unreadable
 
     @property
     def steps(self) -> int:
@@ -157,15 +176,8 @@ class Trainer:
             f"rectangles {shapes}: padded / real area - 1 = {plan.waste:.2f}, {plan.filler_rows} filler rows an epoch\n"
             f"{recipe.epochs} epochs of {plan.steps_per_epoch} steps, up to {recipe.batch_size} examples each\n"
             f"programs to compile: {trained} for training, {evaluated} for evaluation\n"
-            f"input: at most {self._host_bytes(plan) / 2**20:,.0f} MiB of host memory at once"
+            f"input: at most {self.feed.host_bytes(plan) / 2**20:,.0f} MiB of host memory at once"
         )
-
-    def _host_bytes(self, plan: EpochPlan | MixedPlan) -> int:
-        """Returns the bound on what the loader holds of training batches at any time."""
-        loader = self.recipe.loader
-        read_ahead = {"threads": loader.threads, "workers": loader.workers, "prefetch": loader.prefetch + DEPTH}
-        shares = {"hosts": jax.process_count(), "rows_multiple_of": self.mesh.size}
-        return host_bytes(plan, self.sources["train"].channels, **read_ahead, **shares)
 
     def data_digest(self) -> dict[str, str]:
         """Returns what tells the data of each split from any other: a hash of its sizes, ids, names and classes."""
@@ -221,7 +233,8 @@ class Trainer:
 
     def _make_state(self, seed: jax.Array) -> TrainState:
         _, weights, statistics = split(make_model(self.recipe, self.sources["train"], seed))
-        return TrainState(jnp.int32(0), weights, statistics, self.optimizer.init(weights))
+        average = None if self.recipe.ema_decay is None else Average(weights, statistics)
+        return TrainState(jnp.int32(0), weights, statistics, self.optimizer.init(weights), average)
 
     def fit(self, state: TrainState, seed: int) -> Iterator[StepResult]:
         """Trains from `state` to the last step of the recipe.
@@ -241,7 +254,7 @@ class Trainer:
         timed = TimedInput(self.batches(seed, start, self.steps), lambda: loss is not None and not loss.is_ready())
         for number, (step, batch) in enumerate(timed, start):
             state, loss = self.step(state, seed, step, batch)
-            parts = _parts(batch)
+            parts = batches_of(batch)
             work = StepWork.of(number + 1, step.epoch, parts)
             told = tuple(part._replace(values=NO_VALUES) for part in parts)
             counted = self._counted(seed, number, batch)
@@ -249,7 +262,7 @@ class Trainer:
 
     def batches(self, seed: int, start: int, stop: int) -> Iterator[tuple[Any, Any]]:
         """Yields the plans and the batches of the training steps from `start` to before `stop`."""
-        return self._batches("train", self.plan(seed), start, stop, crop=self.crop, seed=seed)
+        return self.feed.batches("train", self.plan(seed), start, stop, crop=self.crop, seed=seed)
 
     def step(
         self, state: TrainState, seed: int, step: StepPlan | MixedStep, batch: Batch | Sequence[Batch]
@@ -258,38 +271,27 @@ class Trainer:
         clock, programs = np.array([seed, step.epoch], np.uint32), self.programs
         if isinstance(batch, Batch):
             assert isinstance(step, StepPlan)
-            return programs.train_step(step.shape, state, *self._inputs(batch), clock)
+            return programs.train_step(step.shape, state, *self.feed.inputs(batch), clock)
         assert isinstance(step, MixedStep)
-        total = np.float32(step.examples - self._unreadable(batch))
+        inputs = [self.feed.inputs(rows) for rows in batch]
+        total = self._total_of(step, batch, inputs, clock)
         sums = programs.zero_sums(state.weights) if self._sums is None else self._sums
-        for part, rows in zip(step.micro_batches, batch, strict=True):
-            state, sums = programs.accumulate_step(part.shape, state, sums, *self._inputs(rows), clock, total)
+        for part, rows in zip(step.micro_batches, inputs, strict=True):
+            state, sums = programs.accumulate_step(part.shape, state, sums, *rows, clock, total)
         state, loss, self._sums = programs.update(UPDATE, state, sums)
         return state, loss
-
-    def _inputs(self, batch: Batch) -> tuple[Padded, Targets]:
-        """Returns what a step takes of a batch, on the devices; of all hosts, each of which has some of its rows."""
-        values, sizes, labels, ids = (place_rows(self.mesh, array) for array in batch[:4])
-        return Padded(values, sizes), Targets(labels, ids)
-
-    def _unreadable(self, batch: Batch | Sequence[Batch]) -> int:
-        """Returns how many examples of a step could not be decoded, on any host; all hosts must call it."""
-        if self.recipe.data.on_error == "refuse":  # then there is none: no host need ask the others at each step
-            return 0
-        return sum_over_hosts(sum(len(part.unreadable) for part in _parts(batch)))
-
-    def all_unreadable(self) -> dict[str, str]:
-        """Returns what could not be decoded so far on any host, sorted by name; all hosts must call it."""
-        if self.recipe.data.on_error == "refuse":
-            return dict(sorted(self.unreadable.items()))
-        texts = gather_texts(json.dumps(self.unreadable))
-        return dict(sorted((name, reason) for text in texts for name, reason in json.loads(text).items()))
 
     def _counted(self, seed: int, step: int, batch: Batch | Sequence[Batch]) -> tuple[int, int]:
         """Returns how many examples a step had, and how many it lacked, on all hosts together."""
         planned = sum(int((part.rows >= 0).sum()) for part in parts_of(self.plan(seed).step(step)))
-        unreadable = self._unreadable(batch)
+        unreadable = self.feed.missing(batch)
         return planned - unreadable, unreadable
+
+    def _total_of(self, step: MixedStep, batch: Sequence[Batch], inputs: Sequence[Any], clock: np.ndarray) -> Any:
+        """Returns what the losses of a step made of parts are divided by, float32 []."""
+        if self._total is None:
+            return np.float32(step.examples - self.feed.missing(batch))
+        return sum((self._total(part.sizes, targets, clock) for part, targets in inputs), jnp.float32(0))
 
     def rows_that_fit(self, share: float) -> tuple[tuple[int, ...], int]:
         """Returns the largest rectangle, and how many rows of it a train step may have.
@@ -301,7 +303,9 @@ class Trainer:
           ValueError: if not even one row fits.
         """
         state = jax.eval_shape(self._make_state, jax.ShapeDtypeStruct((), jnp.uint32))
-        program_bytes = train_step_bytes(self.programs.train_function, state, self.sources["train"].channels)
+        program_bytes = train_step_bytes(
+            self.programs.train_function, state, self.sources["train"].channels, remat=self.recipe.remat
+        )
         shape = tuple(self.buckets.shapes[-1].tolist())
         return shape, largest_batch_size(program_bytes, shape, int(share * device_memory_bytes()))
 
@@ -311,7 +315,7 @@ class Trainer:
         assert isinstance(plan, EpochPlan)
         bucket = int(np.argmax(plan.batches_per_bucket))
         first = next(i for i in range(plan.steps_per_epoch) if plan.step(i).bucket == bucket)
-        return next(iter(self._batches("train", plan, first, first + 1)))
+        return next(iter(self.feed.batches("train", plan, first, first + 1)))
 
     def whole_training_batches(self) -> Iterator[tuple[tuple[int, ...], Padded]]:
         """Yields the rectangle and the batch of every step of one pass over the training examples, shuffled.
@@ -319,17 +323,17 @@ class Trainer:
         Each example comes once, as it is: no crop, no augmentation, also where the recipe trains with them.
         """
         plan = EpochPlan(self.sources["train"].sizes, self.buckets, rows_of(self.buckets), self.recipe.seed)
-        for step, batch in self._batches("train", plan, 0, plan.steps_per_epoch):
-            yield step.shape, self._inputs(batch)[0]
+        for step, batch in self.feed.batches("train", plan, 0, plan.steps_per_epoch):
+            yield step.shape, self.feed.inputs(batch)[0]
 
     def evaluate(self, state: TrainState, name: str) -> EvaluationResult:
-        """Evaluates the split called `name` with the weights and running statistics of a state."""
+        """Evaluates the split called `name` with the weights and running statistics of a state, averaged or not."""
         plan, source = self.evaluation_plans[name], self.sources[name]
-        parts, unreadable = [], 0
-        for index, (step, batch) in enumerate(self._batches(name, plan, 0, len(plan))):
+        (weights, statistics), parts, unreadable = state.evaluated, [], 0
+        for index, (step, batch) in enumerate(self.feed.batches(name, plan, 0, len(plan))):
             unreadable += len(batch.unreadable)
-            inputs, targets = self._inputs(batch)
-            out = self.programs.evaluation_step(step.shape, state.weights, state.statistics, inputs, targets.labels)
+            inputs, targets = self.feed.inputs(batch)
+            out = self.programs.evaluation_step(step.shape, weights, statistics, inputs, targets.labels)
             parts.append((plan.step(index).filled(self.mesh.size).rows, out))
         unreadable = sum_over_hosts(unreadable)
         logits = np.full((len(source), len(source.class_names)), np.nan, np.float32)
@@ -346,44 +350,5 @@ class Trainer:
         return EvaluationResult(loss / max(count, 1), correct, count, logits, labels, source.sizes, unreadable)
 
     def model(self, state: TrainState) -> models.Classifier:
-        """Returns the network with the weights and running statistics of a state."""
-        return merge(self.graphdef, state.weights, state.statistics)
-
-    def _batches(self, name: str, plan: Any, start: int, stop: int, **options: Any) -> Iterator[tuple[Any, Any]]:
-        """Yields steps and their batches, and notes what could not be decoded."""
-        data, loader = self.recipe.data, self.recipe.loader
-        pairs = load_batches(
-            self.sources[name],
-            plan,
-            mean=data.mean,
-            std=data.std,
-            start_step=start,
-            stop_step=stop,
-            on_error=data.on_error,
-            threads=loader.threads,
-            workers=loader.workers if name == "train" else 0,  # a pass of evaluation is short, and they start anew
-            prefetch=loader.prefetch,
-            host=jax.process_index(),
-            hosts=jax.process_count(),
-            rows_multiple_of=self.mesh.size,
-            **options,
-        )
-        for step, batch in prefetch_to_device(pairs, self._transferred, DEPTH):
-            for part in _parts(batch):
-                self.unreadable |= dict(part.unreadable)
-            yield step, batch
-
-    def _transferred(self, pair: tuple[Any, Any]) -> tuple[Any, Any]:
-        """Returns a step and its batches, whose values are on their way to the devices."""
-        step, batch = pair
-        parts = tuple(part._replace(values=place_rows(self.mesh, part.values)) for part in _parts(batch))
-        return step, parts[0] if isinstance(batch, Batch) else parts
-
-
-def _parts(batch: Batch | Sequence[Batch]) -> Sequence[Batch]:
-    return (batch,) if isinstance(batch, Batch) else batch
-
-
-def count_examples(batch: Batch | Sequence[Batch]) -> int:
-    """Returns the number of real examples in the batch or the parts of a step."""
-    return sum(int((part.ids >= 0).sum()) for part in _parts(batch))
+        """Returns the network with the weights and running statistics of a state, averaged or not."""
+        return merge(self.graphdef, *state.evaluated)

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from fcnjax.data import ArraySource, TfdsSource, load_source
+from fcnjax.data import ArraySource, TfdsSource, labels_of, load_source
 from fcnjax.data.any_size_digits import AnySizeDigits
 from fcnjax.data.preparing import own_builders, prepare
 
@@ -58,6 +58,13 @@ def test_size_table_is_the_truth_and_read_only(digits):
     assert [source[index].values.shape for index in range(len(source))] == [(*size, 1) for size in source.sizes]
     with pytest.raises(ValueError, match="read-only"):
         source.sizes[0] = 1
+
+
+def test_labels_are_those_of_the_examples(digits):
+    source = digits["validation"]
+    labels = labels_of(source)
+    assert labels is not None
+    assert labels.tolist() == [source[index].label for index in range(len(source))]
 
 
 def test_uncached_source_reads_the_same(data_dir, digits):

@@ -1,6 +1,6 @@
 """Trains the made-up data on several devices or hosts, and saves what came out.
 
-A program of its own, since the number of devices and hosts is fixed once JAX has started; `test_distribution.py` runs it.
+A program of its own, as the number of devices and hosts is fixed once JAX has started; `test_distribution.py` runs it.
 """
 
 import argparse

@@ -1,0 +1,47 @@
+"""Exponential moving average of a network over the steps of its training, which is then what is evaluated and saved."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Arrays = dict[str, jax.Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Average:
+    """Averages over the steps so far, float32 like what they are of.
+
+    Attributes:
+      weights: by name.
+      statistics: running statistics by name: those of the weights at each step, which fit the averaged ones.
+    """
+
+    weights: Arrays
+    statistics: Arrays
+
+
+def moved_average(average: Average, weights: Arrays, statistics: Arrays, step: jax.Array, decay: float) -> Average:
+    """Returns the average after one more step, `d * average + (1 - d) * new`, from the state after that step.
+
+    d is the decay, but no more than (1 + t) / (10 + t) after t steps: 1/10 at first, so that the initial weights are
+    soon forgotten, however short the run.
+
+    Args:
+      average: that of the steps before; at first the initial weights and statistics.
+      weights: after the step.
+      statistics: after the step.
+      step: int32 [], t, the number of steps before this one.
+      decay: in [0, 1); near 1 - 1 / n for an average over about n steps.
+
+    Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992; the warm-up is that of
+    TensorFlow's `ExponentialMovingAverage(num_updates=...)`.
+    """
+    share = 1 - jnp.minimum(decay, (1 + step) / (10 + step))
+    old: Any = average
+    new: Any = Average(weights, statistics)
+    moved: Any = optax.incremental_update(new, old, share)
+    return moved

@@ -1,0 +1,111 @@
+"""Feed: the batches of a recipe, read and put on the devices, and a count of what could not be read.
+
+Axes: B rows of a batch. Of several hosts each reads its own rows; the arrays on the devices are those of all of them.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from fcnjax.data import Batch, EpochPlan, MixedPlan, Source, host_bytes, load_batches, prefetch_to_device
+from fcnjax.padded import Padded
+from fcnjax.training.mesh import gather_texts, place_rows, sum_over_hosts
+from fcnjax.training.recipe import Recipe
+from fcnjax.training.step import Targets
+
+DEPTH = 1  # batches on their way to the device while one is computed with
+
+
+class Feed:
+    """Batches of the splits of a recipe.
+
+    Args:
+      recipe: whose settings of data and loader are used.
+      sources: the splits by name.
+      mesh: the devices that share the rows of each batch.
+
+    Attributes:
+      unreadable: what could not be decoded so far on this host, by name, with the reason.
+    """
+
+    def __init__(self, recipe: Recipe, sources: Mapping[str, Source], mesh: Mesh):
+        self._recipe, self._sources, self._mesh = recipe, sources, mesh
+        self.unreadable: dict[str, str] = {}
+        for source in sources.values():
+            self.unreadable |= getattr(source, "unreadable", {})
+
+    def batches(self, split: str, plan: Any, start: int, stop: int, **options: Any) -> Iterator[tuple[Any, Any]]:
+        """Yields the steps of a plan from `start` to before `stop` with their batches, values on the devices.
+
+        Args:
+          split: name of the split that the plan is of.
+          plan: an `EpochPlan`, `MixedPlan` or `EvaluationPlan`.
+          start: first step.
+          stop: step to stop before.
+          options: more of `load_batches`.
+        """
+        data, loader = self._recipe.data, self._recipe.loader
+        pairs = load_batches(
+            self._sources[split],
+            plan,
+            mean=data.mean,
+            std=data.std,
+            start_step=start,
+            stop_step=stop,
+            on_error=data.on_error,
+            threads=loader.threads,
+            workers=loader.workers if split == "train" else 0,  # a pass of evaluation is short, and they start anew
+            prefetch=loader.prefetch,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+            rows_multiple_of=self._mesh.size,
+            **options,
+        )
+        for step, batch in prefetch_to_device(pairs, self._transferred, DEPTH):
+            for part in batches_of(batch):
+                self.unreadable |= dict(part.unreadable)
+            yield step, batch
+
+    def inputs(self, batch: Batch) -> tuple[Padded, Targets]:
+        """Returns what a step takes of a batch, on the devices: the rows of all hosts."""
+        values, sizes, labels, ids = (place_rows(self._mesh, array) for array in batch[:4])
+        return Padded(values, sizes), Targets(labels, ids)
+
+    def missing(self, batch: Batch | Sequence[Batch]) -> int:
+        """Returns how many examples of a step could not be decoded on any host; all hosts must call it."""
+        if self._recipe.data.on_error == "refuse":  # then there is none: no host need ask the others at each step
+            return 0
+        return sum_over_hosts(sum(len(part.unreadable) for part in batches_of(batch)))
+
+    def all_unreadable(self) -> dict[str, str]:
+        """Returns what could not be decoded so far on any host, sorted by name; all hosts must call it."""
+        if self._recipe.data.on_error == "refuse":
+            return dict(sorted(self.unreadable.items()))
+        texts = gather_texts(json.dumps(self.unreadable))
+        return dict(sorted((name, reason) for text in texts for name, reason in json.loads(text).items()))
+
+    def host_bytes(self, plan: EpochPlan | MixedPlan) -> int:
+        """Returns the bound on what the loader holds of training batches at any time, in bytes."""
+        loader = self._recipe.loader
+        read_ahead = {"threads": loader.threads, "workers": loader.workers, "prefetch": loader.prefetch + DEPTH}
+        shares = {"hosts": jax.process_count(), "rows_multiple_of": self._mesh.size}
+        return host_bytes(plan, self._sources["train"].channels, **read_ahead, **shares)
+
+    def _transferred(self, pair: tuple[Any, Any]) -> tuple[Any, Any]:
+        """Returns a step and its batches, whose values are on their way to the devices."""
+        step, batch = pair
+        parts = tuple(part._replace(values=place_rows(self._mesh, part.values)) for part in batches_of(batch))
+        return step, parts[0] if isinstance(batch, Batch) else parts
+
+
+def batches_of(batch: Batch | Sequence[Batch]) -> Sequence[Batch]:
+    """Returns the batches of a step, which is one or made of several."""
+    return (batch,) if isinstance(batch, Batch) else batch
+
+
+def count_examples(batch: Batch | Sequence[Batch]) -> int:
+    """Returns the number of real examples in the batch or the parts of a step; of several hosts, this one's."""
+    return sum(int((part.ids >= 0).sum()) for part in batches_of(batch))
