@@ -3,6 +3,7 @@
 Axes: B batch, H height, W width, C channels, K classes. Weights and statistics go by the names of `fcnjax.models.fcn`.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,10 +62,7 @@ def make_plain_step(optimizer: optax.GradientTransformation) -> Callable[..., tu
 
 
 def find_torch() -> tuple[Any, str] | str:
-    """Returns PyTorch, set to as many threads as XLA has, and its name of JAX's kind of device, "cpu" or "cuda".
-
-    Or a sentence on why there is none.
-    """
+    """Returns PyTorch and its name of JAX's kind of device, "cpu" or "cuda", or a sentence on why there is none."""
     try:
         import torch
     except ImportError:
@@ -72,7 +70,6 @@ def find_torch() -> tuple[Any, str] | str:
     device = {"cpu": "cpu", "gpu": "cuda"}.get(jax.default_backend(), "")
     if not device or (device == "cuda" and not torch.cuda.is_available()):
         return f"PyTorch cannot use the {jax.devices()[0].device_kind} that JAX runs on."
-    torch.set_num_threads(threads())
     if device == "cuda":  # as XLA does by default
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     return torch, device
@@ -94,6 +91,7 @@ class TorchStep:
 
     Attributes:
       version: of PyTorch.
+      threads: of the CPU that it takes.
     """
 
     def __init__(
@@ -110,6 +108,7 @@ class TorchStep:
     ):
         self._torch, self._device, self.version = torch, device, torch.__version__
         self._dtype, self._tuned, self._done = getattr(torch, dtype), tuned, 0
+        self.threads = threads()
         self._layout = torch.channels_last if device == "cuda" else torch.contiguous_format
         kernels = [np.asarray(weights[name]) for name in sorted(weights) if name.endswith("layers.0.kernel")]
         self._model = _torch_model(torch, kernels).to(device, memory_format=self._layout)
@@ -134,8 +133,22 @@ class TorchStep:
         self._optimizer.step()
         return loss
 
+    def choose_threads(self) -> None:
+        """Takes from now on 1 thread or as many as XLA, whichever does the first steps faster.
+
+        Small images gain little from threads, and waiting for one that another process holds up costs PyTorch much.
+        """
+        times = {}
+        for self.threads in {1, threads()}:
+            self.run(1)
+            begun = time.perf_counter()
+            self.run(min(4, len(self._steps)))
+            times[self.threads] = time.perf_counter() - begun
+        self.threads = min(times, key=times.__getitem__)
+
     def run(self, steps: int) -> None:
         """Does that many steps and waits for the last."""
+        self._torch.set_num_threads(self.threads)
         with self._torch.backends.cudnn.flags(enabled=True, benchmark=self._tuned, allow_tf32=True):
             for _ in range(steps):
                 self()

@@ -123,7 +123,7 @@ def one_by_one(stretch: Stretch) -> list[list[Rows]]:
 
 
 def _stretch(batches: Sequence[Rows], ranks: Sequence[Any], steps: int) -> Stretch:
-    """Takes `steps` of an epoch's batches, at even distances in the order of their ranks, and keeps the epoch's order."""
+    """Takes `steps` of an epoch's batches, at even distances in the order of ranks, and keeps the epoch's order."""
     count, programs = min(steps, len(batches)), len({rows.program for rows in batches})
     ranked = sorted(range(len(batches)), key=ranks.__getitem__)
     taken = {ranked[int((index + 0.5) * len(batches) / count)] for index in range(count)}
