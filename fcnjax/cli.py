@@ -227,7 +227,8 @@ def _bench_train(argv: Sequence[str]) -> None:
     sizes = native_sizes.scaled_sizes(given.sizes, given.scale)
     fields = {name: given[name].value for name in ("dtype", *TRAINED) if name != "rounds"}
     result = train_bench.measure(train_bench.Workload(sizes, **fields), given.rounds, warm_start=given.warm_start)
-    result |= {"sizes_file": Path(given.sizes or native_sizes.CALTECH_101).name, "scale": given.scale}
+    file = Path(given.sizes or native_sizes.CALTECH_101).name
+    result |= {"command": " ".join(argv), "sizes_file": file, "scale": given.scale}
     Console().print(train_bench.table(result))
     if given.json:
         write_json(given.json, result)

@@ -9,8 +9,9 @@ Axes: B rows, N examples, D spatial axes, C channels.
 """
 
 import dataclasses
+import os
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ from fcnjax.bench.timing import Spread, between, ratio, spread, take_turns, thre
 from fcnjax.bench.whole import Whole
 from fcnjax.data import BucketPlan, plan_buckets
 from fcnjax.data.baselines import pad_to_max
+from fcnjax.data.size_tables import areas
 from fcnjax.padded import Padded
 from fcnjax.training.compilation import CompiledByShape
 from fcnjax.training.run_folder import environment
@@ -213,36 +215,59 @@ def measure(work: Workload, rounds: int = ROUNDS, *, warm_start: bool = True) ->
     """
     if rounds < 1:
         raise ValueError(f"rounds={rounds}: must be at least 1.")
-    buckets, stretches = work.buckets(), work.stretches()
+    load, arms = os.getloadavg()[0], _run_arms(work, rounds)
+    spreads, stretches = _ratios(work, arms), arms.stretches
+    cold, warm = first_step_seconds(work.recipe(), work.sizes) if warm_start else (None, None)
+    return {
+        **{name: spreads[name].median if name in spreads else None for name in RATIOS},
+        "warm_start_s": warm,
+        "cold_start_s": cold,
+        "host_overhead_ms": spread(dispatch_ms(rounds)).median,
+        "ratio_quartiles": {name: (low, high) for name, (_, low, high) in spreads.items()},
+        "targets": {name: target for name, (*_, target) in (RATIOS | FIXED).items()},
+        "megapixels_per_s": {name: {**spread(each)._asdict(), "rounds": each} for name, each in arms.rates.items()},
+        "stretches": {name: stretch.about() for name, stretch in stretches.items()},
+        "vs_dense_by_waste_alone": 1 / (1 + stretches[OURS].about()["waste"]),
+        "compile_s": arms.compile_s,
+        "torch_note": arms.torch_note,
+        "torch_threads": arms.torch_threads,
+        **_setting(work, rounds, load),
+    }
+
+
+class _Arms(NamedTuple):
+    """What the arms did: megapixels a second by round, on what, seconds of a compilation, and how PyTorch ran."""
+
+    rates: dict[str, list[float]]
+    stretches: dict[str, Stretch]
+    compile_s: dict[str, float]
+    torch_note: str
+    torch_threads: dict[str, int]
+
+
+def _run_arms(work: Workload, rounds: int) -> _Arms:
+    stretches = work.stretches()
     arms = {name: StretchArm(work, stretch, name in (DENSE, PER_SHAPE)) for name, stretch in stretches.items()}
     torch_arms, torch_stretches, note = make_torch_arms(work, stretches)
     stretches |= torch_stretches
     runs = {name: arm.run for name, arm in arms.items()}
     runs |= {name: partial(_run_turns, arm, len(stretches[name].steps)) for name, arm in torch_arms.items()}
     times = take_turns(runs, rounds, 1)
-    rates = {name: [stretches[name].real / each / 1e3 for each in times[name]] for name in times}  # pixels/ms to Mpx/s
-    compiling = {name: arms[name].step.seconds / len(arms[name].step.programs) for name in arms}
-    spreads = _ratios(work, rates, stretches, compiling)
-    cold, warm = first_step_seconds(work.recipe(), work.sizes) if warm_start else (None, None)
-    host, about = spread(dispatch_ms(rounds)), environment()
+    rates = {name: [stretches[name].real / each / 1e3 for each in times[name]] for name in times}  # positions / ms
+    compile_s = {name: arm.step.seconds / len(arm.step.programs) for name, arm in arms.items()}
+    return _Arms(rates, stretches, compile_s, note, {name: arm.threads for name, arm in torch_arms.items()})
+
+
+def _setting(work: Workload, rounds: int, load: float) -> dict[str, Any]:
+    """Returns what was measured on what; `load` is the number of processes that wanted a core when it began."""
+    about, rectangles = environment(), work.buckets().shapes.tolist()
     return {
-        **{name: spreads[name].median if name in spreads else None for name in RATIOS},
-        "shapes": len(buckets.shapes),
-        "warm_start_s": warm,
-        "cold_start_s": cold,
-        "host_overhead_ms": host.median,
-        "ratio_quartiles": {name: (low, high) for name, (_, low, high) in spreads.items()},
-        "targets": {name: target for name, (*_, target) in (RATIOS | FIXED).items()},
-        "megapixels_per_s": {name: {**spread(each)._asdict(), "rounds": each} for name, each in rates.items()},
-        "stretches": {name: stretch.about() for name, stretch in stretches.items()},
-        "vs_dense_by_waste_alone": 1 / (1 + stretches[OURS].about()["waste"]),
-        "compile_s": compiling,
-        "torch_note": note,
-        "torch_threads": {name: arm.threads for name, arm in torch_arms.items()},
+        "shapes": len(rectangles),
+        "rectangles": rectangles,
         "workload": {**dataclasses.asdict(work), "sizes": _sizes_about(work.sizes)},
-        "rectangles": buckets.shapes.tolist(),
         "rounds": rounds,
         "threads": threads(),
+        "load_average": load,
         **{name: about[name] for name in ("devices", "platform", "python", "versions", "git_revision", "started")},
     }
 
@@ -251,17 +276,16 @@ def _run_turns(arm: TorchStep, steps: int, turns: int) -> None:
     arm.run(steps * turns)
 
 
-def _ratios(
-    work: Workload, rates: dict[str, list[float]], stretches: dict[str, Stretch], compiling: dict[str, float]
-) -> dict[str, Spread]:
+def _ratios(work: Workload, arms: _Arms) -> dict[str, Spread]:
     """Returns the spreads of `RATIOS`, without those of arms that did not run."""
+    rates = arms.rates
     spreads = {"vs_dense": ratio(rates[OURS], rates[DENSE]), "vs_pad_to_max": ratio(rates[OURS], rates[MAX])}
     spreads |= {name: ratio(rates[OURS], rates[arm]) for name, arm in TORCH.items() if arm in rates}
-    pixels = work.epochs * int(np.prod(work.sizes, axis=1, dtype=np.int64).sum()) / 1e6  # megapixels of a whole run
+    megapixels = work.epochs * int(areas(work.sizes).sum()) / 1e6  # of a whole run
     seconds = {}
     for name in (OURS, PER_SHAPE):
-        compiled = compiling[name] * stretches[name].epoch_programs
-        seconds[name] = [pixels / rate + compiled for rate in rates[name]]
+        compiled = arms.compile_s[name] * arms.stretches[name].epoch_programs
+        seconds[name] = [megapixels / rate + compiled for rate in rates[name]]
     return spreads | {"vs_compile_per_shape": ratio(seconds[PER_SHAPE], seconds[OURS])}
 
 
