@@ -14,7 +14,8 @@ from rich.table import Table
 
 from fcnjax.atomic import write_json
 from fcnjax.bench import input as input_bench
-from fcnjax.bench import layers
+from fcnjax.bench import layers, native_sizes
+from fcnjax.bench import train as train_bench
 from fcnjax.command_line import UNUSABLE, UsageError, parse, read_recipe, run_command
 from fcnjax.data import comparison_table, plan_buckets, plan_report, prepare_by_name, read_sizes, rectangle_table
 from fcnjax.layers.layer import parameter_count
@@ -37,6 +38,13 @@ from fcnjax.training import (
 
 SHOWN = 20  # lines of a list that may be long
 PLANNED = {"max_buckets", "multiple_of", "pixel_budget", "batch_size", "epochs", "compile_cost"}  # fields of a recipe
+TRAINED = {  # flags of `fcnjax bench train`, with their defaults
+    "shapes": (16, "Most rectangles."),
+    "pixel_budget": (2**17, "Positions of a batch."),
+    "steps": (32, "Batches in a turn of an arm."),
+    "epochs": (30, "Over which the time of compiling is spread."),
+    "rounds": (train_bench.ROUNDS, "Turns of each arm."),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -236,6 +244,26 @@ def _bench_input(argv: Sequence[str]) -> None:
         write_json(given.json, result)
 
 
+def _bench_train(argv: Sequence[str]) -> None:
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("json", None, "Also write the result to this file.", flag_values=values)
+        flags.DEFINE_string("sizes", None, "A CSV file of heights and widths; default: drawn.", values)
+        flags.DEFINE_float("scale", 0.4, "Factor on every extent.", lower_bound=0, flag_values=values)
+        flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Computed in.", flag_values=values)
+        flags.DEFINE_bool("warm_start", True, "Time the start of a process too.", flag_values=values)
+        for name, (default, text) in TRAINED.items():
+            flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
+
+    given = parse(argv, define)
+    sizes = native_sizes.scaled_sizes(given.sizes, given.scale)
+    fields = {name: given[name].value for name in ("dtype", *TRAINED) if name != "rounds"}
+    result = train_bench.measure(train_bench.Workload(sizes, **fields), given.rounds, warm_start=given.warm_start)
+    result |= {"command": " ".join(argv), "sizes_file": Path(given.sizes or "drawn").name, "scale": given.scale}
+    Console().print(train_bench.table(result))
+    if given.json:
+        write_json(given.json, result)
+
+
 def _prepare(argv: Sequence[str]) -> None:
     """Prepare a data set, such as `fcnjax prepare mnist`; what is of the TFDS catalogue needs the extra catalog."""
 
@@ -251,7 +279,11 @@ def _prepare(argv: Sequence[str]) -> None:
     print(f"{argv[1]}: {'prepared' if prepared_now else 'is already prepared'} in {folder}")
 
 
-BENCHES: dict[str, Callable[[Sequence[str]], None]] = {"layers": _bench_layers, "input": _bench_input}
+BENCHES: dict[str, Callable[[Sequence[str]], None]] = {
+    "layers": _bench_layers,
+    "input": _bench_input,
+    "train": _bench_train,
+}
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": _train,
     "evaluate": _evaluate,

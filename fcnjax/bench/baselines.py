@@ -3,6 +3,7 @@
 Axes: B batch, H height, W width, C channels, K classes. Weights and statistics go by the names of `fcnjax.models.fcn`.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from fcnjax.bench.timing import threads
 from fcnjax.layers.layer import per_channel
 from fcnjax.training.step import Arrays, TrainState, cross_entropy
 
@@ -59,50 +61,97 @@ def make_plain_step(optimizer: optax.GradientTransformation) -> Callable[..., tu
     return step
 
 
+def find_torch() -> tuple[Any, str] | str:
+    """Returns PyTorch and its name of JAX's kind of device, "cpu" or "cuda", or a sentence on why there is none."""
+    try:
+        import torch
+    except ImportError:
+        return "PyTorch is not installed; the extra `oracle` brings it."
+    device = {"cpu": "cpu", "gpu": "cuda"}.get(jax.default_backend(), "")
+    if not device or (device == "cuda" and not torch.cuda.is_available()):
+        return f"PyTorch cannot use the {jax.devices()[0].device_kind} that JAX runs on."
+    if device == "cuda":  # as XLA does by default
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    return torch, device
+
+
 class TorchStep:
-    """The step in PyTorch, eager; calling it does one and returns the loss, a tensor.
+    """The step in PyTorch, eager; calling it does the next one, the first after the last, and returns the mean loss.
+
+    On a GPU values lie channels last, as its convolutions want them.
 
     Args:
       torch: the module.
-      weights: initial ones, by name.
-      images: [B, H, W, C].
-      labels: [B].
-      rate, momentum: of SGD.
       device: PyTorch's name of it, "cpu" or "cuda".
+      weights: initial ones, by name.
+      steps: for each the batches whose gradients it sums: images [B, H, W, C] and labels [B] of each.
+      rate, momentum: of SGD.
+      dtype: what is computed in, "float32" or "bfloat16" (autocast).
+      tuned: whether cuDNN times its algorithms for every new shape, which pays where there are few.
 
     Attributes:
       version: of PyTorch.
+      threads: of the CPU that it takes.
     """
 
     def __init__(
         self,
         torch: Any,
+        device: str,
         weights: Arrays,
-        images: np.ndarray,
-        labels: np.ndarray,
+        steps: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]],
         *,
         rate: float,
         momentum: float,
-        device: str,
+        dtype: str = "float32",
+        tuned: bool = True,
     ):
         self._torch, self._device, self.version = torch, device, torch.__version__
+        self._dtype, self._tuned, self._done = getattr(torch, dtype), tuned, 0
+        self.threads = threads()
+        self._layout = torch.channels_last if device == "cuda" else torch.contiguous_format
         kernels = [np.asarray(weights[name]) for name in sorted(weights) if name.endswith("layers.0.kernel")]
-        self._model = _torch_model(torch, kernels).to(device)
+        self._model = _torch_model(torch, kernels).to(device, memory_format=self._layout)
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=rate, momentum=momentum)
-        self._images = torch.tensor(np.moveaxis(images, -1, 1).copy(), device=device)
-        self._labels = torch.tensor(labels, dtype=torch.long, device=device)
+        self._steps = [[self._placed(*batch) for batch in step] for step in steps]
+
+    def _placed(self, images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
+        values = self._torch.tensor(np.moveaxis(images, -1, 1).copy(), device=self._device)
+        labels = self._torch.tensor(labels, dtype=self._torch.long, device=self._device)
+        return values.contiguous(memory_format=self._layout), labels
 
     def __call__(self) -> Any:
+        torch, step = self._torch, self._steps[self._done % len(self._steps)]
+        total, loss, self._done = sum(len(labels) for _, labels in step), 0.0, self._done + 1
         self._optimizer.zero_grad()
-        loss = self._torch.nn.functional.cross_entropy(self._model(self._images), self._labels)
-        loss.backward()
+        for images, labels in step:
+            with torch.autocast(self._device, self._dtype, enabled=self._dtype != torch.float32):
+                logits = self._model(images)
+            part = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum") / total
+            part.backward()
+            loss += part.detach()
         self._optimizer.step()
-        return loss.detach()
+        return loss
+
+    def choose_threads(self) -> None:
+        """Takes from now on 1 thread or as many as XLA, whichever does the first steps faster.
+
+        Small images gain little from threads, and waiting for one that another process holds up costs PyTorch much.
+        """
+        times = {}
+        for self.threads in {1, threads()}:
+            self.run(1)
+            begun = time.perf_counter()
+            self.run(min(4, len(self._steps)))
+            times[self.threads] = time.perf_counter() - begun
+        self.threads = min(times, key=times.__getitem__)
 
     def run(self, steps: int) -> None:
         """Does that many steps and waits for the last."""
-        for _ in range(steps):
-            self()
+        self._torch.set_num_threads(self.threads)
+        with self._torch.backends.cudnn.flags(enabled=True, benchmark=self._tuned, allow_tf32=True):
+            for _ in range(steps):
+                self()
         if self._device == "cuda":
             self._torch.cuda.synchronize()
 

@@ -7,7 +7,6 @@ Axes: B batch, H height, W width, C channels.
 """
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +19,8 @@ from rich import box
 from rich.table import Table
 
 from fcnjax import models
-from fcnjax.bench.baselines import TorchStep, make_plain_step
-from fcnjax.bench.timing import Arm, InOwnProcess, ratio, spread, take_turns
+from fcnjax.bench.baselines import TorchStep, find_torch, make_plain_step
+from fcnjax.bench.timing import Arm, InOwnProcess, between, ratio, spread, take_turns, threads
 from fcnjax.bench.whole import Whole
 from fcnjax.padded import Padded
 from fcnjax.training.compilation import jit
@@ -142,17 +141,12 @@ def run_plain(work: Workload) -> Arm:
 
 def make_torch_step(work: Workload) -> TorchStep | str:
     """Returns PyTorch's step of the same network on JAX's kind of device, or a sentence on why there is none."""
-    try:
-        import torch
-    except ImportError:
-        return "PyTorch is not installed; the extra `oracle` brings it."
-    device = {"cpu": "cpu", "gpu": "cuda"}.get(jax.default_backend(), "")
-    if not device or (device == "cuda" and not torch.cuda.is_available()):
-        return f"PyTorch cannot use the {jax.devices()[0].device_kind} that JAX runs on."
-    torch.set_num_threads(_threads())
+    found = find_torch()
+    if isinstance(found, str):
+        return found
     images, _, labels = work.draw()
     _, weights, _ = split(work.model())
-    return TorchStep(torch, weights, images, labels, rate=RATE, momentum=MOMENTUM, device=device)
+    return TorchStep(*found, weights, [[(images, labels)]], rate=RATE, momentum=MOMENTUM)
 
 
 def measure(work: Workload, rounds: int = ROUNDS) -> dict[str, Any]:
@@ -197,7 +191,7 @@ def measure(work: Workload, rounds: int = ROUNDS) -> dict[str, Any]:
         "workload": dataclasses.asdict(work),
         "rounds": rounds,
         "steps_per_round": STEPS,
-        "threads": _threads(),
+        "threads": threads(),
         **{name: about[name] for name in ("devices", "platform", "python", "versions", "git_revision", "started")},
     }
 
@@ -210,17 +204,8 @@ def table(result: dict[str, Any]) -> Table:
     for name, (meaning, target) in RATIOS.items():
         median, quartiles = result[name], result["ratio_quartiles"].get(name)
         shown = result["step_vs_torch_note"] if median is None else f"{median:.3f}"
-        table.add_row(f"{name}\n  {meaning}", shown, _between(quartiles), target)
+        table.add_row(f"{name}\n  {meaning}", shown, between(quartiles), target)
     table.add_section()
     for name, times in result["milliseconds"].items():
-        table.add_row(f"{name}, ms", f"{times['median']:.2f}", _between((times["low"], times["high"])), "")
+        table.add_row(f"{name}, ms", f"{times['median']:.2f}", between((times["low"], times["high"])), "")
     return table
-
-
-def _between(quartiles: tuple[float, float] | None) -> str:
-    return "" if quartiles is None else f"{quartiles[0]:.3f} to {quartiles[1]:.3f}"
-
-
-def _threads() -> int:
-    """Returns the number of CPU cores that this process may use, which is how many threads XLA takes."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -84,3 +85,13 @@ def spread(rounds: Sequence[float]) -> Spread:
 def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:
     """Returns the spread of the ratios of two arms, taken round by round: what slows a whole round cancels."""
     return spread([a / b for a, b in zip(over, under, strict=True)])
+
+
+def between(quartiles: Sequence[float] | None) -> str:
+    """Returns how a table shows the quartiles of a `Spread`; nothing where there are none."""
+    return "" if quartiles is None else f"{quartiles[0]:.3f} to {quartiles[1]:.3f}"
+
+
+def threads() -> int:
+    """Returns the number of CPU cores that this process may use, which is how many threads XLA takes."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

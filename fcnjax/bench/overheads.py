@@ -1,0 +1,130 @@
+"""What a run costs besides its computing: the time until its first step is done, and what Python takes of each step.
+
+`python -m fcnjax.bench.overheads` is the process whose first step is timed; it reads what to train from its input.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from fcnjax.bench.layers import MOMENTUM, RATE, Workload
+from fcnjax.data import Example
+from fcnjax.memory import keep_large_blocks
+from fcnjax.padded import Padded
+from fcnjax.training import Recipe, Trainer
+from fcnjax.training.compilation import CompiledByShape
+from fcnjax.training.step import Targets, TrainState, make_gradient, make_train_step, split
+
+DONE = "first step done"
+
+
+def dispatch_ms(rounds: int, steps: int = 200) -> list[float]:
+    """Returns the milliseconds [rounds] that a train step takes when it has next to nothing to compute.
+
+    The seed network with one channel in each block (the same arrays, all of them small) on one example of the least
+    size, already on the device: what is left is the way from Python to the device and back.
+    """
+    work = Workload(1, (8, 8), kernel=4, channels=(1, 1, 1))
+    graphdef, weights, statistics = split(work.model())
+    optimizer = optax.sgd(RATE, momentum=MOMENTUM)
+    state = TrainState(jnp.int32(0), weights, statistics, optimizer.init(weights))
+    step = CompiledByShape(make_train_step(make_gradient(graphdef), optimizer), donate=(0,))
+    images, sizes, labels = map(jnp.asarray, work.draw())
+    inputs = Padded(images, sizes), Targets(labels, jnp.zeros(1, jnp.int32)), jnp.zeros(2, jnp.uint32)
+    times = []
+    for _ in range(rounds + 1):
+        begun = time.perf_counter()
+        for _ in range(steps):
+            state, _ = step(work.size, state, *inputs)
+        jax.block_until_ready(state)
+        times.append(1e3 * (time.perf_counter() - begun) / steps)
+    return times[1:]
+
+
+def first_step_seconds(recipe: Mapping[str, Any], sizes: np.ndarray) -> tuple[float, float]:
+    """Returns the seconds from the start of a training process to the end of its first step, cold and warm.
+
+    Twice the same process: imports, rectangles, initial weights, loader, compiled step; the second one finds the
+    programs that the first one compiled in JAX's persistent cache.
+
+    Args:
+      recipe: of the run, as nested dictionaries; its data are drawn.
+      sizes: [N, D] of the training examples.
+
+    Raises:
+      RuntimeError: if the process fails; its last line says why.
+    """
+    request = json.dumps({"recipe": dict(recipe), "sizes": np.asarray(sizes).tolist()})
+    with tempfile.TemporaryDirectory() as folder:
+        cache = {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        cold, warm = (_seconds_until_done(request, {**os.environ, **cache}) for _ in range(2))
+    return cold, warm
+
+
+def _seconds_until_done(request: str, environ: Mapping[str, str]) -> float:
+    with tempfile.TemporaryFile("w+") as given, tempfile.TemporaryFile("w+") as errors:
+        given.write(request)
+        given.seek(0)
+        command, begun = [sys.executable, "-m", __spec__.name], time.perf_counter()
+        pipes = {"stdin": given, "stdout": subprocess.PIPE, "stderr": errors, "text": True}
+        with subprocess.Popen(command, env=environ, **pipes) as process:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            seconds = time.perf_counter() - begun
+        if line.strip() != DONE:
+            errors.seek(0)
+            raise RuntimeError(f"first step: its process failed: {errors.read().strip().splitlines()[-1:]}.")
+    return seconds
+
+
+class DrawnSource:
+    """A source of images of given sizes that cost nothing to read: parts of one drawn image.
+
+    Args:
+      sizes: int [N, 2].
+      classes: number of classes; labels go round.
+    """
+
+    channels = 3
+
+    def __init__(self, sizes: np.ndarray, classes: int):
+        self.sizes = np.asarray(sizes, np.int32)
+        self.ids = np.arange(len(sizes), dtype=np.int32)
+        self.class_names = tuple(map(str, range(classes)))
+        self._image = np.random.default_rng(0).integers(0, 256, (*self.sizes.max(axis=0), 3), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: int, /) -> Example:
+        height, width = self.sizes[index].tolist()
+        return Example(index, self._image[:height, :width], index % len(self.class_names))
+
+
+def _train_one_step(recipe: Mapping[str, Any], sizes: np.ndarray) -> None:
+    """What `fcnjax train` does until its first step is done."""
+    from fcnjax import cli  # noqa: F401 (the command imports all of it)
+
+    keep_large_blocks()
+    splits = {"train": sizes, "validation": sizes[::10], "test": sizes[::10]}
+    sources = {name: DrawnSource(each, classes=101) for name, each in splits.items()}
+    trainer = Trainer(Recipe.from_config(recipe), sources)
+    trainer.describe()
+    done = next(trainer.fit(trainer.initial_state(0), 0))
+    assert np.isfinite(float(done.loss))
+    print(DONE, flush=True)
+
+
+if __name__ == "__main__":
+    _request = json.load(sys.stdin)
+    _train_one_step(_request["recipe"], np.array(_request["sizes"]))
