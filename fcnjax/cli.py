@@ -12,17 +12,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fcnjax.atomic import write_json
-from fcnjax.bench import input as input_bench
-from fcnjax.bench import layers, native_sizes
-from fcnjax.bench import train as train_bench
-from fcnjax.command_line import UNUSABLE, UsageError, parse, read_recipe, run_command
+from fcnjax.bench.commands import BENCHES
+from fcnjax.command_line import UNUSABLE, UsageError, parse, parse_size, read_recipe, run_command
 from fcnjax.data import comparison_table, plan_buckets, plan_report, prepare_by_name, read_sizes, rectangle_table
 from fcnjax.layers.layer import parameter_count
 from fcnjax.models import TraceRow
 from fcnjax.naming import unknown_name
 from fcnjax.training import (
     SCANS,
+    TrainedRun,
     Trainer,
     abstract_model,
     check_new,
@@ -35,16 +33,11 @@ from fcnjax.training import (
     train,
     write_report,
 )
+from fcnjax.training.mesh import is_first_host, join_hosts, together
+from fcnjax.training.program_cache import cache_contents, clear_cache
 
 SHOWN = 20  # lines of a list that may be long
 PLANNED = {"max_buckets", "multiple_of", "pixel_budget", "batch_size", "epochs", "compile_cost"}  # fields of a recipe
-TRAINED = {  # flags of `fcnjax bench train`, with their defaults
-    "shapes": (16, "Most rectangles."),
-    "pixel_budget": (2**17, "Positions of a batch."),
-    "steps": (32, "Batches in a turn of an arm."),
-    "epochs": (30, "Over which the time of compiling is spread."),
-    "rounds": (train_bench.ROUNDS, "Turns of each arm."),
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,12 +58,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(argv: Sequence[str]) -> None:
     """Train a config in a run folder, or go on with the interrupted run that the folder holds."""
-    given = parse(argv, _define_workdir, config="")
+
+    def define(values: flags.FlagValues) -> None:
+        _define_workdir(values)
+        _define_hosts(values)
+
+    given = parse(argv, define, config="")
     recipe = read_recipe(given.config)
     workdir = _required(given.workdir, "workdir", "runs/digits")
-    trainer = Trainer(recipe, cache_dir=Path(workdir).parent / SCANS)
-    print(trainer.describe())
+    if given.coordinator is not None:
+        join_hosts(given.coordinator, given.hosts, given.host)
+    with together("reading the data"):
+        trainer = Trainer(recipe, cache_dir=Path(workdir).parent / SCANS)
+    if is_first_host():
+        print(trainer.describe())
     run = train(recipe, workdir, trainer=trainer)
+    if is_first_host():
+        _tell_run(run)
+
+
+def _tell_run(run: TrainedRun) -> None:
     print(f"test accuracy {run.test.accuracy:.2%} ({run.test.correct} of {run.test.count}) in {run.seconds:.1f} s")
     for name, reason in sorted(run.unreadable.items())[:SHOWN]:
         print(f"not decoded: {name}: {reason}")
@@ -80,11 +87,13 @@ def _train(argv: Sequence[str]) -> None:
 
 
 def _evaluate(argv: Sequence[str]) -> None:
-    """Evaluate the final weights of a finished run on one split."""
+    """Evaluate the final weights of a finished run, or a checkpoint of any, on one split."""
 
     def define(values: flags.FlagValues) -> None:
         _define_workdir(values)
         flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which split.", flag_values=values)
+        which = "In place of the final weights: best (in validation), last, or the step of a checkpoint."
+        flags.DEFINE_string("checkpoint", None, which, flag_values=values)
         flags.DEFINE_string("report", None, "Also write figures, tables and predictions here.", flag_values=values)
         measured = "Use batch statistics of one pass over the train split, not training's moving averages."
         flags.DEFINE_bool("reestimate_statistics", False, measured, flag_values=values)
@@ -93,7 +102,7 @@ def _evaluate(argv: Sequence[str]) -> None:
     workdir = _required(given.workdir, "workdir", "runs/digits")
     if given.report is not None:
         check_new(given.report)
-    trainer, state = load_run(workdir)
+    trainer, state = load_run(workdir, given.checkpoint)
     if given.reestimate_statistics:
         state = dataclasses.replace(state, statistics=reestimated_statistics(trainer, state))
         if not state.statistics:
@@ -105,7 +114,8 @@ def _evaluate(argv: Sequence[str]) -> None:
         console.print()
         console.print(table)
     if given.report is not None:
-        about = {"split": given.split, "reestimated_statistics": given.reestimate_statistics}
+        chosen = {"split": given.split, "checkpoint": given.checkpoint}
+        about = chosen | {"reestimated_statistics": given.reestimate_statistics}
         print(f"\nreport {write_report(given.report, result.metrics, source, about)}")
 
 
@@ -117,7 +127,7 @@ def _inspect(argv: Sequence[str]) -> None:
 
     given = parse(argv, define, config="")
     recipe = read_recipe(given.config)
-    sizes = [_parse_size(text) for text in _required(given.size, "size", "28x28")]
+    sizes = [parse_size(text) for text in _required(given.size, "size", "28x28")]
     model = abstract_model(recipe, load_sources(recipe, verify=False)["train"])
     traces = [model.trace(size) for size in sizes]
     console = Console()
@@ -218,52 +228,6 @@ def _bench(argv: Sequence[str]) -> None:
     BENCHES[argv[1]]([f"{argv[0]} {argv[1]}", *argv[2:]])
 
 
-def _bench_layers(argv: Sequence[str]) -> None:
-    def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string("json", None, "Also write the result to this file.", flag_values=values)
-        flags.DEFINE_integer("rounds", layers.ROUNDS, "Turns of each arm.", lower_bound=1, flag_values=values)
-        flags.DEFINE_integer("batch_size", 64, "Examples in the batch.", lower_bound=2, flag_values=values)
-        flags.DEFINE_string("size", "48x48", "The rectangle.", flag_values=values)
-
-    given = parse(argv, define)
-    result = layers.measure(layers.Workload(given.batch_size, _parse_size(given.size)), given.rounds)
-    Console().print(layers.table(result))
-    if given.json:
-        write_json(given.json, result)
-
-
-def _bench_input(argv: Sequence[str]) -> None:
-    def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string("json", None, "Also write the result to this file.", flag_values=values)
-        flags.DEFINE_integer("steps", 0, "Steps to measure; 0: an epoch.", lower_bound=0, flag_values=values)
-
-    given = parse(argv, define, config="")
-    result = input_bench.measure(read_recipe(given.config), given.steps)
-    Console().print(input_bench.table(result))
-    if given.json:
-        write_json(given.json, result)
-
-
-def _bench_train(argv: Sequence[str]) -> None:
-    def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string("json", None, "Also write the result to this file.", flag_values=values)
-        flags.DEFINE_string("sizes", None, "A CSV file of heights and widths; default: drawn.", values)
-        flags.DEFINE_float("scale", 0.4, "Factor on every extent.", lower_bound=0, flag_values=values)
-        flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Computed in.", flag_values=values)
-        flags.DEFINE_bool("warm_start", True, "Time the start of a process too.", flag_values=values)
-        for name, (default, text) in TRAINED.items():
-            flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
-
-    given = parse(argv, define)
-    sizes = native_sizes.scaled_sizes(given.sizes, given.scale)
-    fields = {name: given[name].value for name in ("dtype", *TRAINED) if name != "rounds"}
-    result = train_bench.measure(train_bench.Workload(sizes, **fields), given.rounds, warm_start=given.warm_start)
-    result |= {"command": " ".join(argv), "sizes_file": Path(given.sizes or "drawn").name, "scale": given.scale}
-    Console().print(train_bench.table(result))
-    if given.json:
-        write_json(given.json, result)
-
-
 def _prepare(argv: Sequence[str]) -> None:
     """Prepare a data set, such as `fcnjax prepare mnist`; what is of the TFDS catalogue needs the extra catalog."""
 
@@ -279,11 +243,23 @@ def _prepare(argv: Sequence[str]) -> None:
     print(f"{argv[1]}: {'prepared' if prepared_now else 'is already prepared'} in {folder}")
 
 
-BENCHES: dict[str, Callable[[Sequence[str]], None]] = {
-    "layers": _bench_layers,
-    "input": _bench_input,
-    "train": _bench_train,
-}
+def _cache(argv: Sequence[str]) -> None:
+    """Show the cache of compiled programs, or empty it with --clear."""
+
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_bool("clear", False, "Remove all programs.", flag_values=values)
+
+    given = parse(argv, define)
+    contents = clear_cache() if given.clear else cache_contents()
+    if contents.folder is None:
+        print("no cache: FCNJAX_CACHE_DIR is empty, or JAX_ENABLE_COMPILATION_CACHE is false")
+        return
+    counted = f"{contents.programs:,} programs, {contents.size / 2**20:,.1f} MiB"
+    print(
+        f"{contents.folder}: {'removed ' if given.clear else ''}{counted} (at most {contents.largest / 2**30:,.0f} GiB)"
+    )
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": _train,
     "evaluate": _evaluate,
@@ -292,7 +268,17 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "import-weights": _import_weights,
     "bench": _bench,
     "prepare": _prepare,
+    "cache": _cache,
 }
+
+
+def _define_hosts(values: flags.FlagValues) -> None:
+    where = (
+        "Several hosts train together: address of host 0, such as 10.0.0.1:8476, or auto (SLURM, GKE, Open MPI, TPU)."
+    )
+    flags.DEFINE_string("coordinator", None, where, flag_values=values)
+    flags.DEFINE_integer("hosts", None, "How many hosts; auto knows.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("host", None, "Which one this is, from 0; auto knows.", lower_bound=0, flag_values=values)
 
 
 def _define_workdir(values: flags.FlagValues) -> None:
@@ -303,12 +289,6 @@ def _required(value: Any, name: str, example: str) -> Any:
     if value is None:
         raise UsageError(f"--{name} is missing: give it, such as --{name}={example}.")
     return value
-
-
-def _parse_size(text: str) -> tuple[int, ...]:
-    if not all(part.isdigit() and int(part) for part in text.split("x")):
-        raise UsageError(f"--size={text}: must be positive extents joined by 'x', such as 28x28, or 8000 for a signal.")
-    return tuple(map(int, text.split("x")))
 
 
 def _trace_table(trace: list[TraceRow]) -> Table:

@@ -77,6 +77,13 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
     return values
 
 
+def parse_size(text: str) -> tuple[int, ...]:
+    """Returns the extents of a size such as "28x28"; raises UsageError for anything else."""
+    if not all(part.isdigit() and int(part) for part in text.split("x")):
+        raise UsageError(f"--size={text}: must be positive extents joined by 'x', such as 28x28, or 8000 for a signal.")
+    return tuple(map(int, text.split("x")))
+
+
 def read_recipe(config: ConfigDict) -> Recipe:
     """Returns the recipe of a config; raises UsageError for a file, a field or a value that cannot be used."""
     try:

@@ -90,6 +90,7 @@ class Checkpoints:
                 self._checkpointer.wait()  # orbax would raise the same again at the next one
             for left in self._folder.glob(f"{step}.orbax-checkpoint-tmp*"):  # where the disk is full, room is wanted
                 shutil.rmtree(left, ignore_errors=True)
+            self._checkpointer.reload()  # it already took those for gone that this one was to replace
             kept = f"The last whole one is that of step {self.steps[-1]}." if self.steps else "There is none yet."
             text = f"{self._folder / str(step)}: the checkpoint could not be written ({_first_line(error)}). {kept}"
             if self._on_failure == "stop":
@@ -125,6 +126,32 @@ def open_checkpoints(
         checkpoints = Checkpoints(folder, opened, about, on_failure)
         yield checkpoints
         checkpoints.wait()
+
+
+def read_checkpoint(folder: Path, like: T, which: str) -> T:
+    """Returns a checkpoint of a run that may be going on, with the structure, shapes and shardings of `like`.
+
+    Args:
+      folder: of the checkpoints.
+      like: arrays.
+      which: "best" (in validation), "last", or a step.
+
+    Raises:
+      FileNotFoundError: if there is none such.
+      ValueError: if it cannot be read.
+    """
+    steps, best = [], None
+    if folder.is_dir():
+        with _naming(folder), ocp.training.Checkpointer(str(folder.absolute())) as checkpointer:
+            known = Checkpoints(folder, checkpointer, None, "stop")
+            steps, best = known.steps, known.best
+    chosen = {"best": best, "last": steps[-1] if steps else None}.get(which, int(which) if which.isdigit() else None)
+    if chosen not in steps:
+        there = ", ".join(map(str, steps)) or "none"
+        rated = "" if best is not None else " (none was validated: set config.checkpoint_best)"
+        raise FileNotFoundError(f"{folder}: no checkpoint {which!r}; there are: {there}{rated}.")
+    with _naming(folder / str(chosen)):
+        return ocp.load(str((folder / str(chosen)).absolute()), _abstract(like), checkpointable_name="state")
 
 
 def save_arrays(folder: Path, arrays: Any):

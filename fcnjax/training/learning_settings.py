@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+from fcnjax.naming import unknown_name
 from fcnjax.training.config_fields import require
 
 OPTIMIZERS = ("adamw", "lamb", "muon", "sgd")
@@ -45,9 +46,11 @@ class OptimizerSettings:
     clip_norm: float | None = None
 
     def __post_init__(self):
-        require(self.name in OPTIMIZERS, "optimizer.name", self.name, f"one of {', '.join(OPTIMIZERS)}")
+        for field, value, known in (("name", self.name, OPTIMIZERS), ("schedule", self.schedule, SCHEDULES)):
+            if value not in known:
+                kind = "optimizer" if field == "name" else field
+                raise ValueError(f"config.optimizer.{field}: {unknown_name(kind, value, known)}")
         require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "greater than 0")
-        require(self.schedule in SCHEDULES, "optimizer.schedule", self.schedule, f"one of {', '.join(SCHEDULES)}")
         require(0 <= self.warmup < 1, "optimizer.warmup", self.warmup, "in [0, 1)")
         self._check_boundaries()
         require(0 < self.factor <= 1, "optimizer.factor", self.factor, "in (0, 1]")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from fcnjax.models import Classifier
 from fcnjax.naming import unknown_name
-from fcnjax.training.checkpoints import Checkpoints, load_arrays, open_checkpoints, save_arrays
+from fcnjax.training.checkpoints import Checkpoints, load_arrays, open_checkpoints, read_checkpoint, save_arrays
 from fcnjax.training.compilation import Compilation, compiling_ahead
 from fcnjax.training.interruption import Terminated, termination_noted
 from fcnjax.training.memory_fit import compiled_bytes
@@ -205,15 +205,22 @@ def _due(every: int, epoch: int) -> bool:
     return every > 0 and epoch % every == 0
 
 
-def load_run(workdir: Path | str) -> tuple[Trainer, TrainState]:
-    """Returns the trainer and the final state of a finished run.
+def load_run(workdir: Path | str, checkpoint: str | None = None) -> tuple[Trainer, TrainState]:
+    """Returns the trainer and the final state of a finished run, or the state of a checkpoint of any run.
+
+    Args:
+      workdir: the run folder.
+      checkpoint: "best" (in validation), "last", or a step, such as "1200"; None takes the final weights.
 
     Raises:
-      FileNotFoundError: if the folder holds no finished run.
+      FileNotFoundError: if the folder holds no finished run, or no such checkpoint.
     """
     path = Path(workdir)
     trainer = Trainer(Recipe.from_config(read_config(path)), cache_dir=path.parent / SCANS)
-    return trainer, load_state(trainer, path)
+    if checkpoint is None:
+        return trainer, load_state(trainer, path)
+    like = trainer.initial_state(trainer.recipe.seed)
+    return trainer, read_checkpoint(RunFolder.checkpoints_of(path), like, checkpoint)
 
 
 def load_state(trainer: Trainer, workdir: Path) -> TrainState:

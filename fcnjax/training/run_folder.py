@@ -12,12 +12,14 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
+from tqdm import tqdm
 
 from fcnjax.atomic import held, read_json, write_json, write_text
 from fcnjax.training.mesh import is_first_host
@@ -48,7 +50,7 @@ class RunFolder:
     def __init__(self, path: Path | str, recipe: Recipe):
         self.path, self._recipe, self._exit = Path(path), recipe, ExitStack()
         self.metrics_path = self.path / METRICS
-        self._writes = is_first_host()
+        self._writes, self._told = is_first_host(), False
         if self._writes:
             self._check()
 
@@ -70,7 +72,12 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
-        return self.path / "checkpoints"
+        return self.checkpoints_of(self.path)
+
+    @staticmethod
+    def checkpoints_of(path: Path) -> Path:
+        """Folder of the checkpoints of the run in a folder."""
+        return path / "checkpoints"
 
     @property
     def weights(self) -> Path:
@@ -102,12 +109,27 @@ class RunFolder:
 
     @contextmanager
     def appending(self) -> Iterator[Callable[[dict[str, Any]], None]]:
-        """Opens the metrics; yields a function that appends one row as a line, which no later error can undo."""
+        """Opens the metrics; yields a function that appends one row as a line, which no later error can undo.
+
+        Where the disk fails it raises OSError; of a run that is to go on then, it says so once, and the lines wait in
+        memory for the next one that can be written.
+        """
         if not self._writes:
             yield lambda row: None
             return
         with self.metrics_path.open("a", buffering=1) as file:  # 1: every line reaches the file at once
-            yield lambda row: print(json.dumps(row), file=file)
+            yield lambda row: self._append(file, row)
+
+    def _append(self, file: TextIO, row: dict[str, Any]):
+        try:
+            print(json.dumps(row), file=file)  # what cannot be written stays in the file's buffer
+        except OSError as error:
+            said = f"{self.metrics_path}: cannot be written ({error})."
+            if self._recipe.checkpoint_failure == "stop":
+                raise OSError(f"{said} Make room and repeat the command to go on.") from error
+            if not self._told:
+                tqdm.write(f"{said} The run goes on, and writes it later.", file=sys.stderr)
+            self._told = True
 
     @staticmethod
     def read_metrics(path: Path, event: str) -> list[dict[str, Any]]:
