@@ -20,6 +20,7 @@ from fcnjax.lab.experiment import Arm, Experiment
 from fcnjax.lab.results import ArmCost, Results, RunResult
 from fcnjax.training import Recipe, Trainer, load_sources, train
 from fcnjax.training.loop import load_state
+from fcnjax.training.recipe import PACE
 from fcnjax.training.run_folder import RunFolder, is_finished, read_environments
 
 TIMING_ROUNDS, TIMING_STEPS = 7, 6
@@ -134,7 +135,8 @@ class Runner:
         path, mine = self.workdir / "experiment.json", self._signature(recipe)
         if path.exists():
             theirs = read_json(path)
-            changed = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+            keys = (mine.keys() | theirs.keys()) - set(PACE)
+            changed = sorted(key for key in keys if mine.get(key) != theirs.get(key))
             if changed:
                 raise FileExistsError(
                     f"workdir={self.workdir}: holds results of another config (different: {', '.join(changed)}). "
@@ -147,7 +149,7 @@ class Runner:
 
     def _signature(self, recipe: Recipe) -> dict[str, Any]:
         arms = {f"arm {arm.name}": {**arm.overrides} for arm in self.experiment.arms}
-        common = {name: value for name, value in recipe.to_dict().items() if name != "seed"}
+        common = {name: value for name, value in recipe.to_dict().items() if name not in PACE}
         return json.loads(json.dumps({"name": self.experiment.name, **common, **arms}))  # tuples as JSON keeps them
 
     def _run_path(self, arm: str, seed: int) -> Path:

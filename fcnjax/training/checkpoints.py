@@ -128,6 +128,12 @@ def open_checkpoints(
         checkpoints.wait()
 
 
+def latest_step(folder: Path) -> int:
+    """Returns the step of the latest checkpoint in a folder, by its name alone; 0 if there is none."""
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
 def read_checkpoint(folder: Path, like: T, which: str) -> T:
     """Returns a checkpoint of a run that may be going on, with the structure, shapes and shardings of `like`.
 

@@ -12,7 +12,14 @@ from tqdm import tqdm
 
 from fcnjax.models import Classifier
 from fcnjax.naming import unknown_name
-from fcnjax.training.checkpoints import Checkpoints, load_arrays, open_checkpoints, read_checkpoint, save_arrays
+from fcnjax.training.checkpoints import (
+    Checkpoints,
+    latest_step,
+    load_arrays,
+    open_checkpoints,
+    read_checkpoint,
+    save_arrays,
+)
 from fcnjax.training.compilation import Compilation, compiling_ahead
 from fcnjax.training.interruption import Terminated, termination_noted
 from fcnjax.training.memory_fit import compiled_bytes
@@ -75,11 +82,18 @@ def train(
     with together("reading the data"):
         trainer = Trainer(recipe, cache_dir=Path(workdir).parent / SCANS) if trainer is None else trainer
         _check_same_but_for_pace(recipe, trainer.recipe)
+    progress = progress and is_first_host()
     with ExitStack() as entered:
         with together("opening the run folder"):
-            folder = entered.enter_context(RunFolder(workdir, recipe))
+            folder = RunFolder(workdir, recipe)
+        jobs = trainer.compilations(recipe.seed, latest_step(folder.checkpoints))
+        told = _tell_compiled if progress else lambda jobs, seconds: None
+        entered.enter_context(compiling_ahead(jobs, progress=progress, done=told))
+        trainer.check_memory(jobs)  # before the folder holds a run of a recipe that cannot run
+        with together("opening the run folder"):
+            entered.enter_context(folder)
             folder.check_data(trainer.data_digest())
-        return _train_in(folder, recipe, trainer, progress and is_first_host(), title, begun)
+        return _train_in(folder, recipe, trainer, progress, title, begun)
 
 
 def _train_in(
@@ -91,10 +105,6 @@ def _train_in(
         if checkpoints is not None and checkpoints.steps:
             state = checkpoints.load(state)
         folder.keep_metrics_until(int(state.step))
-        jobs = trainer.compilations(recipe.seed, int(state.step))
-        told = _tell_compiled if progress else lambda jobs, seconds: None
-        entered.enter_context(compiling_ahead(jobs, progress=progress, done=told))
-        trainer.check_memory(jobs)
         state = _train_steps(recipe, trainer, state, folder, checkpoints, progress, title or folder.path.name)
         test = trainer.evaluate(state, "test")
         with Reports(folder, recipe, trainer, int(state.step), terminal=False) as reports:

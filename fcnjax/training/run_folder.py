@@ -165,7 +165,9 @@ class RunFolder:
             raise FileExistsError(
                 f"workdir={self.path}: holds a finished run, which is never overwritten. Choose a new folder."
             )
-        old, new = (_flat(json.loads(json.dumps(d))) for d in (read_config(self.path), self._recipe.to_dict()))
+        old, new = (
+            _flat(json.loads(json.dumps(d))) for d in (_complete(read_config(self.path)), self._recipe.to_dict())
+        )
         names = (name for name in old.keys() | new.keys() if not name.startswith(FREE))
         changed = sorted(name for name in names if old.get(name) != new.get(name))
         if changed:
@@ -196,6 +198,14 @@ def read_config(path: Path) -> dict[str, Any]:
     if not is_run(path):
         raise FileNotFoundError(f"workdir={path}: holds no run (no {CONFIG}). Train one with 'fcnjax train'.")
     return read_json(path / CONFIG)
+
+
+def _complete(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns a config with the defaults of fields that are newer than it; as it is where it cannot be a recipe's."""
+    try:
+        return Recipe.from_config(config).to_dict()
+    except (ValueError, TypeError):
+        return config
 
 
 def read_environments(path: Path) -> list[dict[str, Any]]:

@@ -1,5 +1,9 @@
 """As many programs as there are rectangles, and none after the first epoch."""
 
+import dataclasses
+import re
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -7,6 +11,9 @@ from compilations import counted_compilations
 from synthetic_data import make_recipe
 
 from fcnjax.training import CompiledByShape, Trainer, train
+from fcnjax.training import trainer as trainer_module
+from fcnjax.training.compilation import Compilation, UnplannedCompilation, compiling_ahead
+from fcnjax.training.memory_fit import compiled_bytes
 
 
 def test_the_counter_sees_a_compilation_and_only_the_first():
@@ -83,3 +90,93 @@ def test_data_below_the_minimum_size_is_refused_before_anything_compiles(sources
         ValueError, match="^synthetic, train split: example 0 of size 8x10, and 17 more: below .* minimum"
     ):
         Trainer(recipe, sources)
+
+
+def test_programs_are_compiled_ahead_in_the_order_of_their_first_use(sources):
+    trainer = Trainer(make_recipe(batch_size=4), sources)
+    jobs = trainer.compilations(seed=0, start=0)
+    plan = trainer.plan(0)
+    first_use = list(dict.fromkeys(plan.step(step).shape for step in range(plan.steps_per_epoch)))
+    training = [job.shape for job in jobs if job.programs is trainer.programs.train_step]
+    assert training == first_use
+    assert jobs[: len(training)] == [job for job in jobs if job.programs is trainer.programs.train_step]
+    told = []
+    with compiling_ahead(jobs, progress=False, done=lambda new, seconds: told.append(new)):
+        for job in jobs:
+            job.programs.compile(job.shape, *job.args)  # waits for the thread that compiles it, or is it
+    assert set(trainer.programs.train_step.programs) == set(first_use)
+    with counted_compilations() as seen:
+        state = trainer.initial_state(0)
+        assert seen == ["jit(_make_state)"]  # weights are drawn; the steps are those compiled from shapes alone
+        for done in trainer.fit(state, 0):
+            state = done.state
+        trainer.evaluate(state, "validation")
+        trainer.evaluate(state, "test")
+        assert seen == ["jit(_make_state)"]
+    with compiling_ahead(jobs, progress=False, done=lambda new, seconds: told.append(new)):
+        pass
+    assert told in ([jobs], [])  # told once, where the threads were done before the block ended
+
+
+def test_the_parts_of_mixed_steps_are_compiled_ahead(sources):
+    trainer = Trainer(make_recipe(batching="mixed", batch_size=6), sources)
+    for job in trainer.compilations(seed=0, start=0):
+        job.programs.compile(job.shape, *job.args)
+    state = trainer.initial_state(0)
+    with counted_compilations() as seen:
+        for done in trainer.fit(state, 0):
+            state = done.state
+    assert set(seen) <= {"jit(zeros)"}  # the memory of the sums, once
+
+
+def test_a_shape_that_no_plan_named_is_a_warning_and_compiled_once():
+    compiled = CompiledByShape(lambda x: x + 1, name="train")
+    compiled.planned = {(3,)}
+    assert compiled((3,), jnp.arange(3)).tolist() == [1, 2, 3]
+    with pytest.warns(UnplannedCompilation, match=r"^train: met the rectangle \(5,\), which the plan does not have"):
+        compiled((5,), jnp.arange(5))
+    assert compiled((5,), jnp.arange(5)).tolist() == [1, 2, 3, 4, 5]  # a warning is an error in these tests
+
+
+def test_a_run_refuses_compilations_that_it_did_not_plan(sources):
+    trainer = Trainer(make_recipe(), sources)
+    trainer.compilations(seed=0, start=0)
+    (step, batch), *_ = trainer.batches(0, 0, 1)
+    with pytest.raises(UnplannedCompilation):
+        trainer.step(trainer.initial_state(0), 0, step._replace(shape=(99, 99)), batch)
+
+
+def test_threads_that_want_the_same_program_share_one_compilation():
+    compiled, argument = CompiledByShape(lambda x: jnp.cos(x) @ x.T), jnp.ones((4, 4))
+    with counted_compilations() as seen, ThreadPoolExecutor(4) as pool:
+        programs = list(pool.map(lambda _: compiled.compile((4, 4), argument), range(8)))
+    assert len(seen) == 1
+    assert len(set(map(id, programs))) == 1
+
+
+def test_a_program_that_cannot_be_compiled_is_told_to_who_calls_it():
+    def broken(x):
+        raise ValueError("no such operation")
+
+    compiled = CompiledByShape(broken)
+    job = Compilation(compiled, (2,), (jnp.ones(2),), 2)
+    with compiling_ahead([job], progress=False), pytest.raises(ValueError, match="no such operation"):
+        compiled((2,), jnp.ones(2))
+
+
+def test_a_program_that_does_not_fit_is_refused_before_the_first_step(sources, tmp_path, monkeypatch):
+    recipe = make_recipe(model={"channels": [32, 32]})
+    trainer = Trainer(recipe, sources)
+    (largest,) = (job for job in trainer.compilations(0, 0)[:2] if job.shape == (16, 18))
+    needed = compiled_bytes(largest.programs.compile(largest.shape, *largest.args))
+    monkeypatch.setattr(trainer_module, "device_memory_bytes", lambda device=None: needed)
+    trainer.check_memory(trainer.compilations(0, 0))  # as much as there is
+    monkeypatch.setattr(trainer_module, "device_memory_bytes", lambda device=None: needed - 1)
+    with pytest.raises(
+        ValueError, match=r"rectangle 16x18: a program with 8 rows of it needs .*; \d rows fit"
+    ) as caught:
+        train(recipe, tmp_path / "run", trainer=trainer, progress=False)
+    assert not (tmp_path / "run").exists()  # it is free for the recipe that fits
+    budget = int(re.search(r"config\.pixel_budget=(\d+)", str(caught.value))[1])
+    smaller = Trainer(dataclasses.replace(recipe, pixel_budget=budget), sources)
+    smaller.check_memory(smaller.compilations(0, 0))
