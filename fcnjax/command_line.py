@@ -1,8 +1,9 @@
 """How a command, or any script, reads a config and its overrides, and what a user's mistakes become: one sentence each.
 
 Exit codes: 0 done; 2 the request, the data or the disk cannot be used (one sentence says why); 3 the training loss is
-not finite; 4 another host of the run failed; 130 interrupted by the user (Ctrl-C); 143 asked to end (SIGTERM), once the
-step at hand was saved. After 4, 130 and 143 the same command goes on from the last checkpoint.
+not finite; 4 another host of the run failed (134 where JAX's own service notices it, within a minute); 130 interrupted
+by the user (Ctrl-C); 143 asked to end (SIGTERM), once the step at hand was saved. After 4, 130, 134 and 143 the same
+command goes on from the last checkpoint.
 """
 
 import logging

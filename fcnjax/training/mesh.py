@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 AXIS = "data"
 SMALLEST_SHARDED = 2**12  # elements: below it, gathering an array costs more than it saves
-HEARTBEAT_SECONDS = 60  # a host that is silent for so long is taken for dead
+HEARTBEAT_SECONDS = 60
 START_SECONDS = 300  # that the hosts wait for each other at the start
 
 
@@ -25,7 +25,9 @@ class HostFailure(RuntimeError):
     """Another host of this run failed; its message says which and why."""
 
 
-def join_hosts(coordinator: str, hosts: int | None = None, host: int | None = None):
+def join_hosts(
+    coordinator: str, hosts: int | None = None, host: int | None = None, *, heartbeat_seconds: int = HEARTBEAT_SECONDS
+):
     """Makes this process one of several hosts of a run; to be called before JAX does anything else.
 
     Args:
@@ -33,6 +35,7 @@ def join_hosts(coordinator: str, hosts: int | None = None, host: int | None = No
         "10.0.0.1:8476".
       hosts: how many there are; None where the cluster tells.
       host: which one this is, 0 to `hosts - 1`; None where the cluster tells.
+      heartbeat_seconds: a host that is silent for so long is taken for dead, and the others end.
 
     Raises:
       ValueError: if the cluster tells nothing and an argument is missing, or does not fit the others.
@@ -50,7 +53,7 @@ def join_hosts(coordinator: str, hosts: int | None = None, host: int | None = No
             hosts,
             host,
             initialization_timeout=START_SECONDS,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            heartbeat_timeout_seconds=heartbeat_seconds,
         )
     except ValueError as error:
         raise ValueError(f"--coordinator={coordinator}: {_first_line(error)} Give the address of host 0.") from error

@@ -6,6 +6,7 @@ A program of its own, as the number of devices and hosts is fixed once JAX has s
 import argparse
 import dataclasses
 import os
+import signal
 from pathlib import Path
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from synthetic_data import make_recipe, make_sources
 
-from fcnjax.training import Trainer, train
+from fcnjax.training import Recipe, Trainer, train
 from fcnjax.training.checkpoints import Checkpoints
 from fcnjax.training.mesh import is_first_host, join_hosts
 from fcnjax.training.run_folder import RunFolder
@@ -22,6 +23,7 @@ from fcnjax.training.run_folder import RunFolder
 RECIPE = make_recipe(
     epochs=6,
     batch_size=6,
+    max_buckets=1,  # each program is compiled by every process anew
     checkpoint_every=0,
     model={"channels": [8, 32], "dropout": 0.2, "activation": "gelu", "norm": "batch"},
     optimizer={"name": "sgd", "learning_rate": 0.02},
@@ -29,19 +31,24 @@ RECIPE = make_recipe(
 )
 
 
-class Interruption(Exception):
-    pass
+VARIANTS = {
+    "bucket": {},
+    "mixed": {"batching": "mixed", "max_buckets": 2},
+    "sharded": {"shard_weights": True},
+    "checkpoints": {"checkpoint_steps": 10},
+}
 
 
-def interrupt_after(steps: int):
-    """The run ends once the checkpoint of a step is whole."""
+def die_after(steps: int):
+    """The last host is gone once the checkpoint of a step is whole."""
     save = Checkpoints.save
 
     def last(self, step, state, accuracy):
         save(self, step, state, accuracy)
         if step == steps:
             self.wait()
-            raise Interruption
+            if jax.process_index() == jax.process_count() - 1:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     Checkpoints.save = last
 
@@ -53,35 +60,34 @@ def main():
     parser.add_argument("--coordinator")
     parser.add_argument("--hosts", type=int)
     parser.add_argument("--host", type=int)
-    parser.add_argument("--interrupt_after", type=int)
-    parser.add_argument("--changes", default="{}")
+    parser.add_argument("--die_after", type=int)
+    parser.add_argument("--variants", nargs="+", default=["bucket"], choices=VARIANTS)
     given = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", max(given.devices))
     if given.coordinator:
-        join_hosts(given.coordinator, given.hosts, given.host)
-    if given.interrupt_after:
-        interrupt_after(given.interrupt_after)
-    recipe = dataclasses.replace(RECIPE, **eval(given.changes))
-    for devices in given.devices:
-        used = [device for device in jax.devices() if device.id % max(given.devices) < devices or given.coordinator]
-        trainer = Trainer(recipe, make_sources(), devices=used)
-        folder = given.out / f"{devices}_devices"
-        try:
-            run = train(recipe, folder, trainer=trainer, progress=False)
-        except Interruption:
-            os._exit(0)  # as hosts end that are stopped: without a word to each other
-        weights = jax.jit(lambda tree: tree, out_shardings=NamedSharding(trainer.mesh, PartitionSpec()))(
-            (run.state.weights, run.state.statistics)
-        )
-        kernel = max(run.state.weights.values(), key=lambda array: array.size)
-        shares = {"largest": kernel.size, "shard": kernel.addressable_shards[0].data.size}
-        if is_first_host():
-            arrays = {name: np.asarray(array) for tree in weights for name, array in tree.items()}
-            losses = [row["loss"] for row in RunFolder.read_metrics(folder, "train")]
-            examples = [row["examples"] for row in RunFolder.read_metrics(folder, "train")]
-            counts = [(row["correct"], row["count"]) for row in RunFolder.read_metrics(folder, "validation")]
-            counts.append((run.test.correct, run.test.count))
-            np.savez(folder / "out.npz", losses=losses, examples=examples, counts=counts, **shares, **arrays)
+        join_hosts(given.coordinator, given.hosts, given.host, heartbeat_seconds=10)
+    if given.die_after:
+        die_after(given.die_after)
+    for variant in given.variants:
+        for devices in given.devices:
+            recipe = dataclasses.replace(RECIPE, **VARIANTS[variant])
+            run_on(recipe, devices, given.out / f"{variant}_{devices}", all_hosts=bool(given.coordinator))
+
+
+def run_on(recipe: Recipe, devices: int, folder: Path, all_hosts: bool = False):
+    trainer = Trainer(recipe, make_sources(), devices=None if all_hosts else jax.devices()[:devices])
+    run = train(recipe, folder, trainer=trainer, progress=False)
+    everywhere = NamedSharding(trainer.mesh, PartitionSpec())
+    gathered = jax.jit(lambda tree: tree, out_shardings=everywhere)((run.state.weights, run.state.statistics))
+    kernel = max(run.state.weights.values(), key=lambda array: array.size)
+    shares = {"largest": kernel.size, "shard": kernel.addressable_shards[0].data.size}
+    if is_first_host():
+        arrays = {name: np.asarray(array) for tree in gathered for name, array in tree.items()}
+        rows = RunFolder.read_metrics(folder, "train")
+        steps = {name: [row[key] for row in rows] for name, key in (("losses", "loss"), ("examples", "examples"))}
+        counts = [(row["correct"], row["count"]) for row in RunFolder.read_metrics(folder, "validation")]
+        counts.append((run.test.correct, run.test.count))
+        np.savez(folder / "out.npz", counts=counts, **steps, **shares, **arrays)
 
 
 if __name__ == "__main__":

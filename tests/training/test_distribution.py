@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -22,28 +23,31 @@ def start(out: pathlib.Path, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def finish(*processes: subprocess.Popen) -> list[str]:
-    """Waits for all, and returns what they said; none may have failed."""
+def wait_for(*processes: subprocess.Popen) -> list[str]:
+    """Waits for all, and returns what they said."""
     try:
-        said = [process.communicate(timeout=SECONDS)[0] for process in processes]
+        return [process.communicate(timeout=SECONDS)[0] for process in processes]
     finally:
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+
+
+def finish(*processes: subprocess.Popen) -> None:
+    said = wait_for(*processes)
     assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(said)
-    return said
 
 
-def run_hosts(out: pathlib.Path, hosts: int, *arguments: str) -> None:
+def start_hosts(out: pathlib.Path, hosts: int, *arguments: str) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     common = (f"--coordinator={address}", f"--hosts={hosts}", *arguments)
-    finish(*(start(out, *common, f"--host={host}") for host in range(hosts)))
+    return [start(out, *common, f"--host={host}") for host in range(hosts)]
 
 
-def load(out: pathlib.Path, devices: int = 1) -> dict[str, np.ndarray]:
-    with np.load(out / f"{devices}_devices" / "out.npz") as file:
+def load(out: pathlib.Path, name: str) -> dict[str, np.ndarray]:
+    with np.load(out / name / "out.npz") as file:
         return dict(file)
 
 
@@ -59,47 +63,45 @@ def assert_same_run(got: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> dict[str, np.ndarray]:
+def alone(tmp_path_factory) -> dict[str, dict[str, np.ndarray]]:
+    """What one device computes, in batches of one rectangle and in micro-batches of several."""
     out = tmp_path_factory.mktemp("alone")
-    finish(start(out, "--devices=1"))
-    return load(out)
+    finish(start(out, "--variants", "bucket", "mixed"))
+    return {name: load(out, f"{name}_1") for name in ("bucket", "mixed")}
 
 
 @pytest.mark.slow
 def test_the_number_of_devices_changes_nothing(alone, tmp_path):
-    finish(start(tmp_path, "--devices", "1", "2", "4", "8"))
-    for devices in (1, 2, 4, 8):
-        assert_same_run(load(tmp_path, devices), alone)
+    finish(start(tmp_path, "--devices", "2", "4", "8"))
+    for devices in (2, 4, 8):
+        assert_same_run(load(tmp_path, f"bucket_{devices}"), alone["bucket"])
 
 
 @pytest.mark.slow
 def test_sharded_weights_are_the_same_and_each_device_has_its_part(alone, tmp_path):
-    finish(start(tmp_path, "--devices", "1", "4", "--changes={'shard_weights': True}"))
-    for devices in (1, 4):
-        got = load(tmp_path, devices)
-        assert_same_run(got, alone)
-        assert got["shard"] == got["largest"] // devices
+    finish(start(tmp_path, "--devices", "4", "--variants", "sharded"))
+    sharded = load(tmp_path, "sharded_4")
+    assert_same_run(sharded, alone["bucket"])
+    assert sharded["shard"] == sharded["largest"] // 4
+    assert alone["bucket"]["shard"] == sharded["largest"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hosts", [2, 4])
-def test_the_number_of_hosts_changes_nothing(alone, tmp_path, hosts):
-    run_hosts(tmp_path, hosts)
-    assert_same_run(load(tmp_path), alone)
+@pytest.mark.parametrize(("hosts", "variants"), [(2, ("bucket", "mixed")), (4, ("bucket",))])
+def test_the_number_of_hosts_changes_nothing(alone, tmp_path, hosts, variants):
+    finish(*start_hosts(tmp_path, hosts, "--variants", *variants))
+    for name in variants:
+        assert_same_run(load(tmp_path, f"{name}_1"), alone[name])
 
 
 @pytest.mark.slow
-def test_micro_batches_on_hosts(tmp_path):
-    changes = "--changes={'batching': 'mixed'}"
-    finish(start(tmp_path / "alone", changes))
-    run_hosts(tmp_path / "hosts", 2, changes)
-    assert_same_run(load(tmp_path / "hosts"), load(tmp_path / "alone"))
-
-
-@pytest.mark.slow
-def test_a_run_goes_on_with_another_number_of_hosts(alone, tmp_path):
-    changes = "--changes={'checkpoint_steps': 10}"
-    run_hosts(tmp_path, 2, changes, "--interrupt_after=10")
-    assert not (tmp_path / "1_devices" / "result.json").exists()
-    finish(start(tmp_path, changes))
-    assert_same_run(load(tmp_path), alone)
+def test_a_host_that_dies_ends_the_run_which_goes_on_with_another_number_of_hosts(alone, tmp_path):
+    variant = ("--variants", "checkpoints")
+    survivor, dead = start_hosts(tmp_path, 2, *variant, "--die_after=10")
+    said, _ = wait_for(survivor, dead)
+    assert dead.returncode == -signal.SIGKILL
+    assert survivor.returncode not in (0, -signal.SIGKILL)  # it ended by itself, and said why
+    assert any(word in said for word in ("JAX distributed service detected fatal errors", "Gloo", "JaxRuntimeError"))
+    assert not (tmp_path / "checkpoints_1" / "result.json").exists()
+    finish(start(tmp_path, *variant))
+    assert_same_run(load(tmp_path, "checkpoints_1"), alone["bucket"])
