@@ -144,10 +144,8 @@ def _train_steps(recipe, trainer, state, folder, checkpoints, progress, title) -
     """
     start, pending = int(state.step), None
     noted = nullcontext(lambda step: False) if checkpoints is None else termination_noted()
-    reports, profiler = (
-        Reports(folder, recipe, trainer, start, terminal=progress),
-        Profiler(folder.path, recipe.profile),
-    )
+    profiler = Profiler(folder.path, recipe.profile)
+    reports = Reports(folder, recipe, trainer, start, terminal=progress)
     with _bar(trainer, start, progress, title) as bar, noted as terminated, reports, profiler:
         for step, done in enumerate(_recorded(trainer.fit(state, recipe.seed), profiler, start), start + 1):
             state, (epoch, position) = done.state, divmod(step, trainer.steps_per_epoch)
@@ -171,11 +169,20 @@ def _train_steps(recipe, trainer, state, folder, checkpoints, progress, title) -
                     bar.set_postfix(loss=f"{loss:.3f}", validation=f"{accuracy:.2%}")
                 saving = saving or ending or (not position and _due(recipe.checkpoint_every, epoch))
                 if checkpoints is not None and (saving or (recipe.checkpoint_best and accuracy is not None)):
+                    _check_finite(trainer, state, step)
                     checkpoints.save(step, state, accuracy)
             if checkpoints is not None and ending:
                 checkpoints.wait()
                 raise Terminated(f"asked to end; step {step} is saved in {folder.path}, the same command goes on.")
     return state
+
+
+def _check_finite(trainer: Trainer, state: TrainState, step: int):
+    if not trainer.is_finite(state):  # the loss is that of the weights before
+        raise FloatingPointError(
+            f"the weights are not finite after step {step}, so no checkpoint of it is kept: lower "
+            "config.optimizer.learning_rate, or set config.optimizer.clip_norm. The run folder keeps what came before."
+        )
 
 
 def _recorded(steps: Iterator[StepResult], profiler: Profiler, start: int) -> Iterator[StepResult]:
@@ -207,6 +214,7 @@ def _tell_compiled(jobs: Sequence[Compilation], seconds: float):
         f"  {job.programs.name} {'x'.join(map(str, job.shape))}: "
         f"{compiled_bytes(job.programs.programs[job.shape]) / 2**20:,.0f} MiB"
         for job in jobs
+        if job.positions
     ]
     tqdm.write("\n".join([f"{len(jobs)} programs compiled after {seconds:.1f} s; memory while they run:", *lines]))
 
@@ -252,21 +260,22 @@ def load_model(workdir: Path | str) -> Classifier:
     return trainer.model(state)
 
 
-def evaluate(workdir: Path | str, split: str = "test") -> EvaluationResult:
-    """Evaluates the final weights of a finished run.
+def evaluate(workdir: Path | str, split: str = "test", checkpoint: str | None = None) -> EvaluationResult:
+    """Evaluates the final weights of a finished run, or a checkpoint of any.
 
     Args:
       workdir: the run folder.
       split: "train", "validation" or "test".
+      checkpoint: as for `load_run`.
 
     Returns:
       Loss, exact counts, and logits in the order of the split.
 
     Raises:
-      FileNotFoundError: if the folder holds no finished run.
+      FileNotFoundError: if the folder holds no finished run, or no such checkpoint.
       ValueError: for another split.
     """
     if split not in SPLITS:
         raise ValueError(unknown_name("split", split, SPLITS))
-    trainer, state = load_run(workdir)
+    trainer, state = load_run(workdir, checkpoint)
     return trainer.evaluate(state, split)

@@ -21,12 +21,13 @@ from fcnjax.training.step import (
     Sums,
     Targets,
     TrainState,
+    all_finite,
     make_accumulating_step,
     make_train_step,
     make_update,
 )
 
-UPDATE: tuple[int, ...] = ()  # the update of a step made of parts has no rectangle
+NO_RECTANGLE: tuple[int, ...] = ()  # of programs that take no batch
 
 
 class Programs:
@@ -44,7 +45,7 @@ class Programs:
       remat: whether the gradient computes activations anew, see `jit`.
 
     Attributes:
-      train_step, accumulate_step, evaluation_step, update: the compiled steps; see `fcnjax.training.step`.
+      train_step, accumulate_step, evaluation_step, update, all_finite: compiled; see `fcnjax.training.step`.
       train_function: the first of them before compilation.
       state: shapes and shardings of the train state.
     """
@@ -80,6 +81,7 @@ class Programs:
             make_update(optimizer, ema_decay), (0, 1), (shardings, everywhere, summed), "update"
         )
         self.evaluation_step = CompiledByShape(evaluation, (), everywhere, "evaluate")
+        self.all_finite = CompiledByShape(all_finite, (), everywhere)
 
     @property
     def waited(self) -> float:
@@ -103,7 +105,7 @@ class Programs:
         total = (jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(self.mesh)),)
         ahead = (self.state, self._sums)
         jobs = [self._job(self.accumulate_step, plan, bucket, ahead, total) for bucket in buckets]
-        return [*jobs[:1], Compilation(self.update, UPDATE, ahead, 0), *jobs[1:]]
+        return [*jobs[:1], Compilation(self.update, NO_RECTANGLE, ahead, 0), *jobs[1:]]
 
     def for_evaluation(self, plans: Iterable[EvaluationPlan]) -> list[Compilation]:
         """Returns the programs of evaluations, in the order in which they need them."""
@@ -115,6 +117,10 @@ class Programs:
                     args = (self.state.weights, self.state.statistics, batch, targets.labels)
                     jobs[bucket] = Compilation(self.evaluation_step, shape, args, _positions(batch))
         return list(jobs.values())
+
+    def for_checkpoints(self) -> list[Compilation]:
+        """Returns the program that looks at weights before they are kept."""
+        return [Compilation(self.all_finite, NO_RECTANGLE, ((self.state.weights, self.state.statistics),), 0)]
 
     def expect(self, jobs: Iterable[Compilation]):
         """Notes that a run needs these programs and no others: any other compilation is worth a warning from now on."""

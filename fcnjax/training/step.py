@@ -270,6 +270,11 @@ def _moved(
     return TrainState(state.step + 1, weights, statistics, optimizer_state, average)
 
 
+def all_finite(arrays: Any) -> jax.Array:
+    """Returns whether every number in a pytree of arrays is finite, bool []."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(array)) for array in jax.tree.leaves(arrays)]))
+
+
 def make_evaluation_step(
     graphdef: nnx.GraphDef[Classifier], loss: Loss = cross_entropy
 ) -> Callable[[Arrays, Arrays, Padded, jax.Array], Evaluation]:

@@ -43,7 +43,7 @@ from fcnjax.training.preparation import (
     make_plan,
     rows_of,
 )
-from fcnjax.training.programs import UPDATE, Programs, parts_of
+from fcnjax.training.programs import NO_RECTANGLE, Programs, parts_of
 from fcnjax.training.recipe import Recipe
 from fcnjax.training.speed import StepWork, TimedInput
 from fcnjax.training.step import (
@@ -211,8 +211,13 @@ class Trainer:
         """
         training = self.programs.for_training(self.plan(seed), start) if start < self.steps else []
         evaluations = self.programs.for_evaluation(self.evaluation_plans[name] for name in ("validation", "test"))
-        self.programs.expect([*training, *self.programs.for_evaluation(self.evaluation_plans.values())])
-        return [*training, *evaluations]
+        checks = self.programs.for_checkpoints()
+        self.programs.expect([*training, *checks, *self.programs.for_evaluation(self.evaluation_plans.values())])
+        return [*training, *evaluations, *checks]
+
+    def is_finite(self, state: TrainState) -> bool:
+        """Returns whether all weights and running statistics of a state are finite."""
+        return bool(self.programs.all_finite(NO_RECTANGLE, (state.weights, state.statistics)))
 
     def check_memory(self, jobs: Sequence[Compilation]):
         """Raises ValueError if the largest of some programs does not fit the device, with how many rows would.
@@ -278,7 +283,7 @@ class Trainer:
         sums = programs.zero_sums(state.weights) if self._sums is None else self._sums
         for part, rows in zip(step.micro_batches, inputs, strict=True):
             state, sums = programs.accumulate_step(part.shape, state, sums, *rows, clock, total)
-        state, loss, self._sums = programs.update(UPDATE, state, sums)
+        state, loss, self._sums = programs.update(NO_RECTANGLE, state, sums)
         return state, loss
 
     def _counted(self, seed: int, step: int, batch: Batch | Sequence[Batch]) -> tuple[int, int]:

@@ -165,6 +165,24 @@ def test_an_interrupted_run_goes_on_and_ends_bit_for_bit_the_same(
     jax.tree.map(np.testing.assert_array_equal, stored.statistics, finished.state.statistics)
 
 
+def test_weights_that_are_not_finite_do_not_replace_a_good_checkpoint(trainer, tmp_path, monkeypatch):
+    """The loss of a step is that of the weights before it, so theirs may be the first sign."""
+    step = trainer.step
+
+    def spoilt(state, seed, plan, batch):
+        after, loss = step(state, seed, plan, batch)
+        if int(after.step) == 6:
+            weights = after.weights | {"head.layers.0.bias": after.weights["head.layers.0.bias"] * np.float32(np.nan)}
+            after = dataclasses.replace(after, weights=weights)
+        return after, loss
+
+    monkeypatch.setattr(trainer, "step", spoilt)
+    with pytest.raises(FloatingPointError, match="the weights are not finite after step 6, so no checkpoint"):
+        train(trainer.recipe, tmp_path / "run", trainer=trainer, progress=False)
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["3"]
+
+
 def test_a_run_without_checkpoints_leaves_only_its_weights(finished, trainer, tmp_path):
     recipe = dataclasses.replace(trainer.recipe, checkpoint_every=0)
     run = train(recipe, tmp_path, trainer=trainer, progress=False)
