@@ -203,7 +203,7 @@ def test_a_mistake_in_a_flag_is_told_in_one_sentence(fcnjax, config, tmp_path, f
 def test_unknown_commands_and_loose_arguments_are_refused(fcnjax, config):
     assert fcnjax.refuses("trian") == (
         "fcnjax: unknown command 'trian': did you mean 'train'? "
-        "Known: bench, evaluate, import-weights, inspect, plan, prepare, train."
+        "Known: bench, cache, evaluate, import-weights, inspect, plan, prepare, train."
     )
     assert "argument 'runs/x': every argument must be a flag" in fcnjax.refuses("train", *config, "runs/x")
     assert "--split=tests: value should be one of <train|validation|test>" in fcnjax.refuses(

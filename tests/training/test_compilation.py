@@ -165,7 +165,7 @@ def test_a_program_that_cannot_be_compiled_is_told_to_who_calls_it():
 
 
 def test_a_program_that_does_not_fit_is_refused_before_the_first_step(sources, tmp_path, monkeypatch):
-    recipe = make_recipe(model={"channels": [32, 32]})
+    recipe = make_recipe(model={"norm": "none"})
     trainer = Trainer(recipe, sources)
     (largest,) = (job for job in trainer.compilations(0, 0)[:2] if job.shape == (16, 18))
     needed = compiled_bytes(largest.programs.compile(largest.shape, *largest.args))

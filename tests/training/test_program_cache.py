@@ -41,16 +41,16 @@ def test_a_later_process_reads_the_programs_and_computes_the_same(tmp_path, monk
     assert (where, hits) == (str(folder), 0)
     assert programs >= 2
     _, _, again, hits, sums_again, memory_again = run(**{FOLDER: str(folder)})
-    assert again == programs
+    assert again >= programs  # a slow moment may make one more worth keeping
     assert hits >= 2
     assert sums_again == sums
     assert memory_again == memory
     monkeypatch.setenv(FOLDER, str(folder))
     contents = cache_contents()
-    assert (contents.folder, contents.programs) == (folder, programs)
+    assert (contents.folder, contents.programs) == (folder, again)
     assert contents.size > 1000
     assert clear_cache() == contents
-    assert cache_contents().programs == contents.size - contents.size
+    assert cache_contents()[:3] == (folder, 0, 0)
     assert not list(folder.glob("*-cache"))
 
 
