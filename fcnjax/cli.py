@@ -2,11 +2,14 @@
 
 import dataclasses
 import math
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import flags
 from rich import box
 from rich.console import Console
@@ -54,6 +57,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return UNUSABLE
     program = f"fcnjax {argv[1]}"
     return run_command(program, COMMANDS[argv[1]], [program, *argv[2:]])
+
+
+def entry() -> None:
+    """What the console script calls: `main`, and an end that waits for nobody.
+
+    After an error, Python would wait for programs that are still being compiled, and JAX for the other hosts.
+    """
+    try:
+        code = main()
+    except SystemExit:
+        raise
+    except BaseException:
+        if not jax.distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code:
+        os._exit(code)
 
 
 def _train(argv: Sequence[str]) -> None:
@@ -104,6 +127,8 @@ def _evaluate(argv: Sequence[str]) -> None:
         check_new(given.report)
     trainer, state = load_run(workdir, given.checkpoint)
     if given.reestimate_statistics:
+        weights, statistics = state.evaluated
+        state = dataclasses.replace(state, weights=weights, statistics=statistics, average=None)
         state = dataclasses.replace(state, statistics=reestimated_statistics(trainer, state))
         if not state.statistics:
             print("this network has no batch statistics: there is nothing to re-estimate")
@@ -312,4 +337,4 @@ def _extent(size: Sequence[int]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

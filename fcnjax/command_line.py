@@ -107,7 +107,7 @@ def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Se
         print(f"{program}: {error}", file=sys.stderr)
         return TERMINATED
     except (HostFailure, jax.errors.JaxRuntimeError) as error:
-        if jax.process_count() == 1:
+        if not isinstance(error, HostFailure) and not jax.distributed.is_initialized():
             raise
         print(f"{program}: {describe_host_failure(error)}", file=sys.stderr)
         return HOST_FAILED

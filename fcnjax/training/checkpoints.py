@@ -124,7 +124,12 @@ def open_checkpoints(
         )
     with opened:
         checkpoints = Checkpoints(folder, opened, about, on_failure)
-        yield checkpoints
+        try:
+            yield checkpoints
+        except BaseException:
+            with suppress(OSError):  # what ended the run is to be told, not this
+                checkpoints.wait()
+            raise
         checkpoints.wait()
 
 
@@ -161,9 +166,17 @@ def read_checkpoint(folder: Path, like: T, which: str) -> T:
 
 
 def save_arrays(folder: Path, arrays: Any):
-    """Saves a pytree of arrays as a folder, which appears whole or not at all; an older one is replaced."""
-    with _interrupts_held():
-        ocp.save(str(folder.absolute()), arrays, overwrite=True)
+    """Saves a pytree of arrays as a folder, which appears whole or not at all; an older one is replaced.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
+    try:
+        with _interrupts_held():
+            ocp.save(str(folder.absolute()), arrays, overwrite=True)
+    except Exception as error:
+        said = f"{folder}: cannot be written ({_first_line(error)})."
+        raise OSError(f"{said} Make room, and repeat the command to go on from the last checkpoint.") from error
 
 
 def load_arrays(folder: Path, like: T) -> T:

@@ -5,6 +5,7 @@ steps already run; a call waits for its own program alone.
 """
 
 import dataclasses
+import math
 import threading
 import time
 import warnings
@@ -100,6 +101,10 @@ class CompiledByShape:
             self.waited += time.perf_counter() - begun
         return program(*args)
 
+    def compile_apart(self, *args: Any) -> Any:
+        """Returns the program for `args` (arrays, or their shapes and shardings), and keeps none."""
+        return self._jitted.lower(*args).compile()
+
     def compile(self, shape: Hashable, *args: Any) -> Any:
         """Returns the program for `shape`, compiled for `args` (arrays, or their shapes and shardings) where it is new.
 
@@ -114,7 +119,7 @@ class CompiledByShape:
         if mine:
             start = time.perf_counter()
             try:
-                program = self._jitted.lower(*args).compile()
+                program = self.compile_apart(*args)
             except BaseException as error:
                 future.set_exception(error)
                 raise
@@ -133,13 +138,20 @@ class Compilation:
       programs: where it belongs.
       shape: its rectangle.
       args: what it is compiled for: shapes and shardings.
-      positions: padded positions of its batch, filler rows included, by which programs are compared in memory.
+      rows: of its batch, filler rows included; 0 if it takes none.
+      args_of: from another number of rows to what it would be compiled for.
     """
 
     programs: CompiledByShape
     shape: tuple[int, ...]
     args: tuple[Any, ...]
-    positions: int
+    rows: int = 0
+    args_of: Callable[[int], tuple[Any, ...]] = lambda rows: ()
+
+    @property
+    def positions(self) -> int:
+        """Padded positions of its batch, by which programs are compared in memory."""
+        return self.rows * math.prod(self.shape)
 
 
 @contextmanager
@@ -167,11 +179,15 @@ def compiling_ahead(
     pool, begun, left = ThreadPoolExecutor(threads, thread_name_prefix="compile"), time.perf_counter(), set(new)
     bar = tqdm(total=len(new), desc="compiling", unit=" programs", disable=not (progress and new), leave=False)
 
+    lock = threading.Lock()
+
     def compile_one(job: Compilation):
         job.programs.compile(job.shape, *job.args)  # who calls a program that failed is told why
+        with lock:
+            left.discard(job)
+            last = not left
         bar.update()
-        left.discard(job)
-        if not left:
+        if last:
             bar.close()
             done(new, time.perf_counter() - begun)
 

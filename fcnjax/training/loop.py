@@ -143,10 +143,9 @@ def _train_steps(recipe, trainer, state, folder, checkpoints, progress, title) -
     A step's loss is read only once the next step is on its way, so that the device never waits for it.
     """
     start, pending = int(state.step), None
-    noted = nullcontext(lambda step: False) if checkpoints is None else termination_noted()
     profiler = Profiler(folder.path, recipe.profile)
     reports = Reports(folder, recipe, trainer, start, terminal=progress)
-    with _bar(trainer, start, progress, title) as bar, noted as terminated, reports, profiler:
+    with _bar(trainer, start, progress, title) as bar, termination_noted() as terminated, reports, profiler:
         for step, done in enumerate(_recorded(trainer.fit(state, recipe.seed), profiler, start), start + 1):
             state, (epoch, position) = done.state, divmod(step, trainer.steps_per_epoch)
             if pending is not None:
@@ -168,21 +167,24 @@ def _train_steps(recipe, trainer, state, folder, checkpoints, progress, title) -
                     accuracy = validation.accuracy
                     bar.set_postfix(loss=f"{loss:.3f}", validation=f"{accuracy:.2%}")
                 saving = saving or ending or (not position and _due(recipe.checkpoint_every, epoch))
-                if checkpoints is not None and (saving or (recipe.checkpoint_best and accuracy is not None)):
-                    _check_finite(trainer, state, step)
+                saving = saving or (recipe.checkpoint_best and accuracy is not None)
+                kept = (saving and checkpoints is not None) or step == trainer.steps
+                if kept and not trainer.is_finite(state):  # the loss is that of the weights before
+                    reports.spoilt(step, done)
+                if saving and checkpoints is not None and folder.settled():
                     checkpoints.save(step, state, accuracy)
-            if checkpoints is not None and ending:
-                checkpoints.wait()
-                raise Terminated(f"asked to end; step {step} is saved in {folder.path}, the same command goes on.")
+            if ending:
+                raise Terminated(_last_words(folder, checkpoints))
     return state
 
 
-def _check_finite(trainer: Trainer, state: TrainState, step: int):
-    if not trainer.is_finite(state):  # the loss is that of the weights before
-        raise FloatingPointError(
-            f"the weights are not finite after step {step}, so no checkpoint of it is kept: lower "
-            "config.optimizer.learning_rate, or set config.optimizer.clip_norm. The run folder keeps what came before."
-        )
+def _last_words(folder: RunFolder, checkpoints: Checkpoints | None) -> str:
+    """Returns what a run says that was asked to end, once its last checkpoint is whole."""
+    if checkpoints is not None:
+        checkpoints.wait()
+        if checkpoints.steps:
+            return f"asked to end; step {checkpoints.steps[-1]} is saved in {folder.path}, the same command goes on."
+    return f"asked to end; {folder.path} has no checkpoint, the same command begins anew."
 
 
 def _recorded(steps: Iterator[StepResult], profiler: Profiler, start: int) -> Iterator[StepResult]:

@@ -5,6 +5,7 @@ Axes: B rows of a batch, D spatial axes, C channels, K rectangles. The one idea:
 prove it. Compiling takes no memory on the device.
 """
 
+import math
 import os
 from collections.abc import Callable
 from functools import cache
@@ -16,7 +17,7 @@ import numpy as np
 
 from fcnjax.data import BucketPlan
 from fcnjax.padded import Padded
-from fcnjax.training.compilation import jit
+from fcnjax.training.compilation import Compilation, jit
 from fcnjax.training.step import Targets, TrainState
 
 ProgramBytes = Callable[[tuple[int, ...], int], int]  # rectangle [D], rows B -> bytes of its program
@@ -119,6 +120,26 @@ def train_step_bytes(
         return compiled_bytes(jitted.lower(state, Padded(values, sizes), Targets(per_row, per_row), clock).compile())
 
     return program_bytes
+
+
+def too_large(job: Compilation, budget_bytes: int, multiple_of: int) -> str:
+    """Returns the sentence that refuses a program which needs more than a budget, with the rows that would fit."""
+    extent, area = "x".join(map(str, job.shape)), math.prod(job.shape)
+    needed = compiled_bytes(job.programs.compile(job.shape, *job.args))
+    said = (
+        f"rectangle {extent}: a program with {job.rows} rows of it needs {needed / 2**30:,.1f} GiB, the device has "
+        f"{budget_bytes / 2**30:,.1f} GiB"
+    )
+
+    def program_bytes(_: tuple[int, ...], rows: int) -> int:
+        return compiled_bytes(job.programs.compile_apart(*job.args_of(rows)))
+
+    try:
+        rows = largest_batch_size(program_bytes, job.shape, budget_bytes, multiple_of=multiple_of, most=job.rows)
+    except ValueError:
+        least = f"{multiple_of} rows fit" if multiple_of > 1 else "one row fits"
+        return f"{said}; not even {least}: make the examples (config.size) or the network smaller, or set config.remat."
+    return f"{said}; {rows} rows fit: set config.pixel_budget={rows * area}, or config.remat."
 
 
 def compiled_bytes(compiled: Any) -> int:

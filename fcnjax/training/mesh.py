@@ -54,6 +54,7 @@ def join_hosts(
             host,
             initialization_timeout=START_SECONDS,
             heartbeat_timeout_seconds=heartbeat_seconds,
+            shutdown_timeout_seconds=heartbeat_seconds,
         )
     except ValueError as error:
         raise ValueError(f"--coordinator={coordinator}: {_first_line(error)} Give the address of host 0.") from error

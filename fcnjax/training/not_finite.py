@@ -14,7 +14,14 @@ NOT_FINITE = "not_finite"
 
 
 def report_not_finite(
-    folder: Path, step: int, epoch: int, loss: float, parts: Sequence[Batch], source: Source | None = None
+    folder: Path,
+    step: int,
+    epoch: int,
+    loss: float,
+    parts: Sequence[Batch],
+    source: Source | None = None,
+    *,
+    what: str = "training loss",
 ) -> str:
     """Writes `not_finite.json` into a run folder, and returns what FloatingPointError is to say.
 
@@ -30,6 +37,7 @@ def report_not_finite(
       loss: what is not finite.
       parts: the batches that the step is made of; their values are not read, and may be gone.
       source: what the examples come from; None names none of them.
+      what: the sentence begins with, before the loss.
 
     Returns:
       One sentence on what happened, where, and what to do; where the file cannot be written it is not spoken of.
@@ -42,7 +50,7 @@ def report_not_finite(
     except OSError:  # a full disk must not hide what happened
         kept = ""
     return (
-        f"training loss {loss} at step {step} (epoch {epoch}): lower config.optimizer.learning_rate, or set "
+        f"{what} {loss} at step {step} (epoch {epoch}): lower config.optimizer.learning_rate, or set "
         f"config.optimizer.clip_norm. The run folder keeps what came before.{kept}"
     )
 

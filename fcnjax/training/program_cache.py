@@ -5,7 +5,6 @@ into it.
 """
 
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from platformdirs import user_cache_path
 FOLDER = "FCNJAX_CACHE_DIR"  # environment variable: where the cache is; empty for none
 LARGEST = 4 * 2**30  # bytes of all programs together
 WORTH_KEEPING = 0.05  # seconds of compilation
-_PROGRAM = "*-cache"  # what JAX calls the file of one
+_PROGRAM, _LAST_USE = "*-cache", "*-atime"  # what JAX calls the files of one
 
 
 class CacheContents(NamedTuple):
@@ -87,10 +86,8 @@ def clear_cache() -> CacheContents:
     """Removes all programs, and returns what there was. Runs that are going on compile anew what they still need."""
     contents = cache_contents()
     if contents.folder is not None:
-        for file in contents.folder.glob("*"):
-            if file.is_dir():
-                shutil.rmtree(file, ignore_errors=True)  # of XLA's own caches
-            elif file.name.endswith(("-cache", "-atime")):
+        for pattern in (_PROGRAM, _LAST_USE):  # what else lies there is not ours
+            for file in contents.folder.glob(pattern):
                 file.unlink(missing_ok=True)
     return contents
 

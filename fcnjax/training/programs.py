@@ -100,12 +100,13 @@ class Programs:
         if isinstance(plan, EpochPlan):
             buckets = [*buckets, *(set(np.flatnonzero(plan.batches_per_bucket).tolist()) - set(buckets))]
             return [self._job(self.train_step, plan, bucket, (self.state,), ()) for bucket in buckets]
-        if plan.sizes_at is not None:  # another epoch may draw sizes for any of them
-            buckets = [*buckets, *(set(range(len(plan.buckets.shapes))) - set(buckets))]
+        # Another epoch may draw sizes for any of them; and these steps, begun amid an epoch, need not be all of one.
+        later = range(len(plan.buckets.shapes)) if plan.sizes_at is not None else plan.buckets.assign(plan.sizes)
+        buckets = [*buckets, *sorted({int(bucket) for bucket in later} - set(buckets))]
         total = (jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(self.mesh)),)
         ahead = (self.state, self._sums)
         jobs = [self._job(self.accumulate_step, plan, bucket, ahead, total) for bucket in buckets]
-        return [*jobs[:1], Compilation(self.update, NO_RECTANGLE, ahead, 0), *jobs[1:]]
+        return [*jobs[:1], Compilation(self.update, NO_RECTANGLE, ahead), *jobs[1:]]
 
     def for_evaluation(self, plans: Iterable[EvaluationPlan]) -> list[Compilation]:
         """Returns the programs of evaluations, in the order in which they need them."""
@@ -113,14 +114,12 @@ class Programs:
         for plan in plans:
             for bucket in _in_order(step.bucket for step in plan):
                 if bucket not in jobs:
-                    shape, batch, targets = self._batch(plan, bucket)
-                    args = (self.state.weights, self.state.statistics, batch, targets.labels)
-                    jobs[bucket] = Compilation(self.evaluation_step, shape, args, _positions(batch))
+                    jobs[bucket] = self._evaluation(plan, bucket)
         return list(jobs.values())
 
     def for_checkpoints(self) -> list[Compilation]:
         """Returns the program that looks at weights before they are kept."""
-        return [Compilation(self.all_finite, NO_RECTANGLE, ((self.state.weights, self.state.statistics),), 0)]
+        return [Compilation(self.all_finite, NO_RECTANGLE, ((self.state.weights, self.state.statistics),))]
 
     def expect(self, jobs: Iterable[Compilation]):
         """Notes that a run needs these programs and no others: any other compilation is worth a warning from now on."""
@@ -130,30 +129,41 @@ class Programs:
     def _job(
         self, programs: CompiledByShape, plan: Any, bucket: int, before: tuple[Any, ...], after: tuple[Any, ...]
     ) -> Compilation:
-        shape, batch, targets = self._batch(plan, bucket)
+        shape, rows = self._rectangle(plan, bucket)
         clock = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=replicated(self.mesh))
-        return Compilation(programs, shape, (*before, batch, targets, clock, *after), _positions(batch))
 
-    def _batch(self, plan: Any, bucket: int) -> tuple[tuple[int, ...], Padded, Targets]:
-        """Returns the rectangle of a bucket, and shapes and shardings of its batches."""
-        shape = tuple(plan.buckets.shapes[bucket].tolist())
+        def args_of(rows: int) -> tuple[Any, ...]:
+            return (*before, *self._batch(shape, rows), clock, *after)
+
+        return Compilation(programs, shape, args_of(rows), rows, args_of)
+
+    def _evaluation(self, plan: EvaluationPlan, bucket: int) -> Compilation:
+        shape, rows = self._rectangle(plan, bucket)
+
+        def args_of(rows: int) -> tuple[Any, ...]:
+            batch, targets = self._batch(shape, rows)
+            return self.state.weights, self.state.statistics, batch, targets.labels
+
+        return Compilation(self.evaluation_step, shape, args_of(rows), rows, args_of)
+
+    def _rectangle(self, plan: Any, bucket: int) -> tuple[tuple[int, ...], int]:
+        """Returns the extents of a bucket and the rows of its batches, with those that all devices need."""
         rows = -(-int(plan.rows_per_bucket[bucket]) // self.mesh.size) * self.mesh.size
+        return tuple(plan.buckets.shapes[bucket].tolist()), rows
+
+    def _batch(self, shape: tuple[int, ...], rows: int) -> tuple[Padded, Targets]:
+        """Returns shapes and shardings of a batch."""
 
         def array(*extents: int, dtype: Any = jnp.int32) -> Any:
             return jax.ShapeDtypeStruct((rows, *extents), dtype, sharding=by_rows(self.mesh))
 
         values = array(*shape, self._channels, dtype=jnp.float32)
-        return shape, Padded(values, array(len(shape))), Targets(array(), array())
+        return Padded(values, array(len(shape))), Targets(array(), array())
 
 
 def parts_of(step: StepPlan | MixedStep) -> tuple[StepPlan, ...]:
     """Returns the parts of a step, each of one rectangle."""
     return step.micro_batches if isinstance(step, MixedStep) else (step,)
-
-
-def _positions(batch: Padded) -> int:
-    rows, *extents, _ = batch.uncleared.shape
-    return rows * int(np.prod(extents))
 
 
 def _in_order(items: Iterator[int]) -> list[int]:

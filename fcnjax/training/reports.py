@@ -1,7 +1,8 @@
 """What a run says of itself while it trains: loss and speed per interval, and the reading of each step's loss."""
 
+import math
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -55,14 +56,22 @@ class Reports:
           FloatingPointError: if it is not finite.
         """
         loss, epoch = float(done.loss), done.work.epoch
-        if not loss < float("inf"):
-            source = self._trainer.sources["train"]
-            raise FloatingPointError(report_not_finite(self._folder.path, number, epoch, loss, done.parts, source))
+        if not math.isfinite(loss):
+            self._refuse("training loss", number, done)
         row = {"event": "train", "step": number, "epoch": epoch, "loss": loss, "examples": done.examples}
         self._write(row | ({"unreadable": done.unreadable} if done.unreadable else {}))
         self._speed.done(done.work, waited=done.waited, compiled=done.compiled)
         self._losses.append(loss)
         return loss
+
+    def spoilt(self, number: int, done: StepResult) -> NoReturn:
+        """Raises FloatingPointError for a step after which the weights are not finite."""
+        self._refuse("weights not finite after training loss", number, done)
+
+    def _refuse(self, what: str, number: int, done: StepResult) -> NoReturn:
+        source, loss = self._trainer.sources["train"], float(done.loss)
+        said = report_not_finite(self._folder.path, number, done.work.epoch, loss, done.parts, source, what=what)
+        raise FloatingPointError(said)
 
     def interval(self):
         """Reports the steps since the last time."""

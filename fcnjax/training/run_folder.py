@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import jax
 from tqdm import tqdm
@@ -51,6 +51,8 @@ class RunFolder:
         self.path, self._recipe, self._exit = Path(path), recipe, ExitStack()
         self.metrics_path = self.path / METRICS
         self._writes, self._told = is_first_host(), False
+        self._file: Any = None  # of the metrics, while it is open
+        self._waiting = b""  # what the disk did not take
         if self._writes:
             self._check()
 
@@ -112,24 +114,41 @@ class RunFolder:
         """Opens the metrics; yields a function that appends one row as a line, which no later error can undo.
 
         Where the disk fails it raises OSError; of a run that is to go on then, it says so once, and the lines wait in
-        memory for the next one that can be written.
+        memory until they can be written.
         """
         if not self._writes:
             yield lambda row: None
             return
-        with self.metrics_path.open("a", buffering=1) as file:  # 1: every line reaches the file at once
-            yield lambda row: self._append(file, row)
+        with self.metrics_path.open("ab", buffering=0) as file:  # 0: every line reaches the file at once, and once only
+            self._file = file
+            try:
+                yield self._append
+            finally:
+                self.settled()
+                self._file = None
 
-    def _append(self, file: TextIO, row: dict[str, Any]):
+    def settled(self) -> bool:
+        """Returns whether all metrics are in the file; tries to write what is not. A checkpoint is to come behind them.
+
+        Raises:
+          OSError: if the disk fails, unless the run is to go on then.
+        """
         try:
-            print(json.dumps(row), file=file)  # what cannot be written stays in the file's buffer
+            while self._waiting and self._file is not None:
+                written = self._file.write(self._waiting)
+                self._waiting = self._waiting[written:]
         except OSError as error:
             said = f"{self.metrics_path}: cannot be written ({error})."
             if self._recipe.checkpoint_failure == "stop":
                 raise OSError(f"{said} Make room and repeat the command to go on.") from error
             if not self._told:
-                tqdm.write(f"{said} The run goes on, and writes it later.", file=sys.stderr)
+                tqdm.write(f"{said} The run goes on, without checkpoints until it can be.", file=sys.stderr)
             self._told = True
+        return not self._waiting
+
+    def _append(self, row: dict[str, Any]):
+        self._waiting += f"{json.dumps(row)}\n".encode()
+        self.settled()
 
     @staticmethod
     def read_metrics(path: Path, event: str) -> list[dict[str, Any]]:

@@ -28,7 +28,13 @@ from fcnjax.training.average import Average
 from fcnjax.training.compilation import Compilation, jit
 from fcnjax.training.feeding import Feed, batches_of
 from fcnjax.training.loss import class_weights_of, make_loss, make_weigh
-from fcnjax.training.memory_fit import compiled_bytes, device_memory_bytes, largest_batch_size, train_step_bytes
+from fcnjax.training.memory_fit import (
+    compiled_bytes,
+    device_memory_bytes,
+    largest_batch_size,
+    too_large,
+    train_step_bytes,
+)
 from fcnjax.training.mesh import make_mesh, sum_over_hosts
 from fcnjax.training.metrics import EvaluationResult
 from fcnjax.training.optimizer import make_optimizer
@@ -68,7 +74,7 @@ class StepResult(NamedTuple):
       loss: float32 [], the mean over its real examples, on the device.
       examples: how many those were.
       unreadable: how many more were planned, but could not be decoded.
-      work: what it had to do; of several hosts, this one's share.
+      work: what it had to do; with several hosts, positions are estimated from this one's share.
       parts: its batches without their values; of several hosts, this one's rows.
       waited: seconds lost to waiting for input since `fit` began (see `TimedInput`).
       compiled: seconds spent on waiting for compilation since the trainer was made.
@@ -224,17 +230,11 @@ class Trainer:
 
         It is compiled for that, which tells its memory; the others need less.
         """
-        largest = max(jobs, key=lambda job: (job.programs is not self.programs.evaluation_step, job.positions))
-        needed = compiled_bytes(largest.programs.compile(largest.shape, *largest.args))
+        batches = [job for job in jobs if job.rows]
+        largest = max(batches, key=lambda job: (job.programs is not self.programs.evaluation_step, job.positions))
         memory = device_memory_bytes(jax.local_devices()[0])
-        if needed > memory:
-            shape, rows = self.rows_that_fit(1.0)
-            extent, area = "x".join(map(str, largest.shape)), int(np.prod(shape))
-            raise ValueError(
-                f"rectangle {extent}: a program with {largest.positions // int(np.prod(largest.shape))} rows of it "
-                f"needs {needed / 2**30:,.1f} GiB, the device has {memory / 2**30:,.1f} GiB; {rows} rows fit: set "
-                f"config.pixel_budget={rows * area}, or config.remat=True."
-            )
+        if compiled_bytes(largest.programs.compile(largest.shape, *largest.args)) > memory:
+            raise ValueError(too_large(largest, memory, self.mesh.size))
 
     def _make_state(self, seed: jax.Array) -> TrainState:
         _, weights, statistics = split(make_model(self.recipe, self.sources["train"], seed))
@@ -255,14 +255,15 @@ class Trainer:
           What each step leaves.
         """
         loss: Any = None
-        start = int(state.step)
+        start, hosts = int(state.step), jax.process_count()
         timed = TimedInput(self.batches(seed, start, self.steps), lambda: loss is not None and not loss.is_ready())
         for number, (step, batch) in enumerate(timed, start):
             state, loss = self.step(state, seed, step, batch)
             parts = batches_of(batch)
-            work = StepWork.of(number + 1, step.epoch, parts)
+            work, counted = StepWork.of(number + 1, step.epoch, parts), self._counted(seed, number, batch)
+            if hosts > 1:  # each knows the sizes of its own rows
+                work = work._replace(examples=counted[0], real=hosts * work.real, padded=hosts * work.padded)
             told = tuple(part._replace(values=NO_VALUES) for part in parts)
-            counted = self._counted(seed, number, batch)
             yield StepResult(state, loss, *counted, work, told, timed.seconds, self.programs.waited)
 
     def batches(self, seed: int, start: int, stop: int) -> Iterator[tuple[Any, Any]]:
@@ -280,7 +281,8 @@ class Trainer:
         assert isinstance(step, MixedStep)
         inputs = [self.feed.inputs(rows) for rows in batch]
         total = self._total_of(step, batch, inputs, clock)
-        sums = programs.zero_sums(state.weights) if self._sums is None else self._sums
+        sums, self._sums = self._sums, None  # what is donated must not be found again after an interruption
+        sums = programs.zero_sums(state.weights) if sums is None else sums
         for part, rows in zip(step.micro_batches, inputs, strict=True):
             state, sums = programs.accumulate_step(part.shape, state, sums, *rows, clock, total)
         state, loss, self._sums = programs.update(NO_RECTANGLE, state, sums)

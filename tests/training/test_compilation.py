@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 from compilations import counted_compilations
 from synthetic_data import make_recipe
 
-from fcnjax.training import CompiledByShape, Trainer, train
+from fcnjax.training import CompiledByShape, Trainer, loop, train
 from fcnjax.training import trainer as trainer_module
 from fcnjax.training.compilation import Compilation, UnplannedCompilation, compiling_ahead
 from fcnjax.training.memory_fit import compiled_bytes
@@ -100,8 +101,7 @@ def test_programs_are_compiled_ahead_in_the_order_of_their_first_use(sources):
     training = [job.shape for job in jobs if job.programs is trainer.programs.train_step]
     assert training == first_use
     assert jobs[: len(training)] == [job for job in jobs if job.programs is trainer.programs.train_step]
-    told = []
-    with compiling_ahead(jobs, progress=False, done=lambda new, seconds: told.append(new)):
+    with compiling_ahead(jobs, progress=False):
         for job in jobs:
             job.programs.compile(job.shape, *job.args)  # waits for the thread that compiles it, or is it
     assert set(trainer.programs.train_step.programs) == set(first_use)
@@ -113,9 +113,23 @@ def test_programs_are_compiled_ahead_in_the_order_of_their_first_use(sources):
         trainer.evaluate(state, "validation")
         trainer.evaluate(state, "test")
         assert seen == ["jit(_make_state)"]
-    with compiling_ahead(jobs, progress=False, done=lambda new, seconds: told.append(new)):
-        pass
-    assert told in ([jobs], [])  # told once, where the threads were done before the block ended
+
+
+def test_what_was_compiled_is_told_once(sources, capsys):
+    jobs, told = Trainer(make_recipe(), sources).compilations(seed=0, start=0), threading.Event()
+
+    def tell(new, seconds):
+        assert new == jobs
+        loop._tell_compiled(new, seconds)
+        told.set()
+
+    with compiling_ahead(jobs, progress=False, done=tell):
+        assert told.wait(120)
+    said = capsys.readouterr().out
+    assert said.startswith(f"{len(jobs)} programs compiled after ")
+    for kind in ("train", "evaluate"):
+        for shape in ("10x10", "16x18"):
+            assert re.search(rf"^  {kind} {shape}: \d+ MiB$", said, re.MULTILINE)
 
 
 def test_the_parts_of_mixed_steps_are_compiled_ahead(sources):
@@ -159,7 +173,7 @@ def test_a_program_that_cannot_be_compiled_is_told_to_who_calls_it():
         raise ValueError("no such operation")
 
     compiled = CompiledByShape(broken)
-    job = Compilation(compiled, (2,), (jnp.ones(2),), 2)
+    job = Compilation(compiled, (2,), (jnp.ones(2),))
     with compiling_ahead([job], progress=False), pytest.raises(ValueError, match="no such operation"):
         compiled((2,), jnp.ones(2))
 
@@ -180,3 +194,6 @@ def test_a_program_that_does_not_fit_is_refused_before_the_first_step(sources, t
     budget = int(re.search(r"config\.pixel_budget=(\d+)", str(caught.value))[1])
     smaller = Trainer(dataclasses.replace(recipe, pixel_budget=budget), sources)
     smaller.check_memory(smaller.compilations(0, 0))
+    monkeypatch.setattr(trainer_module, "device_memory_bytes", lambda device=None: 1)
+    with pytest.raises(ValueError, match=r"needs .* GiB, the device has 0\.0 GiB; not even one row fits: make the ex"):
+        smaller.check_memory(smaller.compilations(0, 0))

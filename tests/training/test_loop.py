@@ -177,10 +177,35 @@ def test_weights_that_are_not_finite_do_not_replace_a_good_checkpoint(trainer, t
         return after, loss
 
     monkeypatch.setattr(trainer, "step", spoilt)
-    with pytest.raises(FloatingPointError, match="the weights are not finite after step 6, so no checkpoint"):
+    with pytest.raises(FloatingPointError, match=r"^weights not finite after training loss \d+\.\d+ at step 6 "):
         train(trainer.recipe, tmp_path / "run", trainer=trainer, progress=False)
     monkeypatch.undo()
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["3"]
+    assert json.loads((tmp_path / "run" / "not_finite.json").read_text())["step"] == 6
+
+
+def test_metrics_that_the_disk_does_not_take_wait_and_come_before_any_checkpoint(trainer, tmp_path, capsys):
+    recipe = dataclasses.replace(trainer.recipe, checkpoint_failure="continue")
+    with RunFolder(tmp_path / "run", recipe) as folder, folder.appending() as write:
+        write({"step": 0})
+        disk, folder._file = folder._file, open("/dev/full", "ab", buffering=0)  # noqa: SIM115
+        for step in range(1, 500):
+            write({"step": step})
+        assert not folder.settled()
+        folder._file.close()
+        folder._file = disk
+        assert folder.settled()
+        write({"step": 500})
+    said = capsys.readouterr().err
+    assert said.count("metrics.jsonl: cannot be written") == 1
+    assert [row["step"] for row in rows_of(tmp_path / "run")] == list(range(501))
+    stopping = RunFolder(tmp_path / "other", trainer.recipe)
+    with stopping, stopping.appending() as write:
+        disk, stopping._file = stopping._file, open("/dev/full", "ab", buffering=0)  # noqa: SIM115
+        with pytest.raises(OSError, match=r"metrics\.jsonl: cannot be written .*Make room and repeat"):
+            write({"step": 1})
+        stopping._file.close()
+        stopping._file = disk
 
 
 def test_a_run_without_checkpoints_leaves_only_its_weights(finished, trainer, tmp_path):

@@ -49,7 +49,10 @@ def test_a_later_process_reads_the_programs_and_computes_the_same(tmp_path, monk
     contents = cache_contents()
     assert (contents.folder, contents.programs) == (folder, again)
     assert contents.size > 1000
+    (folder / "mine").mkdir()
+    (folder / "mine" / "thesis.txt").write_text("is no program")
     assert clear_cache() == contents
+    assert (folder / "mine" / "thesis.txt").exists()
     assert cache_contents()[:3] == (folder, 0, 0)
     assert not list(folder.glob("*-cache"))
 
