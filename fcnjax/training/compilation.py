@@ -9,7 +9,7 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -158,22 +158,25 @@ class Compilation:
 def compiling_ahead(
     jobs: Iterable[Compilation],
     *,
+    first: Collection[Compilation] | None = None,
     progress: bool = True,
     threads: int = THREADS,
     done: Callable[[list[Compilation], float], None] = lambda jobs, seconds: None,
-) -> Iterator[None]:
+) -> Iterator[Callable[[], None]]:
     """Compiles what is new of `jobs` in the background, in their order, while the block runs.
 
-    What nobody has begun to compile when the block ends stays uncompiled.
+    What nobody has begun to compile when the block ends stays uncompiled. Before a program is compiled it is traced, by
+    Python, which threads only slow down: so those that the first step waits for come first and alone.
 
     Args:
       jobs: programs in the order of their first use.
+      first: those to begin with; None: all.
       progress: whether to show a bar with rate and time left.
       threads: at least 1.
       done: called in a thread, with the jobs that were new and the seconds since the start, when all are compiled.
 
     Yields:
-      None.
+      A function that lets the others begin; to be called once the first step is on its way, and as often as one likes.
     """
     new = [job for job in jobs if job.shape not in job.programs.programs]
     pool, begun, left = ThreadPoolExecutor(threads, thread_name_prefix="compile"), time.perf_counter(), set(new)
@@ -191,10 +194,16 @@ def compiling_ahead(
             bar.close()
             done(new, time.perf_counter() - begun)
 
-    try:
-        for job in new:
+    waiting = list(new)
+
+    def begin(some: Collection[Compilation]):
+        for job in [job for job in waiting if job in some]:
+            waiting.remove(job)
             pool.submit(compile_one, job)
-        yield
+
+    try:
+        begin(new if first is None else first)
+        yield lambda: begin(new)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         bar.close()

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -88,16 +88,23 @@ def train(
             folder = RunFolder(workdir, recipe)
         jobs = trainer.compilations(recipe.seed, latest_step(folder.checkpoints))
         told = _tell_compiled if progress else lambda jobs, seconds: None
-        entered.enter_context(compiling_ahead(jobs, progress=progress, done=told))
+        first = (jobs[0], trainer.largest(jobs))
+        go_on = entered.enter_context(compiling_ahead(jobs, first=first, progress=progress, done=told))
         trainer.check_memory(jobs)  # before the folder holds a run of a recipe that cannot run
         with together("opening the run folder"):
             entered.enter_context(folder)
             folder.check_data(trainer.data_digest())
-        return _train_in(folder, recipe, trainer, progress, title, begun)
+        return _train_in(folder, recipe, trainer, go_on, progress, title, begun)
 
 
 def _train_in(
-    folder: RunFolder, recipe: Recipe, trainer: Trainer, progress: bool, title: str, begun: float
+    folder: RunFolder,
+    recipe: Recipe,
+    trainer: Trainer,
+    go_on: Callable[[], None],
+    progress: bool,
+    title: str,
+    begun: float,
 ) -> TrainedRun:
     with ExitStack() as entered:
         checkpoints = entered.enter_context(_open_checkpoints(folder, recipe))
@@ -105,7 +112,8 @@ def _train_in(
         if checkpoints is not None and checkpoints.steps:
             state = checkpoints.load(state)
         folder.keep_metrics_until(int(state.step))
-        state = _train_steps(recipe, trainer, state, folder, checkpoints, progress, title or folder.path.name)
+        title = title or folder.path.name
+        state = _train_steps(recipe, trainer, state, folder, checkpoints, go_on, progress, title)
         test = trainer.evaluate(state, "test")
         with Reports(folder, recipe, trainer, int(state.step), terminal=False) as reports:
             reports.evaluation("test", int(state.step), test)
@@ -137,7 +145,7 @@ def _open_checkpoints(folder: RunFolder, recipe: Recipe) -> AbstractContextManag
     )
 
 
-def _train_steps(recipe, trainer, state, folder, checkpoints, progress, title) -> TrainState:
+def _train_steps(recipe, trainer, state, folder, checkpoints, go_on, progress, title) -> TrainState:
     """Runs the steps that are left, with metrics of each, and checkpoints.
 
     A step's loss is read only once the next step is on its way, so that the device never waits for it.
@@ -147,6 +155,7 @@ def _train_steps(recipe, trainer, state, folder, checkpoints, progress, title) -
     reports = Reports(folder, recipe, trainer, start, terminal=progress)
     with _bar(trainer, start, progress, title) as bar, termination_noted() as terminated, reports, profiler:
         for step, done in enumerate(_recorded(trainer.fit(state, recipe.seed), profiler, start), start + 1):
+            go_on()
             state, (epoch, position) = done.state, divmod(step, trainer.steps_per_epoch)
             if pending is not None:
                 reports.step(*pending)

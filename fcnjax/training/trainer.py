@@ -225,14 +225,17 @@ class Trainer:
         """Returns whether all weights and running statistics of a state are finite."""
         return bool(self.programs.all_finite(NO_RECTANGLE, (state.weights, state.statistics)))
 
+    def largest(self, jobs: Sequence[Compilation]) -> Compilation:
+        """Returns the program of `jobs` that needs most memory: of training where there is one, by padded positions."""
+        batches = [job for job in jobs if job.rows]
+        return max(batches, key=lambda job: (job.programs is not self.programs.evaluation_step, job.positions))
+
     def check_memory(self, jobs: Sequence[Compilation]):
         """Raises ValueError if the largest of some programs does not fit the device, with how many rows would.
 
         It is compiled for that, which tells its memory; the others need less.
         """
-        batches = [job for job in jobs if job.rows]
-        largest = max(batches, key=lambda job: (job.programs is not self.programs.evaluation_step, job.positions))
-        memory = device_memory_bytes(jax.local_devices()[0])
+        largest, memory = self.largest(jobs), device_memory_bytes(jax.local_devices()[0])
         if compiled_bytes(largest.programs.compile(largest.shape, *largest.args)) > memory:
             raise ValueError(too_large(largest, memory, self.mesh.size))
 
