@@ -1,7 +1,9 @@
 """The one training loop: steps, metrics, checkpoints, and a run folder that can be resumed."""
 
 import dataclasses
+import hashlib
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -23,7 +25,7 @@ from fcnjax.training.checkpoints import (
 from fcnjax.training.compilation import Compilation, compiling_ahead
 from fcnjax.training.interruption import Terminated, termination_noted
 from fcnjax.training.memory_fit import compiled_bytes
-from fcnjax.training.mesh import is_first_host, together
+from fcnjax.training.mesh import gather_texts, is_first_host, together
 from fcnjax.training.preparation import SCANS, SPLITS
 from fcnjax.training.profiling import Profiler
 from fcnjax.training.recipe import PACE, Recipe
@@ -82,13 +84,14 @@ def train(
     with together("reading the data"):
         trainer = Trainer(recipe, cache_dir=Path(workdir).parent / SCANS) if trainer is None else trainer
         _check_same_but_for_pace(recipe, trainer.recipe)
+    _check_same_on_hosts(recipe, trainer)
     progress = progress and is_first_host()
     with ExitStack() as entered:
         with together("opening the run folder"):
             folder = RunFolder(workdir, recipe)
         jobs = trainer.compilations(recipe.seed, latest_step(folder.checkpoints))
         told = _tell_compiled if progress else lambda jobs, seconds: None
-        first = (jobs[0], trainer.largest(jobs))
+        first = trainer.programs.begins_with(jobs)
         go_on = entered.enter_context(compiling_ahead(jobs, first=first, progress=progress, done=told))
         trainer.check_memory(jobs)  # before the folder holds a run of a recipe that cannot run
         with together("opening the run folder"):
@@ -131,6 +134,16 @@ def _check_same_but_for_pace(recipe: Recipe, trained: Recipe):
     free = {name: getattr(trained, name) for name in PACE}
     if dataclasses.replace(recipe, **free) != trained:
         raise ValueError("trainer: is of another recipe than the one to train; give Trainer(recipe), or none.")
+
+
+def _check_same_on_hosts(recipe: Recipe, trainer: Trainer):
+    """Raises ValueError, on all hosts, if they are to train different recipes or have different data."""
+    config = {name: value for name, value in recipe.to_dict().items() if name != "loader"}
+    for what, mine in (("config", config), ("examples", trainer.data_digest())):
+        said = gather_texts(hashlib.sha256(json.dumps(mine, sort_keys=True).encode()).hexdigest())
+        others = [host for host, text in enumerate(said) if text != said[0]]
+        if others:
+            raise ValueError(f"{what}: differ between host 0 and host {others[0]}; give all hosts the same command.")
 
 
 def _open_checkpoints(folder: RunFolder, recipe: Recipe) -> AbstractContextManager[Checkpoints | None]:

@@ -1,7 +1,11 @@
 """What a recipe names, made: its splits, its network, its rectangles and its order."""
 
+import contextlib
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import numpy as np
 from flax import nnx
 
 from fcnjax import models, pooling
+from fcnjax.atomic import read_json, write_json
 from fcnjax.data import (
     BucketPlan,
     EpochPlan,
@@ -28,7 +33,8 @@ from fcnjax.data import (
 from fcnjax.training.recipe import Recipe
 
 SPLITS = ("train", "validation", "test")
-SCANS = ".scans"  # folder beside the runs for the sizes of files
+SCANS = ".scans"  # folder beside the runs for the sizes of files, and the rectangles made for them
+PLANNER = 1  # to be raised when the planner is changed
 
 
 def load_sources(
@@ -93,23 +99,46 @@ def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]
     return {name: ResizedSource(source, recipe.size, minimum) for name, source in splits.items()}
 
 
-def make_buckets(recipe: Recipe, sources: Mapping[str, Source]) -> BucketPlan:
-    """Returns the rectangles for all splits, with the rows of a batch of each, as the recipe bounds them."""
+def make_buckets(recipe: Recipe, sources: Mapping[str, Source], *, cache_dir: Path | str | None = None) -> BucketPlan:
+    """Returns the rectangles for all splits, with the rows of a batch of each, as the recipe bounds them.
+
+    Args:
+      recipe: what to train.
+      sources: the splits.
+      cache_dir: where the rectangles are kept for the next run on the same sizes; None keeps them nowhere.
+    """
     sizes = [source.sizes for source in sources.values()]
     if recipe.crop.area[0] < 1 and recipe.batching == "mixed":  # of two seeds, whatever the run's
         train = sources["train"]
         sizes += [recipe.crop.sizes(seed, 0, train.ids, train.sizes) for seed in range(2)]
     sizes = np.concatenate(sizes)
-    buckets = plan_buckets(
-        sizes,
-        recipe.max_buckets,
-        multiple_of=recipe.multiple_of,
-        pixel_budget=recipe.pixel_budget,
-        compile_cost=recipe.compile_cost,
-        epochs=recipe.epochs,
-    )
+    options = {
+        "max_buckets": recipe.max_buckets,
+        "multiple_of": recipe.multiple_of,
+        "pixel_budget": recipe.pixel_budget,
+        "compile_cost": recipe.compile_cost,
+        "epochs": recipe.epochs if recipe.compile_cost is not None else 1,
+    }
+    buckets = _planned(sizes, options, None if cache_dir is None else Path(cache_dir))
     rows = np.full(len(buckets.shapes), recipe.batch_size, np.int32)
     return BucketPlan(buckets.shapes, rows if buckets.batch_sizes is None else np.minimum(rows, buckets.batch_sizes))
+
+
+def _planned(sizes: np.ndarray, options: dict[str, Any], cache_dir: Path | None) -> BucketPlan:
+    """Returns `plan_buckets` of sizes [N, D], from the cache where it has been made before: it may take seconds."""
+    if cache_dir is None:
+        return plan_buckets(sizes, **options)
+    about = json.dumps([PLANNER, version("fcnjax"), sizes.shape, str(sizes.dtype), options]).encode()
+    file = cache_dir / f"plan-{hashlib.sha256(about + sizes.tobytes()).hexdigest()[:32]}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent or damaged: it is made again
+        kept = read_json(file)
+        rows = kept["batch_sizes"]
+        return BucketPlan(np.array(kept["shapes"], np.int32), None if rows is None else np.array(rows, np.int32))
+    plan = plan_buckets(sizes, **options)
+    rows = None if plan.batch_sizes is None else plan.batch_sizes.tolist()
+    with contextlib.suppress(OSError):  # it is only a cache
+        write_json(file, {"shapes": plan.shapes.tolist(), "batch_sizes": rows})
+    return plan
 
 
 def rows_of(buckets: BucketPlan) -> list[int]:

@@ -14,7 +14,6 @@ from platformdirs import user_cache_path
 
 FOLDER = "FCNJAX_CACHE_DIR"  # environment variable: where the cache is; empty for none
 LARGEST = 4 * 2**30  # bytes of all programs together
-WORTH_KEEPING = 0.05  # seconds of compilation
 _PROGRAM, _LAST_USE = "*-cache", "*-atime"  # what JAX calls the files of one
 
 
@@ -70,7 +69,7 @@ def use_program_cache() -> Path | None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if _setting("jax_compilation_cache_max_size") == -1:
         jax.config.update("jax_compilation_cache_max_size", LARGEST)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTH_KEEPING)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # the small ones are many at a start
     return folder
 
 

@@ -3,7 +3,7 @@
 Axes: B rows of a batch, D spatial axes, C channels, K rectangles.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -40,12 +40,15 @@ class Programs:
       evaluation: from `make_evaluation_step`.
       initial_state: from a seed (uint32 []) to the state before the first step.
       channels: C of the examples.
+      total: from `make_total`; None where all examples weigh the same.
       shard_weights: see `state_shardings`.
       ema_decay: of averaged weights, see `fcnjax.training.average`; None averages nothing.
       remat: whether the gradient computes activations anew, see `jit`.
 
     Attributes:
       train_step, accumulate_step, evaluation_step, update, all_finite: compiled; see `fcnjax.training.step`.
+      zero_sums: from the weights to the sums before the first part of a step.
+      add_total: from a sum of weights and the sizes, targets and clock of one more part to the sum with it; or None.
       train_function: the first of them before compilation.
       state: shapes and shardings of the train state.
     """
@@ -59,6 +62,7 @@ class Programs:
         initial_state: Any,
         channels: int,
         *,
+        total: Any = None,
         shard_weights: bool = False,
         ema_decay: float | None = None,
         remat: bool = False,
@@ -71,7 +75,8 @@ class Programs:
         sums = jax.eval_shape(Sums.zeros, shapes.weights)
         summed = state_shardings(mesh, sums, shard=shard_weights)
         self._sums = _with_shardings(sums, summed)
-        self.zero_sums = jit(Sums.zeros, out_shardings=summed)
+        self.zero_sums = CompiledByShape(Sums.zeros, (), summed, "zeros")
+        self.add_total = None if total is None else CompiledByShape(_adding(total), (), everywhere, "sum of weights")
         self.train_function = make_train_step(gradient, optimizer, ema_decay)
         self.train_step = CompiledByShape(self.train_function, (0,), (shardings, everywhere), "train", remat=remat)
         self.accumulate_step = CompiledByShape(
@@ -106,7 +111,10 @@ class Programs:
         total = (jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(self.mesh)),)
         ahead = (self.state, self._sums)
         jobs = [self._job(self.accumulate_step, plan, bucket, ahead, total) for bucket in buckets]
-        return [*jobs[:1], Compilation(self.update, NO_RECTANGLE, ahead), *jobs[1:]]
+        if self.add_total is not None:
+            jobs = [each for job in jobs for each in (self._adding_of(self.add_total, job), job)]
+        zeros = Compilation(self.zero_sums, NO_RECTANGLE, (self.state.weights,))
+        return [zeros, *jobs[:2], Compilation(self.update, NO_RECTANGLE, ahead), *jobs[2:]]
 
     def for_evaluation(self, plans: Iterable[EvaluationPlan]) -> list[Compilation]:
         """Returns the programs of evaluations, in the order in which they need them."""
@@ -120,6 +128,16 @@ class Programs:
     def for_checkpoints(self) -> list[Compilation]:
         """Returns the program that looks at weights before they are kept."""
         return [Compilation(self.all_finite, NO_RECTANGLE, ((self.state.weights, self.state.statistics),))]
+
+    def largest(self, jobs: Sequence[Compilation]) -> Compilation:
+        """Returns the program of `jobs` that needs most memory: of training where there is one, by padded positions."""
+        batches = [job for job in jobs if job.rows]
+        return max(batches, key=lambda job: (job.programs is not self.evaluation_step, job.positions))
+
+    def begins_with(self, jobs: Sequence[Compilation]) -> list[Compilation]:
+        """Returns those of `jobs` that a run waits for before its first step: its first ones, and the largest."""
+        first = next(index for index, job in enumerate(jobs) if job.rows)
+        return [*jobs[: first + 1], self.largest(jobs)]
 
     def expect(self, jobs: Iterable[Compilation]):
         """Notes that a run needs these programs and no others: any other compilation is worth a warning from now on."""
@@ -136,6 +154,11 @@ class Programs:
             return (*before, *self._batch(shape, rows), clock, *after)
 
         return Compilation(programs, shape, args_of(rows), rows, args_of)
+
+    def _adding_of(self, programs: CompiledByShape, job: Compilation) -> Compilation:
+        """Returns the program that adds the weights of the part of a step which a job accumulates."""
+        _, _, batch, targets, clock, total = job.args
+        return Compilation(programs, job.shape, (total, batch.sizes, targets, clock))
 
     def _evaluation(self, plan: EvaluationPlan, bucket: int) -> Compilation:
         shape, rows = self._rectangle(plan, bucket)
@@ -159,6 +182,13 @@ class Programs:
 
         values = array(*shape, self._channels, dtype=jnp.float32)
         return Padded(values, array(len(shape))), Targets(array(), array())
+
+
+def _adding(total: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    def add(before: jax.Array, sizes: jax.Array, targets: Targets, clock: jax.Array) -> jax.Array:
+        return before + total(sizes, targets, clock)
+
+    return add
 
 
 def parts_of(step: StepPlan | MixedStep) -> tuple[StepPlan, ...]:

@@ -25,7 +25,7 @@ from fcnjax.data import (
 )
 from fcnjax.padded import Padded
 from fcnjax.training.average import Average
-from fcnjax.training.compilation import Compilation, jit
+from fcnjax.training.compilation import Compilation
 from fcnjax.training.feeding import Feed, batches_of
 from fcnjax.training.loss import class_weights_of, make_loss, make_weigh
 from fcnjax.training.memory_fit import (
@@ -97,7 +97,7 @@ class Trainer:
       recipe: what to train. Its seed is only a default: `initial_state` and `fit` take one.
       sources: the three splits by name ("train", "validation", "test"), each a `Source` or what `as_source` takes;
         default: loaded as the recipe says.
-      cache_dir: where the sizes of files that were read are kept for the next time; None keeps them nowhere.
+      cache_dir: where the sizes of files and the rectangles are kept for the next time; None keeps them nowhere.
       devices: that share the rows of each batch; None takes all of all hosts.
 
     Attributes:
@@ -132,20 +132,22 @@ class Trainer:
                 advice = "Or set config.size.below to upsample or pad."
                 raise ValueError(f"{recipe.data.name}, {name} split: {error} {advice}") from None
         self.crop = make_crop(recipe, model.min_size)
-        self.buckets = make_buckets(recipe, self.sources)
+        self.buckets = make_buckets(recipe, self.sources, cache_dir=cache_dir)
         self.graphdef = split(model)[0]
         self._plans: dict[int, EpochPlan | MixedPlan] = {}
         self.steps_per_epoch = self.plan(recipe.seed).steps_per_epoch
         self.optimizer = make_optimizer(recipe.optimizer, recipe.epochs * self.steps_per_epoch)
         self.mesh = make_mesh(devices)
         self.feed = Feed(recipe, self.sources, self.mesh)
+        gradient = self._make_gradient()  # and `_total` with it
         self.programs = Programs(
             self.mesh,
-            self._make_gradient(),
+            gradient,
             self.optimizer,
             make_evaluation_step(self.graphdef),
             self._make_state,
             train.channels,
+            total=self._total,
             shard_weights=recipe.shard_weights,
             ema_decay=recipe.ema_decay,
             remat=recipe.remat,
@@ -156,7 +158,7 @@ class Trainer:
         recipe = self.recipe
         weights = class_weights_of(recipe.loss, self.sources["train"])
         loss, weigh = make_loss(recipe.loss.label_smoothing, weights), make_weigh(weights)
-        self._total = None if weigh is None else jit(make_total(weigh, recipe.mixup))
+        self._total = None if weigh is None else make_total(weigh, recipe.mixup)
         return make_gradient(self.graphdef, loss, recipe.augment, recipe.mixup, weigh)
 
     @property
@@ -225,17 +227,12 @@ class Trainer:
         """Returns whether all weights and running statistics of a state are finite."""
         return bool(self.programs.all_finite(NO_RECTANGLE, (state.weights, state.statistics)))
 
-    def largest(self, jobs: Sequence[Compilation]) -> Compilation:
-        """Returns the program of `jobs` that needs most memory: of training where there is one, by padded positions."""
-        batches = [job for job in jobs if job.rows]
-        return max(batches, key=lambda job: (job.programs is not self.programs.evaluation_step, job.positions))
-
     def check_memory(self, jobs: Sequence[Compilation]):
         """Raises ValueError if the largest of some programs does not fit the device, with how many rows would.
 
         It is compiled for that, which tells its memory; the others need less.
         """
-        largest, memory = self.largest(jobs), device_memory_bytes(jax.local_devices()[0])
+        largest, memory = self.programs.largest(jobs), device_memory_bytes(jax.local_devices()[0])
         if compiled_bytes(largest.programs.compile(largest.shape, *largest.args)) > memory:
             raise ValueError(too_large(largest, memory, self.mesh.size))
 
@@ -285,7 +282,7 @@ class Trainer:
         inputs = [self.feed.inputs(rows) for rows in batch]
         total = self._total_of(step, batch, inputs, clock)
         sums, self._sums = self._sums, None  # what is donated must not be found again after an interruption
-        sums = programs.zero_sums(state.weights) if sums is None else sums
+        sums = programs.zero_sums(NO_RECTANGLE, state.weights) if sums is None else sums
         for part, rows in zip(step.micro_batches, inputs, strict=True):
             state, sums = programs.accumulate_step(part.shape, state, sums, *rows, clock, total)
         state, loss, self._sums = programs.update(NO_RECTANGLE, state, sums)
@@ -299,9 +296,13 @@ class Trainer:
 
     def _total_of(self, step: MixedStep, batch: Sequence[Batch], inputs: Sequence[Any], clock: np.ndarray) -> Any:
         """Returns what the losses of a step made of parts are divided by, float32 []."""
-        if self._total is None:
+        add = self.programs.add_total
+        if add is None:
             return np.float32(step.examples - self.feed.missing(batch))
-        return sum((self._total(part.sizes, targets, clock) for part, targets in inputs), jnp.float32(0))
+        total: Any = np.float32(0)
+        for part, (rows, targets) in zip(step.micro_batches, inputs, strict=True):
+            total = add(part.shape, total, rows.sizes, targets, clock)
+        return total
 
     def rows_that_fit(self, share: float) -> tuple[tuple[int, ...], int]:
         """Returns the largest rectangle, and how many rows of it a train step may have.

@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from compilations import counted_compilations
 from synthetic_data import make_recipe
 
+from fcnjax.data import ArraySource
 from fcnjax.training import CompiledByShape, Trainer, loop, train
 from fcnjax.training import trainer as trainer_module
 from fcnjax.training.compilation import Compilation, UnplannedCompilation, compiling_ahead
@@ -132,15 +134,28 @@ def test_what_was_compiled_is_told_once(sources, capsys):
             assert re.search(rf"^  {kind} {shape}: \d+ MiB$", said, re.MULTILINE)
 
 
-def test_the_parts_of_mixed_steps_are_compiled_ahead(sources):
-    trainer = Trainer(make_recipe(batching="mixed", batch_size=6), sources)
+@pytest.mark.parametrize("weights", [None, (1.0, 2.0, 0.5)])
+def test_the_parts_of_mixed_steps_are_compiled_ahead(sources, weights):
+    recipe = make_recipe(batching="mixed", batch_size=6, loss={"class_weights": weights})
+    trainer = Trainer(recipe, sources)
     for job in trainer.compilations(seed=0, start=0):
         job.programs.compile(job.shape, *job.args)
     state = trainer.initial_state(0)
     with counted_compilations() as seen:
         for done in trainer.fit(state, 0):
             state = done.state
-    assert set(seen) <= {"jit(zeros)"}  # the memory of the sums, once
+    assert not seen
+
+
+def test_amid_an_epoch_every_rectangle_of_mixed_steps_is_planned():
+    """One example needs a rectangle of its own; the steps from the middle of an epoch on may be without it."""
+    values = [np.ones((4, 4, 1), np.float32)] * 63 + [np.ones((30, 30, 1), np.float32)]
+    source = ArraySource(values, [0, 1] * 32, class_names=("a", "b"))
+    recipe = make_recipe(batching="mixed", batch_size=8, epochs=4)
+    trainer = Trainer(recipe, dict.fromkeys(("train", "validation", "test"), source))
+    for start in range(trainer.steps):
+        jobs = trainer.programs.for_training(trainer.plan(0), start)
+        assert {job.shape for job in jobs if job.rows} == {(4, 4), (30, 30)}
 
 
 def test_a_shape_that_no_plan_named_is_a_warning_and_compiled_once():

@@ -5,8 +5,8 @@ import pytest
 from synthetic_data import make_recipe
 
 from fcnjax.data import ArraySource, UnreadableExample
-from fcnjax.training import Trainer, train
-from fcnjax.training.preparation import fit_sources
+from fcnjax.training import Trainer, preparation, train
+from fcnjax.training.preparation import fit_sources, make_buckets
 
 
 def splits(**changes):
@@ -74,3 +74,23 @@ class Unreadable(ArraySource):
 
     def __getitem__(self, index, /):
         raise UnreadableExample(f"{index}.png", "cut off")
+
+
+def test_rectangles_are_planned_once_for_the_same_sizes(tmp_path, monkeypatch):
+    recipe, sources = make_recipe(pixel_budget=400), fit_sources(make_recipe(), splits())
+    first = make_buckets(recipe, sources, cache_dir=tmp_path)
+    planned = []
+    monkeypatch.setattr(preparation, "plan_buckets", lambda *sizes, **options: planned.append(1) or first)
+    again = make_buckets(recipe, sources, cache_dir=tmp_path)
+    assert not planned
+    np.testing.assert_array_equal(again.shapes, first.shapes)
+    np.testing.assert_array_equal(again.batch_sizes, first.batch_sizes)
+    others = fit_sources(make_recipe(), splits(test=[(np.ones((8, 10, 1), np.float32), label) for label in (0, 1)]))
+    make_buckets(recipe, others, cache_dir=tmp_path)
+    make_buckets(make_recipe(pixel_budget=500), sources, cache_dir=tmp_path)
+    make_buckets(recipe, sources)
+    assert len(planned) == 3  # other sizes, another budget, no cache
+    for file in tmp_path.glob("plan-*.json"):
+        file.write_text(file.read_text()[:20])
+    make_buckets(recipe, sources, cache_dir=tmp_path)
+    assert len(planned) == 4  # what is damaged is made again
