@@ -20,7 +20,7 @@ from fcnjax.command_line import UNUSABLE, UsageError, parse, parse_size, read_re
 from fcnjax.data import comparison_table, plan_buckets, plan_report, prepare_by_name, read_sizes, rectangle_table
 from fcnjax.layers.layer import parameter_count
 from fcnjax.models import TraceRow
-from fcnjax.naming import unknown_name
+from fcnjax.naming import joined, unknown_name
 from fcnjax.training import (
     SCANS,
     TrainedRun,
@@ -159,7 +159,7 @@ def _inspect(argv: Sequence[str]) -> None:
     for trace in traces:
         console.print(_trace_table(trace))
     shown = {"minimum size": model.min_size, "stride": model.stride, "receptive field": model.receptive_field}
-    console.print(", ".join(f"{name} {_extent(value)}" for name, value in shown.items()))
+    console.print(", ".join(f"{name} {joined(value)}" for name, value in shown.items()))
     console.print(f"head: {model.head.describe()}")
 
 
@@ -199,7 +199,7 @@ def _plan(argv: Sequence[str]) -> None:
             raise UsageError("--fit_memory: needs --config, which says of what network.")
         shape, rows = Trainer(recipe, sources).rows_that_fit(given.fit_memory)
         console.print(
-            f"\n{rows:,} rows of {_extent(shape)} fit {given.fit_memory:.0%} of the device's memory: "
+            f"\n{rows:,} rows of {joined(shape)} fit {given.fit_memory:.0%} of the device's memory: "
             f"--config.pixel_budget={rows * math.prod(shape)}",
             soft_wrap=True,
         )
@@ -319,21 +319,17 @@ def _required(value: Any, name: str, example: str) -> Any:
 def _trace_table(trace: list[TraceRow]) -> Table:
     # Drawn tightly the table fits 80 columns, the width of a pipe; in less, rich cuts numbers short.
     tight: dict[str, Any] = {"box": box.HORIZONTALS, "show_edge": False, "padding": (0, 1, 0, 0)}
-    table = Table(title=f"input {_extent(trace[0].size)}", title_justify="left", **tight)
+    table = Table(title=f"input {joined(trace[0].size)}", title_justify="left", **tight)
     table.add_column("layer")
     for heading in ("output size", "channels", "receptive field", "parameters", "multiply-adds"):
         table.add_column(heading, justify="right")
     for row in trace:
         numbers = (f"{n:,}" for n in (row.parameters, row.multiply_adds))
-        table.add_row(row.layer, _extent(row.size) or "-", str(row.channels), _extent(row.receptive_field), *numbers)
+        table.add_row(row.layer, joined(row.size) or "-", str(row.channels), joined(row.receptive_field), *numbers)
     table.add_section()
     totals = (f"{sum(getattr(row, name) for row in trace):,}" for name in ("parameters", "multiply_adds"))
     table.add_row("total", "", "", "", *totals)
     return table
-
-
-def _extent(size: Sequence[int]) -> str:
-    return "x".join(map(str, size))
 
 
 if __name__ == "__main__":

@@ -33,3 +33,17 @@ def shortened(name: str, longest: int = 24) -> str:
     'European fi…'
     """
     return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def joined(extents: Iterable[int]) -> str:
+    """Returns the extents of a size as people write them.
+
+    >>> joined((28, 16))
+    '28x16'
+    """
+    return "x".join(map(str, extents))
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of what an error says, or its type's name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

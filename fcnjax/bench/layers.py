@@ -22,6 +22,7 @@ from fcnjax import models
 from fcnjax.bench.baselines import TorchStep, find_torch, make_plain_step
 from fcnjax.bench.timing import Arm, InOwnProcess, between, ratio, spread, take_turns, threads
 from fcnjax.bench.whole import Whole
+from fcnjax.naming import joined
 from fcnjax.padded import Padded
 from fcnjax.training.compilation import jit
 from fcnjax.training.run_folder import environment
@@ -198,7 +199,7 @@ def measure(work: Workload, rounds: int = ROUNDS) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> Table:
     """Returns what `measure` found as a table: the ratios with their quartiles and targets, then each arm."""
-    shape = "x".join(map(str, (result["workload"]["batch_size"], *result["workload"]["size"])))
+    shape = joined((result["workload"]["batch_size"], *result["workload"]["size"]))
     title = f"train step, {shape}, {result['devices']}, {result['threads']} threads, {result['rounds']} rounds"
     table = Table("", "median", "quartiles", "target", title=title, title_justify="left", box=box.HORIZONTALS)
     for name, (meaning, target) in RATIOS.items():

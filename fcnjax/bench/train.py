@@ -33,6 +33,7 @@ from fcnjax.bench.whole import Whole
 from fcnjax.data import BucketPlan, plan_buckets
 from fcnjax.data.baselines import pad_to_max
 from fcnjax.data.size_tables import areas
+from fcnjax.naming import joined
 from fcnjax.padded import Padded
 from fcnjax.training.compilation import CompiledByShape
 from fcnjax.training.run_folder import environment
@@ -92,7 +93,7 @@ class Workload:
         model.check_sizes(self.sizes)
         small = np.flatnonzero((self.sizes < 2 * np.array(model.min_size)).all(axis=1))
         if small.size:
-            size = "x".join(map(str, self.sizes[small[0]].tolist()))
+            size = joined(self.sizes[small[0]].tolist())
             raise ValueError(
                 f"sizes: example {small[0]} of size {size} ends as one position, for which PyTorch's batch norm has no "
                 "variance; give larger ones, or a larger scale."

@@ -11,6 +11,7 @@ import numpy as np
 
 from fcnjax.data.bucket_count import LayeredSearch
 from fcnjax.data.size_tables import areas, checked_table, distinct_sizes
+from fcnjax.naming import joined
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class BucketPlan:
         area = areas(self.shapes)
         rows = pixel_budget // area // rows_multiple_of * rows_multiple_of  # [K]
         if rows.min() < 1:
-            rectangle = "x".join(map(str, self.shapes[-1].tolist()))
+            rectangle = joined(self.shapes[-1].tolist())
             raise ValueError(
                 f"pixel_budget: got {pixel_budget}; allowed is {area[-1] * rows_multiple_of} or more, the positions of "
                 f"{rows_multiple_of} row{'s' * (rows_multiple_of > 1)} of rectangle {rectangle}; raise it, or leave "

@@ -10,6 +10,7 @@ import numpy as np
 
 from fcnjax.data.size_policy import SizePolicy
 from fcnjax.data.sources import Example, Source, labels_of
+from fcnjax.naming import joined
 
 
 class PartialSource:
@@ -71,9 +72,9 @@ def without_small(source: Source, policy: SizePolicy, minimum: Sequence[int]) ->
     low = (policy.content_sizes(source.sizes, minimum) < least).any(axis=1)
     if not low.any():
         return source
-    names, wanted = names_of(source), "x".join(map(str, least.tolist()))
+    names, wanted = names_of(source), joined(least.tolist())
     dropped = {
-        names[row]: f"its size {'x'.join(map(str, source.sizes[row].tolist()))} is below the minimum {wanted}"
+        names[row]: f"its size {joined(source.sizes[row].tolist())} is below the minimum {wanted}"
         for row in np.flatnonzero(low).tolist()
     }
     if low.all():

@@ -14,6 +14,7 @@ from rich.table import Table
 from fcnjax.data.baselines import aspect_groups, equal_count_groups, pad_to_max
 from fcnjax.data.buckets import BucketPlan
 from fcnjax.data.size_tables import areas, checked_table
+from fcnjax.naming import joined
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def rectangle_table(report: PlanReport) -> Table:
     for row in report.rectangles:
         share, waste = f"{row.share:.1%}", f"{row.waste:.3f}"
         numbers = (_count(n) for n in (row.batch_size, row.batches))
-        table.add_row(_extent(row.shape), _count(row.examples), share, *numbers, waste, _count(row.filler_rows))
+        table.add_row(joined(row.shape), _count(row.examples), share, *numbers, waste, _count(row.filler_rows))
     return table
 
 
@@ -194,7 +195,3 @@ def _table(columns: tuple[str, ...]) -> Table:
 
 def _count(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"
-
-
-def _extent(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

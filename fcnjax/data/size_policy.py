@@ -14,6 +14,7 @@ from PIL import Image
 
 from fcnjax.data.size_tables import checked_table
 from fcnjax.data.sources import Example, Source
+from fcnjax.naming import joined
 
 BELOW = ("refuse", "upsample", "pad")
 NAMED = 3  # examples that an error lists
@@ -229,4 +230,4 @@ def _is_colour(values: np.ndarray) -> bool:
 
 
 def _by(size: np.ndarray) -> str:
-    return "x".join(map(str, np.atleast_1d(size).tolist()))
+    return joined(np.atleast_1d(size).tolist())

@@ -20,6 +20,7 @@ from fcnjax.geometry import AnyWindow, Window
 from fcnjax.heads.head import HEAD_DROPOUT_STREAM, Head
 from fcnjax.layers import ChannelDropout, Convolution, Layer, Pointwise, Sequential
 from fcnjax.layers.pointwise import activation_layer
+from fcnjax.naming import joined
 from fcnjax.padded import Padded
 
 
@@ -51,7 +52,7 @@ class Flatten(Layer):
         sizes = None if isinstance(batch.sizes, Tracer) else np.asarray(batch.sizes)
         other = () if sizes is None else [size for size in sizes.tolist() if any(size) and tuple(size) != self.extent]
         if other or any(n < wanted for n, wanted in zip(batch.spatial_shape, self.extent, strict=True)):
-            raise ValueError(why_not(self.extent, "x".join(map(str, other[0] if other else batch.spatial_shape))))
+            raise ValueError(why_not(self.extent, joined(other[0] if other else batch.spatial_shape)))
         fits = (batch.sizes == np.array([self.extent])).all(-1, keepdims=True)
         values = batch.values[(slice(None), *(slice(n) for n in self.extent))]
         flat = values.reshape(batch.batch_size, *(1,) * batch.rank, -1)
@@ -60,7 +61,7 @@ class Flatten(Layer):
 
 def why_not(extent: Sequence[int], found: str) -> str:
     """Returns why a flattened dense layer takes features of one extent alone."""
-    wanted = "x".join(map(str, extent))
+    wanted = joined(extent)
     return (
         f"features of {found} positions, but a flatten-dense head made for {wanted} has one weight for each of its "
         f"{math.prod(extent)} positions and each channel, and none for any other position. Resize the input, pool "
@@ -112,7 +113,7 @@ class FlattenDenseHead(nnx.Module):
                 f"extent={tuple(extent)} of the flatten-dense head: needs positive extents, such as (7, 7)."
             )
         flatten = Flatten(extent)
-        layers: list[tuple[str, Layer]] = [(f"flatten {'x'.join(map(str, extent))}", flatten)]
+        layers: list[tuple[str, Layer]] = [(f"flatten {joined(extent)}", flatten)]
         for inner, width in itertools.pairwise((flatten.out_channels(in_channels), *hidden)):
             layers += [
                 (f"linear {width}", Pointwise(inner, width, rngs=rngs)),

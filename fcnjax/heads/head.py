@@ -20,6 +20,7 @@ from fcnjax.geometry import AnyWindow, Padding
 from fcnjax.layers import BatchNorm, ChannelDropout, Convolution, Layer, LogSoftmax, Pointwise
 from fcnjax.layers.normalization import norm_layers
 from fcnjax.layers.pointwise import activation_layer
+from fcnjax.naming import joined
 from fcnjax.padded import Padded
 
 MakePool = Callable[[int, nnx.Rngs], pooling.Pool]
@@ -297,4 +298,4 @@ def _linear(
     if all(n == 1 for n in taps):
         return f"linear {width}", Pointwise(inner, width, rngs=rngs)
     layer = Convolution(inner, width, kernel, rank=rank, padding=padding, rngs=rngs)
-    return f"conv {'x'.join(map(str, taps))} {width}", layer
+    return f"conv {joined(taps)} {width}", layer

@@ -1,7 +1,7 @@
 """Classifier: a stack of layers and a head, with its shapes known before anything runs."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from fcnjax.layers import Layer, Sequential
 from fcnjax.layers.composition import cut_to
 from fcnjax.layers.layer import parameter_count
 from fcnjax.layers.rematerialisation import recomputed
+from fcnjax.naming import joined
 from fcnjax.padded import Padded, check_within
 
 
@@ -144,11 +145,13 @@ class Classifier(nnx.Module):
                 "[*spatial, channels] with fcnjax.Padded.stack([example, ...])."
             )
         if batch.rank != self.rank or batch.channels != self.in_channels:
-            first = "" if isinstance(batch.sizes, Tracer) else f"example 0 of size {_by(np.asarray(batch.sizes)[0])}, "
+            first = (
+                "" if isinstance(batch.sizes, Tracer) else f"example 0 of size {joined(np.asarray(batch.sizes)[0])}, "
+            )
             raise ValueError(
                 f"{first}values of shape {tuple(batch.uncleared.shape)}: this network takes [batch, *spatial, "
                 f"channels] with {self.rank} spatial axes and {self.in_channels} channels, of at least "
-                f"{_by(self.min_size)}."
+                f"{joined(self.min_size)}."
             )
         shape, least = batch.spatial_shape, self.min_size
         if not isinstance(batch.sizes, Tracer):
@@ -157,7 +160,8 @@ class Classifier(nnx.Module):
             self.check_sizes(sizes)
         elif any(isinstance(n, int) and n < m for n, m in zip(shape, least, strict=True)):
             raise ValueError(
-                f"rectangle {_by(shape)}: below this network's minimum size {_by(least)}; no example in it can be used."
+                f"rectangle {joined(shape)}: below this network's minimum size {joined(least)}; no example in it "
+                "can be used."
             )
 
     def check_sizes(self, sizes: np.ndarray):
@@ -173,7 +177,7 @@ class Classifier(nnx.Module):
         small = np.flatnonzero(((sizes < np.array(least)).any(1) & real) | ((sizes > 0).any(1) & ~real))
         if small.size:
             raise ValueError(
-                f"{_first(small, sizes)}: below this network's minimum size {_by(least)}. "
+                f"{_first(small, sizes)}: below this network's minimum size {joined(least)}. "
                 "Enlarge it, leave it out, or use a network with fewer strides."
             )
 
@@ -186,7 +190,7 @@ class Classifier(nnx.Module):
         other = np.flatnonzero([any(size) and features[tuple(size)] != wanted for size in sizes.tolist()])
         if other.size:
             found = features[tuple(sizes[other[0]].tolist())]
-            raise ValueError(f"{_first(other, sizes)}: gives {why_not(wanted, _by(found))}")
+            raise ValueError(f"{_first(other, sizes)}: gives {why_not(wanted, joined(found))}")
 
     def _path(self) -> list[tuple[AnyWindow, ...]]:
         """The windows of the backbone in order, one for each spatial axis."""
@@ -240,7 +244,7 @@ class Classifier(nnx.Module):
           ValueError: if `size` has another number of axes, an extent below 1, or is below `min_size`.
         """
         if any(extent < 1 for extent in size):
-            raise ValueError(f"size {_by(size)}: every extent must be at least 1.")
+            raise ValueError(f"size {joined(size)}: every extent must be at least 1.")
         self.check_sizes(np.asarray([size]))
         rows, seen = [TraceRow("input", tuple(size), self.in_channels, (1,) * self.rank, 0, 0)], []
         parts: list[tuple[str, Any]] = [(block.name, block) for block in self.blocks]
@@ -271,8 +275,4 @@ def _receptive_fields(path: Sequence[tuple[AnyWindow, ...]], rank: int) -> list[
 
 def _first(indices: np.ndarray, sizes: np.ndarray) -> str:
     also = f", and {indices.size - 1} more" if indices.size > 1 else ""
-    return f"example {int(indices[0])} of size {_by(sizes[indices[0]])}{also}"
-
-
-def _by(size: Iterable[int]) -> str:
-    return "x".join(map(str, size))
+    return f"example {int(indices[0])} of size {joined(sizes[indices[0]])}{also}"

@@ -13,6 +13,8 @@ import jax
 from orbax.checkpoint import v1 as ocp
 from tqdm import tqdm
 
+from fcnjax.naming import first_line
+
 T = TypeVar("T")
 
 
@@ -92,7 +94,7 @@ class Checkpoints:
                 shutil.rmtree(left, ignore_errors=True)
             self._checkpointer.reload()  # it already took those for gone that this one was to replace
             kept = f"The last whole one is that of step {self.steps[-1]}." if self.steps else "There is none yet."
-            text = f"{self._folder / str(step)}: the checkpoint could not be written ({_first_line(error)}). {kept}"
+            text = f"{self._folder / str(step)}: the checkpoint could not be written ({first_line(error)}). {kept}"
             if self._on_failure == "stop":
                 advice = "Make room and repeat the command to go on, or set config.checkpoint_failure=continue."
                 raise OSError(f"{text} {advice}") from error
@@ -175,7 +177,7 @@ def save_arrays(folder: Path, arrays: Any):
         with _interrupts_held():
             ocp.save(str(folder.absolute()), arrays, overwrite=True)
     except Exception as error:
-        said = f"{folder}: cannot be written ({_first_line(error)})."
+        said = f"{folder}: cannot be written ({first_line(error)})."
         raise OSError(f"{said} Make room, and repeat the command to go on from the last checkpoint.") from error
 
 
@@ -189,10 +191,6 @@ def _abstract(like: T) -> T:
     return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding), like)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 @contextmanager
 def _naming(folder: Path) -> Iterator[None]:
     """Turns whatever orbax and its storage raise for a damaged folder into one sentence."""
@@ -200,7 +198,7 @@ def _naming(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise ValueError(
-            f"{folder}: cannot be read as the arrays of this network ({_first_line(error)}). "
+            f"{folder}: cannot be read as the arrays of this network ({first_line(error)}). "
             "Restore it, or remove it and go on from what is left."
         ) from error
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from fcnjax.models import Classifier
-from fcnjax.naming import unknown_name
+from fcnjax.naming import joined, unknown_name
 from fcnjax.training.checkpoints import (
     Checkpoints,
     latest_step,
@@ -84,7 +84,8 @@ def train(
     with together("reading the data"):
         trainer = Trainer(recipe, cache_dir=Path(workdir).parent / SCANS) if trainer is None else trainer
         _check_same_but_for_pace(recipe, trainer.recipe)
-    _check_same_on_hosts(recipe, trainer)
+    digest = trainer.data_digest()
+    _check_same_on_hosts(recipe, digest)
     progress = progress and is_first_host()
     with ExitStack() as entered:
         with together("opening the run folder"):
@@ -96,7 +97,7 @@ def train(
         trainer.check_memory(jobs)  # before the folder holds a run of a recipe that cannot run
         with together("opening the run folder"):
             entered.enter_context(folder)
-            folder.check_data(trainer.data_digest())
+            folder.check_data(digest)
         return _train_in(folder, recipe, trainer, go_on, progress, title, begun)
 
 
@@ -136,10 +137,10 @@ def _check_same_but_for_pace(recipe: Recipe, trained: Recipe):
         raise ValueError("trainer: is of another recipe than the one to train; give Trainer(recipe), or none.")
 
 
-def _check_same_on_hosts(recipe: Recipe, trainer: Trainer):
+def _check_same_on_hosts(recipe: Recipe, digest: dict[str, str]):
     """Raises ValueError, on all hosts, if they are to train different recipes or have different data."""
     config = {name: value for name, value in recipe.to_dict().items() if name != "loader"}
-    for what, mine in (("config", config), ("examples", trainer.data_digest())):
+    for what, mine in (("config", config), ("examples", digest)):
         said = gather_texts(hashlib.sha256(json.dumps(mine, sort_keys=True).encode()).hexdigest())
         others = [host for host, text in enumerate(said) if text != said[0]]
         if others:
@@ -235,7 +236,7 @@ def _bar(trainer: Trainer, start: int, progress: bool, title: str) -> tqdm:
 def _tell_compiled(jobs: Sequence[Compilation], seconds: float):
     """Says what was compiled, and the memory of each program."""
     lines = [
-        f"  {job.programs.name} {'x'.join(map(str, job.shape))}: "
+        f"  {job.programs.name} {joined(job.shape)}: "
         f"{compiled_bytes(job.programs.programs[job.shape]) / 2**20:,.0f} MiB"
         for job in jobs
         if job.positions

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnjax.data import BucketPlan
+from fcnjax.naming import joined
 from fcnjax.padded import Padded
 from fcnjax.training.compilation import Compilation, jit
 from fcnjax.training.step import Targets, TrainState
@@ -59,7 +60,7 @@ def largest_batch_size(
     limit = most // multiple_of
     bytes_of = cache(lambda units: program_bytes(shape, units * multiple_of))
     if bytes_of(1) > budget_bytes:
-        rows = f"{multiple_of} row{'s' * (multiple_of > 1)} of rectangle {'x'.join(map(str, shape))}"
+        rows = f"{multiple_of} row{'s' * (multiple_of > 1)} of rectangle {joined(shape)}"
         raise ValueError(
             f"budget_bytes: got {budget_bytes:,}; {rows} take {bytes_of(1):,}; raise the budget, or make the rectangle "
             "or the network smaller"
@@ -124,7 +125,7 @@ def train_step_bytes(
 
 def too_large(job: Compilation, budget_bytes: int, multiple_of: int) -> str:
     """Returns the sentence that refuses a program which needs more than a budget, with the rows that would fit."""
-    extent, area = "x".join(map(str, job.shape)), math.prod(job.shape)
+    extent, area = joined(job.shape), math.prod(job.shape)
     needed = compiled_bytes(job.programs.compile(job.shape, *job.args))
     said = (
         f"rectangle {extent}: a program with {job.rows} rows of it needs {needed / 2**30:,.1f} GiB, the device has "

@@ -15,6 +15,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from fcnjax.naming import first_line
+
 AXIS = "data"
 SMALLEST_SHARDED = 2**12  # elements: below it, gathering an array costs more than it saves
 HEARTBEAT_SECONDS = 60
@@ -57,10 +59,10 @@ def join_hosts(
             shutdown_timeout_seconds=heartbeat_seconds,
         )
     except ValueError as error:
-        raise ValueError(f"--coordinator={coordinator}: {_first_line(error)} Give the address of host 0.") from error
+        raise ValueError(f"--coordinator={coordinator}: {first_line(error)} Give the address of host 0.") from error
     except RuntimeError as error:
         raise HostFailure(
-            f"--coordinator={coordinator}: the hosts did not come together ({_first_line(error)})"
+            f"--coordinator={coordinator}: the hosts did not come together ({first_line(error)})"
         ) from error
 
 
@@ -69,7 +71,7 @@ def describe_host_failure(error: Exception) -> str:
     if isinstance(error, HostFailure):
         return str(error)
     return (
-        f"another host of this run is gone, or cannot be reached ({_first_line(error)}). The same command on all "
+        f"another host of this run is gone, or cannot be reached ({first_line(error)}). The same command on all "
         "hosts, in the same or another number, goes on from the last checkpoint."
     )
 
@@ -168,7 +170,3 @@ def together(what: str) -> Iterator[None]:
     for host, text in enumerate(said):
         if text:
             raise HostFailure(f"{what} failed on host {host}: {text}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -4,7 +4,7 @@ Axes: N examples, K classes.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from fcnjax.data import (
     Source,
     StepPlan,
 )
+from fcnjax.naming import joined
 from fcnjax.padded import Padded
 from fcnjax.training.average import Average
 from fcnjax.training.compilation import Compilation
@@ -139,7 +140,7 @@ class Trainer:
         self.optimizer = make_optimizer(recipe.optimizer, recipe.epochs * self.steps_per_epoch)
         self.mesh = make_mesh(devices)
         self.feed = Feed(recipe, self.sources, self.mesh)
-        gradient = self._make_gradient()  # and `_total` with it
+        gradient, total = self._make_gradient()
         self.programs = Programs(
             self.mesh,
             gradient,
@@ -147,19 +148,20 @@ class Trainer:
             make_evaluation_step(self.graphdef),
             self._make_state,
             train.channels,
-            total=self._total,
+            total=total,
             shard_weights=recipe.shard_weights,
             ema_decay=recipe.ema_decay,
             remat=recipe.remat,
         )
         self._sums: Sums | None = None  # zero between steps: the memory of one step's gradients
 
-    def _make_gradient(self) -> Gradient:
+    def _make_gradient(self) -> tuple[Gradient, Callable[..., jax.Array] | None]:
+        """Returns the gradient, and what a part of a step adds to the divisor of its losses (None: its examples)."""
         recipe = self.recipe
         weights = class_weights_of(recipe.loss, self.sources["train"])
         loss, weigh = make_loss(recipe.loss.label_smoothing, weights), make_weigh(weights)
-        self._total = None if weigh is None else make_total(weigh, recipe.mixup)
-        return make_gradient(self.graphdef, loss, recipe.augment, recipe.mixup, weigh)
+        total = None if weigh is None else make_total(weigh, recipe.mixup)
+        return make_gradient(self.graphdef, loss, recipe.augment, recipe.mixup, weigh), total
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -175,7 +177,7 @@ class Trainer:
         """Returns what a run will do, known before it starts: data, rectangles, waste, compilations."""
         plan, recipe, data = self.plan(self.recipe.seed), self.recipe, self.recipe.data.name
         counts = ", ".join(f"{len(self.sources[name]):,} {name}" for name in SPLITS)
-        shapes = ", ".join("x".join(map(str, shape)) for shape in self.buckets.shapes.tolist())
+        shapes = ", ".join(joined(shape) for shape in self.buckets.shapes.tolist())
         trained = int((plan.batches_per_bucket > 0).sum())
         left_out = f", {len(self.unreadable)} more left out as unreadable" if self.unreadable else ""
         evaluated = len({step.bucket for order in self.evaluation_plans.values() for step in order})
