@@ -2,10 +2,11 @@
 
 from fcnjax.training.compilation import CompiledByShape, jit
 from fcnjax.training.evaluation_report import check_new, summary_tables, write_report
+from fcnjax.training.evaluation_result import EvaluationResult
 from fcnjax.training.imported import import_weights, load_imported
 from fcnjax.training.loop import TrainedRun, evaluate, load_model, load_run, train
 from fcnjax.training.memory_fit import device_memory_bytes, fit_batch_sizes, largest_batch_size, train_step_bytes
-from fcnjax.training.metrics import EvaluationResult, Metrics, measure
+from fcnjax.training.metrics import Metrics, measure
 from fcnjax.training.observation import LogSettings, ProfileSettings
 from fcnjax.training.optimizer import learning_rate_at
 from fcnjax.training.preparation import SCANS, abstract_model, load_sources, make_buckets, make_model

@@ -23,16 +23,17 @@ from fcnjax.training.checkpoints import (
     save_arrays,
 )
 from fcnjax.training.compilation import Compilation, compiling_ahead
+from fcnjax.training.evaluation_result import EvaluationResult
 from fcnjax.training.interruption import Terminated, termination_noted
 from fcnjax.training.memory_fit import compiled_bytes
 from fcnjax.training.mesh import gather_texts, is_first_host, together
-from fcnjax.training.preparation import SCANS, SPLITS
+from fcnjax.training.preparation import SCANS, SPLITS, data_digest
 from fcnjax.training.profiling import Profiler
 from fcnjax.training.recipe import PACE, Recipe
 from fcnjax.training.reports import Reports
 from fcnjax.training.run_folder import RunFolder, environment, is_finished, read_config
 from fcnjax.training.step import TrainState
-from fcnjax.training.trainer import EvaluationResult, StepResult, Trainer
+from fcnjax.training.trainer import StepResult, Trainer
 
 
 class TrainedRun(NamedTuple):
@@ -84,7 +85,7 @@ def train(
     with together("reading the data"):
         trainer = Trainer(recipe, cache_dir=Path(workdir).parent / SCANS) if trainer is None else trainer
         _check_same_but_for_pace(recipe, trainer.recipe)
-    digest = trainer.data_digest()
+    digest = data_digest(trainer.sources)
     _check_same_on_hosts(recipe, digest)
     progress = progress and is_first_host()
     with ExitStack() as entered:

@@ -123,6 +123,15 @@ def train_step_bytes(
     return program_bytes
 
 
+def rows_that_fit(job: Compilation, budget_bytes: int, multiple_of: int, most: int = 65_536) -> int:
+    """The most rows that a program of a run may have; arguments, result and errors as for `largest_batch_size`."""
+
+    def program_bytes(_: tuple[int, ...], rows: int) -> int:
+        return compiled_bytes(job.programs.compile_apart(*job.args_of(rows)))
+
+    return largest_batch_size(program_bytes, job.shape, budget_bytes, multiple_of=multiple_of, most=most)
+
+
 def too_large(job: Compilation, budget_bytes: int, multiple_of: int) -> str:
     """Returns the sentence that refuses a program which needs more than a budget, with the rows that would fit."""
     extent, area = joined(job.shape), math.prod(job.shape)
@@ -132,11 +141,8 @@ def too_large(job: Compilation, budget_bytes: int, multiple_of: int) -> str:
         f"{budget_bytes / 2**30:,.1f} GiB"
     )
 
-    def program_bytes(_: tuple[int, ...], rows: int) -> int:
-        return compiled_bytes(job.programs.compile_apart(*job.args_of(rows)))
-
     try:
-        rows = largest_batch_size(program_bytes, job.shape, budget_bytes, multiple_of=multiple_of, most=job.rows)
+        rows = rows_that_fit(job, budget_bytes, multiple_of, job.rows)
     except ValueError:
         least = f"{multiple_of} rows fit" if multiple_of > 1 else "one row fits"
         return f"{said}; not even {least}: make the examples (config.size) or the network smaller, or set config.remat."

@@ -99,6 +99,16 @@ def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]
     return {name: ResizedSource(source, recipe.size, minimum) for name, source in splits.items()}
 
 
+def data_digest(sources: Mapping[str, Source]) -> dict[str, str]:
+    """Returns what tells the data of each split from any other: a hash of its sizes, ids, names and classes."""
+    digests = {}
+    for name, source in sources.items():
+        names = "\0".join((*source.class_names, "", *getattr(source, "names", ())))
+        parts = (source.sizes.tobytes(), source.ids.tobytes(), names.encode())
+        digests[name] = hashlib.sha256(b"\0".join(parts)).hexdigest()
+    return digests
+
+
 def make_buckets(recipe: Recipe, sources: Mapping[str, Source], *, cache_dir: Path | str | None = None) -> BucketPlan:
     """Returns the rectangles for all splits, with the rows of a batch of each, as the recipe bounds them.
 

@@ -49,7 +49,6 @@ class Programs:
       train_step, accumulate_step, evaluation_step, update, all_finite: compiled; see `fcnjax.training.step`.
       zero_sums: from the weights to the sums before the first part of a step.
       add_total: from a sum of weights and the sizes, targets and clock of one more part to the sum with it; or None.
-      train_function: the first of them before compilation.
       state: shapes and shardings of the train state.
     """
 
@@ -77,8 +76,8 @@ class Programs:
         self._sums = _with_shardings(sums, summed)
         self.zero_sums = CompiledByShape(Sums.zeros, (), summed, "zeros")
         self.add_total = None if total is None else CompiledByShape(_adding(total), (), everywhere, "sum of weights")
-        self.train_function = make_train_step(gradient, optimizer, ema_decay)
-        self.train_step = CompiledByShape(self.train_function, (0,), (shardings, everywhere), "train", remat=remat)
+        train = make_train_step(gradient, optimizer, ema_decay)
+        self.train_step = CompiledByShape(train, (0,), (shardings, everywhere), "train", remat=remat)
         self.accumulate_step = CompiledByShape(
             make_accumulating_step(gradient), (0, 1), (shardings, summed), "train, a part of a step", remat=remat
         )

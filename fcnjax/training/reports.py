@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from fcnjax.training.evaluation_result import EvaluationResult
 from fcnjax.training.journal import Journal
 from fcnjax.training.mesh import is_first_host
 from fcnjax.training.not_finite import report_not_finite
@@ -13,7 +14,7 @@ from fcnjax.training.optimizer import make_schedule
 from fcnjax.training.recipe import Recipe
 from fcnjax.training.run_folder import RunFolder
 from fcnjax.training.speed import Speed
-from fcnjax.training.trainer import EvaluationResult, StepResult, Trainer
+from fcnjax.training.trainer import StepResult, Trainer
 
 
 class Reports:

@@ -3,7 +3,7 @@
 Axes: N examples, K classes.
 """
 
-import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -27,17 +27,16 @@ from fcnjax.naming import joined
 from fcnjax.padded import Padded
 from fcnjax.training.average import Average
 from fcnjax.training.compilation import Compilation
+from fcnjax.training.evaluation_result import EvaluationResult, collected
 from fcnjax.training.feeding import Feed, batches_of
 from fcnjax.training.loss import class_weights_of, make_loss, make_weigh
 from fcnjax.training.memory_fit import (
     compiled_bytes,
     device_memory_bytes,
-    largest_batch_size,
+    rows_that_fit,
     too_large,
-    train_step_bytes,
 )
 from fcnjax.training.mesh import make_mesh, sum_over_hosts
-from fcnjax.training.metrics import EvaluationResult
 from fcnjax.training.optimizer import make_optimizer
 from fcnjax.training.preparation import (
     SPLITS,
@@ -189,15 +188,6 @@ class Trainer:
             f"input: at most {self.feed.host_bytes(plan) / 2**20:,.0f} MiB of host memory at once"
         )
 
-    def data_digest(self) -> dict[str, str]:
-        """Returns what tells the data of each split from any other: a hash of its sizes, ids, names and classes."""
-        digests = {}
-        for name, source in self.sources.items():
-            names = "\0".join((*source.class_names, "", *getattr(source, "names", ())))
-            parts = (source.sizes.tobytes(), source.ids.tobytes(), names.encode())
-            digests[name] = hashlib.sha256(b"\0".join(parts)).hexdigest()
-        return digests
-
     def plan(self, seed: int) -> EpochPlan | MixedPlan:
         """Returns the order of the training examples for a seed."""
         if seed not in self._plans:  # only the last one: each holds the order of an epoch
@@ -260,29 +250,46 @@ class Trainer:
         start, hosts = int(state.step), jax.process_count()
         timed = TimedInput(self.batches(seed, start, self.steps), lambda: loss is not None and not loss.is_ready())
         for number, (step, batch) in enumerate(timed, start):
-            state, loss = self.step(state, seed, step, batch)
-            parts = batches_of(batch)
-            work, counted = StepWork.of(number + 1, step.epoch, parts), self._counted(seed, number, batch)
+            unreadable, parts = self.feed.missing(batch), batches_of(batch)
+            state, loss = self.step(state, seed, step, batch, unreadable)
+            work, examples = StepWork.of(number + 1, step.epoch, parts), self._planned(seed, number) - unreadable
             if hosts > 1:  # each knows the sizes of its own rows
-                work = work._replace(examples=counted[0], real=hosts * work.real, padded=hosts * work.padded)
+                work = work._replace(examples=examples, real=hosts * work.real, padded=hosts * work.padded)
             told = tuple(part._replace(values=NO_VALUES) for part in parts)
-            yield StepResult(state, loss, *counted, work, told, timed.seconds, self.programs.waited)
+            yield StepResult(state, loss, examples, unreadable, work, told, timed.seconds, self.programs.waited)
 
     def batches(self, seed: int, start: int, stop: int) -> Iterator[tuple[Any, Any]]:
         """Yields the plans and the batches of the training steps from `start` to before `stop`."""
         return self.feed.batches("train", self.plan(seed), start, stop, crop=self.crop, seed=seed)
 
     def step(
-        self, state: TrainState, seed: int, step: StepPlan | MixedStep, batch: Batch | Sequence[Batch]
+        self,
+        state: TrainState,
+        seed: int,
+        step: StepPlan | MixedStep,
+        batch: Batch | Sequence[Batch],
+        unreadable: int | None = None,
     ) -> tuple[TrainState, jax.Array]:
-        """Runs one step of training; `state` is donated. Returns the new state and the step's mean loss."""
+        """Runs one step of training.
+
+        Args:
+          state: before it; donated.
+          seed: of the random layers.
+          step: what is planned.
+          batch: its batch, or those of its parts.
+          unreadable: how many of its examples could not be decoded on any host; None asks all hosts.
+
+        Returns:
+          The new state, and the step's mean loss.
+        """
         clock, programs = np.array([seed, step.epoch], np.uint32), self.programs
         if isinstance(batch, Batch):
             assert isinstance(step, StepPlan)
             return programs.train_step(step.shape, state, *self.feed.inputs(batch), clock)
         assert isinstance(step, MixedStep)
         inputs = [self.feed.inputs(rows) for rows in batch]
-        total = self._total_of(step, batch, inputs, clock)
+        unreadable = self.feed.missing(batch) if unreadable is None else unreadable
+        total = self._total_of(step, inputs, clock, unreadable)
         sums, self._sums = self._sums, None  # what is donated must not be found again after an interruption
         sums = programs.zero_sums(NO_RECTANGLE, state.weights) if sums is None else sums
         for part, rows in zip(step.micro_batches, inputs, strict=True):
@@ -290,37 +297,32 @@ class Trainer:
         state, loss, self._sums = programs.update(NO_RECTANGLE, state, sums)
         return state, loss
 
-    def _counted(self, seed: int, step: int, batch: Batch | Sequence[Batch]) -> tuple[int, int]:
-        """Returns how many examples a step had, and how many it lacked, on all hosts together."""
-        planned = sum(int((part.rows >= 0).sum()) for part in parts_of(self.plan(seed).step(step)))
-        unreadable = self.feed.missing(batch)
-        return planned - unreadable, unreadable
+    def _planned(self, seed: int, step: int) -> int:
+        """Returns how many examples a step is to have, on all hosts together."""
+        return sum(int((part.rows >= 0).sum()) for part in parts_of(self.plan(seed).step(step)))
 
-    def _total_of(self, step: MixedStep, batch: Sequence[Batch], inputs: Sequence[Any], clock: np.ndarray) -> Any:
+    def _total_of(self, step: MixedStep, inputs: Sequence[Any], clock: np.ndarray, unreadable: int) -> Any:
         """Returns what the losses of a step made of parts are divided by, float32 []."""
         add = self.programs.add_total
         if add is None:
-            return np.float32(step.examples - self.feed.missing(batch))
+            return np.float32(step.examples - unreadable)
         total: Any = np.float32(0)
         for part, (rows, targets) in zip(step.micro_batches, inputs, strict=True):
             total = add(part.shape, total, rows.sizes, targets, clock)
         return total
 
     def rows_that_fit(self, share: float) -> tuple[tuple[int, ...], int]:
-        """Returns the largest rectangle, and how many rows of it a train step may have.
+        """Returns the largest rectangle of training, and how many rows of it a batch on all devices may have.
 
         Args:
-          share: of the device's memory that the compiled step may take, greater than 0, at most 1.
+          share: of a device's memory that the compiled step may take, greater than 0, at most 1.
 
         Raises:
-          ValueError: if not even one row fits.
+          ValueError: if not even one row for each device fits.
         """
-        state = jax.eval_shape(self._make_state, jax.ShapeDtypeStruct((), jnp.uint32))
-        program_bytes = train_step_bytes(
-            self.programs.train_function, state, self.sources["train"].channels, remat=self.recipe.remat
-        )
-        shape = tuple(self.buckets.shapes[-1].tolist())
-        return shape, largest_batch_size(program_bytes, shape, int(share * device_memory_bytes()))
+        jobs = self.programs.for_training(self.plan(self.recipe.seed), 0)
+        largest = max((job for job in jobs if job.rows), key=lambda job: math.prod(job.shape))
+        return largest.shape, rows_that_fit(largest, int(share * device_memory_bytes()), self.mesh.size)
 
     def typical_batch(self) -> tuple[StepPlan, Batch]:
         """Returns the first training batch in the rectangle that most steps use: one to measure a step with."""
@@ -348,19 +350,7 @@ class Trainer:
             inputs, targets = self.feed.inputs(batch)
             out = self.programs.evaluation_step(step.shape, weights, statistics, inputs, targets.labels)
             parts.append((plan.step(index).filled(self.mesh.size).rows, out))
-        unreadable = sum_over_hosts(unreadable)
-        logits = np.full((len(source), len(source.class_names)), np.nan, np.float32)
-        labels = np.full(len(source), -1, np.int32)
-        for rows, out in parts:
-            real = np.asarray(out.real)
-            logits[rows[real]], labels[rows[real]] = np.asarray(out.logits)[real], np.asarray(out.labels)[real]
-        loss, correct, count = (
-            sum(np.asarray(getattr(out, field)).item() for _, out in parts) for field in ("loss", "correct", "count")
-        )
-        if count + unreadable != len(source):
-            told = f"{count} counted and {unreadable} not decoded of {len(source)} examples"
-            raise AssertionError(f"{name} split: {told}; this is a bug.")
-        return EvaluationResult(loss / max(count, 1), correct, count, logits, labels, source.sizes, unreadable)
+        return collected(source, parts, sum_over_hosts(unreadable))
 
     def model(self, state: TrainState) -> models.Classifier:
         """Returns the network with the weights and running statistics of a state, averaged or not."""

@@ -1,8 +1,13 @@
 """Checkpoints: which are kept, what is in them, and what becomes of a run that cannot write one."""
 
 import dataclasses
+import os
+import re
 import resource
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +15,12 @@ import numpy as np
 import pytest
 
 from fcnjax.training import load_run, loop, train
-from fcnjax.training.checkpoints import open_checkpoints, read_checkpoint
+from fcnjax.training.checkpoints import Checkpoints, open_checkpoints, read_checkpoint
 
 # Orbax writes in threads, whose errors it hands on, and pytest takes for lost.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 SIZE = 300_000  # float32 numbers: more than a limit of 100 kB takes
+NOBODY = 65534  # a user who owns nothing
 
 
 def drawn(seed: int) -> dict[str, jax.Array]:
@@ -30,6 +36,34 @@ def full_disk():
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Nothing can be written in a folder: not by root either, who is somebody else meanwhile."""
+    mode, root = folder.stat().st_mode, os.geteuid() == 0
+    folder.chmod(0o555)
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(mode)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, as pytest's own are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def save_and_wait(checkpoints: Checkpoints, step: int) -> None:
+    checkpoints.save(step, drawn(step))
+    checkpoints.wait()
 
 
 def test_the_last_and_the_best_ones_are_kept(tmp_path):
@@ -65,11 +99,9 @@ def test_what_is_saved_is_the_state_at_that_moment_though_its_memory_is_used_aga
 
 def test_a_full_disk_costs_a_checkpoint_and_not_the_one_before(tmp_path, capsys):
     with open_checkpoints(tmp_path, on_failure="continue") as checkpoints:
-        checkpoints.save(1, drawn(1))
-        checkpoints.wait()
+        save_and_wait(checkpoints, 1)
         with full_disk():
-            checkpoints.save(2, drawn(2))
-            checkpoints.wait()
+            save_and_wait(checkpoints, 2)
         said = capsys.readouterr().err
         assert f"{tmp_path / '2'}: the checkpoint could not be written" in said
         assert "The last whole one is that of step 1. The run goes on without it." in said
@@ -79,10 +111,25 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_one_before(tmp_path, capsys)
     jax.tree.map(np.testing.assert_array_equal, read_checkpoint(tmp_path, drawn(0), "last"), drawn(3))
 
 
+@pytest.mark.parametrize("on_failure", ["stop", "continue"])
+def test_a_folder_that_is_read_only_all_at_once_keeps_its_last_checkpoint(open_folder, capsys, on_failure):
+    with open_checkpoints(open_folder, on_failure=on_failure) as checkpoints:
+        save_and_wait(checkpoints, 1)
+        with read_only(open_folder):
+            said = rf"{open_folder / '2'}: the checkpoint could not be written .*Permission denied"
+            if on_failure == "stop":
+                with pytest.raises(OSError, match=said):
+                    save_and_wait(checkpoints, 2)
+            else:
+                save_and_wait(checkpoints, 2)
+                assert re.search(said, capsys.readouterr().err)
+    assert sorted(path.name for path in open_folder.iterdir()) == ["1"]
+    jax.tree.map(np.testing.assert_array_equal, read_checkpoint(open_folder, drawn(0), "last"), drawn(1))
+
+
 def test_a_full_disk_stops_a_run_that_is_to_stop(tmp_path):
     with open_checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, drawn(1))
-        checkpoints.wait()
+        save_and_wait(checkpoints, 1)
         with full_disk():
             checkpoints.save(2, drawn(2))
             said = r"2: the checkpoint could not be written .*File too large.*step 1\. Make room"

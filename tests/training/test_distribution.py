@@ -17,10 +17,14 @@ SECONDS = 300
 
 
 def start(out: pathlib.Path, *arguments: str) -> subprocess.Popen:
+    return start_python(str(PROGRAM), f"--out={out}", *arguments)
+
+
+def start_python(*arguments: str) -> subprocess.Popen:
     paths = [str(PROGRAM.parent), str(PROGRAM.parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, str(PROGRAM), f"--out={out}", *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, *arguments], env=environment, **pipes)
 
 
 def wait_for(*processes: subprocess.Popen) -> list[str]:
@@ -38,12 +42,16 @@ def finish(*processes: subprocess.Popen) -> None:
     assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(said)
 
 
-def start_hosts(out: pathlib.Path, hosts: int, *arguments: str) -> list[subprocess.Popen]:
+def flags_of(hosts: int) -> list[list[str]]:
+    """Returns what tells each of some hosts on this machine where the others are."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    common = (f"--coordinator={address}", f"--hosts={hosts}", *arguments)
-    return [start(out, *common, f"--host={host}") for host in range(hosts)]
+    return [[f"--coordinator={address}", f"--hosts={hosts}", f"--host={host}"] for host in range(hosts)]
+
+
+def start_hosts(out: pathlib.Path, hosts: int, *arguments: str) -> list[subprocess.Popen]:
+    return [start(out, *flags, *arguments) for flags in flags_of(hosts)]
 
 
 def load(out: pathlib.Path, name: str) -> dict[str, np.ndarray]:
@@ -105,3 +113,16 @@ def test_a_host_that_dies_ends_the_run_which_goes_on_with_another_number_of_host
     assert not (tmp_path / "checkpoints_1" / "result.json").exists()
     finish(start(tmp_path, *variant))
     assert_same_run(load(tmp_path, "checkpoints_1"), alone["bucket"])
+
+
+@pytest.mark.slow
+def test_a_host_that_cannot_begin_ends_the_others_which_say_why(tmp_path, request):
+    command = ["-m", "fcnjax.cli", "train", f"--config={request.config.rootpath / 'configs/digits.py'}"]
+    command += [f"--workdir={tmp_path / 'run'}", f"--config.data.data_dir={tmp_path / 'data'}"]
+    well, ill = flags_of(2)
+    hosts = [start_python(*command, *well), start_python(*command, *ill, "--config.data.name=nothing")]
+    said = wait_for(*hosts)
+    assert [host.returncode for host in hosts] == [4, 2], said
+    assert "fcnjax train: reading the data failed on host 1: " in said[0]
+    assert "nothing" in said[0].splitlines()[-1]
+    assert not (tmp_path / "run").exists()

@@ -57,6 +57,14 @@ def test_a_later_process_reads_the_programs_and_computes_the_same(tmp_path, monk
     assert not list(folder.glob("*-cache"))
 
 
+def test_programs_make_room_for_later_ones(tmp_path):
+    _, _, all_of_them, *_ = run(**{FOLDER: str(tmp_path / "roomy")})
+    whole = sum(file.stat().st_size for file in (tmp_path / "roomy").iterdir())
+    _, _, kept, *_ = run(**{FOLDER: str(tmp_path / "small"), "JAX_COMPILATION_CACHE_MAX_SIZE": str(whole // 2)})
+    assert 0 < kept < all_of_them
+    assert sum(file.stat().st_size for file in (tmp_path / "small").iterdir()) <= whole // 2
+
+
 def test_the_cache_is_the_users_by_default_and_can_be_off(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv(FOLDER)
