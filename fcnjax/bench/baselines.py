@@ -134,15 +134,14 @@ class TorchStep:
         return loss
 
     def choose_threads(self) -> None:
-        """Takes from now on 1 thread or as many as XLA, whichever does the first steps faster.
+        """Takes from now on 1 thread or as many as XLA, whichever does all the steps faster.
 
         Small images gain little from threads, and waiting for one that another process holds up costs PyTorch much.
         """
         times = {}
-        for self.threads in {1, threads()}:
-            self.run(1)
+        for self.threads in [1, threads()] * 2:  # the first time warms up
             begun = time.perf_counter()
-            self.run(min(4, len(self._steps)))
+            self.run(len(self._steps))
             times[self.threads] = time.perf_counter() - begun
         self.threads = min(times, key=times.__getitem__)
 

@@ -8,12 +8,15 @@ Elsewhere than on CPUs, and without a stride, the library's is used.
 Axes: B batch, S spatial, C input channels, K output channels.
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from fcnjax.geometry import Expansion, Window
 from fcnjax.padded import Padded
@@ -109,15 +112,51 @@ def _as_product(batch: Padded, kernel: jax.Array, windows: Sequence[Window], ext
     values = batch.widened(pads)
     values = values.reshape(values.shape[0], *_interleaved(counts, strides), channels)
     values = values.transpose(0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
+    if any(block > 1 for block in blocks) and all(window.kernel % window.stride == 0 for window in windows):
+        kernel = kernel.reshape(*_interleaved(blocks, strides), channels, outputs)
+        kernel = kernel.transpose(*range(0, 2 * rank, 2), *range(1, 2 * rank, 2), 2 * rank, 2 * rank + 1)
+        return _block_product(values.reshape(*values.shape[: rank + 1], -1), kernel.reshape(*blocks, -1, outputs))
     rows, matrices = [], []
     for offset in itertools.product(*map(range, blocks)):
-        within = [slice(o, o + extent) for o, extent in zip(offset, extents, strict=True)]
         ends = [min((o + 1) * w.stride, w.kernel) for o, w in zip(offset, windows, strict=True)]
         taps = [slice(o * w.stride, end) for o, w, end in zip(offset, windows, ends, strict=True)]
         covered = [slice(tap.stop - tap.start) for tap in taps]
-        rows.append(values[(slice(None), *within, *covered)].reshape(values.shape[0], *extents, -1))
+        rows.append(values[(slice(None), *_within(offset, extents), *covered)].reshape(len(values), *extents, -1))
         matrices.append(kernel[tuple(taps)].reshape(-1, outputs))
     return channel_product(jnp.concatenate(rows, axis=-1), jnp.concatenate(matrices))
+
+
+@jax.custom_jvp
+def _block_product(values: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns the cross-correlation of values [B, *S, D], which are whole blocks, with a kernel [*blocks, D, K].
+
+    As a product; but the gradient of the values, whose own product would have a row as long as a window to scatter, is
+    the library's convolution at stride 1: a train step with 4x4 taps, stride 2 and 3-32-64-128 channels is 1.1 times as
+    fast for it (batches of 2**17 and of 2**19 positions, 2 cores, side by side). With 3x3 taps, stride 2, that
+    convolution would multiply zeros: 0.92 times as fast.
+    """
+    blocks, outputs = kernel.shape[:-2], kernel.shape[-1]
+    extents = [count + 1 - block for count, block in zip(values.shape[1:-1], blocks, strict=True)]
+    offsets = itertools.product(*map(range, blocks))
+    rows = [values[(slice(None), *_within(offset, extents))] for offset in offsets]
+    return channel_product(jnp.concatenate(rows, axis=-1), kernel.reshape(-1, outputs))
+
+
+@functools.partial(_block_product.defjvp, symbolic_zeros=True)
+def _block_product_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[Any, Any]) -> tuple[jax.Array, Any]:
+    (values, kernel), (values_dot, kernel_dot) = primals, tangents
+    out = _block_product(values, kernel)
+    terms = []
+    if not isinstance(values_dot, SymbolicZero):
+        ones, dimensions = (1,) * (kernel.ndim - 2), _DIMENSIONS[kernel.ndim - 2]
+        terms.append(lax.conv_general_dilated(values_dot, kernel, ones, "VALID", dimension_numbers=dimensions))
+    if not isinstance(kernel_dot, SymbolicZero):
+        terms.append(_block_product(values, kernel_dot))
+    return out, functools.reduce(jnp.add, terms) if terms else jnp.zeros_like(out)
+
+
+def _within(offset: Sequence[int], extents: Sequence[int]) -> list[slice]:
+    return [slice(o, o + extent) for o, extent in zip(offset, extents, strict=True)]
 
 
 def _interleaved(outer: Sequence[int], inner: Sequence[int]) -> list[int]:
