@@ -30,6 +30,9 @@ def batch():
         ((9, 7), 3, 2, 1),
         ((11, 8), (3, 5), (3, 2), [(1, 0), (2, 2)]),
         ((13,), 7, 3, 0),
+        ((13,), 6, 3, 2),
+        ((11, 8), (4, 3), (2, 1), 1),
+        ((5, 6, 7), 4, 2, 1),
         ((5, 6, 7), 3, 2, 1),
         ((9, 9), 1, 2, 0),
         ((9, 8), 2, 3, 0),  # a stride beyond the kernel: some inputs are never used
@@ -60,7 +63,14 @@ def test_the_product_is_the_library_convolution(size, kernel, stride, padding):
 
         return jax.jit(jax.grad(total, (0, 1), has_aux=True))(x, w)
 
+    def derivatives(f):
+        """Forward, of each argument alone, and of second order."""
+        forward = jax.jvp(f, (x, w), (jnp.cos(x), jnp.cos(w)))[1]
+        by_x, by_w = jax.grad(lambda x: jnp.sum(jnp.sin(f(x, w)))), jax.grad(lambda w: jnp.sum(jnp.sin(f(x, w))))
+        return forward, by_x(x), by_w(w), jax.jvp(by_x, (x,), (jnp.cos(x),))[1]
+
     contract.assert_close(*map(output_and_gradients, (ours, library)), "gradients, output")
+    contract.assert_close(*map(jax.jit(derivatives, static_argnums=0), (ours, library)), "derivatives")
 
 
 def test_batch_norm_in_training_is_numpy_over_the_valid_positions(batch):
