@@ -1,5 +1,7 @@
 """Saving and loading arrays: the only file that imports orbax, which writes whole folders or none."""
 
+import errno
+import os
 import shutil
 import signal
 import sys
@@ -62,6 +64,7 @@ class Checkpoints:
             return
         metrics: Any = None if accuracy is None else {"accuracy": accuracy}
         with _interrupts_held(), self._failing(step):
+            _check_writable(self._folder)
             response = self._checkpointer.save_async(step, state, metrics=metrics, custom_metadata=self._about)
             self._saving = step, response
 
@@ -175,6 +178,7 @@ def save_arrays(folder: Path, arrays: Any):
     """
     try:
         with _interrupts_held():
+            _check_writable(folder.parent)
             ocp.save(str(folder.absolute()), arrays, overwrite=True)
     except Exception as error:
         said = f"{folder}: cannot be written ({first_line(error)})."
@@ -185,6 +189,13 @@ def load_arrays(folder: Path, like: T) -> T:
     """Returns what `save_arrays` saved, with the structure, shapes and shardings of `like`."""
     with _naming(folder):
         return ocp.load(str(folder.absolute()), _abstract(like))
+
+
+def _check_writable(folder: Path):
+    """Raises PermissionError where nothing can be written: orbax's threads would outlive their failure by minutes."""
+    effective = os.access in os.supports_effective_ids
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK, effective_ids=effective):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _abstract(like: T) -> T:

@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,6 +116,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_one_before(tmp_path, capsys)
 def test_a_folder_that_is_read_only_all_at_once_keeps_its_last_checkpoint(open_folder, capsys, on_failure):
     with open_checkpoints(open_folder, on_failure=on_failure) as checkpoints:
         save_and_wait(checkpoints, 1)
+        running = set(threading.enumerate())
         with read_only(open_folder):
             said = rf"{open_folder / '2'}: the checkpoint could not be written .*Permission denied"
             if on_failure == "stop":
@@ -123,6 +125,7 @@ def test_a_folder_that_is_read_only_all_at_once_keeps_its_last_checkpoint(open_f
             else:
                 save_and_wait(checkpoints, 2)
                 assert re.search(said, capsys.readouterr().err)
+    assert set(threading.enumerate()) <= running, "threads are left, which the process would wait for at its end"
     assert sorted(path.name for path in open_folder.iterdir()) == ["1"]
     jax.tree.map(np.testing.assert_array_equal, read_checkpoint(open_folder, drawn(0), "last"), drawn(1))
 
