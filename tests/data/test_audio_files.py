@@ -101,7 +101,8 @@ def flac_that_claims(samples: int) -> bytes:
         (flac_that_claims(9000), "ends after|cannot be decoded"),
         (encoded(RNG.uniform(-1, 1, 5000), file_format="FLAC").getvalue()[:6000], "ends after|cannot be decoded"),
     ],
-)
+    ids=["nothing", "text", "no samples", "NaN", "infinite", "large", "claims too much", "claims more", "cut"],
+)  # names of their own: the files hold the time of day, and all processes must give a test the same name
 def test_what_is_no_audio_is_named_with_the_reason(content, says, tmp_path):
     file = tmp_path / "some.wav"
     file.write_bytes(content)
