@@ -3,6 +3,7 @@
 A file is written beside its name, then renamed onto it; a folder is held by a lock that ends with its process.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,13 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 LOCK = ".lock"
+
+
+def check_writable(folder: Path) -> None:
+    """Raises PermissionError if there is such a folder, and this process may not write in it."""
+    effective = os.access in os.supports_effective_ids
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK, effective_ids=effective):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Saving and loading arrays: the only file that imports orbax, which writes whole folders or none."""
 
-import errno
-import os
 import shutil
 import signal
 import sys
@@ -15,6 +13,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 from tqdm import tqdm
 
+from fcnjax.atomic import check_writable
 from fcnjax.naming import first_line
 
 T = TypeVar("T")
@@ -64,7 +63,7 @@ class Checkpoints:
             return
         metrics: Any = None if accuracy is None else {"accuracy": accuracy}
         with _interrupts_held(), self._failing(step):
-            _check_writable(self._folder)
+            check_writable(self._folder)  # orbax's threads would outlive their failure by minutes
             response = self._checkpointer.save_async(step, state, metrics=metrics, custom_metadata=self._about)
             self._saving = step, response
 
@@ -178,7 +177,7 @@ def save_arrays(folder: Path, arrays: Any):
     """
     try:
         with _interrupts_held():
-            _check_writable(folder.parent)
+            check_writable(folder.parent)
             ocp.save(str(folder.absolute()), arrays, overwrite=True)
     except Exception as error:
         said = f"{folder}: cannot be written ({first_line(error)})."
@@ -189,13 +188,6 @@ def load_arrays(folder: Path, like: T) -> T:
     """Returns what `save_arrays` saved, with the structure, shapes and shardings of `like`."""
     with _naming(folder):
         return ocp.load(str(folder.absolute()), _abstract(like))
-
-
-def _check_writable(folder: Path):
-    """Raises PermissionError where nothing can be written: orbax's threads would outlive their failure by minutes."""
-    effective = os.access in os.supports_effective_ids
-    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK, effective_ids=effective):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _abstract(like: T) -> T:

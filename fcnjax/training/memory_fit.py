@@ -140,7 +140,6 @@ def too_large(job: Compilation, budget_bytes: int, multiple_of: int) -> str:
         f"rectangle {extent}: a program with {job.rows} rows of it needs {needed / 2**30:,.1f} GiB, the device has "
         f"{budget_bytes / 2**30:,.1f} GiB"
     )
-
     try:
         rows = rows_that_fit(job, budget_bytes, multiple_of, job.rows)
     except ValueError:

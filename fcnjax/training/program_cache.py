@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax
 from platformdirs import user_cache_path
 
+from fcnjax.atomic import check_writable
+
 FOLDER = "FCNJAX_CACHE_DIR"  # environment variable: where the cache is; empty for none
 LARGEST = 4 * 2**30  # bytes of all programs together
 _PROGRAM, _LAST_USE = "*-cache", "*-atime"  # what JAX calls the files of one
@@ -61,8 +63,7 @@ def use_program_cache() -> Path | None:
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError("is not writable")
+        check_writable(folder)
     except OSError as error:
         print(f"{folder}: no compiled programs are kept there ({error}); set {FOLDER}.", file=sys.stderr)
         return None

@@ -30,12 +30,7 @@ from fcnjax.training.compilation import Compilation
 from fcnjax.training.evaluation_result import EvaluationResult, collected
 from fcnjax.training.feeding import Feed, batches_of
 from fcnjax.training.loss import class_weights_of, make_loss, make_weigh
-from fcnjax.training.memory_fit import (
-    compiled_bytes,
-    device_memory_bytes,
-    rows_that_fit,
-    too_large,
-)
+from fcnjax.training.memory_fit import compiled_bytes, device_memory_bytes, rows_that_fit, too_large
 from fcnjax.training.mesh import make_mesh, sum_over_hosts
 from fcnjax.training.optimizer import make_optimizer
 from fcnjax.training.preparation import (
