@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fcnjax.layers.layer import Layer, at_least_float32, check_floating, per_channel, require_positive
-from fcnjax.layers.lowering import channel_product
+from fcnjax.layers.products import channel_product
 from fcnjax.naming import unknown_name
 from fcnjax.padded import Padded
 

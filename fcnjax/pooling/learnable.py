@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fcnjax.layers.layer import at_least_float32, per_channel, require_positive
-from fcnjax.layers.lowering import channel_product
 from fcnjax.layers.pointwise import check_channels
+from fcnjax.layers.products import channel_product
 from fcnjax.padded import Padded
 from fcnjax.pooling import monoid
 from fcnjax.pooling.monoid import Statistics

@@ -10,6 +10,7 @@ from jax import lax
 
 from fcnjax import Padded, geometry, layers
 from fcnjax.layers import lowering
+from fcnjax.layers.minimal_filtering import correlate_pairs
 
 
 def masked(batch: Padded) -> np.ma.MaskedArray:
@@ -39,6 +40,28 @@ def batch():
     ],
 )
 def test_the_product_is_the_library_convolution(size, kernel, stride, padding):
+    check_product(size, kernel, stride, padding)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [
+        ((9, 7), 4, 2, 1),  # 4 x 3 outputs: the second of the last pair is none
+        ((8, 12), (4, 6), (2, 3), [(1, 1), (0, 2)]),
+        ((13,), 6, 3, 2),
+        ((9, 10), (4, 2), (2, 2), 0),  # one block along the last axis
+        ((5, 6, 7), 4, 2, 1),
+    ],
+)
+def test_minimal_filtering_is_the_library_convolution(monkeypatch, size, kernel, stride, padding):
+    monkeypatch.setattr(lowering, "LEAST_SAVED", -np.inf)
+    taken = []
+    monkeypatch.setattr(lowering, "correlate_pairs", lambda *args: taken.append(args) or correlate_pairs(*args))
+    check_product(size, kernel, stride, padding)
+    assert taken
+
+
+def check_product(size, kernel, stride, padding):
     rng = np.random.default_rng(0)
     windows = geometry.windows(len(size), kernel, stride, 1, padding)
     x = jnp.asarray(rng.normal(size=(2, *size, 3)), jnp.float32)

@@ -3,11 +3,12 @@
 import contract
 import hypothesis
 import jax
+import numpy as np
 import pytest
 from flax import nnx
 
 from fcnjax import layers, pooling
-from fcnjax.layers import Layer
+from fcnjax.layers import Layer, lowering
 from fcnjax.layers.borders import BORDERS
 
 CHANNELS = 4
@@ -146,6 +147,14 @@ VOLUMES = [
 @pytest.mark.parametrize("name", VOLUMES)
 def test_contract_of_volumes(name):
     contract.check_drawn(make(name, 3), 3, CHANNELS, seed=3)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_contract_of_minimal_filtering(monkeypatch, rank):
+    """As a convolution is computed where there is much of it. No other test has a layer of these channels."""
+    monkeypatch.setattr(lowering, "LEAST_SAVED", -np.inf)
+    layer = nnx.eval_shape(lambda: layers.Convolution(7, 5, 4, stride=2, padding=1, rank=rank, rngs=nnx.Rngs(0)))
+    contract.check_drawn(layer, rank, 7, minimum=2, seed=rank)
 
 
 @pytest.mark.parametrize("rank", [1, 2])
