@@ -112,7 +112,7 @@ def _whole_blocks(
     kernel = _blocks_first(kernel, 0, len(windows)).reshape(*blocks, -1, outputs)
     in_pairs = _pays_in_pairs(batch.batch_size, extents, kernel)
     counts = [
-        extent + extent % 2 + 2 if in_pairs and block == 2 else extent - 1 + block
+        extent + 2 - extent % 2 if in_pairs and block == 2 else extent - 1 + block
         for extent, block in zip(extents, blocks, strict=True)
     ]
 
@@ -122,7 +122,7 @@ def _whole_blocks(
     values = _widened(batch, windows, counts)
     if not in_pairs:
         return _block_product(merged(values), kernel)
-    return correlate_pairs(apart(merged)(values), kernel)[(slice(None), *map(slice, extents))]
+    return correlate_pairs(apart(merged)(values), kernel, extents)
 
 
 def _pays_in_pairs(rows: int, extents: Sequence[int], kernel: jax.Array) -> bool:
@@ -135,7 +135,7 @@ def _pays_in_pairs(rows: int, extents: Sequence[int], kernel: jax.Array) -> bool
     *blocks, channels, outputs = kernel.shape
     if max(blocks) > 2 or channels < outputs:
         return False
-    paired = [extent if block == 1 else 3 * -(-extent // 2) for extent, block in zip(extents, blocks, strict=True)]
+    paired = [extent if block == 1 else extent - (-extent // 2) for extent, block in zip(extents, blocks, strict=True)]
     saved = math.prod(extents) * math.prod(blocks) - math.prod(paired)
     return rows * saved * channels * outputs >= LEAST_SAVED
 

@@ -23,22 +23,22 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from fcnjax.layers.products import channel_product
 
 
-def correlate_pairs(values: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns the cross-correlation [B, *S', K] of values [B, *S, D] with a kernel [*taps, D, K], at stride 1.
+def correlate_pairs(values: jax.Array, kernel: jax.Array, extents: Sequence[int]) -> jax.Array:
+    """Returns the cross-correlation [B, *extents, K] of values [B, *S, D] with a kernel [*taps, D, K], at stride 1.
 
-    There are one or two taps along each axis. Where there are two, S must be even and S' is S - 2: one output less than
-    the windows that fit. Where there is one, S' is S.
+    There are one or two taps along each axis. Where there are two, S is the extent and 1 more, and rounded up to even;
+    of an odd number of outputs, the last takes two products. Where there is one, S is the extent.
     """
     paired = [axis for axis, taps in enumerate(kernel.shape[:-2], start=1) if taps == 2]
     parts, kernels = [values], [kernel]
     for axis in paired:
-        parts = [part for whole in parts for part in _differences(whole, axis)]
+        parts = [part for whole in parts for part in _differences(whole, axis, extents[axis - 1])]
         kernels = [part for whole in kernels for part in _sums(whole, axis - 1)]
-    outputs = [
-        channel_product(part, matrix.reshape(matrix.shape[-2:])) for part, matrix in zip(parts, kernels, strict=True)
-    ]
+    matrices = [matrix.reshape(matrix.shape[-2:]) for matrix in kernels]
+    outputs = [channel_product(part, matrix) for part, matrix in zip(parts, matrices, strict=True)]
     for axis in reversed(paired):
-        outputs = [_pair(outputs[first : first + 3], axis) for first in range(0, len(outputs), 3)]
+        thirds = [outputs[first : first + 3] for first in range(0, len(outputs), 3)]
+        outputs = [_pair(products, axis, extents[axis - 1]) for products in thirds]
     return outputs[0]
 
 
@@ -56,15 +56,13 @@ def apart(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], j
     return call
 
 
-def _differences(values: jax.Array, axis: int) -> tuple[jax.Array, ...]:
-    """Returns a0 - a1, a1 and a2 - a1 of each pair of outputs, half as many along the axis, less one."""
-    pairs = values.reshape(*values.shape[:axis], -1, 2, *values.shape[axis + 1 :])
-    even, odd = (lax.index_in_dim(pairs, index, axis + 1, keepdims=False) for index in (0, 1))
-    count = even.shape[axis] - 1
-    a0, a1, a2 = (
-        lax.slice_in_dim(each, first, first + count, axis=axis) for each, first in ((even, 0), (odd, 0), (even, 1))
-    )
-    return a0 - a1, a1, a2 - a1
+def _differences(values: jax.Array, axis: int, extent: int) -> tuple[jax.Array, ...]:
+    """Returns a0 - a1 and a1, once for each pair of outputs and for a last one, and a2 - a1, once for each pair."""
+    cut = values.reshape(*values.shape[:axis], values.shape[axis] // 2, 2, *values.shape[axis + 1 :])
+    even, odd = (lax.index_in_dim(cut, index, axis + 1, keepdims=False) for index in (0, 1))
+    count, pairs = -(-extent // 2), extent // 2
+    a0, a1 = (lax.slice_in_dim(each, 0, count, axis=axis) for each in (even, odd))
+    return a0 - a1, a1, lax.slice_in_dim(even, 1, 1 + pairs, axis=axis) - lax.slice_in_dim(odd, 0, pairs, axis=axis)
 
 
 def _sums(kernel: jax.Array, axis: int) -> tuple[jax.Array, ...]:
@@ -73,8 +71,11 @@ def _sums(kernel: jax.Array, axis: int) -> tuple[jax.Array, ...]:
     return w0, w0 + w1, w1
 
 
-def _pair(products: Sequence[jax.Array], axis: int) -> jax.Array:
-    """Returns y0 and y1 by turns."""
+def _pair(products: Sequence[jax.Array], axis: int, extent: int) -> jax.Array:
+    """Returns y0 and y1 by turns, as many as the extent."""
     first, shared, last = products
-    pairs = jnp.stack([first + shared, shared + last], axis + 1)
-    return pairs.reshape(*first.shape[:axis], -1, *first.shape[axis + 1 :])
+    lacking = first.shape[axis] - last.shape[axis]
+    last = jnp.pad(last, [(0, lacking if index == axis else 0) for index in range(last.ndim)])
+    turns = jnp.stack([first + shared, shared + last], axis + 1)
+    turns = turns.reshape(*first.shape[:axis], 2 * first.shape[axis], *first.shape[axis + 1 :])
+    return lax.slice_in_dim(turns, 0, extent, axis=axis)

@@ -46,7 +46,7 @@ def test_the_product_is_the_library_convolution(size, kernel, stride, padding):
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "padding"),
     [
-        ((9, 7), 4, 2, 1),  # 4 x 3 outputs: the second of the last pair is none
+        ((9, 7), 4, 2, 1),  # 4 x 3 outputs: the last of an odd number has no pair
         ((8, 12), (4, 6), (2, 3), [(1, 1), (0, 2)]),
         ((13,), 6, 3, 2),
         ((9, 10), (4, 2), (2, 2), 0),  # one block along the last axis
