@@ -23,6 +23,9 @@ class Spread(NamedTuple):
 def take_turns(arms: Mapping[str, Arm], rounds: int, steps: int) -> dict[str, list[float]]:
     """Measures the milliseconds of a step.
 
+    The order of a round is drawn: an arm meets what the one before it left, such as threads that still spin and a heap
+    in pieces, and that must not always be the same one's.
+
     Args:
       arms: by name.
       rounds: how often each arm has its turn, after a first one that only warms up.
@@ -33,9 +36,9 @@ def take_turns(arms: Mapping[str, Arm], rounds: int, steps: int) -> dict[str, li
     """
     times: dict[str, list[float]] = {name: [] for name in arms}
     for turn in range(rounds + 1):
-        for name, run in arms.items():
+        for name in np.random.default_rng(turn).permutation(list(arms)):
             start = time.perf_counter()
-            run(steps)
+            arms[name](steps)
             if turn:
                 times[name].append(1e3 * (time.perf_counter() - start) / steps)
     return times

@@ -145,7 +145,9 @@ def test_an_arm_in_its_own_process_is_made_once_and_runs_there(tmp_path):
 
 def test_arms_take_turns_and_the_first_round_only_warms_up():
     order: list[str] = []
-    times = timing.take_turns({name: lambda steps, name=name: order.append(name * steps) for name in "ab"}, 2, 3)
-    assert order == ["aaa", "bbb"] * 3
-    assert {name: len(each) for name, each in times.items()} == {"a": 2, "b": 2}
+    times = timing.take_turns({name: lambda steps, name=name: order.append(name * steps) for name in "abc"}, 5, 3)
+    rounds = [order[first : first + 3] for first in range(0, len(order), 3)]
+    assert [sorted(each) for each in rounds] == [["aaa", "bbb", "ccc"]] * 6
+    assert len({tuple(each) for each in rounds}) > 2, "always in the same order"
+    assert {name: len(each) for name, each in times.items()} == {"a": 5, "b": 5, "c": 5}
     assert timing.ratio([2.0, 4.0, 12.0], [1.0, 2.0, 3.0]) == timing.Spread(2.0, 2.0, 3.0)
