@@ -23,7 +23,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from fcnjax.geometry import Expansion, Window
 from fcnjax.layers.minimal_filtering import apart, correlate_pairs
-from fcnjax.layers.products import channel_product
+from fcnjax.layers.products import channel_product_on_cpu
 from fcnjax.padded import Padded
 
 LEAST_SAVED = 5e7  # multiplications for which minimal filtering pays
@@ -100,7 +100,7 @@ def _parts_of_blocks(
         covered = [slice(tap.stop - tap.start) for tap in taps]
         rows.append(values[(slice(None), *_within(offset, extents), *covered)].reshape(len(values), *extents, -1))
         matrices.append(kernel[tuple(taps)].reshape(-1, kernel.shape[-1]))
-    return channel_product(jnp.concatenate(rows, axis=-1), jnp.concatenate(matrices))
+    return channel_product_on_cpu(jnp.concatenate(rows, axis=-1), jnp.concatenate(matrices))
 
 
 def _whole_blocks(
@@ -174,7 +174,7 @@ def _block_product(values: jax.Array, kernel: jax.Array) -> jax.Array:
     extents = [count + 1 - block for count, block in zip(values.shape[1:-1], blocks, strict=True)]
     offsets = itertools.product(*map(range, blocks))
     rows = [values[(slice(None), *_within(offset, extents))] for offset in offsets]
-    return channel_product(jnp.concatenate(rows, axis=-1), kernel.reshape(-1, outputs))
+    return channel_product_on_cpu(jnp.concatenate(rows, axis=-1), kernel.reshape(-1, outputs))
 
 
 @functools.partial(_block_product.defjvp, symbolic_zeros=True)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from fcnjax.layers.products import channel_product
+from fcnjax.layers.products import channel_product_on_cpu
 
 
 def correlate_pairs(values: jax.Array, kernel: jax.Array, extents: Sequence[int]) -> jax.Array:
@@ -35,7 +35,7 @@ def correlate_pairs(values: jax.Array, kernel: jax.Array, extents: Sequence[int]
         parts = [part for whole in parts for part in _differences(whole, axis, extents[axis - 1])]
         kernels = [part for whole in kernels for part in _sums(whole, axis - 1)]
     matrices = [matrix.reshape(matrix.shape[-2:]) for matrix in kernels]
-    outputs = [channel_product(part, matrix) for part, matrix in zip(parts, matrices, strict=True)]
+    outputs = [channel_product_on_cpu(part, matrix) for part, matrix in zip(parts, matrices, strict=True)]
     for axis in reversed(paired):
         thirds = [outputs[first : first + 3] for first in range(0, len(outputs), 3)]
         outputs = [_pair(products, axis, extents[axis - 1]) for products in thirds]
@@ -61,21 +61,27 @@ def _differences(values: jax.Array, axis: int, extent: int) -> tuple[jax.Array, 
     cut = values.reshape(*values.shape[:axis], values.shape[axis] // 2, 2, *values.shape[axis + 1 :])
     even, odd = (lax.index_in_dim(cut, index, axis + 1, keepdims=False) for index in (0, 1))
     count, pairs = -(-extent // 2), extent // 2
-    a0, a1 = (lax.slice_in_dim(each, 0, count, axis=axis) for each in (even, odd))
-    return a0 - a1, a1, lax.slice_in_dim(even, 1, 1 + pairs, axis=axis) - lax.slice_in_dim(odd, 0, pairs, axis=axis)
+    a0, a1 = (_cut(each, axis, count) for each in (even, odd))
+    return lax.sub(a0, a1), a1, lax.sub(lax.slice_in_dim(even, 1, 1 + pairs, axis=axis), _cut(odd, axis, pairs))
 
 
 def _sums(kernel: jax.Array, axis: int) -> tuple[jax.Array, ...]:
     """Returns w0, w0 + w1 and w1."""
     w0, w1 = (lax.slice_in_dim(kernel, tap, tap + 1, axis=axis) for tap in (0, 1))
-    return w0, w0 + w1, w1
+    return w0, lax.add(w0, w1), w1
 
 
 def _pair(products: Sequence[jax.Array], axis: int, extent: int) -> jax.Array:
     """Returns y0 and y1 by turns, as many as the extent."""
     first, shared, last = products
     lacking = first.shape[axis] - last.shape[axis]
-    last = jnp.pad(last, [(0, lacking if index == axis else 0) for index in range(last.ndim)])
-    turns = jnp.stack([first + shared, shared + last], axis + 1)
-    turns = turns.reshape(*first.shape[:axis], 2 * first.shape[axis], *first.shape[axis + 1 :])
-    return lax.slice_in_dim(turns, 0, extent, axis=axis)
+    if lacking:
+        pads = [(0, lacking if index == axis else 0, 0) for index in range(last.ndim)]
+        last = lax.pad(last, jnp.zeros((), last.dtype), pads)
+    turns = [lax.expand_dims(lax.add(shared, each), [axis + 1]) for each in (first, last)]
+    joined = lax.concatenate(turns, axis + 1)
+    return _cut(joined.reshape(*first.shape[:axis], 2 * first.shape[axis], *first.shape[axis + 1 :]), axis, extent)
+
+
+def _cut(values: jax.Array, axis: int, extent: int) -> jax.Array:
+    return values if values.shape[axis] == extent else lax.slice_in_dim(values, 0, extent, axis=axis)
