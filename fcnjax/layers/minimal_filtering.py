@@ -6,7 +6,7 @@ Two neighbouring outputs of a filter with two taps take three products instead o
     y1 = a1 w0 + a2 w1 = (a2 - a1) w1 + a1 (w0 + w1)
 
 Along each axis in turn, that is 9 instead of 16 products for windows of 2x2, and so for their gradients. Nothing is
-scaled: the only rounding it adds is that of one sum or difference for each axis.
+scaled: what it adds is the rounding of a sum or difference of two, before and after the products, for each axis.
 
 Source: Winograd, "Arithmetic Complexity of Computations", 1980; for convolutions Lavin and Gray, "Fast Algorithms for
 Convolutional Neural Networks", 2015.

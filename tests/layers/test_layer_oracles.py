@@ -61,6 +61,15 @@ def test_minimal_filtering_is_the_library_convolution(monkeypatch, size, kernel,
     assert taken
 
 
+def test_minimal_filtering_is_for_whole_precision_and_much_to_multiply():
+    kernel = jnp.zeros((2, 2, 128, 64))
+    assert lowering._pays_in_pairs(64, (12, 12), kernel)
+    assert not lowering._pays_in_pairs(64, (12, 12), kernel.astype(jnp.bfloat16))
+    assert not lowering._pays_in_pairs(4, (12, 12), kernel), "it saves little"
+    assert not lowering._pays_in_pairs(2**14, (1, 1), kernel), "it saves nothing"
+    assert not lowering._pays_in_pairs(64, (12, 12), jnp.zeros((3, 2, 128, 64))), "windows of three blocks"
+
+
 def check_product(size, kernel, stride, padding):
     rng = np.random.default_rng(0)
     windows = geometry.windows(len(size), kernel, stride, 1, padding)
