@@ -45,8 +45,8 @@ def correlate_pairs(values: jax.Array, kernel: jax.Array, extents: Sequence[int]
 def apart(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
     """Returns the same function, and so its derivatives, as one that XLA does not fuse with what comes before or after.
 
-    XLA's CPU compiler writes a transposition anew into everything that reads it, and is slow where it does; it takes
-    no notice of `lax.optimization_barrier`.
+    XLA's CPU compiler writes a transposition anew into everything that reads it, and is slow where it does; a
+    `lax.optimization_barrier` is gone by the time it fuses.
     """
 
     def call(values: jax.Array) -> jax.Array:
