@@ -77,9 +77,7 @@ OTHER_SIGNALS = [(label, 1) for label in ("nin", "all_cnn_c", "resnet_cifar", "c
 @pytest.mark.parametrize(("label", "rank"), [case for case in [*IMAGES, *SIGNALS] if case[0] not in DEEP])
 def test_contract(label, rank):
     model = network(label, rank)
-    # The layers meet all sizes in their own tests: here the smallest, beside an edge of the rectangle's own.
-    least = max(model.min_size)
-    contract.check(model, draw({1: [(least,), (13,)], 2: [(least, 9), (9, least)]}[rank]))
+    contract.check_drawn(model, rank, 2, minimum=max(model.min_size))
     # Sizes near the largest: the deepest batch norm needs more than a few positions, or divides rounding by rounding.
     contract.check_batch(model, draw({1: [(13,), (12,), (9,)], 2: [(9, 8), (8, 9), (9, 9)]}[rank]))
 
