@@ -13,12 +13,11 @@ Convolutional Neural Networks", 2015.
 Axes: B batch, S spatial, D input channels, K output channels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.xla_metadata import set_xla_metadata
 
 from fcnjax.layers.products import channel_product_on_cpu
 
@@ -40,20 +39,6 @@ def correlate_pairs(values: jax.Array, kernel: jax.Array, extents: Sequence[int]
         thirds = [outputs[first : first + 3] for first in range(0, len(outputs), 3)]
         outputs = [_pair(products, axis, extents[axis - 1]) for products in thirds]
     return outputs[0]
-
-
-def apart(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
-    """Returns the same function, and so its derivatives, as one that XLA does not fuse with what comes before or after.
-
-    XLA's CPU compiler writes a transposition anew into everything that reads it, and is slow where it does; a
-    `lax.optimization_barrier` is gone by the time it fuses.
-    """
-
-    def call(values: jax.Array) -> jax.Array:
-        with set_xla_metadata(inlineable="false"):
-            return jax.jit(function)(values)
-
-    return call
 
 
 def _differences(values: jax.Array, axis: int, extent: int) -> tuple[jax.Array, ...]:

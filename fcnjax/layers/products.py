@@ -17,7 +17,7 @@ def channel_product(values: jax.Array, matrix: jax.Array) -> jax.Array:
     """
     rows = values.reshape(-1, values.shape[-1])
     product = lax.platform_dependent(rows, matrix, cpu=channel_product_on_cpu, default=jnp.matmul)
-    return product.reshape(*values.shape[:-1], -1)
+    return product.reshape(*values.shape[:-1], matrix.shape[-1])
 
 
 def channel_product_on_cpu(values: jax.Array, matrix: jax.Array) -> jax.Array:
@@ -30,7 +30,7 @@ def channel_product_on_cpu(values: jax.Array, matrix: jax.Array) -> jax.Array:
     channels, outputs = matrix.shape
     rows = values.reshape(-1, channels)
     if channels < 2 * outputs:
-        product = lax.dot(rows, matrix)
+        product = rows @ matrix
     else:
         product = lax.dot_general(rows, lax.optimization_barrier(matrix.T), (((1,), (1,)), ((), ())))
     return product.reshape(*values.shape[:-1], outputs)
