@@ -11,7 +11,6 @@ Axes: B batch, S spatial, C input channels, K output channels.
 """
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -82,26 +81,72 @@ def _as_product(batch: Padded, kernel: jax.Array, windows: Sequence[Window], ext
 
     Positions are cut into blocks of one stride; a window covers some of them at stride 1, the last one perhaps in part.
     """
+    strides = tuple(window.stride for window in windows)
     blocks = [-(-window.kernel // window.stride) for window in windows]
     if max(blocks) > 1 and all(window.kernel % window.stride == 0 for window in windows):
         return _whole_blocks(batch, kernel, windows, extents, blocks)
-    return _parts_of_blocks(batch, kernel, windows, extents, blocks)
-
-
-def _parts_of_blocks(
-    batch: Padded, kernel: jax.Array, windows: Sequence[Window], extents: Sequence[int], blocks: Sequence[int]
-) -> jax.Array:
-    """Gathers what each window covers for the rows of one product, whose gradient sums few, unstrided terms."""
     counts = [extent - 1 + block for extent, block in zip(extents, blocks, strict=True)]
-    values = _in_blocks(_widened(batch, windows, counts), counts, windows)
-    rows, matrices = [], []
-    for offset in itertools.product(*map(range, blocks)):
-        ends = [min((o + 1) * w.stride, w.kernel) for o, w in zip(offset, windows, strict=True)]
-        taps = [slice(o * w.stride, end) for o, w, end in zip(offset, windows, ends, strict=True)]
-        covered = [slice(tap.stop - tap.start) for tap in taps]
-        rows.append(values[(slice(None), *_within(offset, extents), *covered)].reshape(len(values), *extents, -1))
-        matrices.append(kernel[tuple(taps)].reshape(-1, kernel.shape[-1]))
-    return channel_product_on_cpu(jnp.concatenate(rows, axis=-1), jnp.concatenate(matrices))
+    return _product(_widened(batch, windows, counts), kernel, strides)
+
+
+def _product(values: jax.Array, kernel: jax.Array, strides: tuple[int, ...]) -> jax.Array:
+    """Takes what each window covers, of values [B, *(count * stride), C], for a row of one product."""
+    covered = _covered(values, kernel.shape[:-2], strides)
+    rows = covered.reshape(*covered.shape[: 1 + len(strides)], -1)
+    return channel_product_on_cpu(rows, kernel.reshape(-1, kernel.shape[-1]))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _covered(values: jax.Array, taps: tuple[int, ...], strides: tuple[int, ...]) -> jax.Array:
+    """Returns what each window covers, [B, *S', *taps, C], of values [B, *(count * stride), C].
+
+    As a gather, which writes it in one pass; slices would be written one by one, and then once more where they are
+    joined. A train step with 3x3 taps, stride 2, 3-32-64-128 channels and 64 examples of 48x48 is 1.1 times as fast
+    for it (2 cores, side by side). It is kept apart: fused with what comes before, it would compute that anew for each
+    window, and with a reshaping of axes after, it would divide to find the place of each element.
+    """
+    rank, shape = len(taps), (1, *taps, values.shape[-1])
+    extents = _extents(values, taps, strides)
+    dimensions = lax.GatherDimensionNumbers(
+        offset_dims=tuple(range(1 + rank, 2 + 2 * rank)),
+        collapsed_slice_dims=(),
+        start_index_map=tuple(range(1, 1 + rank)),
+        operand_batching_dims=(0,),
+        start_indices_batching_dims=(0,),
+    )
+
+    def gather(values: jax.Array) -> jax.Array:
+        grid = (len(values), *extents)
+        starts = [stride * lax.broadcasted_iota(jnp.int32, grid, 1 + axis) for axis, stride in enumerate(strides)]
+        within = lax.GatherScatterMode.PROMISE_IN_BOUNDS
+        return lax.gather(values, jnp.stack(starts, -1), dimensions, shape, mode=within)
+
+    return _apart(gather)(values)
+
+
+@_covered.defjvp
+def _covered_jvp(
+    taps: tuple[int, ...], strides: tuple[int, ...], primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """As slices of blocks: the gradient then sums few, unstrided terms; that of a gather adds element by element."""
+    (values,), (values_dot,) = primals, tangents
+    extents = _extents(values, taps, strides)
+    in_blocks = _in_blocks(values_dot, strides)
+
+    def joined(offset: tuple[int, ...]) -> jax.Array:
+        axis = len(offset)
+        if axis == len(taps):
+            ends = [min(stride, tap - o * stride) for o, tap, stride in zip(offset, taps, strides, strict=True)]
+            return in_blocks[(slice(None), *_within(offset, extents), *map(slice, ends))]
+        blocks = range(-(-taps[axis] // strides[axis]))
+        return jnp.concatenate([joined((*offset, block)) for block in blocks], 1 + len(taps) + axis)
+
+    return _covered(values, taps, strides), joined(())
+
+
+def _extents(values: jax.Array, taps: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """Returns how many windows there are along each axis of values [B, *(count * stride), C]."""
+    return [n // stride + 1 + -tap // stride for n, tap, stride in zip(values.shape[1:-1], taps, strides, strict=True)]
 
 
 def _whole_blocks(
@@ -118,7 +163,7 @@ def _whole_blocks(
     ]
 
     def merged(values: jax.Array) -> jax.Array:
-        return _in_blocks(values, counts, windows).reshape(len(values), *counts, -1)
+        return _in_blocks(values, strides).reshape(len(values), *counts, -1)
 
     values = _widened(batch, windows, counts)
     if not in_pairs:
@@ -165,10 +210,10 @@ def _widened(batch: Padded, windows: Sequence[Window], counts: Sequence[int]) ->
     return batch.widened(pads)
 
 
-def _in_blocks(values: jax.Array, counts: Sequence[int], windows: Sequence[Window]) -> jax.Array:
+def _in_blocks(values: jax.Array, strides: Sequence[int]) -> jax.Array:
     """Returns values [B, *(count * stride), C] as [B, *counts, *strides, C]."""
-    cut = _interleaved(counts, [window.stride for window in windows])
-    return _blocks_first(values.reshape(len(values), *cut, -1), 1, len(windows))
+    counts = [size // stride for size, stride in zip(values.shape[1:-1], strides, strict=True)]
+    return _blocks_first(values.reshape(len(values), *_interleaved(counts, strides), -1), 1, len(strides))
 
 
 def _blocks_first(array: jax.Array, start: int, rank: int) -> jax.Array:
@@ -186,11 +231,7 @@ def _block_product(values: jax.Array, kernel: jax.Array) -> jax.Array:
     fast for it (batches of 2**17 and of 2**19 positions, 2 cores, side by side). With 3x3 taps, stride 2, that
     convolution would multiply zeros: 0.92 times as fast.
     """
-    blocks, outputs = kernel.shape[:-2], kernel.shape[-1]
-    extents = [count + 1 - block for count, block in zip(values.shape[1:-1], blocks, strict=True)]
-    offsets = itertools.product(*map(range, blocks))
-    rows = [values[(slice(None), *_within(offset, extents))] for offset in offsets]
-    return channel_product_on_cpu(jnp.concatenate(rows, axis=-1), kernel.reshape(-1, outputs))
+    return _product(values, kernel, (1,) * (kernel.ndim - 2))
 
 
 @functools.partial(_block_product.defjvp, symbolic_zeros=True)
