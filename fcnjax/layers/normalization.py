@@ -96,21 +96,30 @@ class BatchNorm(_Norm):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del keys
         values = self._values(batch)
-        measured = train or self.count is not None
-        mean, variance = self._batch_statistics(batch, values) if measured else (self.mean[...], self.variance[...])
-        inverse = lax.rsqrt(variance.astype(values.dtype) + self.epsilon)
-        return self._rescaled(batch, values - per_channel(mean, values), factor=inverse)
+        if train or self.count is not None:
+            return self._by_batch_statistics(batch, values)
+        inverse = lax.rsqrt(self.variance[...].astype(values.dtype) + self.epsilon)
+        return self._rescaled(batch, values - per_channel(self.mean[...], values), factor=inverse)
 
-    def _batch_statistics(self, batch: Padded, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _by_batch_statistics(self, batch: Padded, values: jax.Array) -> Padded:
+        assert self.scale is not None
+        assert self.bias is not None
+        old_mean = self.mean[...].astype(values.dtype)
+        centred = batch.replace(values - per_channel(old_mean, values)).values
+        mean, variance = self._batch_statistics(batch, centred)
+        factor = self.scale[...] * lax.rsqrt(variance + self.epsilon)
+        normed = _normalise(values, centred, old_mean, mean, factor, self.bias[...])
+        return batch.replace(normed.astype(batch.dtype))
+
+    def _batch_statistics(self, batch: Padded, centred: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns mean and biased variance [C] of the valid positions, and moves the running statistics.
 
-        One pass over the values: both sums are of values less the running mean, which keeps the difference of squares
-        from cancelling when the mean is far from zero.
+        One pass: both sums are of values less the running mean, `centred` [B, *S, C], which keeps the difference of
+        squares from cancelling when the mean is far from zero.
         """
         axes = (0, *batch.spatial_axes)
-        count = jnp.sum(batch.counts).astype(values.dtype)
-        old_mean, old_variance = self.mean[...].astype(values.dtype), self.variance[...].astype(values.dtype)
-        centred = batch.replace(values - per_channel(old_mean, values)).values
+        count = jnp.sum(batch.counts).astype(centred.dtype)
+        old_mean, old_variance = self.mean[...].astype(centred.dtype), self.variance[...].astype(centred.dtype)
         first = jnp.sum(centred, axes) / jnp.maximum(count, 1)
         second = jnp.sum(jnp.square(centred), axes) / jnp.maximum(count, 1)
         mean = jnp.where(count > 0, first + old_mean, old_mean)
@@ -139,6 +148,29 @@ class BatchNorm(_Norm):
         unbiased = jnp.where(total > 0, squares / jnp.maximum(total - 1, 1), self.variance[...])
         for running, new in ((self.mean, self.mean[...] + share * apart), (self.variance, unbiased), (seen, total)):
             running[...] = lax.stop_gradient(new).astype(running.dtype)
+
+
+@jax.custom_jvp
+def _normalise(
+    values: jax.Array, centred: jax.Array, old_mean: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array
+) -> jax.Array:
+    """Returns `(values - mean) * factor + bias` for values [B, *S, C] and vectors [C].
+
+    `centred` is `values - old_mean` where a position is valid, 0 elsewhere: what the statistics were taken of. By it
+    the gradients of all vectors need two sums over the positions, of values that are there already; differentiated as
+    it stands there are three, of two arrays that are made for them.
+    """
+    del centred, old_mean
+    return (values - per_channel(mean, values)) * per_channel(factor, values) + per_channel(bias, values)
+
+
+@_normalise.defjvp
+def _normalise_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+    values, centred, old_mean, mean, factor, _ = primals
+    values_dot, _, _, mean_dot, factor_dot, bias_dot = tangents
+    shift_dot = bias_dot - factor * mean_dot - (mean - old_mean) * factor_dot
+    scaled = values_dot * per_channel(factor, values) + centred * per_channel(factor_dot, values)
+    return _normalise(*primals), scaled + per_channel(shift_dot, values)
 
 
 class GroupNorm(_Norm):
