@@ -118,6 +118,30 @@ def test_batch_norm_in_training_is_numpy_over_the_valid_positions(batch):
     np.testing.assert_allclose(norm.variance[...], 0.9 * variance + 0.1 * unbiased, rtol=1e-5)
 
 
+def test_batch_norm_in_training_has_the_derivatives_of_its_formula(batch):
+    """Forward, of each argument, and of second order; its own are written by hand."""
+    graphdef, weights, statistics = nnx.split(contract.randomise(layers.BatchNorm(4)), nnx.Param, nnx.BatchStat)
+    weights, statistics = nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
+
+    def ours(values, weights):
+        return nnx.merge(graphdef, weights, statistics)(batch.replace(values), train=True).values
+
+    def formula(values, weights):
+        count, axes = jnp.sum(batch.counts), tuple(range(3))
+        mean = jnp.sum(values, axes, keepdims=True, where=batch.mask) / count
+        variance = jnp.sum(jnp.square(values - mean), axes, keepdims=True, where=batch.mask) / count
+        scale, bias = (weights[name].reshape(1, 1, 1, -1) for name in ("scale", "bias"))
+        return jnp.where(batch.mask, (values - mean) * lax.rsqrt(variance + 1e-5) * scale + bias, 0.0)
+
+    def derivatives(f):
+        arguments = batch.values, weights
+        tangents = jax.tree.map(jnp.cos, arguments)
+        gradient = jax.grad(lambda *arguments: jnp.sum(jnp.sin(f(*arguments))), (0, 1))
+        return jax.jvp(f, arguments, tangents)[1], gradient(*arguments), jax.jvp(gradient, arguments, tangents)[1]
+
+    contract.assert_close(*map(jax.jit(derivatives, static_argnums=0), (ours, formula)), "derivatives")
+
+
 def test_batch_norm_outside_training_uses_and_keeps_the_running_statistics(batch):
     norm = contract.randomise(layers.BatchNorm(4))
     before = np.asarray(norm.mean[...]), np.asarray(norm.variance[...])
