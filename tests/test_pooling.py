@@ -180,6 +180,22 @@ def test_combine_is_associative_and_commutative_with_an_identity(name):
             jax.tree.map(np.testing.assert_array_equal, how.combine(one, other), part)
 
 
+def test_gem_survives_values_whose_powers_are_no_float32():
+    """Of values at the floor, powers are 0; of large ones infinite. Neither may reach the mean or its gradient."""
+    pool = pooling.GeM(20.0)
+    values = jnp.array([[[-1.0, 1e-3, 100.0], [-2.0, 2e-3, 50.0]]])
+
+    def total(values):
+        pooled = pooling.pool(Padded(values, jnp.array([[2]])), pool).values
+        return pooled.sum(), pooled.ravel()
+
+    (_, pooled), gradient = jax.value_and_grad(total, has_aux=True)(values)
+    mean = np.mean(np.maximum(np.asarray(values, np.float64), 1e-6)[0] ** 20, 0) ** (1 / 20)
+    np.testing.assert_allclose(pooled, mean, rtol=1e-5)
+    assert np.isfinite(gradient).all()
+    np.testing.assert_array_equal(gradient[0, :, 0], 0)  # below the floor nothing moves
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_through_combined_tiles_are_those_of_the_whole(name):
     how = POOLS[name]

@@ -15,7 +15,7 @@ from jax import lax
 from fcnjax import geometry
 from fcnjax.geometry import Padding, Window
 from fcnjax.layers.borders import convolve_with_border, with_border
-from fcnjax.layers.layer import WindowedLayer
+from fcnjax.layers.layer import WindowedLayer, at_least_float32
 from fcnjax.padded import Padded
 
 
@@ -75,7 +75,8 @@ class MaxPool(_WindowedPool):
 class AveragePool(_WindowedPool):
     """Mean of the valid positions under each window: neither padding nor borders dilute it.
 
-    PyTorch's `count_include_pad=False`; flax's `avg_pool` counts the padding by default.
+    PyTorch's `count_include_pad=False`; flax's `avg_pool` counts the padding by default. Sums are taken in float32
+    whatever the dtype of the values, in float64 for float64.
 
     Args:
       kernel: positions, one int or one per spatial axis.
@@ -91,9 +92,9 @@ class AveragePool(_WindowedPool):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         sizes = self.out_sizes(batch)
-        total = self._reduce(batch.values, 0.0, lax.add)
-        count = self._reduce(batch.mask.astype(batch.dtype), 0.0, lax.add)
-        return batch.replace(total / jnp.maximum(count, 1), sizes)
+        total = self._reduce(at_least_float32(batch.values), 0.0, lax.add)
+        count = self._reduce(batch.mask.astype(total.dtype), 0.0, lax.add)
+        return batch.replace((total / jnp.maximum(count, 1)).astype(batch.dtype), sizes)
 
 
 class LPPool(_WindowedPool):
@@ -114,17 +115,18 @@ class LPPool(_WindowedPool):
     """
 
     def __init__(self, kernel: int | Sequence[int], p: float = 2.0, **options: Any):
-        if p < 1:
-            raise ValueError(f"p={p} of LP pooling: must be at least 1.")
+        if not 1 <= p < math.inf:
+            raise ValueError(f"p={p} of LP pooling: must be at least 1, and finite; MaxPool is its limit.")
         super().__init__(kernel, **options)
         self.p = p
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         sizes = self.out_sizes(batch)
-        total = self._reduce(jnp.abs(batch.values) ** self.p, 0.0, lax.add)
+        total = self._reduce(jnp.abs(at_least_float32(batch.values)) ** self.p, 0.0, lax.add)
         empty = total == 0  # a root has no gradient at 0
-        return batch.replace(jnp.where(empty, 0.0, jnp.where(empty, 1.0, total) ** (1 / self.p)), sizes)
+        norm = jnp.where(empty, 0.0, jnp.where(empty, 1.0, total) ** (1 / self.p))
+        return batch.replace(norm.astype(batch.dtype), sizes)
 
 
 class BlurPool(WindowedLayer):

@@ -5,6 +5,7 @@ it stays, it grows to a limit that the distribution of the values sets, or it gr
 """
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import jax
@@ -125,7 +126,7 @@ class GeM:
     """Generalised mean `mean(max(x, epsilon)^p)^(1/p)`: the mean at p = 1, towards the maximum as p grows.
 
     Meant for features that are not negative (after a ReLU): values below `epsilon` count as `epsilon`. The expected
-    score grows with the area to a limit where p > 1, and stays where p = 1.
+    score grows with the area to a limit where p > 1, stays where p = 1, and falls to a limit where p < 1.
 
     Args:
       p: exponent, greater than 0.
@@ -143,17 +144,24 @@ class GeM:
     epsilon: float = 1e-6
 
     def __post_init__(self):
-        if self.p <= 0 or self.epsilon <= 0:
-            raise ValueError(f"p={self.p}, epsilon={self.epsilon} of GeM pooling: both must be greater than 0.")
+        if not (0 < self.p < math.inf and 0 < self.epsilon < math.inf):
+            raise ValueError(
+                f"p={self.p}, epsilon={self.epsilon} of GeM pooling: both must be greater than 0, and finite."
+            )
 
     def lift(self, batch: Padded) -> Statistics:
-        powers = jnp.maximum(at_least_float32(batch.values), self.epsilon) ** self.p
-        return {"sum": monoid.valid_sum(batch, powers), "count": monoid.count(batch)}
+        floored = jnp.maximum(at_least_float32(batch.values), self.epsilon)
+        # Relative to the largest: powers of small values would underflow, and of large ones overflow.
+        highest = monoid.highest_valid(batch, jnp.where(batch.mask, floored, self.epsilon))
+        shares = (floored / monoid.per_position(batch, highest)) ** self.p
+        return {"max": highest, "sum": monoid.valid_sum(batch, shares), "count": monoid.count(batch)}
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:
-        return jax.tree.map(jnp.add, left, right)
+        highest = jnp.maximum(left["max"], right["max"])
+        first, second = (part["sum"] * (part["max"] / highest) ** self.p for part in (left, right))
+        return {"max": highest, "sum": first + second, "count": left["count"] + right["count"]}
 
     def finish(self, statistics: Statistics) -> jax.Array:
         empty = statistics["count"] == 0
         mean = jnp.where(empty, 1.0, statistics["sum"]) / jnp.maximum(statistics["count"], 1)
-        return jnp.where(empty, 0.0, mean ** (1 / self.p))
+        return jnp.where(empty, 0.0, statistics["max"] * mean ** (1 / self.p))
