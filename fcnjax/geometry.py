@@ -172,7 +172,22 @@ class Whole:
         return jnp.minimum(size, 1) if isinstance(size, jax.Array) else 1
 
 
-AnyWindow = Window | Expansion | Whole
+@dataclasses.dataclass(frozen=True)
+class Unbounded:
+    """No window: as many outputs as inputs, and each sees all of them, as where an example's statistics are used."""
+
+    min_size: ClassVar[int] = 1
+
+    def input_for(self, outputs: int) -> int:
+        """Returns `outputs`."""
+        return outputs
+
+    def out_size(self, size: Any) -> Any:
+        """Returns `size`."""
+        return size
+
+
+AnyWindow = Window | Expansion | Whole | Unbounded
 
 
 class ReceptiveField(NamedTuple):
@@ -180,7 +195,7 @@ class ReceptiveField(NamedTuple):
 
     Output `i` sees the inputs `i * stride + start` up to, not including, `i * stride + start + size`. Behind an
     `Expansion` stride and start may be fractions: it then sees at most `size` inputs, none before `i * stride + start`.
-    Behind a `Whole` the size is infinite.
+    Behind a `Whole` or an `Unbounded` the size is infinite.
     """
 
     size: int | float
@@ -197,7 +212,7 @@ def receptive_field(windows: Iterable[AnyWindow]) -> ReceptiveField:
     path = list(windows)
     size, stride, start = 1, Fraction(1), Fraction(0)
     for window in reversed(path):  # how many inputs so many neighbouring outputs see, at most
-        if isinstance(window, Whole):
+        if isinstance(window, Whole | Unbounded):
             size = math.inf
         elif isinstance(window, Expansion):
             size = size if size == math.inf else (int(size) + window.kernel - 2) // window.stride + 1

@@ -18,22 +18,25 @@ from fcnjax.layers.lowering import convolve
 from fcnjax.naming import unknown_name
 from fcnjax.padded import Padded
 
-BORDERS = ("zero", "partial", "replicate", "reflect", "circular")
+BORDERS = ("zero", "partial", "replicate", "reflect", "circular", "valid")
 
 
 def with_border(windows: Sequence[Window], border: str) -> tuple[Window, ...]:
-    """Returns the windows, refusing what is too small for a border to be read from.
+    """Returns the windows as a border needs them: "valid" ones without pads, and others from the size they can read.
 
     Args:
       windows: one per spatial axis.
       border: "zero", "partial" (zeros, and the result scaled by all taps over valid taps), "replicate" (the edge
-        value), "reflect" (mirrored, the edge value once) or "circular" (from the opposite edge).
+        value), "reflect" (mirrored, the edge value once), "circular" (from the opposite edge) or "valid" (nothing: no
+        window reaches beyond the edge, whatever its pads).
 
     Raises:
       ValueError: for an unknown border.
     """
     if border not in BORDERS:
         raise ValueError(unknown_name("border", border, BORDERS))
+    if border == "valid":
+        return tuple(dataclasses.replace(window, padding=(0, 0)) for window in windows)
     more = {"reflect": 1, "circular": 0}
     if border not in more:
         return tuple(windows)

@@ -86,7 +86,7 @@ class Residual(_Parallel):
       shortcut: the layers beside it, such as a strided 1x1 convolution where shapes change; default: the identity.
 
     Raises:
-      ValueError: when called, if the two do not give the same sizes.
+      ValueError: when called, if the two do not give the same sizes and channels.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016.
     """
@@ -96,6 +96,7 @@ class Residual(_Parallel):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         branch, shortcut = self._outputs(batch, train, keys)
+        _check_same_channels(self, branch, shortcut)
         return branch.replace(branch.uncleared + shortcut.uncleared)
 
     def out_channels(self, channels: int) -> int:
@@ -113,7 +114,7 @@ class SkipConnection(Layer):
       shortcut: the layers beside it, such as a 1x1 convolution to the branch's channels; default: the identity.
 
     Raises:
-      ValueError: when called, if the branch comes back smaller than the shortcut.
+      ValueError: when called, if the branch comes back smaller than the shortcut, or with other channels.
 
     Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", 2015, section 4.2;
     Ronneberger, Fischer and Brox, "U-Net", 2015.
@@ -126,6 +127,7 @@ class SkipConnection(Layer):
         branch = self.branch(batch, train=train, keys=keys)
         shortcut = self.shortcut(batch, train=train, keys=keys)
         self._check(branch.spatial_shape, shortcut.spatial_shape)
+        _check_same_channels(self, branch, shortcut)
         return shortcut.replace(cut_to(branch, shortcut).uncleared + shortcut.uncleared)
 
     def _check(self, branch: Sequence[int], shortcut: Sequence[int]):
@@ -178,6 +180,14 @@ class Concatenate(_Parallel):
 def cut_to(batch: Padded, like: Padded) -> Padded:
     """Returns the values of a batch as far as the sizes and the rectangle of another, which must be no larger."""
     return batch.replace(batch.uncleared[(slice(None), *(slice(n) for n in like.spatial_shape))], like.sizes)
+
+
+def _check_same_channels(layer: Layer, branch: Padded, shortcut: Padded):
+    if branch.channels != shortcut.channels:
+        raise ValueError(
+            f"{type(layer).__name__}: its branch gives {branch.channels} channels, its shortcut {shortcut.channels}; "
+            "give the shortcut a 1x1 convolution to those of the branch."
+        )
 
 
 def _reach(path: Sequence[tuple[AnyWindow, ...]]) -> int | float:

@@ -28,8 +28,8 @@ class Convolution(WindowedLayer, LinearLayer):
       dilation: one int or one per axis.
       padding: `'same'` (symmetric, odd extents), `'valid'`, an int, or ints or (before, after) pairs per axis.
       groups: number of channel groups; must divide C and K (C is depthwise).
-      border: what stands beyond the edge, as far as `padding` reaches: "zero", "partial", "replicate", "reflect" or
-        "circular" (see `fcnjax.layers.borders`). Without pads ("valid") it changes nothing. "reflect" needs examples
+      border: what stands beyond the edge, as far as `padding` reaches: "zero", "partial", "replicate", "reflect",
+        "circular", or "valid" for nothing, as without any pads (see `fcnjax.layers.borders`). "reflect" needs examples
         larger than the pads, "circular" at least as large.
       bias: whether to add a learnt constant per output channel.
       rngs: source of the initial weights (He uniform; zero bias).

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fcnjax.layers.layer import Layer, at_least_float32, per_example, require_positive
+from fcnjax.layers.layer import ExampleWideLayer, at_least_float32, per_example, require_positive
 from fcnjax.layers.pointwise import Pointwise, check_channels
 from fcnjax.padded import Padded
 
 
-class SqueezeExcite(Layer):
+class SqueezeExcite(ExampleWideLayer):
     """Multiplies each channel of an example by a gate that two dense layers compute from the example's mean.
 
     The mean is taken over the valid positions, and it and the gate in float32 (float64 for float64 values).

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fcnjax.geometry import AnyWindow, Window
+from fcnjax.geometry import AnyWindow, Unbounded, Window
 from fcnjax.padded import Padded
 
 IDENTITY = Window(1)
@@ -67,6 +67,13 @@ class Layer(nnx.Module):
         return 0
 
 
+class ExampleWideLayer(Layer):
+    """Base of the layers that use statistics of a whole example: every position sees all of them."""
+
+    def windows(self, rank: int) -> tuple[AnyWindow, ...]:
+        return (Unbounded(),) * rank
+
+
 class WindowedLayer(Layer):
     """Base of the layers that slide a window over the positions.
 
@@ -101,7 +108,12 @@ class WindowedLayer(Layer):
 
 
 def check_floating(batch: Padded):
-    """Raises TypeError for integer values, to which a layer's weights would be rounded."""
+    """Raises TypeError for what is no `Padded`, and for integer values, to which a layer's weights would be rounded."""
+    if not isinstance(batch, Padded):
+        raise TypeError(
+            f"{type(batch).__name__} as input: layers take a fcnjax.Padded; make one of examples [*spatial, channels] "
+            "with fcnjax.Padded.stack([example, ...])."
+        )
     if not jnp.issubdtype(batch.dtype, jnp.floating):
         raise TypeError(
             f"values of dtype {batch.dtype}: layers take floating values; convert them with "

@@ -36,7 +36,8 @@ def convolve(batch: Padded, kernel: jax.Array, windows: Sequence[Window], groups
         batch = Padded(batch.uncleared, batch.sizes)  # whole windows alone: none of them sees what stands outside
     extents = [window.out_size(size) for window, size in zip(windows, batch.spatial_shape, strict=True)]
     strided = any(window.stride > 1 for window in windows) and all(window.dilation == 1 for window in windows)
-    if not strided or groups > 1 or 0 in extents:
+    known = all(isinstance(extent, int) for extent in batch.uncleared.shape)  # not a dimension of `jax.export`
+    if not known or not strided or groups > 1 or 0 in extents:
         return _library(batch, kernel, windows, groups)
     return lax.platform_dependent(
         kernel,
@@ -92,8 +93,8 @@ def _as_product(batch: Padded, kernel: jax.Array, windows: Sequence[Window], ext
 def _product(values: jax.Array, kernel: jax.Array, strides: tuple[int, ...]) -> jax.Array:
     """Takes what each window covers, of values [B, *(count * stride), C], for a row of one product."""
     covered = _covered(values, kernel.shape[:-2], strides)
-    rows = covered.reshape(*covered.shape[: 1 + len(strides)], -1)
-    return channel_product_on_cpu(rows, kernel.reshape(-1, kernel.shape[-1]))
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    return channel_product_on_cpu(covered.reshape(*covered.shape[: 1 + len(strides)], len(matrix)), matrix)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))

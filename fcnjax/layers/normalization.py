@@ -12,7 +12,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from fcnjax.layers.layer import Layer, at_least_float32, per_channel, per_example, require_positive
+from fcnjax.layers.layer import (
+    ExampleWideLayer,
+    Layer,
+    at_least_float32,
+    per_channel,
+    per_example,
+    require_positive,
+)
 from fcnjax.layers.pointwise import check_channels
 from fcnjax.naming import unknown_name
 from fcnjax.padded import Padded
@@ -173,7 +180,7 @@ def _normalise_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ..
     return _normalise(*primals), scaled + per_channel(shift_dot, values)
 
 
-class GroupNorm(_Norm):
+class GroupNorm(_Norm, ExampleWideLayer):
     """Normalises each example by its own mean and variance over groups of channels and its valid positions.
 
     The same in training and evaluation, and never a matter of batch mates. `groups=1` is PyTorch's layer norm over
@@ -280,7 +287,7 @@ class RMSNorm(_Norm):
         return self._rescaled(batch, values * lax.rsqrt(jnp.mean(jnp.square(values), -1, keepdims=True) + self.epsilon))
 
 
-class GlobalResponseNorm(_Norm):
+class GlobalResponseNorm(_Norm, ExampleWideLayer):
     """Adds to each channel itself times its share of the example's response: channels compete over all positions.
 
     With g_c the L2 norm of channel c over the valid positions, `scale * x * g_c / (mean_c g_c + epsilon) + bias + x`.

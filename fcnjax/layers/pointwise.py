@@ -102,7 +102,8 @@ class Pointwise(LinearLayer):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
-        return batch.replace(self._with_bias(channel_product(batch.uncleared, self._kernel_for(batch))))
+        kernel = self._kernel_for(batch)
+        return batch.replace(self._with_bias(channel_product(batch.uncleared, kernel)))
 
 
 class Activation(Layer):

@@ -256,12 +256,14 @@ class Classifier(nnx.Module):
                 seen += part.path(self.rank)
                 products = part.multiply_adds(extent, channels)
                 after, channels = part.out_extent(extent), part.out_channels(channels)
-                reached = [field.size for field in _receptive_fields(seen, self.rank)]
-                now = [n if field == math.inf else int(field) for field, n in zip(reached, size, strict=True)]
+                one = _receptive_fields(seen, self.rank)
+                reached = [field.size for field in one]
             else:  # after a pool one position sees all that the positions before it saw
                 products, after = pooling.multiply_adds(part, math.prod(extent), channels), (1,) * self.rank
-                strides = [field.stride for field in _receptive_fields(seen, self.rank)]
-                now = [math.ceil(f + (n - 1) * s) for f, n, s in zip(fields, extent, strides, strict=True)]
+                one = _receptive_fields(seen, self.rank)
+                reached = [f + (n - 1) * field.stride for f, n, field in zip(fields, extent, one, strict=True)]
+            infinite = [field.size == math.inf for field in one]
+            now = [n if whole else math.ceil(f) for f, n, whole in zip(reached, size, infinite, strict=True)]
             fields = tuple(map(max, fields, now))
             weights = parameter_count(part) if isinstance(part, nnx.Module) else 0
             rows.append(TraceRow(name, after, channels, fields, weights, products))

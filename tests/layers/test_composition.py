@@ -53,6 +53,11 @@ def test_a_skip_comes_back_to_the_size_it_left(batch):
     ("make", "message"),
     [
         (lambda: layers.Residual([conv(3, stride=2, padding=1)]), r"Residual: its branches turn \(5, 6\) into"),
+        (lambda: layers.Residual([conv(3, padding=1)]), "Residual: its branch gives 6 channels, its shortcut 4; give"),
+        (
+            lambda: layers.SkipConnection([], [layers.Pointwise(4, 1, rngs=nnx.Rngs(0))]),
+            "SkipConnection: its branch gives 4 channels, its shortcut 1; give",
+        ),
         (lambda: layers.SkipConnection([layers.MaxPool(2)]), r"SkipConnection: its branch comes back with \(2, 3\)"),
         (lambda: layers.Concatenate([]), "branches=.. of Concatenate: needs at least one"),
     ],

@@ -182,6 +182,37 @@ def test_group_norm_is_numpy_for_each_example(batch):
         np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(("make", "expected"), [(layers.AveragePool, 1), (layers.LPPool, 20)])
+def test_windows_of_many_positions_are_summed_in_whole_precision(make, expected):
+    """In bfloat16 a sum of ones stops at 256."""
+    ones = Padded.stack([jnp.ones((20, 20, 1), jnp.bfloat16)])
+    out = make(20)(ones).values
+    assert out.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(out, jnp.full((1, 1, 1, 1), expected, jnp.bfloat16))
+
+
+def test_the_valid_border_leaves_the_pads_out(batch):
+    made = [
+        layers.Convolution(4, 6, 3, padding=padding, border=border, rngs=nnx.Rngs(0))
+        for padding, border in ((2, "valid"), ("valid", "zero"))
+    ]
+    first, second = (contract.call(layer, batch) for layer in made)
+    np.testing.assert_array_equal(first.values, second.values)
+    assert first.sizes.tolist() == second.sizes.tolist() == [[3, 1], [0, 4], [0, 0], [0, 0]]
+
+
+def test_a_convolution_exports_for_any_size():
+    """With symbolic dimensions the library's convolution is taken: its products would need the numbers."""
+    layer = layers.Convolution(2, 3, 3, stride=2, padding=1, rngs=nnx.Rngs(0))
+    shapes = jax.export.symbolic_shape("b, 2 * h, 2 * w, 2")
+    arguments = [
+        jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in ((shapes, jnp.float32), ((shapes[0], 2), jnp.int32))
+    ]
+    exported = jax.export.export(jax.jit(lambda values, sizes: layer(Padded(values, sizes)).values))(*arguments)
+    example = Padded.stack(contract.draw_examples([(6, 8), (3, 5)], channels=2, seed=0))
+    contract.assert_close(exported.call(example.values, example.sizes), contract.call(layer, example).values, "output")
+
+
 @pytest.mark.parametrize("kind", [layers.MaxPool, layers.AveragePool])
 def test_windowed_pools_see_only_the_example(kind, batch):
     out = kind(3, stride=2, padding=1)(batch).unstack()
@@ -228,7 +259,7 @@ def test_calls_refuse(make, message, batch):
         make(nnx.Rngs(0))(batch)
 
 
-@pytest.mark.parametrize(
+OF_FOUR_CHANNELS = pytest.mark.parametrize(
     "make",
     [
         lambda r: layers.Convolution(4, 6, 3, rngs=r),
@@ -237,6 +268,15 @@ def test_calls_refuse(make, message, batch):
         lambda r: layers.GroupNorm(4, groups=2),
     ],
 )
+
+
+@OF_FOUR_CHANNELS
+def test_arrays_without_sizes_are_refused(make):
+    with pytest.raises(TypeError, match=r"ndarray as input: layers take a fcnjax\.Padded; make one"):
+        make(nnx.Rngs(0))(np.ones((1, 5, 5, 4), np.float32))
+
+
+@OF_FOUR_CHANNELS
 def test_integers_are_refused(make, batch):
     whole = batch.replace((10 * batch.values).astype(jnp.uint8))
     with pytest.raises(TypeError, match="values of dtype uint8: layers take floating values"):

@@ -224,6 +224,26 @@ def test_receptive_field_is_what_the_gradient_reaches():
 
 
 @pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("fcn", {"norm": "group", "channels": (4, 8)}),
+        ("efficientnet_b0", {"width": 0.1, "depths": (1, 1, 1, 1, 1, 1, 1)}),
+    ],
+)
+def test_statistics_of_an_example_are_seen_from_everywhere(name, options):
+    """The first feature of a long signal sees its far end, as no window does."""
+    model = contract.randomise(nnx.eval_shape(lambda: make(name, 1, **options)))
+    assert model.receptive_field == (np.inf,)
+    assert model.trace((900,))[-1].receptive_field == (900,)
+    values = jnp.asarray(np.random.default_rng(0).normal(size=(1, 900, 2)), jnp.float32)
+
+    def first(values):
+        return model.features(Padded(values, jnp.array([[900]]))).values[0, 0].sum()
+
+    assert np.abs(jax.jit(jax.grad(first))(values))[0, -1].sum() > 0
+
+
+@pytest.mark.parametrize(
     ("batch", "message"),
     [
         (np.ones((28, 7, 2)), "example 1 of size 28x7: below this network's minimum size 8x8"),
