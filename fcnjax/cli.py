@@ -234,11 +234,13 @@ def _import_weights(argv: Sequence[str]) -> None:
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_string("from", None, "The file of the state dict.", flag_values=values)
         flags.DEFINE_string("arch", None, "The network that it is of, such as resnet50.", flag_values=values)
-        flags.DEFINE_string("to", None, "The new folder.", flag_values=values)
+        flags.DEFINE_string(
+            "to", None, "The new folder; default: the file's path without its ending.", flag_values=values
+        )
 
     given = parse(argv, define)
     source = _required(given["from"].value, "from", "resnet50.safetensors")
-    arch, to = _required(given.arch, "arch", "resnet50"), _required(given.to, "to", "weights/resnet50")
+    arch, to = _required(given.arch, "arch", "resnet50"), given.to or os.path.splitext(source)[0]
     model = import_weights(source, arch, to)
     print(f"{arch}: {parameter_count(model):,} parameters")
     print(f"folder {to}")

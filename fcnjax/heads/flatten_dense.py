@@ -162,7 +162,7 @@ class FlattenDenseHead(nnx.Module):
         return self.stack.multiply_adds(size, channels)
 
 
-def convolutionalize(head: FlattenDenseHead, training_size: Sequence[int] | None = None, *, rngs: nnx.Rngs) -> Head:
+def convolutionalize(head: FlattenDenseHead, training_size: Sequence[int] | None = None) -> Head:
     """Returns the convolutional head with the same weights: equal at the training size, a map of scores at larger ones.
 
     The first dense layer becomes a convolution whose window is the training size, without pads; the others become 1x1
@@ -172,14 +172,16 @@ def convolutionalize(head: FlattenDenseHead, training_size: Sequence[int] | None
     Args:
       head: the flatten-dense head.
       training_size: extent of the features that it was made for; default: `head.feature_extent`, which it must be.
-      rngs: of the new head's initial weights, all of which are replaced.
 
     Raises:
+      TypeError: for another kind of head, which takes any size already.
       ValueError: if `training_size` is not the extent that the head was made for.
 
     Source: Sermanet et al., "OverFeat", 2014, section 3.5; Long, Shelhamer and Darrell, "Fully Convolutional Networks
     for Semantic Segmentation", 2015, section 3.1.
     """
+    if not isinstance(head, FlattenDenseHead):
+        raise TypeError(f"{type(head).__name__}: has no flatten-dense layer to turn into a convolution.")
     extent = head.feature_extent
     if training_size is not None and tuple(training_size) != extent:
         raise ValueError(f"training_size={tuple(training_size)}: this head was made for features of {extent}.")
@@ -189,7 +191,7 @@ def convolutionalize(head: FlattenDenseHead, training_size: Sequence[int] | None
     activation = head.labels[2] if len(dense) > 1 else "relu"
     channels = dense[0].kernel.shape[0] // math.prod(extent)
     options: dict[str, Any] = {"hidden": widths[:-1], "activation": activation, "dropout": dropout, "rank": len(extent)}
-    made = Head(channels, widths[-1], kernel=extent, padding="valid", rngs=rngs, **options)
+    made = Head(channels, widths[-1], kernel=extent, padding="valid", rngs=nnx.Rngs(0), **options)  # replaced below
     linear: list[Any] = [layer for layer in made.layers if isinstance(layer, Pointwise | Convolution)]
     for ours, theirs in zip(linear, dense, strict=True):
         ours.kernel[...] = theirs.kernel[...].reshape(ours.kernel.shape)

@@ -25,6 +25,7 @@ from fcnjax.padded import Padded
 
 MakePool = Callable[[int, nnx.Rngs], pooling.Pool]
 HEAD_DROPOUT_STREAM = 1_000_000  # apart from the streams of a backbone, which count from 0
+HOMOGENEOUS = (pooling.Mean, pooling.Max, pooling.TopKMean, pooling.LinearSoftmax)  # pool(a x) = a pool(x) for a >= 0
 RISING = ("relu", "tanh")  # never falling, so that the largest value stays the largest
 
 
@@ -188,9 +189,11 @@ class Head(nnx.Module):
         self._check_order(order, to)
         start, stop = min(to, self.pool_at), max(to, self.pool_at)
         obstacle = self._obstacle(start, stop, train=True)
+        in_training = obstacle and not self._obstacle(start, stop, train=False)
         reason = "the pool stands where it stood"
         if start < stop:
             what = f"does not commute with {obstacle!r}, which" if obstacle else "commutes with all that"
+            what = f"commutes with {obstacle!r} in evaluation, but not in training, which" if in_training else what
             between = "" if obstacle else f": {', '.join(self.labels[start:stop])}"
             reason = f"the {self.pool_name} pool {what} stands between its two places{between}"
         head = copy.copy(self)
@@ -278,12 +281,20 @@ class Head(nnx.Module):
     def _obstacle(self, start: int, stop: int, *, train: bool) -> str:
         """Returns the label of the first layer in a range that does not commute with the pool, or an empty string."""
         for label, layer in list(zip(self.labels, self.layers, strict=True))[start:stop]:
-            # Of a batch norm's training statistics there are two: over all positions, and over pooled vectors.
-            affine = isinstance(layer, Pointwise | ChannelDropout) or (isinstance(layer, BatchNorm) and not train)
-            largest = isinstance(self.pool, pooling.Max) and (label in RISING or isinstance(layer, ChannelDropout))
-            if not ((affine and self.pool.commutes_with_affine) or largest):
+            if not self._commutes(label, layer, train):
                 return label
         return ""
+
+    def _commutes(self, label: str, layer: Layer, train: bool) -> bool:
+        """Whether the pool may stand on either side of a layer."""
+        if isinstance(layer, ChannelDropout):  # outside training the identity; in it a factor for each channel
+            return not train or isinstance(self.pool, HOMOGENEOUS)
+        if isinstance(layer, Pointwise | BatchNorm):
+            # Of a batch norm's training statistics there are two: over all positions, and over pooled vectors.
+            return self.pool.commutes_with_affine and not (train and isinstance(layer, BatchNorm))
+        one_value = isinstance(self.pool, pooling.Max) or (isinstance(self.pool, pooling.TopKMean) and self.pool.k == 1)
+        clips = isinstance(self.pool, pooling.LinearSoftmax) and label == "relu"  # as the pool itself does
+        return (one_value and label in RISING) or clips
 
     def _apply(self, batch: Padded, start: int, stop: int, train: bool, keys: jax.Array | None) -> Padded:
         for layer in list(self.layers)[start:stop]:

@@ -58,7 +58,7 @@ def test_another_size_is_refused_with_the_threads_first_lesson():
 def test_the_convolution_equals_the_dense_layer_at_the_training_size_and_sliding_crops_beyond():
     head = make_head((2, 3), hidden=(5,), dropout=0.5)
     dense = unpadded_network(head)
-    model = unpadded_network(convolutionalize(head, (2, 3), rngs=nnx.Rngs(9)))
+    model = unpadded_network(convolutionalize(head, (2, 3)))
     image = contract.draw_examples([(13, 17)], 2, seed=3)[0]
     at_size = Padded.stack([image[:8, :10]])
     contract.assert_close(model(at_size), dense(at_size), "logits at the training size")
@@ -84,4 +84,6 @@ def test_it_is_an_option_of_every_network():
     with pytest.raises(ValueError, match="it mixes all positions at once; convolutionalize it"):
         model.class_maps(Padded.stack([np.ones((28, 16, 1))]))
     with pytest.raises(ValueError, match=r"training_size=\(3, 3\): this head was made for features of \(3, 2\)"):
-        convolutionalize(model.head, (3, 3), rngs=nnx.Rngs(0))
+        convolutionalize(model.head, (3, 3))
+    with pytest.raises(TypeError, match="Head: has no flatten-dense layer to turn into a convolution"):
+        convolutionalize(convolutionalize(model.head))

@@ -153,7 +153,12 @@ CONVERSIONS = [
     ({"hidden": (4,), "activation": "gelu", "pool": "max"}, 2, 1, False, "does not commute with 'gelu'"),
     ({"pool": "max"}, "gap_first", 1, False, "max pool does not commute with 'linear 3'"),
     ({"norm": "layer"}, "gap_first", 1, False, "does not commute with 'layer norm'"),
-    ({"norm": "batch"}, "gap_first", 1, False, "does not commute with 'batch norm'"),
+    ({"norm": "batch"}, "gap_first", 1, False, "commutes with 'batch norm' in evaluation, but not in training, which"),
+    ({"dropout": 0.5, "pool": "top_k"}, 0, 1, True, "top_k pool commutes with all that stands .*: dropout"),
+    ({"dropout": 0.5, "pool": "linear_softmax"}, 0, 1, True, "commutes with all that stands .*: dropout"),
+    ({"dropout": 0.5, "pool": "noisy_or"}, 0, 1, False, "commutes with 'dropout' in evaluation, but not in training"),
+    ({"hidden": (4,), "pool": "linear_softmax"}, 2, 1, True, "commutes with all that stands .*: relu"),
+    ({"hidden": (4,), "pool": pooling.TopKMean(1)}, 2, 1, True, "commutes with all that stands .*: relu"),
     ({**AVERAGED}, 1, 2, False, "does not commute with 'log_softmax'"),
 ]
 
