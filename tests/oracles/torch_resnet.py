@@ -47,8 +47,11 @@ class ResNet(nn.Module):
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
         self.fc = nn.Linear(channels, classes)
 
-    def forward(self, x):
+    def features(self, x):
         x = nn.functional.max_pool2d(torch.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         for stage in range(len(self.depths)):
             x = getattr(self, f"layer{stage + 1}")(x)
-        return self.fc(x.mean((2, 3)))
+        return x
+
+    def forward(self, x):
+        return self.fc(self.features(x).mean((2, 3)))
