@@ -1,8 +1,8 @@
 """How a convolution is computed: the one place that chooses, per platform and window.
 
 XLA's CPU convolutions are slow in the gradients of strided windows, and erratically so; written as one product of the
-windows' values and a matrix a train step is faster: 1.86 times for 3x3 taps, stride 2, 3-32-64-128 channels and 64
-examples of 48x48, 1.48 times for 4x4 taps, 1-32-64-128 channels and 16 examples of 40x40 (2 cores, side by side).
+windows' values and a matrix a train step is faster: 1.7 times for 3x3 taps, stride 2, 3-32-64-128 channels and 64
+examples of 48x48, 1.08 times for 4x4 taps, 1-32-64-128 channels and 16 examples of 40x40 (2 cores, side by side).
 Windows that are a multiple of the stride wide make a convolution of blocks at stride 1; those of two strides are taken
 in pairs, by minimal filtering, where there is much to multiply.
 Elsewhere than on CPUs, and without a stride, the library's is used.
