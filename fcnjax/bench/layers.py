@@ -29,7 +29,7 @@ from fcnjax.training.run_folder import environment
 from fcnjax.training.step import Targets, TrainState, make_gradient, make_train_step, split
 
 RATE, MOMENTUM = 0.01, 0.9  # of SGD
-ROUNDS, STEPS = 15, 5  # turns of each arm, steps in a turn
+ROUNDS, STEPS = 15, 20  # turns of each arm; steps in a turn, of which the first meets what others left in the caches
 MEMORY = ("temp_size_in_bytes", "output_size_in_bytes", "argument_size_in_bytes")  # of XLA's memory analysis
 RATIOS = {  # name -> (what it says, its target)
     "mask_time_ratio": ("time, masks / none", "at most 1.10"),
