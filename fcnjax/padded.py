@@ -220,6 +220,15 @@ def mask(sizes: jax.Array, spatial_shape: Sequence[Any]) -> jax.Array:
     return functools.reduce(jnp.logical_and, inside)
 
 
+def check_padded(batch: Any, who_takes: str):
+    """Raises TypeError for anything but a `Padded`, saying `who_takes` one, such as "layers take"."""
+    if not isinstance(batch, Padded):
+        raise TypeError(
+            f"{type(batch).__name__} as input: {who_takes} a fcnjax.Padded; make one of examples [*spatial, channels] "
+            "with fcnjax.Padded.stack([example, ...])."
+        )
+
+
 def check_within(sizes: np.ndarray, spatial_shape: Sequence[int]):
     """Raises ValueError if an example of sizes [B, D] is larger than the rectangle S, or has a negative extent."""
     outside = np.flatnonzero(((sizes > np.array(spatial_shape)) | (sizes < 0)).any(1))

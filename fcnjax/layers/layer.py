@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fcnjax.geometry import AnyWindow, Unbounded, Window
-from fcnjax.padded import Padded
+from fcnjax.padded import Padded, check_padded
 
 IDENTITY = Window(1)
 
@@ -109,11 +109,7 @@ class WindowedLayer(Layer):
 
 def check_floating(batch: Padded):
     """Raises TypeError for what is no `Padded`, and for integer values, to which a layer's weights would be rounded."""
-    if not isinstance(batch, Padded):
-        raise TypeError(
-            f"{type(batch).__name__} as input: layers take a fcnjax.Padded; make one of examples [*spatial, channels] "
-            "with fcnjax.Padded.stack([example, ...])."
-        )
+    check_padded(batch, "layers take")
     if not jnp.issubdtype(batch.dtype, jnp.floating):
         raise TypeError(
             f"values of dtype {batch.dtype}: layers take floating values; convert them with "

@@ -109,7 +109,7 @@ class LPPool(_WindowedPool):
       ceil: whether a last window that reaches beyond the input counts (PyTorch's `ceil_mode`).
 
     Raises:
-      ValueError: if p is below 1, or a pad reaches the kernel's extent.
+      ValueError: if p is below 1 or not finite, or a pad reaches the kernel's extent.
 
     Source: Gulcehre et al., "Learned-Norm Pooling for Deep Feedforward and Recurrent Neural Networks", 2014.
     """

@@ -20,7 +20,7 @@ from fcnjax.layers.composition import cut_to
 from fcnjax.layers.layer import parameter_count
 from fcnjax.layers.rematerialisation import recomputed
 from fcnjax.naming import joined
-from fcnjax.padded import Padded, check_within
+from fcnjax.padded import Padded, check_padded, check_within
 
 
 class Block(Sequential):
@@ -139,11 +139,7 @@ class Classifier(nnx.Module):
 
     def check_input(self, batch: Padded):
         """Raises ValueError for inputs that this network cannot take (sizes only where they are known, outside jit)."""
-        if not isinstance(batch, Padded):
-            raise TypeError(
-                f"{type(batch).__name__} as input: this network takes a fcnjax.Padded; make one of examples "
-                "[*spatial, channels] with fcnjax.Padded.stack([example, ...])."
-            )
+        check_padded(batch, "this network takes")
         if batch.rank != self.rank or batch.channels != self.in_channels:
             first = (
                 "" if isinstance(batch.sizes, Tracer) else f"example 0 of size {joined(np.asarray(batch.sizes)[0])}, "
@@ -252,15 +248,14 @@ class Classifier(nnx.Module):
         for name, part in [*parts, *self.head.parts()]:
             _, extent, channels, fields, *_ = rows[-1]
             extent = self.feature_size(size) if name == "cut to input" else extent
+            seen += part.path(self.rank) if isinstance(part, Layer) else []
+            one = _receptive_fields(seen, self.rank)
             if isinstance(part, Layer):
-                seen += part.path(self.rank)
                 products = part.multiply_adds(extent, channels)
                 after, channels = part.out_extent(extent), part.out_channels(channels)
-                one = _receptive_fields(seen, self.rank)
                 reached = [field.size for field in one]
             else:  # after a pool one position sees all that the positions before it saw
                 products, after = pooling.multiply_adds(part, math.prod(extent), channels), (1,) * self.rank
-                one = _receptive_fields(seen, self.rank)
                 reached = [f + (n - 1) * field.stride for f, n, field in zip(fields, extent, one, strict=True)]
             infinite = [field.size == math.inf for field in one]
             now = [n if whole else math.ceil(f) for f, n, whole in zip(reached, size, infinite, strict=True)]

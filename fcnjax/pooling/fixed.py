@@ -133,7 +133,7 @@ class GeM:
       epsilon: floor of the values, greater than 0.
 
     Raises:
-      ValueError: if p or epsilon is not greater than 0.
+      ValueError: if p or epsilon is not greater than 0, and finite.
 
     Source: Radenovic, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018.
     """

@@ -35,13 +35,13 @@ def operations(jaxpr) -> Iterator:
 
 
 def masking(model: nnx.Module, batch: Padded) -> set[str]:
-    """The masking operations of a network's training pass: positions compared with sizes, values selected at them."""
+    """The masking operations of a network's training pass: positions counted, values selected at positions."""
     graphdef, state = nnx.split(model)
     jaxpr = jax.make_jaxpr(lambda state, batch: nnx.merge(graphdef, state)(batch, train=True))(state, batch)
     return {
         equation.primitive.name
         for equation in operations(jaxpr.jaxpr)
-        if equation.primitive.name in ("lt", "select_n") and equation.outvars[0].aval.ndim == batch.values.ndim
+        if equation.primitive.name in ("iota", "select_n") and equation.outvars[0].aval.ndim == batch.values.ndim
     }
 
 
@@ -59,7 +59,7 @@ def test_the_twin_gives_the_logits_of_the_masked_network_on_whole_examples(train
 def test_the_twin_holds_no_mask_and_the_network_does():
     images, sizes, _ = TINY.draw()
     padded = Padded(jnp.asarray(images), jnp.asarray(sizes)).clean()
-    assert masking(TINY.model(), padded) == {"lt", "select_n"}
+    assert masking(TINY.model(), padded) == {"iota", "select_n"}
     assert masking(TINY.model(), Whole.of(jnp.asarray(images))) == set()
 
 
