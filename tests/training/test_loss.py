@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from sklearn.utils.class_weight import compute_class_weight
 from synthetic_data import make_examples, make_recipe
 
@@ -18,7 +17,12 @@ WEIGHTS = (0.5, 2.0, 1.25)
 CLOCK = np.array([3, 1], np.uint32)
 
 
-def torch_loss(logits, labels, smoothing, weights, reduction="mean") -> torch.Tensor:
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch")
+
+
+def torch_loss(torch, logits, labels, smoothing, weights, reduction="mean"):
     weight = None if weights is None else torch.tensor(weights, dtype=torch.float64)
     criterion = torch.nn.CrossEntropyLoss(weight=weight, label_smoothing=smoothing, reduction=reduction)
     return criterion(logits, torch.tensor(np.asarray(labels), dtype=torch.long))
@@ -26,7 +30,7 @@ def torch_loss(logits, labels, smoothing, weights, reduction="mean") -> torch.Te
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_losses_means_and_gradients_are_those_of_pytorch(smoothing, weights):
+def test_losses_means_and_gradients_are_those_of_pytorch(torch, smoothing, weights):
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(7, 3)) * 3, rng.integers(3, size=7)
     loss, weigh = make_loss(smoothing, weights), make_weigh(weights) or jnp.ones_like
@@ -36,7 +40,7 @@ def test_losses_means_and_gradients_are_those_of_pytorch(smoothing, weights):
         return jnp.sum(loss(logits, given)) / jnp.sum(weigh(given))
 
     theirs = torch.tensor(logits, requires_grad=True)
-    wanted = torch_loss(theirs, labels, smoothing, weights)
+    wanted = torch_loss(torch, theirs, labels, smoothing, weights)
     wanted.backward()
     value, gradient = jax.value_and_grad(mean)(jnp.asarray(logits, jnp.float32))
     assert float(value) == pytest.approx(wanted.item(), rel=1e-5)
@@ -63,7 +67,7 @@ def batch_of(count: int, rows: int) -> tuple[Padded, Targets]:
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
-def test_the_mean_of_a_step_is_over_weights_of_real_examples_and_mixtures(weighted, mixup):
+def test_the_mean_of_a_step_is_over_weights_of_real_examples_and_mixtures(torch, weighted, mixup):
     batch, targets = batch_of(5, rows=8)
     state = weighted.initial_state(0)
     loss, weigh = make_loss(0.1, WEIGHTS), make_weigh(WEIGHTS)
@@ -85,7 +89,7 @@ def test_the_mean_of_a_step_is_over_weights_of_real_examples_and_mixtures(weight
     logits = np.asarray(weighted.model(state)(batch.replace(jnp.asarray(values, jnp.float32))), np.float64)[:5]
     labels, share = targets.labels, share[:5]
     own, other = (
-        torch_loss(torch.tensor(logits), given, 0.1, WEIGHTS, "none").numpy()
+        torch_loss(torch, torch.tensor(logits), given, 0.1, WEIGHTS, "none").numpy()
         for given in (labels[:5], labels[partner[:5]])
     )
     weights = np.array(WEIGHTS)
