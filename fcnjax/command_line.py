@@ -22,6 +22,7 @@ from fcnjax.training import Recipe
 from fcnjax.training.interruption import Terminated
 from fcnjax.training.mesh import HostFailure, describe_host_failure
 from fcnjax.training.program_cache import use_program_cache
+from fcnjax.xla import OLD_EMITTERS, add_cpu_flags
 
 UNUSABLE, NOT_FINITE, HOST_FAILED, INTERRUPTED, TERMINATED = 2, 3, 4, 130, 143
 
@@ -96,6 +97,7 @@ def read_recipe(config: ConfigDict) -> Recipe:
 def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     """Runs a command and returns its exit code; what a user can get wrong becomes one sentence on stderr."""
     keep_large_blocks()
+    add_cpu_flags(OLD_EMITTERS)
     use_program_cache()
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs whole stack traces of what it raises anyway
     try:

@@ -2,7 +2,7 @@
 
 The step is the one that training runs, for a stack of halving convolutions like the forum thread's. Plain JAX is
 measured twice: in a process of its own, as a program without this library runs it, and in this one, whose freed memory
-is kept (`fcnjax.memory`), which is part of what makes our step faster.
+is kept (`fcnjax.memory`) and whose XLA flags are ours (`fcnjax.xla`), both part of what makes our step faster.
 Axes: B batch, H height, W width, C channels.
 """
 
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from fcnjax import models
 from fcnjax.bench.baselines import TorchStep, find_torch, make_plain_step
-from fcnjax.bench.timing import Arm, InOwnProcess, between, ratio, spread, take_turns, threads
+from fcnjax.bench.timing import ENVIRONMENT, Arm, InOwnProcess, between, ratio, spread, take_turns, threads
 from fcnjax.bench.whole import Whole
 from fcnjax.naming import joined
 from fcnjax.padded import Padded
@@ -193,7 +193,7 @@ def measure(work: Workload, rounds: int = ROUNDS) -> dict[str, Any]:
         "rounds": rounds,
         "steps_per_round": STEPS,
         "threads": threads(),
-        **{name: about[name] for name in ("devices", "platform", "python", "versions", "git_revision", "started")},
+        **{name: about[name] for name in ENVIRONMENT},
     }
 
 

@@ -25,6 +25,7 @@ from fcnjax.padded import Padded
 from fcnjax.training import Recipe, Trainer, train
 from fcnjax.training.compilation import CompiledByShape
 from fcnjax.training.step import Targets, TrainState, make_gradient, make_train_step, split
+from fcnjax.xla import OLD_EMITTERS, add_cpu_flags
 
 DONE = "first step done"
 
@@ -117,6 +118,7 @@ def _train_one_step(recipe: Mapping[str, Any], sizes: np.ndarray) -> None:
     from fcnjax import cli  # noqa: F401 (the command imports all of it)
 
     keep_large_blocks()
+    add_cpu_flags(OLD_EMITTERS)
     splits = {"train": sizes, "validation": sizes[::10], "test": sizes[::10]}
     sources = {name: DrawnSource(each, classes=101) for name, each in splits.items()}
     trainer = Trainer(Recipe.from_config(recipe), sources, cache_dir=os.environ["JAX_COMPILATION_CACHE_DIR"])

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fcnjax.xla import FLAGS, given_flags
+
+ENVIRONMENT = ("devices", "platform", "python", "versions", "xla", "git_revision", "started")  # of a result
 Arm = Callable[[int], None]  # runs that many steps, and returns when the last one is done
 
 
@@ -56,7 +59,7 @@ class InOwnProcess:
 
     def __init__(self, make: Callable[..., Arm], *arguments: Any):
         self._process = concurrent.futures.ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(make, arguments)
+            1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(given_flags(), make, arguments)
         )
 
     def __call__(self, steps: int) -> None:
@@ -70,7 +73,8 @@ class InOwnProcess:
         self._process.shutdown()
 
 
-def _begin(make: Callable[..., Arm], arguments: tuple[Any, ...]) -> None:
+def _begin(flags: str, make: Callable[..., Arm], arguments: tuple[Any, ...]) -> None:
+    os.environ[FLAGS] = flags  # XLA has not read them yet
     InOwnProcess._arm = make(*arguments)
 
 

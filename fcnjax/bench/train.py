@@ -28,7 +28,7 @@ from fcnjax.bench.baselines import TorchStep, find_torch
 from fcnjax.bench.layers import MOMENTUM, RATE
 from fcnjax.bench.native_sizes import Rows, Stretch, dense, of_one_size, one_by_one, planned
 from fcnjax.bench.overheads import dispatch_ms, first_step_seconds
-from fcnjax.bench.timing import Spread, between, ratio, spread, take_turns, threads
+from fcnjax.bench.timing import ENVIRONMENT, Spread, between, ratio, spread, take_turns, threads
 from fcnjax.bench.whole import Whole
 from fcnjax.data import BucketPlan, plan_buckets
 from fcnjax.data.baselines import pad_to_max
@@ -285,7 +285,7 @@ def _setting(work: Workload, rounds: int, load: float) -> dict[str, Any]:
         "rounds": rounds,
         "threads": threads(),
         "load_average": load,
-        **{name: about[name] for name in ("devices", "platform", "python", "versions", "git_revision", "started")},
+        **{name: about[name] for name in ENVIRONMENT},
     }
 
 

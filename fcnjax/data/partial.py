@@ -74,8 +74,9 @@ def without_small(source: Source, policy: SizePolicy, minimum: Sequence[int]) ->
         return source
     names, wanted = names_of(source), joined(least.tolist())
     dropped = {
-        names[row]: f"its size {joined(source.sizes[row].tolist())} is below the minimum {wanted}"
-        for row in np.flatnonzero(low).tolist()
+        name: f"its size {joined(source.sizes[row].tolist())} is below the minimum {wanted}"
+        for row, name in enumerate(names)
+        if low[row]
     }
     if low.all():
         raise ValueError(f"sizes: all {len(source)} examples are below the network's minimum {wanted}; set size.below.")

@@ -12,19 +12,19 @@ Axes: B batch, S spatial, C input channels, K output channels.
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
-from jax.experimental.xla_metadata import set_xla_metadata
 
 from fcnjax.geometry import Expansion, Window
 from fcnjax.layers.minimal_filtering import correlate_pairs
 from fcnjax.layers.products import channel_product_on_cpu
 from fcnjax.padded import Padded
+from fcnjax.xla import fusion_boundary
 
 LEAST_SAVED = 5e7  # multiplications for which minimal filtering pays
 _DIMENSIONS = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
@@ -122,7 +122,7 @@ def _covered(values: jax.Array, taps: tuple[int, ...], strides: tuple[int, ...])
         within = lax.GatherScatterMode.PROMISE_IN_BOUNDS
         return lax.gather(values, jnp.stack(starts, -1), dimensions, shape, mode=within)
 
-    return _apart(gather)(values)
+    return fusion_boundary(gather)(values)
 
 
 @_covered.defjvp
@@ -169,7 +169,7 @@ def _whole_blocks(
     values = _widened(batch, windows, counts)
     if not in_pairs:
         return _block_product(merged(values), kernel)
-    return correlate_pairs(_apart(merged)(values), kernel, extents)
+    return correlate_pairs(fusion_boundary(merged)(values), kernel, extents)
 
 
 def _pays_in_pairs(rows: int, extents: Sequence[int], kernel: jax.Array) -> bool:
@@ -186,20 +186,6 @@ def _pays_in_pairs(rows: int, extents: Sequence[int], kernel: jax.Array) -> bool
     paired = [extent if block == 1 else extent - (-extent // 2) for extent, block in zip(extents, blocks, strict=True)]
     saved = math.prod(extents) * math.prod(blocks) - math.prod(paired)
     return rows * saved * channels * outputs >= LEAST_SAVED
-
-
-def _apart(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
-    """Returns the same function, and so its derivatives, as one that XLA does not fuse with what comes before or after.
-
-    XLA's CPU compiler writes a transposition anew into everything that reads it, and is slow where it does; a
-    `lax.optimization_barrier` is gone by the time it fuses.
-    """
-
-    def call(values: jax.Array) -> jax.Array:
-        with set_xla_metadata(inlineable="false"):
-            return jax.jit(function)(values)
-
-    return call
 
 
 def _widened(batch: Padded, windows: Sequence[Window], counts: Sequence[int]) -> jax.Array:

@@ -6,7 +6,6 @@ steps already run; a call waits for its own program alone.
 
 import dataclasses
 import math
-import os
 import threading
 import time
 import warnings
@@ -17,6 +16,8 @@ from typing import Any
 
 import jax
 from tqdm import tqdm
+
+from fcnjax.xla import accepted_options
 
 THREADS = 2  # that compile; the compiler itself has threads of its own
 
@@ -30,28 +31,38 @@ def jit(
 ) -> Any:
     """Returns `jax.jit(function)` with the compiler options that suit the default backend.
 
-    On CPU the matrix products are precompiled, and what is left gains nothing from LLVM's full effort: for the forum
-    thread's network the two programs of a training run compiled in 7.3 instead of 13.2 s, side by side, and their steps
-    took the same time (level 0: 4.9 s, but steps 5 times as long); drawing one kernel in 0.2 instead of 1.5 s. What the
-    environment variable `XLA_FLAGS` sets stays as it is.
-
     Args:
       function: a pure function of pytrees of arrays.
       donate: positions of the arguments whose memory the outputs may take.
       out_shardings: of the outputs, a pytree prefix; None leaves them to the compiler.
-      remat: whether the function computes activations anew. XLA's CPU compiler drops the barriers that say when, by a
+      remat: whether the function computes activations anew, see `compile_options`.
+    """
+    shardings = {} if out_shardings is None else {"out_shardings": out_shardings}
+    return jax.jit(function, donate_argnums=donate, compiler_options=compile_options(remat=remat), **shardings)
+
+
+def compile_options(*, remat: bool = False) -> dict[str, Any]:
+    """Returns the compiler options for the default backend, of those that it accepts and `XLA_FLAGS` does not set.
+
+    On CPU the matrix products are precompiled, and with XLA's older emitters the rest gains nothing from LLVM's full
+    effort: for the forum thread's network the two programs of a training run compiled in 7.3 instead of 13.2 s, side by
+    side, and their steps took the same time (level 0: 4.9 s, but steps 5 times as long); drawing one kernel in 0.2
+    instead of 1.5 s. Where XLA has no option for the older emitters (jax 0.11), level 1 costs 3 to 12 % of a step's
+    time and saves little: the level stays XLA's own.
+
+    Args:
+      remat: whether the program computes activations anew. XLA's CPU compiler drops the barriers that say when, by a
         pass that is left out then: else it merges both computations again (`resnet_cifar` of 20 layers, 32 images of
         32 x 32: 76 in place of 30 MiB of temporaries, against 77 without).
     """
-    options: dict[str, Any] = {}
-    if jax.default_backend() == "cpu":
-        options = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": "1"}
-        if remat:
-            options["xla_disable_hlo_passes"] = "cse_barrier_expander"
-        given = os.environ.get("XLA_FLAGS", "")
-        options = {name: value for name, value in options.items() if f"--{name}=" not in given}
-    shardings = {} if out_shardings is None else {"out_shardings": out_shardings}
-    return jax.jit(function, donate_argnums=donate, compiler_options=options, **shardings)
+    if jax.default_backend() != "cpu":
+        return {}
+    options = accepted_options({"xla_cpu_use_fusion_emitters": False})
+    if options:
+        options |= accepted_options({"xla_backend_optimization_level": "1"})
+    if remat:
+        options |= accepted_options({"xla_disable_hlo_passes": "cse_barrier_expander"})
+    return options
 
 
 class CompiledByShape:

@@ -10,6 +10,7 @@ files and `profile/` a trace; `not_finite.json` names the examples of a step who
 import datetime
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -22,8 +23,10 @@ import jax
 from tqdm import tqdm
 
 from fcnjax.atomic import held, read_json, write_json, write_text
+from fcnjax.training.compilation import compile_options
 from fcnjax.training.mesh import is_first_host
 from fcnjax.training.recipe import Recipe
+from fcnjax.xla import FLAGS, refused
 
 # Fields of the config, by what their names begin with, that change nothing in what a run computes.
 FREE = ("loader.", "log.", "profile.", "checkpoint_", "shard_weights")
@@ -234,7 +237,10 @@ def read_environments(path: Path) -> list[dict[str, Any]]:
 
 
 def environment() -> dict[str, Any]:
-    """Returns versions, git revision, hardware and time: what one needs to judge whether numbers should agree."""
+    """Returns versions, git revision, hardware, XLA's settings and time: by what numbers may differ.
+
+    Of `xla`, `refused` names the flags and options that this version of XLA does not accept, and that are left out.
+    """
     device = jax.devices()[0]
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -242,6 +248,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "devices": f"{jax.device_count()} x {device.platform} ({device.device_kind})",
+        "xla": {"flags": os.environ.get(FLAGS, ""), "options": compile_options(), "refused": refused()},
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 

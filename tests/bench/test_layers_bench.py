@@ -103,6 +103,7 @@ def test_the_command_prints_and_writes_everything_and_compiles_one_program_an_ar
     assert all(len(times["rounds"]) == 1 and times["median"] > 0 for times in result["milliseconds"].values())
     assert all(bytes > 0 for kinds in result["memory"].values() for bytes in kinds.values())
     assert result["versions"]["jax"] == jax.__version__
+    assert result["xla"].keys() == {"flags", "options", "refused"}
     assert "cpu" in result["devices"]
 
 

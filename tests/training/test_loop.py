@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from synthetic_data import COUNTS, make_recipe
 
+from fcnjax import xla
 from fcnjax.padded import Padded
 from fcnjax.training import Recipe, Trainer, checkpoints, evaluate, load_model, load_run, loop, train
 from fcnjax.training.checkpoints import Checkpoints
+from fcnjax.training.compilation import compile_options
 from fcnjax.training.run_folder import RunFolder, git_revision, read_config, read_environments
 
 
@@ -49,6 +51,11 @@ def test_a_run_folder_says_what_the_run_was_and_what_it_measured(finished, train
     assert environment["versions"]["jax"] == jax.__version__
     assert environment["versions"]["numpy"] == np.__version__
     assert environment["git_revision"] == git_revision()
+    assert environment["xla"] == {
+        "flags": os.environ.get(xla.FLAGS, ""),
+        "options": compile_options(),
+        "refused": xla.refused(),
+    }
     result = json.loads((path / "result.json").read_text())
     assert result.pop("seconds") > 0
     test = finished.test

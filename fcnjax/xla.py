@@ -1,0 +1,118 @@
+"""What this XLA accepts: options, flags and metadata are tried once per process, never assumed from a version.
+
+XLA refuses a compile option that it does not know, and ends the process for such a flag; both come and go between
+releases. What is not accepted is left out; `refused` names it, for the environment record of a run.
+"""
+
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import jax
+
+try:
+    from jax.experimental.xla_metadata import set_xla_metadata
+except ImportError:  # pragma: no cover
+    set_xla_metadata = None
+
+FLAGS = "XLA_FLAGS"  # environment variable, read once, by the first computation
+# XLA's older emitters of fused loops on a CPU. jax 0.11 has no compile option for them, only this flag of the process;
+# jax 0.12 has them no longer and ignores the flag.
+OLD_EMITTERS = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
+_METADATA = "jax.experimental.xla_metadata"
+_PARSE_FLAGS = "from jaxlib import _jax; _jax.CompileOptions()"  # the least that makes XLA read its flags
+_added: set[str] = set()
+_refused: set[str] = set()
+
+
+def accepted_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the compile options that the default backend accepts.
+
+    Options that `XLA_FLAGS` sets are left out too, as they would override it.
+
+    Args:
+      options: values by name, as for `jax.jit`.
+    """
+    given = os.environ.get(FLAGS, "")
+    return {name: value for name, value in options.items() if f"--{name}=" not in given and _accepts(name, value)}
+
+
+@functools.cache
+def _accepts(name: str, value: Any) -> bool:
+    try:
+        jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
+    except jax.errors.JaxRuntimeError:  # INVALID_ARGUMENT: no such option, or no such value of it
+        _refused.add(name)
+        return False
+    return True
+
+
+def add_cpu_flags(*flags: str) -> None:
+    """Adds to `XLA_FLAGS` those flags that XLA accepts, where the CPU is JAX's backend.
+
+    A flag whose name `XLA_FLAGS` holds already is not added. Each new flag is tried in a process of its own (0.1 s), as
+    XLA ends a process that has an unknown one.
+
+    To be called before JAX does its first computation, which reads the flags; they are a setting of the whole process,
+    so the library adds them in commands only. In a program of your own, call it first, or set `XLA_FLAGS`.
+
+    Args:
+      flags: as in `XLA_FLAGS`, each with its value.
+    """
+    given = os.environ.get(FLAGS, "")
+    new = [flag for flag in flags if f"{flag.partition('=')[0]}=" not in given]
+    if not new or not _cpu_is_backend():
+        return
+    if not _accepts_flags(*new):
+        _refused.update(flag for flag in new if not _accepts_flags(flag))
+    accepted = [flag for flag in new if flag not in _refused]
+    _added.update(accepted)
+    os.environ[FLAGS] = " ".join([*given.split(), *accepted])
+
+
+@functools.cache
+def _accepts_flags(*flags: str) -> bool:
+    if not sys.executable:  # an embedded Python: nothing to try them with
+        return False
+    environ = {**os.environ, FLAGS: " ".join(flags)}
+    return subprocess.run([sys.executable, "-c", _PARSE_FLAGS], env=environ, capture_output=True).returncode == 0
+
+
+def _cpu_is_backend() -> bool:
+    """Returns whether JAX will compute on the CPU; starts no backend, which would read the flags."""
+    platforms = jax.config.jax_platforms  # type: ignore[attr-defined]  (JAX declares it at run time)
+    if platforms:
+        return platforms.split(",")[0] == "cpu"
+    accelerators = (importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
+    return not any(accelerators) and not importlib.metadata.entry_points(group="jax_plugins")
+
+
+def given_flags() -> str:
+    """Returns `XLA_FLAGS` without what `add_cpu_flags` has added in this process."""
+    return " ".join(flag for flag in os.environ.get(FLAGS, "").split() if flag not in _added)
+
+
+def refused() -> list[str]:
+    """Returns the names of all that was tried in this process and is left out, sorted."""
+    return sorted({*_refused, *([] if set_xla_metadata else [_METADATA])})
+
+
+def fusion_boundary(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """Returns the same function as one that XLA does not fuse with what comes before or after; so its derivatives.
+
+    XLA's CPU compiler writes a transposition anew into everything that reads it, and is slow where it does; a
+    `lax.optimization_barrier` is gone by the time it fuses. Where JAX has no metadata for XLA there is no boundary: the
+    same values, more slowly.
+    """
+
+    def call(values: jax.Array) -> jax.Array:
+        with set_xla_metadata(inlineable="false") if set_xla_metadata else nullcontext():
+            return jax.jit(function)(values)
+
+    return call

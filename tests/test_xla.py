@@ -1,0 +1,120 @@
+"""Options and flags reach only an XLA that accepts them, and what is left out is named."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fcnjax import xla
+from fcnjax.training.compilation import compile_options, jit
+
+KNOWN, UNKNOWN = "xla_cpu_enable_fast_math", "xla_no_such_option"
+
+
+def run_python(code, **environ):
+    """Runs code in a process that has no flags but those in `environ`; returns its output, or fails with its errors."""
+    inherited = {name: value for name, value in os.environ.items() if name not in (xla.FLAGS, "JAX_PLATFORMS")}
+    command = [sys.executable, "-c", f"import os; from fcnjax import xla; {code}"]
+    ended = subprocess.run(command, env=inherited | environ, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.strip()
+
+
+def test_an_option_that_xla_does_not_know_is_left_out_and_named():
+    assert xla.accepted_options({UNKNOWN: True, KNOWN: False}) == {KNOWN: False}
+    assert UNKNOWN in xla.refused()
+    assert KNOWN not in xla.refused()
+    with pytest.raises(jax.errors.JaxRuntimeError, match=UNKNOWN):  # what leaving it out avoids
+        jax.jit(lambda: 1, compiler_options={UNKNOWN: True})()
+
+
+def test_a_value_that_xla_does_not_accept_is_left_out():
+    assert xla.accepted_options({"xla_cpu_scheduler_type": "NO_SUCH_TYPE"}) == {}
+    assert "xla_cpu_scheduler_type" in xla.refused()
+
+
+def test_an_option_is_tried_once(monkeypatch):
+    xla.accepted_options({KNOWN: False})
+    monkeypatch.setattr(xla.jax, "jit", None)
+    assert xla.accepted_options({KNOWN: False}) == {KNOWN: False}
+
+
+def test_what_xla_flags_sets_is_no_option(monkeypatch):
+    monkeypatch.setenv(xla.FLAGS, f"--{KNOWN}=true")
+    assert xla.accepted_options({KNOWN: False}) == {}
+
+
+def test_options_are_those_of_the_cpu_only(monkeypatch):
+    assert compile_options(remat=True).keys() <= {
+        "xla_cpu_use_fusion_emitters",
+        "xla_backend_optimization_level",
+        "xla_disable_hlo_passes",
+    }
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert compile_options(remat=True) == {}
+
+
+def test_programs_compile_where_xla_refuses_every_option(monkeypatch):
+    monkeypatch.setattr(xla, "_accepts", lambda name, value: False)
+    assert compile_options(remat=True) == {}
+    assert jit(lambda x: x + 1, remat=True)(jnp.float32(1)) == 2
+
+
+def test_flags_that_xla_knows_are_added_and_others_would_have_ended_the_process():
+    code = (
+        f"xla.add_cpu_flags('--{KNOWN}=false', '--{UNKNOWN}=1', xla.OLD_EMITTERS); "
+        "print(os.environ[xla.FLAGS], xla.refused(), repr(xla.given_flags())); "
+        "import jax.numpy as jnp; print(jnp.arange(3).sum())"
+    )
+    said, total = run_python(code).splitlines()
+    assert said == f"--{KNOWN}=false {xla.OLD_EMITTERS} ['--{UNKNOWN}=1'] ''"
+    assert total == "3"
+    environ = {**os.environ, xla.FLAGS: f"--{UNKNOWN}=1"}
+    dead = subprocess.run([sys.executable, "-c", "import jax; jax.devices()"], env=environ, capture_output=True)
+    assert dead.returncode != 0
+
+
+def test_flags_of_the_user_stay_and_are_told_apart():
+    code = (
+        f"xla.add_cpu_flags('--{KNOWN}=false', '--xla_cpu_enable_fast_min_max=false'); print(os.environ[xla.FLAGS]); "
+        "print(xla.given_flags())"
+    )
+    both, given = run_python(code, XLA_FLAGS=f"--{KNOWN}=true").splitlines()
+    assert both == f"--{KNOWN}=true --xla_cpu_enable_fast_min_max=false"
+    assert given == f"--{KNOWN}=true"
+
+
+@pytest.mark.parametrize("accelerator", ["JAX_PLATFORMS", "plugin"])
+def test_no_flags_of_the_cpu_where_an_accelerator_may_be_the_backend(tmp_path, accelerator):
+    (tmp_path / "jax_plugins").mkdir()
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    environ = {"JAX_PLATFORMS": "cuda,cpu"} if accelerator == "JAX_PLATFORMS" else {"PYTHONPATH": paths}
+    code = f"xla.add_cpu_flags('--{KNOWN}=false'); print(os.environ.get(xla.FLAGS))"
+    assert run_python(code, **environ) == "None"
+    environ["JAX_PLATFORMS"] = "cpu"
+    assert run_python(code, **environ) == f"--{KNOWN}=false"
+
+
+def boundary_texts(function):
+    """The programs before and after XLA's passes, on CPU."""
+    lowered = jax.jit(lambda x: xla.fusion_boundary(function)(2 * x) + 1).lower(jnp.ones((8, 4)))
+    return lowered.as_text(dialect="hlo"), lowered.compile().as_text()
+
+
+def test_a_fusion_boundary_survives_the_compiler_and_changes_no_value(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    with_boundary = jax.jit(lambda x: xla.fusion_boundary(jnp.sin)(2 * x) + 1)
+    values, gradient = with_boundary(x), jax.grad(lambda x: with_boundary(x).sum())(x)
+    before, after = boundary_texts(jnp.sin)
+    assert 'inlineable="false"' in before
+    assert " call(" in after, "XLA has inlined it: the metadata means nothing to this version"
+    monkeypatch.setattr(xla, "set_xla_metadata", None)
+    assert "inlineable" not in boundary_texts(jnp.sin)[0]
+    assert "jax.experimental.xla_metadata" in xla.refused()
+    without = jax.jit(lambda x: xla.fusion_boundary(jnp.sin)(2 * x) + 1)
+    np.testing.assert_allclose(values, without(x), rtol=1e-6)
+    np.testing.assert_allclose(gradient, jax.grad(lambda x: without(x).sum())(x), rtol=1e-6)
