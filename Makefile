@@ -1,16 +1,31 @@
 # Two commands do everything: `make ablation` runs the main job, `make test` the tests. Both set up what they need.
+# LATEST=1 takes the newest versions of all dependencies that were tested, in an environment of their own; without it the
+# oldest allowed ones are taken, with which the published results were measured.
 PYTHON ?= python3
-VENV ?= .venv
 EXTRAS ?= dev
+ifdef LATEST
+VENV ?= .venv-newest
+CONSTRAINTS := constraints/newest.txt
+OLDEST_PYTHON := 12
+else
+VENV ?= .venv
+CONSTRAINTS := constraints/oldest.txt
+OLDEST_PYTHON := 11
+endif
 BIN := $(VENV)/bin
+# At most 4 minutes: the layers' contract, one training, its resumption, one evaluation, each as a user runs it.
+SMOKE := tests/layers/test_layers_contract.py tests/test_xla.py tests/test_dependencies.py tests/test_smoke.py
 
-.PHONY: ablation test lint types format clean
+.PHONY: ablation test smoke lint types format clean
 
 ablation: $(VENV)/.installed
 	$(BIN)/python -m experiments.head_ordering --config=configs/digits.py --seeds=5 --workdir=runs/head_ordering
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+smoke: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(SMOKE)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -24,13 +39,14 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest $(VENV) runs .pytest_cache .ruff_cache .hypothesis
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, $(OLDEST_PYTHON)) and "PYTHON=$(PYTHON): is Python %d.%d; $(CONSTRAINTS) needs 3.$(OLDEST_PYTHON) or newer, as in PYTHON=python3.13." % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
 	touch $@

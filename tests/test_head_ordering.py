@@ -112,7 +112,8 @@ def test_the_experiment_goes_on_where_it_stopped_and_writes_its_report(
     code, out, _ = run()
     assert code == 0
     after = snapshot(folder)
-    assert {name: after[name] for name in before} == before, "a finished run was done again"
+    kept = {name: at for name, at in before.items() if name != ".lock"}  # older filelock truncates it when it locks
+    assert {name: after[name] for name in kept} == kept, "a finished run was done again"
     runs = {(arm, seed): folder / "runs" / arm / f"seed_{seed}" for arm in names for seed in range(SEEDS)}
     loaded = {job: lab.RunResult.load(folder / "results" / job[0] / f"seed_{job[1]}.npz") for job in runs}
     for (arm, seed), path in runs.items():

@@ -1,0 +1,76 @@
+"""One training, its resumption and one evaluation, by the command and from another folder, as a user runs them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fcnjax import xla
+
+CONFIG = Path(__file__).parent.parent / "configs" / "digits.py"
+SMALL = ["--config.model.channels=(4,8)", "--config.epochs=10", "--config.checkpoint_every=1", "--config.batch_size=32"]
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    """Starts `fcnjax` with arguments in a folder of its own, without the flags of the tests."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    environ = {name: value for name, value in os.environ.items() if name != xla.FLAGS}
+    data = {"TFDS_DATA_DIR": str(folder / "data"), "FCNJAX_CACHE_DIR": str(folder / "programs")}
+
+    def start(*arguments):
+        return subprocess.Popen(
+            [sys.executable, "-m", "fcnjax.cli", *arguments],
+            cwd=folder,
+            env=environ | data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    start.folder = folder
+    return start
+
+
+def finish(process) -> str:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    return out
+
+
+def measured(folder: Path) -> dict[str, bytes]:
+    return {
+        "metrics": (folder / "metrics.jsonl").read_bytes(),
+        "result": re.sub(rb'"seconds": [^,}]*', b"", (folder / "result.json").read_bytes()),
+    }
+
+
+@pytest.mark.slow
+def test_a_run_is_trained_killed_resumed_and_evaluated(command):
+    whole = finish(command("train", f"--config={CONFIG}", "--workdir=whole", *SMALL))
+    assert re.search(r"test accuracy [\d.]+%", whole)
+
+    process = command("train", f"--config={CONFIG}", "--workdir=killed", *SMALL)
+    checkpoints = command.folder / "killed" / "checkpoints"
+    begun = time.monotonic()
+    while not any(entry.name.isdigit() for entry in (checkpoints.iterdir() if checkpoints.exists() else ())):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < begun + 200
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (command.folder / "killed" / "result.json").exists()
+    finish(command("train", f"--config={CONFIG}", "--workdir=killed", *SMALL))
+    assert measured(command.folder / "killed") == measured(command.folder / "whole")
+
+    evaluated = finish(command("evaluate", "--workdir=killed"))
+    assert re.search(r"test accuracy [\d.]+%", whole).group() in evaluated
+    (environment, _) = json.loads((command.folder / "killed" / "environment.json").read_text())
+    assert environment["xla"].keys() == {"flags", "options", "refused"}
