@@ -58,6 +58,14 @@ def test_options_are_those_of_the_cpu_only(monkeypatch):
     assert compile_options(remat=True) == {}
 
 
+def test_the_level_depends_on_what_xla_has_and_not_on_who_sets_the_emitters(monkeypatch):
+    monkeypatch.setenv(xla.FLAGS, "")
+    level = compile_options().get("xla_backend_optimization_level")
+    assert (level is None) == ("xla_cpu_use_fusion_emitters" in xla.refused())
+    monkeypatch.setenv(xla.FLAGS, "--xla_cpu_use_fusion_emitters=true")
+    assert compile_options().get("xla_backend_optimization_level") == level
+
+
 def test_programs_compile_where_xla_refuses_every_option(monkeypatch):
     monkeypatch.setattr(xla, "_accepts", lambda name, value: False)
     assert compile_options(remat=True) == {}

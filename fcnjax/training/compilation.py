@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from fcnjax.xla import accepted_options
+from fcnjax.xla import accepted_options, refused
 
 THREADS = 2  # that compile; the compiler itself has threads of its own
 
@@ -57,9 +57,9 @@ def compile_options(*, remat: bool = False) -> dict[str, Any]:
     """
     if jax.default_backend() != "cpu":
         return {}
-    options = accepted_options({"xla_cpu_use_fusion_emitters": False})
-    if options:
-        options |= accepted_options({"xla_backend_optimization_level": "1"})
+    options = accepted_options({"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": "1"})
+    if "xla_cpu_use_fusion_emitters" in refused():
+        options.pop("xla_backend_optimization_level", None)
     if remat:
         options |= accepted_options({"xla_disable_hlo_passes": "cse_barrier_expander"})
     return options
