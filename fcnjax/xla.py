@@ -18,7 +18,7 @@ import jax
 
 try:
     from jax.experimental.xla_metadata import set_xla_metadata
-except ImportError:  # pragma: no cover
+except ImportError:  # it is experimental: a later JAX may lack it
     set_xla_metadata = None
 
 FLAGS = "XLA_FLAGS"  # environment variable, read once, by the first computation
@@ -106,8 +106,8 @@ def refused() -> list[str]:
 def fusion_boundary(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
     """Returns the same function as one that XLA does not fuse with what comes before or after; so its derivatives.
 
-    XLA's CPU compiler writes a transposition anew into everything that reads it, and is slow where it does; a
-    `lax.optimization_barrier` is gone by the time it fuses. Where JAX has no metadata for XLA there is no boundary: the
+    XLA's CPU compiler recomputes a transposition inside each of its readers, and is slow there; it drops a
+    `lax.optimization_barrier` before it fuses. Where JAX has no metadata for XLA there is no boundary: the
     same values, more slowly.
     """
 

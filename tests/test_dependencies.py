@@ -16,6 +16,7 @@ from pathlib import Path
 import jax
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import fcnjax
@@ -138,11 +139,7 @@ def pins(name: str) -> dict[str, Version]:
     """Returns the versions in a constraints file, by distribution."""
     lines = (ROOT / "constraints" / f"{name}.txt").read_text().splitlines()
     rows = (line.split("==") for line in lines if "==" in line)
-    return {canonical(distribution): Version(pinned) for distribution, pinned in rows}
-
-
-def canonical(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).lower()
+    return {canonicalize_name(distribution): Version(pinned) for distribution, pinned in rows}
 
 
 def requirements() -> list[Requirement]:
@@ -154,9 +151,9 @@ def requirements() -> list[Requirement]:
 @pytest.mark.parametrize("requirement", requirements(), ids=lambda requirement: requirement.name)
 def test_the_lowest_version_of_each_dependency_is_the_one_that_the_oldest_set_tests(requirement):
     (lower,) = (Version(each.version) for each in requirement.specifier if each.operator == ">=")
-    oldest = pins("oldest")[canonical(requirement.name)]
+    oldest = pins("oldest")[canonicalize_name(requirement.name)]
     assert oldest.release[: len(lower.release)] == lower.release, "raise the bound, or lower constraints/oldest.txt"
-    newest = pins("newest").get(canonical(requirement.name))
+    newest = pins("newest").get(canonicalize_name(requirement.name))
     assert newest is None or newest in requirement.specifier
 
 

@@ -35,7 +35,7 @@ def jit(
       function: a pure function of pytrees of arrays.
       donate: positions of the arguments whose memory the outputs may take.
       out_shardings: of the outputs, a pytree prefix; None leaves them to the compiler.
-      remat: whether the function computes activations anew, see `compile_options`.
+      remat: whether the function recomputes activations, see `compile_options`.
     """
     shardings = {} if out_shardings is None else {"out_shardings": out_shardings}
     return jax.jit(function, donate_argnums=donate, compiler_options=compile_options(remat=remat), **shardings)
@@ -47,11 +47,11 @@ def compile_options(*, remat: bool = False) -> dict[str, Any]:
     On CPU the matrix products are precompiled, and with XLA's older emitters the rest gains nothing from LLVM's full
     effort: for the forum thread's network the two programs of a training run compiled in 7.3 instead of 13.2 s, side by
     side, and their steps took the same time (level 0: 4.9 s, but steps 5 times as long); drawing one kernel in 0.2
-    instead of 1.5 s. Where XLA has no option for the older emitters (jax 0.11), level 1 costs 3 to 12 % of a step's
+    instead of 1.5 s. Where XLA has no option for the older emitters (jax 0.11), level 1 costs 2 to 12 % of a step's
     time and saves little: the level stays XLA's own.
 
     Args:
-      remat: whether the program computes activations anew. XLA's CPU compiler drops the barriers that say when, by a
+      remat: whether the program recomputes activations. XLA's CPU compiler drops the barriers that say when, by a
         pass that is left out then: else it merges both computations again (`resnet_cifar` of 20 layers, 32 images of
         32 x 32: 76 in place of 30 MiB of temporaries, against 77 without).
     """
