@@ -8,7 +8,7 @@ For folders `DIR/train` and `DIR/test`, set the splits: `--config.data.train_spl
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import sounds_config
+from fcnjax.training.settings.default_config import sounds_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:

@@ -8,7 +8,7 @@ colour, of 80 to 708 pixels a side, 240 x 300 at the median. CC BY 4.0.
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import photos_config
+from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:

@@ -6,7 +6,7 @@ example, `--config=configs/digits.py:resnet_cifar`.
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import digits_config
+from fcnjax.training.settings.default_config import digits_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:

@@ -8,7 +8,7 @@
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import photos_config
+from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:

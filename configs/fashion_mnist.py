@@ -7,7 +7,7 @@
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import default_config
+from fcnjax.training.settings.default_config import default_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:

@@ -8,7 +8,7 @@ validation; in colour, the longer side 512 pixels at most.
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import photos_config
+from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet50") -> ConfigDict:

@@ -9,7 +9,7 @@
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import sounds_config
+from fcnjax.training.settings.default_config import sounds_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:

@@ -8,7 +8,7 @@ The set is known for repeated clips and wrong labels. No licence is stated.
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import sounds_config
+from fcnjax.training.settings.default_config import sounds_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:

@@ -9,7 +9,7 @@ For `DIR/CLASS/*.jpg` alone, set the splits: `--config.data.train_split='all[:80
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import photos_config
+from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:

@@ -10,7 +10,7 @@ by hand, after a registration. Research only.
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import photos_config
+from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet50") -> ConfigDict:

@@ -8,7 +8,7 @@ one cell, most of 100 to 200 pixels a side.
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import photos_config
+from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:

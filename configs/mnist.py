@@ -8,7 +8,7 @@ is usually quoted is CC BY-SA 3.0. With `--config.epochs=3`: 99.20 % of the test
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import digits_config
+from fcnjax.training.settings.default_config import digits_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:

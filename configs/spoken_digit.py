@@ -8,7 +8,7 @@ all), 8 kHz, mono, some tenths of a second to two seconds. CC BY-SA 4.0.
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import sounds_config
+from fcnjax.training.settings.default_config import sounds_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:

@@ -8,7 +8,7 @@ some thousand pixels a side. The photographs are ImageNet's: research only.
 
 from ml_collections import ConfigDict
 
-from fcnjax.training.default_config import photos_config
+from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet34") -> ConfigDict:

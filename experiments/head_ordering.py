@@ -11,7 +11,7 @@ import numpy as np
 from absl import flags
 
 from fcnjax import Padded, lab
-from fcnjax.command_line import parse, read_recipe, run_command
+from fcnjax.commands.command_line import parse, read_recipe, run_command
 from fcnjax.lab.runner import Runner
 from fcnjax.training import jit
 

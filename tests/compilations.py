@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import jax
 
-from fcnjax.training.compilation import compile_options
+from fcnjax.training.compile.compilation import compile_options
 
 EVENT = "/jax/core/compile/backend_compile_duration"
 

@@ -26,7 +26,7 @@ def command(tmp_path_factory):
 
     def start(*arguments):
         return subprocess.Popen(
-            [sys.executable, "-m", "fcnjax.cli", *arguments],
+            [sys.executable, "-m", "fcnjax", *arguments],
             cwd=folder,
             env=environ | data,
             stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fcnjax import xla
-from fcnjax.training.compilation import compile_options, jit
+from fcnjax.training.compile.compilation import compile_options, jit
 
 KNOWN, UNKNOWN = "xla_cpu_enable_fast_math", "xla_no_such_option"
 

@@ -15,7 +15,7 @@ from jax import lax
 
 from fcnjax.bench.timing import threads
 from fcnjax.layers.layer import per_channel
-from fcnjax.training.step import Arrays, TrainState, cross_entropy
+from fcnjax.training.step.step import Arrays, TrainState, cross_entropy
 
 EPSILON, MOMENTUM = 1e-5, 0.9  # of the batch norm: what `fcnjax.layers.BatchNorm` takes by default
 

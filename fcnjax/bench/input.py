@@ -12,9 +12,10 @@ from rich.table import Table
 from tqdm import tqdm
 
 from fcnjax.data import FolderSource, Source
+from fcnjax.table_style import tight_table
 from fcnjax.training import Recipe, Trainer, load_sources
 from fcnjax.training.feeding import count_examples
-from fcnjax.training.run_folder import environment
+from fcnjax.training.run.run_folder import environment
 
 TARGET = 0.03  # of the time of a step
 
@@ -76,9 +77,8 @@ def measure(recipe: Recipe, steps: int = 0, decoded: int = 500) -> dict[str, Any
 
 def table(result: dict[str, Any]) -> Table:
     """Returns the result as a table for the terminal."""
-    shown = Table(title=f"input, {result['steps']} steps, {result['threads']} threads, {result['workers']} workers")
-    shown.add_column("")
-    shown.add_column("value", justify="right")
+    title = f"input, {result['steps']} steps, {result['threads']} threads, {result['workers']} workers"
+    shown = tight_table("", "value", title=title)
     share = result["input_wait_share"]
     shown.add_row("waiting for input, share of a step", f"{share:.2%} (at most {TARGET:.0%})")
     for name in ("step_ms", "wait_ms", "examples_per_s", "loader_examples_per_s", "bare_examples_per_s"):

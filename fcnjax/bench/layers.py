@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rich import box
 from rich.table import Table
 
 from fcnjax import models
@@ -24,9 +23,10 @@ from fcnjax.bench.timing import ENVIRONMENT, Arm, InOwnProcess, between, ratio, 
 from fcnjax.bench.whole import Whole
 from fcnjax.naming import joined
 from fcnjax.padded import Padded
-from fcnjax.training.compilation import jit
-from fcnjax.training.run_folder import environment
-from fcnjax.training.step import Targets, TrainState, make_gradient, make_train_step, split
+from fcnjax.table_style import tight_table
+from fcnjax.training.compile.compilation import jit
+from fcnjax.training.run.run_folder import environment
+from fcnjax.training.step.step import Targets, TrainState, make_gradient, make_train_step, split
 
 RATE, MOMENTUM = 0.01, 0.9  # of SGD
 ROUNDS, STEPS = 15, 20  # turns of each arm; steps in a turn, of which the first meets what others left in the caches
@@ -201,7 +201,7 @@ def table(result: dict[str, Any]) -> Table:
     """Returns what `measure` found as a table: the ratios with their quartiles and targets, then each arm."""
     shape = joined((result["workload"]["batch_size"], *result["workload"]["size"]))
     title = f"train step, {shape}, {result['devices']}, {result['threads']} threads, {result['rounds']} rounds"
-    table = Table("", "median", "quartiles", "target", title=title, title_justify="left", box=box.HORIZONTALS)
+    table = tight_table("", "median", "quartiles", "target", title=title, left=4)
     for name, (meaning, target) in RATIOS.items():
         median, quartiles = result[name], result["ratio_quartiles"].get(name)
         shown = result["step_vs_torch_note"] if median is None else f"{median:.3f}"

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fcnjax.data import BucketPlan, EpochPlan, read_sizes
-from fcnjax.data.packing import FILLER
-from fcnjax.data.size_tables import areas, distinct_sizes
+from fcnjax.data.planning.remainders import FILLER
+from fcnjax.data.size_table import areas, distinct_sizes
 
 DRAWN = 8_677  # sizes where no file is given, as many as Caltech-101 has photographs
 

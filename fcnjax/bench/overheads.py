@@ -1,6 +1,7 @@
 """What a run costs besides its computing: the time until its first step is done, and what Python takes of each step.
 
-`python -m fcnjax.bench.overheads` is the process whose first step is timed; it reads what to train from its input.
+The process whose first step is timed is the command itself: `fcnjax bench first-step` reads what to train from its
+input.
 """
 
 import json
@@ -20,12 +21,10 @@ import optax
 
 from fcnjax.bench.layers import MOMENTUM, RATE, Workload
 from fcnjax.data import Example
-from fcnjax.memory import keep_large_blocks
 from fcnjax.padded import Padded
 from fcnjax.training import Recipe, Trainer, train
-from fcnjax.training.compilation import CompiledByShape
-from fcnjax.training.step import Targets, TrainState, make_gradient, make_train_step, split
-from fcnjax.xla import OLD_EMITTERS, add_cpu_flags
+from fcnjax.training.compile.compilation import CompiledByShape
+from fcnjax.training.step.step import Targets, TrainState, make_gradient, make_train_step, split
 
 DONE = "first step done"
 
@@ -77,7 +76,7 @@ def _seconds_until_done(request: str, environ: Mapping[str, str]) -> float:
     with tempfile.TemporaryFile("w+") as given, tempfile.TemporaryFile("w+") as errors:
         given.write(request)
         given.seek(0)
-        command, begun = [sys.executable, "-m", __spec__.name], time.perf_counter()
+        command, begun = [sys.executable, "-m", "fcnjax", "bench", "first-step"], time.perf_counter()
         pipes = {"stdin": given, "stdout": subprocess.PIPE, "stderr": errors, "text": True}
         with subprocess.Popen(command, env=environ, **pipes) as process:
             assert process.stdout is not None
@@ -113,12 +112,14 @@ class DrawnSource:
         return Example(index, self._image[:height, :width], index % len(self.class_names))
 
 
-def _train_one_step(recipe: Mapping[str, Any], sizes: np.ndarray) -> None:
-    """What `fcnjax train` does until its first step is done."""
-    from fcnjax import cli  # noqa: F401 (the command imports all of it)
+def train_one_step(request: str) -> NoReturn:
+    """Does what `fcnjax train` does until its first step is done, says so on stdout, and ends the process.
 
-    keep_large_blocks()
-    add_cpu_flags(OLD_EMITTERS)
+    Args:
+      request: JSON of the recipe as nested dictionaries, and of the sizes [N, 2] of the training examples.
+    """
+    given = json.loads(request)
+    recipe, sizes = given["recipe"], np.array(given["sizes"])
     splits = {"train": sizes, "validation": sizes[::10], "test": sizes[::10]}
     sources = {name: DrawnSource(each, classes=101) for name, each in splits.items()}
     trainer = Trainer(Recipe.from_config(recipe), sources, cache_dir=os.environ["JAX_COMPILATION_CACHE_DIR"])
@@ -133,8 +134,4 @@ def _train_one_step(recipe: Mapping[str, Any], sizes: np.ndarray) -> None:
     trainer.fit = first_step_of
     with tempfile.TemporaryDirectory() as folder:
         train(trainer.recipe, Path(folder) / "run", trainer=trainer, progress=False)
-
-
-if __name__ == "__main__":
-    _request = json.load(sys.stdin)
-    _train_one_step(_request["recipe"], np.array(_request["sizes"]))
+    raise AssertionError("training ended before its first step")

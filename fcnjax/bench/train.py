@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rich import box
 from rich.table import Table
 
 from fcnjax import models
@@ -31,13 +30,14 @@ from fcnjax.bench.overheads import dispatch_ms, first_step_seconds
 from fcnjax.bench.timing import ENVIRONMENT, Spread, between, ratio, spread, take_turns, threads
 from fcnjax.bench.whole import Whole
 from fcnjax.data import BucketPlan, plan_buckets
-from fcnjax.data.baselines import pad_to_max
-from fcnjax.data.size_tables import areas
+from fcnjax.data.planning.baseline_plans import pad_to_max
+from fcnjax.data.size_table import areas
 from fcnjax.naming import joined
 from fcnjax.padded import Padded
-from fcnjax.training.compilation import CompiledByShape
-from fcnjax.training.run_folder import environment
-from fcnjax.training.step import Targets, TrainState, make_gradient, make_train_step, split
+from fcnjax.table_style import tight_table
+from fcnjax.training.compile.compilation import CompiledByShape
+from fcnjax.training.run.run_folder import environment
+from fcnjax.training.step.step import Targets, TrainState, make_gradient, make_train_step, split
 
 ROUNDS = 10  # turns of each arm
 OURS, DENSE, MAX, PER_SHAPE = "planned", "dense", "padded to max", "one size a batch"
@@ -322,7 +322,7 @@ def table(result: dict[str, Any]) -> Table:
         f"{result['shapes']} shapes (waste {wasted:.3f}), {result['devices']}, {result['threads']} threads, "
         f"{result['rounds']} rounds"
     )
-    table = Table("", "median", "quartiles", "target", title=title, title_justify="left", box=box.HORIZONTALS)
+    table = tight_table("", "median", "quartiles", "target", title=title, left=4)
     for name, (meaning, target) in RATIOS.items():
         shown = "-" if result[name] is None else f"{result[name]:.3f}"
         table.add_row(f"{name}\n  {meaning}", shown, between(result["ratio_quartiles"].get(name)), target)

@@ -14,27 +14,41 @@ several; `RandomCrop` and `SizePolicy` change sizes, and only if asked to. The u
 0 2 True
 """
 
-from fcnjax.data.audio_files import decode_audio, read_length
-from fcnjax.data.augmentation import Affine, Augmentation
+from fcnjax.data.augmentation import Affine, Augmentation, RandomCrop, draw_mixture, mix
 from fcnjax.data.batches import Batch
-from fcnjax.data.buckets import BucketPlan, plan_buckets
-from fcnjax.data.cropping import RandomCrop
-from fcnjax.data.epoch_plan import EpochPlan, EvaluationPlan, Plan, StepPlan
-from fcnjax.data.folders import FolderSource, UnreadableFiles
-from fcnjax.data.image_files import decode_image, read_size
+from fcnjax.data.by_name import FileOptions, load_source
+from fcnjax.data.files import FolderSource, UnreadableFiles, decode_audio, decode_image, read_length, read_size
 from fcnjax.data.loader import host_bytes, load_batches, prefetch_to_device
-from fcnjax.data.loading import FileOptions, load_source
-from fcnjax.data.mixed_plan import MixedPlan, MixedStep
-from fcnjax.data.mixup import draw_mixture, mix
-from fcnjax.data.npz import load_npz, save_npz
-from fcnjax.data.partial import PartialSource, without_small
-from fcnjax.data.plan_report import PlanReport, comparison_table, plan_report, rectangle_table
-from fcnjax.data.preparing import prepare_by_name
-from fcnjax.data.size_files import read_sizes
-from fcnjax.data.size_policy import ResizedSource, SizePolicy
-from fcnjax.data.sources import ArraySource, Example, Source, UnreadableExample, labels_of
-from fcnjax.data.tfds_source import TfdsSource
-from fcnjax.data.wrapped import as_source
+from fcnjax.data.planning import (
+    BucketPlan,
+    EpochPlan,
+    EvaluationPlan,
+    MixedPlan,
+    MixedStep,
+    Plan,
+    PlanReport,
+    StepPlan,
+    comparison_table,
+    plan_buckets,
+    plan_report,
+    read_sizes,
+    rectangle_table,
+)
+from fcnjax.data.sources import (
+    ArraySource,
+    Example,
+    PartialSource,
+    ResizedSource,
+    SizePolicy,
+    Source,
+    UnreadableExample,
+    as_source,
+    labels_of,
+    load_npz,
+    save_npz,
+    without_small,
+)
+from fcnjax.data.tfds import TfdsSource, prepare_by_name
 
 __all__ = [
     "Affine",

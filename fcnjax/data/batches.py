@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fcnjax.data.cropping import RandomCrop
-from fcnjax.data.epoch_plan import StepPlan
-from fcnjax.data.packing import FILLER
-from fcnjax.data.sources import ON_ERROR, Example, Source, UnreadableExample
+from fcnjax.data.augmentation.crop import RandomCrop
+from fcnjax.data.planning.epoch_plan import StepPlan
+from fcnjax.data.planning.remainders import FILLER
+from fcnjax.data.sources.source import ON_ERROR, Example, Source, UnreadableExample
 
 
 class Batch(NamedTuple):

@@ -15,12 +15,12 @@ import grain
 import numpy as np
 from absl import flags
 
+from fcnjax.data.augmentation.crop import RandomCrop
 from fcnjax.data.batches import Batch, BatchReader
-from fcnjax.data.cropping import RandomCrop
-from fcnjax.data.epoch_plan import Plan, StepPlan
-from fcnjax.data.mixed_plan import MixedPlan, MixedStep
-from fcnjax.data.size_tables import areas
-from fcnjax.data.sources import Source
+from fcnjax.data.planning.epoch_plan import Plan, StepPlan
+from fcnjax.data.planning.mixed_plan import MixedPlan, MixedStep
+from fcnjax.data.size_table import areas
+from fcnjax.data.sources.source import Source
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -19,9 +19,9 @@ from fcnjax.bench.timing import take_turns
 from fcnjax.lab.experiment import Arm, Experiment
 from fcnjax.lab.results import ArmCost, Results, RunResult
 from fcnjax.training import Recipe, Trainer, load_sources, train
-from fcnjax.training.loop import load_state
-from fcnjax.training.recipe import PACE
-from fcnjax.training.run_folder import RunFolder, is_finished, read_environments
+from fcnjax.training.run.loop import load_state
+from fcnjax.training.run.run_folder import RunFolder, is_finished, read_environments
+from fcnjax.training.settings.recipe import PACE
 
 TIMING_ROUNDS, TIMING_STEPS = 7, 6
 

@@ -1,14 +1,14 @@
 """Layers that map `Padded` to `Padded` and keep zeros outside each example."""
 
 from fcnjax.layers.composition import Concatenate, Residual, Sequential, SkipConnection
-from fcnjax.layers.convolution import Convolution
+from fcnjax.layers.convolution.convolution import Convolution
 from fcnjax.layers.dropout import ChannelDropout, StochasticDepth
-from fcnjax.layers.gating import SqueezeExcite
 from fcnjax.layers.layer import Layer
 from fcnjax.layers.normalization import BatchNorm, GlobalResponseNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from fcnjax.layers.pointwise import Activation, LayerScale, LogSoftmax, Pointwise
 from fcnjax.layers.pyramid import SpatialPyramidPool
 from fcnjax.layers.spectrogram import LogMel, SpecAugment
+from fcnjax.layers.squeeze_excite import SqueezeExcite
 from fcnjax.layers.upsampling import TransposedConvolution, Upsample
 from fcnjax.layers.windowed_pooling import AveragePool, BlurPool, LPPool, MaxPool
 

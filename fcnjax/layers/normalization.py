@@ -20,7 +20,7 @@ from fcnjax.layers.layer import (
     per_example,
     require_positive,
 )
-from fcnjax.layers.pointwise import check_channels
+from fcnjax.layers.linear import check_channels
 from fcnjax.naming import unknown_name
 from fcnjax.padded import Padded
 

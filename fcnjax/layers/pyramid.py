@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fcnjax.geometry import Whole
-from fcnjax.layers.borders import along
+from fcnjax.layers.convolution.borders import along
 from fcnjax.layers.layer import Layer, check_floating
 from fcnjax.naming import unknown_name
 from fcnjax.padded import Padded

@@ -13,10 +13,10 @@ from flax import nnx
 
 from fcnjax import geometry
 from fcnjax.geometry import Expansion
-from fcnjax.layers.borders import along, read_along
+from fcnjax.layers.convolution.borders import along, read_along
+from fcnjax.layers.convolution.dispatch import convolve_transposed
 from fcnjax.layers.layer import WindowedLayer, require_positive
-from fcnjax.layers.lowering import convolve_transposed
-from fcnjax.layers.pointwise import LinearLayer
+from fcnjax.layers.linear import LinearLayer
 from fcnjax.naming import unknown_name
 from fcnjax.padded import Padded
 

@@ -14,7 +14,7 @@ from jax import lax
 
 from fcnjax import geometry
 from fcnjax.geometry import Padding, Window
-from fcnjax.layers.borders import convolve_with_border, with_border
+from fcnjax.layers.convolution.borders import convolve_with_border, with_border
 from fcnjax.layers.layer import WindowedLayer, at_least_float32
 from fcnjax.padded import Padded
 

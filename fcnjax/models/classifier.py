@@ -18,7 +18,7 @@ from fcnjax.heads.flatten_dense import why_not
 from fcnjax.layers import Layer, Sequential
 from fcnjax.layers.composition import cut_to
 from fcnjax.layers.layer import parameter_count
-from fcnjax.layers.rematerialisation import recomputed
+from fcnjax.layers.rematerialization import recomputed
 from fcnjax.naming import joined
 from fcnjax.padded import Padded, check_padded, check_within
 
@@ -71,7 +71,7 @@ class Classifier(nnx.Module):
       dtype: what is computed in: "float32", "bfloat16", or None for the dtype of the inputs. Weights, statistics,
         pooled features and logits are float32 in any case (float64 for float64 inputs).
       remat: whether training computes activations within blocks anew in the backward pass (see
-        `fcnjax.layers.rematerialisation`).
+        `fcnjax.layers.rematerialization`).
     """
 
     def __init__(

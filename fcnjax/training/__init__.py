@@ -1,26 +1,30 @@
 """Training: recipes, the functional step, the one loop, evaluation, and run folders."""
 
-from fcnjax.training.compilation import CompiledByShape, jit
-from fcnjax.training.evaluation_report import check_new, summary_tables, write_report
-from fcnjax.training.evaluation_result import EvaluationResult
-from fcnjax.training.imported import import_weights, load_imported
-from fcnjax.training.loop import TrainedRun, evaluate, load_model, load_run, train
-from fcnjax.training.memory_fit import device_memory_bytes, fit_batch_sizes, largest_batch_size, train_step_bytes
-from fcnjax.training.metrics import Metrics, measure
-from fcnjax.training.observation import LogSettings, ProfileSettings
-from fcnjax.training.optimizer import learning_rate_at
-from fcnjax.training.preparation import SCANS, abstract_model, load_sources, make_buckets, make_model
-from fcnjax.training.recipe import (
+from fcnjax.training.build import SCANS, abstract_model, load_sources, make_buckets, make_model
+from fcnjax.training.compile import (
+    CompiledByShape,
+    device_memory_bytes,
+    fit_batch_sizes,
+    jit,
+    largest_batch_size,
+    train_step_bytes,
+)
+from fcnjax.training.evaluation import EvaluationResult, Metrics, check_new, measure, summary_tables, write_report
+from fcnjax.training.reestimation import reestimated_statistics
+from fcnjax.training.run import TrainedRun, evaluate, import_weights, load_imported, load_model, load_run, train
+from fcnjax.training.settings import (
     DataSettings,
     FrontendSettings,
     HeadSettings,
     LoaderSettings,
+    LogSettings,
     LossSettings,
     ModelSettings,
     OptimizerSettings,
+    ProfileSettings,
     Recipe,
 )
-from fcnjax.training.reestimation import reestimated_statistics
+from fcnjax.training.step import learning_rate_at
 from fcnjax.training.trainer import Trainer
 
 __all__ = [

@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 
 from fcnjax.data import Batch, EpochPlan, MixedPlan, Source, host_bytes, load_batches, prefetch_to_device
 from fcnjax.padded import Padded
-from fcnjax.training.mesh import gather_texts, place_rows, sum_over_hosts
-from fcnjax.training.recipe import Recipe
-from fcnjax.training.step import Targets
+from fcnjax.training.compile.mesh import gather_texts, place_rows, sum_over_hosts
+from fcnjax.training.settings.recipe import Recipe
+from fcnjax.training.step.step import Targets
 
 DEPTH = 1  # batches on their way to the device while one is computed with
 

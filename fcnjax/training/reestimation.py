@@ -12,9 +12,9 @@ from flax import nnx
 from fcnjax.layers import BatchNorm
 from fcnjax.models import Classifier
 from fcnjax.padded import Padded
-from fcnjax.training.compilation import CompiledByShape
-from fcnjax.training.mesh import replicated
-from fcnjax.training.step import Arrays, TrainState, merge, split
+from fcnjax.training.compile.compilation import CompiledByShape
+from fcnjax.training.compile.mesh import replicated
+from fcnjax.training.step.step import Arrays, TrainState, merge, split
 from fcnjax.training.trainer import Trainer
 
 

@@ -25,15 +25,7 @@ from fcnjax.data import (
 )
 from fcnjax.naming import joined
 from fcnjax.padded import Padded
-from fcnjax.training.average import Average
-from fcnjax.training.compilation import Compilation
-from fcnjax.training.evaluation_result import EvaluationResult, collected
-from fcnjax.training.feeding import Feed, batches_of
-from fcnjax.training.loss import class_weights_of, make_loss, make_weigh
-from fcnjax.training.memory_fit import compiled_bytes, device_memory_bytes, rows_that_fit, too_large
-from fcnjax.training.mesh import make_mesh, sum_over_hosts
-from fcnjax.training.optimizer import make_optimizer
-from fcnjax.training.preparation import (
+from fcnjax.training.build import (
     SPLITS,
     abstract_model,
     fit_sources,
@@ -44,10 +36,18 @@ from fcnjax.training.preparation import (
     make_plan,
     rows_of,
 )
-from fcnjax.training.programs import NO_RECTANGLE, Programs, parts_of
-from fcnjax.training.recipe import Recipe
+from fcnjax.training.compile.compilation import Compilation
+from fcnjax.training.compile.memory_fit import compiled_bytes, device_memory_bytes, rows_that_fit, too_large
+from fcnjax.training.compile.mesh import make_mesh, sum_over_hosts
+from fcnjax.training.compile.programs import NO_RECTANGLE, Programs, parts_of
+from fcnjax.training.evaluation.evaluation_result import EvaluationResult, collected
+from fcnjax.training.feeding import Feed, batches_of
+from fcnjax.training.settings.recipe import Recipe
 from fcnjax.training.speed import StepWork, TimedInput
-from fcnjax.training.step import (
+from fcnjax.training.step.average import Average
+from fcnjax.training.step.loss import class_weights_of, make_loss, make_weigh
+from fcnjax.training.step.optimizer import make_optimizer
+from fcnjax.training.step.step import (
     Gradient,
     Sums,
     TrainState,

@@ -5,8 +5,8 @@ import json
 import numpy as np
 from PIL import Image
 
-from fcnjax import cli
 from fcnjax.bench import input as input_bench
+from fcnjax.commands import main as cli
 
 TRAINED = 12
 

@@ -14,9 +14,10 @@ import pytest
 from compilations import counted_compilations
 from flax import nnx
 
-from fcnjax import Padded, cli
+from fcnjax import Padded
 from fcnjax.bench import layers, timing
 from fcnjax.bench.whole import Whole
+from fcnjax.commands import main as cli
 
 TINY = layers.Workload(batch_size=3, size=(16, 12), channels=(4, 6))
 

@@ -7,12 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fcnjax import cli
 from fcnjax.bench import layers, native_sizes, overheads
 from fcnjax.bench import train as train_bench
 from fcnjax.bench.native_sizes import of_one_size, one_by_one, planned
+from fcnjax.commands import main as cli
 from fcnjax.data import plan_buckets
-from fcnjax.data.size_tables import areas
+from fcnjax.data.size_table import areas
 
 SIZES = np.random.default_rng(0).integers(16, 32, (60, 2))
 BUDGET = 3000

@@ -9,8 +9,8 @@ from flax import nnx
 from jax import lax
 
 from fcnjax import Padded, geometry, layers
-from fcnjax.layers import lowering
-from fcnjax.layers.minimal_filtering import correlate_pairs
+from fcnjax.layers.convolution import dispatch
+from fcnjax.layers.convolution.cpu.winograd import correlate_pairs
 
 
 def masked(batch: Padded) -> np.ma.MaskedArray:
@@ -54,20 +54,20 @@ def test_the_product_is_the_library_convolution(size, kernel, stride, padding):
     ],
 )
 def test_minimal_filtering_is_the_library_convolution(monkeypatch, size, kernel, stride, padding):
-    monkeypatch.setattr(lowering, "LEAST_SAVED", -np.inf)
+    monkeypatch.setattr(dispatch, "LEAST_SAVED", -np.inf)
     taken = []
-    monkeypatch.setattr(lowering, "correlate_pairs", lambda *args: taken.append(args) or correlate_pairs(*args))
+    monkeypatch.setattr(dispatch, "correlate_pairs", lambda *args: taken.append(args) or correlate_pairs(*args))
     check_product(size, kernel, stride, padding)
     assert taken
 
 
 def test_minimal_filtering_is_for_whole_precision_and_much_to_multiply():
     kernel = jnp.zeros((2, 2, 128, 64))
-    assert lowering._pays_in_pairs(64, (12, 12), kernel)
-    assert not lowering._pays_in_pairs(64, (12, 12), kernel.astype(jnp.bfloat16))
-    assert not lowering._pays_in_pairs(4, (12, 12), kernel), "it saves little"
-    assert not lowering._pays_in_pairs(2**14, (1, 1), kernel), "it saves nothing"
-    assert not lowering._pays_in_pairs(64, (12, 12), jnp.zeros((3, 2, 128, 64))), "windows of three blocks"
+    assert dispatch._pays_in_pairs(64, (12, 12), kernel)
+    assert not dispatch._pays_in_pairs(64, (12, 12), kernel.astype(jnp.bfloat16))
+    assert not dispatch._pays_in_pairs(4, (12, 12), kernel), "it saves little"
+    assert not dispatch._pays_in_pairs(2**14, (1, 1), kernel), "it saves nothing"
+    assert not dispatch._pays_in_pairs(64, (12, 12), jnp.zeros((3, 2, 128, 64))), "windows of three blocks"
 
 
 def check_product(size, kernel, stride, padding):
@@ -82,12 +82,12 @@ def check_product(size, kernel, stride, padding):
             w,
             [window.stride for window in windows],
             [window.padding for window in windows],
-            dimension_numbers=lowering._DIMENSIONS[len(size)],
+            dimension_numbers=dispatch._DIMENSIONS[len(size)],
         )
 
     def ours(x, w):
         batch = Padded(x, jnp.array([size] * len(x)))
-        return lowering._as_product(batch, w, windows, library(x, w).shape[1:-1])
+        return dispatch._as_product(batch, w, windows, library(x, w).shape[1:-1])
 
     def output_and_gradients(f):
         def total(x, w):

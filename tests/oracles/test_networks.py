@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from fcnjax import Padded, models
-from fcnjax.models.torch_weights import create_from_state_dict, load_state_dict, pytorch_names
+from fcnjax.models.weights.torch_weights import create_from_state_dict, load_state_dict, pytorch_names
 
 torch = pytest.importorskip("torch")
 import torch_convnext  # noqa: E402

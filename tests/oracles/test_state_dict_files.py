@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fcnjax.models.state_dict_files import read_state_dict
+from fcnjax.models.weights.state_dict_files import read_state_dict
 
 torch = pytest.importorskip("torch")
 

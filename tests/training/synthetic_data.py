@@ -7,7 +7,7 @@ import numpy as np
 
 from fcnjax.data import ArraySource, UnreadableExample
 from fcnjax.training import Recipe
-from fcnjax.training.step import TrainState
+from fcnjax.training.step.step import TrainState
 
 SMALL, LARGE = ((8, 10), (9, 8), (10, 10)), ((14, 18), (16, 13), (16, 16))
 CLASSES = 3

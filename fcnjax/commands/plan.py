@@ -1,0 +1,84 @@
+"""`fcnjax plan`: bucket shapes for a table of sizes, and what they cost."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+from rich.console import Console
+
+from fcnjax.commands.command_line import UsageError, parse, read_recipe
+from fcnjax.data import comparison_table, plan_buckets, plan_report, read_sizes, rectangle_table
+from fcnjax.naming import joined
+from fcnjax.training import Trainer, load_sources, make_buckets
+
+PLANNED = {"max_buckets", "multiple_of", "pixel_budget", "batch_size", "epochs", "compile_cost"}  # fields of a recipe
+
+
+def run(argv: Sequence[str]) -> None:
+    """Plan the rectangles of a config, or of --sizes=FILE.csv, and print what they cost."""
+    named = {argument.lstrip("-").partition("=")[0].partition(".")[0] for argument in argv[1:]}
+    if "help" not in named and len(named & {"config", "sizes"}) != 1:
+        raise UsageError("give one of --config=configs/digits.py and --sizes=FILE.csv: whose sizes to plan for.")
+    given = parse(argv, _define_plan, config=None if "sizes" in named else "")
+    budget: dict[str, Any] = {"pixel_budget": given.pixel_budget, "rows_multiple_of": given.rows_multiple_of}
+    batch_size, recipe, sources = given.batch_size, None, {}
+    if "sizes" in named:
+        sizes, most = read_sizes(given.sizes), 8 if given.max_buckets is None else given.max_buckets
+        choice = {"compile_cost": given.compile_cost, "epochs": given.epochs, "multiple_of": given.multiple_of}
+        plan = plan_buckets(sizes, most, **choice, **budget)
+    else:
+        recipe = read_recipe(given.config)
+        recipe = dataclasses.replace(recipe, **{name: given[name].value for name in named & PLANNED})
+        sources = load_sources(recipe, verify=False)
+        sizes, plan = sources["train"].sizes, make_buckets(recipe, sources)
+        budget["pixel_budget"] = recipe.pixel_budget
+        batch_size = None if recipe.pixel_budget else recipe.batch_size
+    report = plan_report(sizes, plan, batch_size=batch_size, **budget)
+    if given.plot is not None:
+        from fcnjax.data.planning.plan_figure import (  # imports matplotlib, which no other command needs
+            plan_figure,
+            save,
+        )
+
+        save(plan_figure(sizes, plan), given.plot)
+    console = Console()
+    console.print(f"{report.examples:,} examples; waste: padded over real positions, minus 1")
+    for table in (rectangle_table(report), comparison_table(report)):
+        console.print()
+        console.print(table)
+    if given.plot is not None:
+        console.print(f"\nplot {given.plot}", soft_wrap=True)
+    if given.fit_memory is not None:
+        if recipe is None:
+            raise UsageError("--fit_memory: needs --config, which says of what network.")
+        shape, rows = Trainer(recipe, sources).rows_that_fit(given.fit_memory)
+        console.print(
+            f"\n{rows:,} rows of {joined(shape)} fit {given.fit_memory:.0%} of the device's memory: "
+            f"--config.pixel_budget={rows * math.prod(shape)}",
+            soft_wrap=True,
+        )
+
+
+def _define_plan(values: flags.FlagValues) -> None:
+    texts = {
+        "sizes": "A CSV file with columns height and width, or length, or depth, height and width.",
+        "plot": "Also draw the sizes and the rectangles to this file, such as plan.png.",
+    }
+    for name, text in texts.items():
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    numbers = {
+        "max_buckets": (None, "Most rectangles; default of this and of the next ones: the config's; of this else 8."),
+        "multiple_of": (1, "Round extents up to a multiple of this."),
+        "pixel_budget": (None, "Positions of a batch: chooses a batch size per rectangle."),
+        "rows_multiple_of": (1, "With --pixel_budget: batch sizes are multiples of this."),
+        "batch_size": (None, "Rows of every batch; default: the config's."),
+        "epochs": (1, "With --compile_cost: passes over the data that one compilation serves."),
+    }
+    for name, (default, text) in numbers.items():
+        flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
+    cost = "Positions whose training takes as long as one compilation: chooses the number of rectangles."
+    flags.DEFINE_float("compile_cost", None, cost, lower_bound=0, flag_values=values)
+    share = "Also find the pixel budget whose train step takes this share of the device's memory, such as 0.9."
+    flags.DEFINE_float("fit_memory", None, share, lower_bound=0, upper_bound=1, flag_values=values)

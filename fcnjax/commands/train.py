@@ -1,0 +1,51 @@
+"""`fcnjax train`: train a config in a run folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from fcnjax.commands.command_line import define_workdir, parse, read_recipe, required
+from fcnjax.training import SCANS, TrainedRun, Trainer, train
+from fcnjax.training.compile.mesh import is_first_host, join_hosts, together
+
+SHOWN = 20  # lines of a list that may be long
+
+
+def run(argv: Sequence[str]) -> None:
+    """Train a config in a run folder, or go on with the interrupted run that the folder holds."""
+
+    def define(values: flags.FlagValues) -> None:
+        define_workdir(values)
+        _define_hosts(values)
+
+    given = parse(argv, define, config="")
+    recipe = read_recipe(given.config)
+    workdir = required(given.workdir, "workdir", "runs/digits")
+    if given.coordinator is not None:
+        join_hosts(given.coordinator, given.hosts, given.host)
+    with together("reading the data"):
+        trainer = Trainer(recipe, cache_dir=Path(workdir).parent / SCANS)
+    if is_first_host():
+        print(trainer.describe())
+    run = train(recipe, workdir, trainer=trainer)
+    if is_first_host():
+        _tell_run(run)
+
+
+def _tell_run(run: TrainedRun) -> None:
+    print(f"test accuracy {run.test.accuracy:.2%} ({run.test.correct} of {run.test.count}) in {run.seconds:.1f} s")
+    for name, reason in sorted(run.unreadable.items())[:SHOWN]:
+        print(f"not decoded: {name}: {reason}")
+    if run.unreadable:
+        print(f"{len(run.unreadable)} examples could not be decoded and were left out; result.json lists them all")
+    print(f"run folder {run.folder.path}")
+
+
+def _define_hosts(values: flags.FlagValues) -> None:
+    where = (
+        "Several hosts train together: address of host 0, such as 10.0.0.1:8476, or auto (SLURM, GKE, Open MPI, TPU)."
+    )
+    flags.DEFINE_string("coordinator", None, where, flag_values=values)
+    flags.DEFINE_integer("hosts", None, "How many hosts; auto knows.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("host", None, "Which one this is, from 0; auto knows.", lower_bound=0, flag_values=values)

@@ -1,0 +1,13 @@
+"""Random changes of examples: crops on the host, everything else on the device within a training step."""
+
+from fcnjax.data.augmentation.augmentation import Affine, Augmentation
+from fcnjax.data.augmentation.crop import RandomCrop
+from fcnjax.data.augmentation.mixup import draw_mixture, mix
+
+__all__ = [
+    "Affine",
+    "Augmentation",
+    "RandomCrop",
+    "draw_mixture",
+    "mix",
+]

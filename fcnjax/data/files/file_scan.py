@@ -1,0 +1,235 @@
+"""Size tables of files on disk: scanned on threads, kept in a cache, and scanned anew only where a file has changed.
+
+Axes: N files, D spatial axes (2 for images, 1 for audio), C channels. The one idea: a cached row stands as long as its
+file has the same path, byte size and time of change; everything else is scanned again.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from fcnjax.atomic import replacing
+from fcnjax.data.files.audio_files import decode_audio, read_length
+from fcnjax.data.files.image_files import decode_image, read_header
+from fcnjax.data.sources.source import UnreadableExample
+
+LAYOUT = 1  # of the cache file; older ones are rebuilt
+CHUNK = 32  # files per task: few enough for a smooth progress bar, enough that tasks cost nothing
+
+
+class Kind(Protocol):
+    """What one kind of media file is read with; picklable."""
+
+    @property
+    def axes(self) -> int:
+        """D."""
+        ...
+
+    @property
+    def settings(self) -> str:
+        """All that sizes and verdicts depend on apart from the files; part of the cache's key."""
+        ...
+
+    def header(self, file: Path) -> tuple[tuple[int, ...], int]:
+        """Size and channel count, from the header; raises UnreadableExample or OSError."""
+        ...
+
+    def decode(self, file: Path, channels: int, at_least: tuple[int, ...] | None = None) -> np.ndarray:
+        """Values [*S, C]; raises UnreadableExample or OSError."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageKind:
+    """Image files, see `decode_image`."""
+
+    axes = 2
+
+    @property
+    def settings(self) -> str:
+        return f"image, Pillow {version('pillow')}"
+
+    def header(self, file: Path) -> tuple[tuple[int, ...], int]:
+        return read_header(file)
+
+    def decode(self, file: Path, channels: int, at_least: tuple[int, ...] | None = None) -> np.ndarray:
+        return decode_image(file, channels, None if at_least is None else (at_least[0], at_least[1]))
+
+
+@dataclass(frozen=True)
+class AudioKind:
+    """Audio files as one channel, see `decode_audio`.
+
+    Attributes:
+      sample_rate: Samples per second after resampling; None keeps each file's own.
+    """
+
+    sample_rate: int | None = None
+    axes = 1
+
+    @property
+    def settings(self) -> str:
+        return f"audio at {self.sample_rate} Hz, soundfile {version('soundfile')}, soxr {version('soxr')}"
+
+    def header(self, file: Path) -> tuple[tuple[int, ...], int]:
+        return (read_length(file, self.sample_rate),), 1
+
+    def decode(self, file: Path, channels: int, at_least: tuple[int, ...] | None = None) -> np.ndarray:
+        del channels, at_least  # always one channel at the rate asked for
+        return decode_audio(file, self.sample_rate)
+
+
+class Stamp(NamedTuple):
+    """What tells that a file has changed: bytes, and time of change in nanoseconds."""
+
+    bytes: int
+    mtime_ns: int
+
+
+class ScannedFile(NamedTuple):
+    """One row.
+
+    Attributes:
+      stamp: The file as it was when this was found.
+      size: Extents along the D axes; zeros for a file that cannot be read.
+      channels: C of the file; 0 for a file that cannot be read.
+      verified: The whole file was decoded once, not only its header.
+      reason: Why it cannot be read; empty if it can.
+    """
+
+    stamp: Stamp
+    size: tuple[int, ...]
+    channels: int
+    verified: bool
+    reason: str = ""
+
+
+def scan_files(
+    root: Path,
+    names: Sequence[str],
+    kind: Kind,
+    *,
+    verify: bool = False,
+    cache_dir: Path | None = None,
+    threads: int | None = None,
+) -> dict[str, ScannedFile]:
+    """The size of every file, or why it cannot be read; all bad files are found, not only the first.
+
+    What was scanned before an interruption is kept in the cache too.
+
+    Args:
+      root: Folder that `names` are relative to.
+      names: Paths of the files, with "/" on every system.
+      kind: What they are read with.
+      verify: Decode every file once. Finds what is damaged behind a sound header, at the cost of an epoch's decoding.
+      cache_dir: Folder of cache files, one per root and kind; None keeps nothing. A damaged cache file is rebuilt.
+      threads: Files read at once, 1 or more; None is two per core.
+
+    Returns:
+      A row for each name, in the order of `names`.
+
+    Raises:
+      OSError: A file cannot be read from the disk, or `cache_dir` cannot be written.
+    """
+    cache = None if cache_dir is None else cache_dir / f"sizes-{_key(root, kind)}.npz"
+    rows = dict(_load_cache(cache, kind.axes)) if cache else {}
+    stale = []
+    for name in names:
+        stamp = _stamp(root / name)
+        row = rows.get(name)
+        if row is None or row.stamp != stamp or (verify and not row.verified and not row.reason):
+            stale.append((name, stamp))
+    if stale:
+        try:
+            _scan(root, stale, kind, verify, threads or 2 * (os.cpu_count() or 1), rows)
+        finally:
+            if cache and rows:
+                _save_cache(cache, rows, kind.axes)
+    return {name: rows[name] for name in names}
+
+
+def _scan(
+    root: Path, stale: list[tuple[str, Stamp]], kind: Kind, verify: bool, threads: int, rows: dict[str, ScannedFile]
+) -> None:
+    """Writes a row for each stale file, on threads: decoders release the interpreter's lock, headers wait for disks."""
+
+    def scan(chunk: list[tuple[str, Stamp]]) -> list[tuple[str, ScannedFile]]:
+        return [(name, _scan_file(root / name, stamp, kind, verify)) for name, stamp in chunk]
+
+    chunks = [stale[start : start + CHUNK] for start in range(0, len(stale), CHUNK)]
+    title = "verifying files" if verify else "reading headers"
+    with tqdm(total=len(stale), unit="file", desc=title, disable=None) as bar, ThreadPoolExecutor(threads) as pool:
+        try:
+            for done in as_completed([pool.submit(scan, chunk) for chunk in chunks]):
+                rows.update(done.result())
+                bar.update(len(done.result()))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # else an error or Ctrl-C waits for all the other files
+            raise
+
+
+def _scan_file(file: Path, stamp: Stamp, kind: Kind, verify: bool) -> ScannedFile:
+    try:
+        size, channels = kind.header(file)
+        if verify and (decoded := kind.decode(file, channels).shape[:-1]) != tuple(size):
+            raise UnreadableExample(str(file), f"decodes to the size {decoded}, its header claims {tuple(size)}")
+    except UnreadableExample as error:
+        return ScannedFile(stamp, (0,) * kind.axes, 0, verify, error.reason)
+    return ScannedFile(stamp, tuple(size), channels, verify)
+
+
+def _stamp(file: Path) -> Stamp:
+    status = file.stat()
+    return Stamp(status.st_size, status.st_mtime_ns)
+
+
+def _key(root: Path, kind: Kind) -> str:
+    return hashlib.sha256(os.fsencode(f"{LAYOUT}\0{kind.settings}\0{root.resolve()}")).hexdigest()[:16]
+
+
+def _load_cache(path: Path, axes: int) -> dict[str, ScannedFile]:
+    """Rows of a cache file; none if there is no file, or one that is damaged: a cache may always be made anew."""
+    if not path.exists():
+        return {}
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as table:  # a path's handle leaks on failure
+            names, reasons = _split(table["names"]), _split(table["reasons"])
+            numbers = table["numbers"]  # int64 [N, bytes, mtime_ns, channels, verified, *size]
+        if numbers.dtype != np.int64 or numbers.shape != (len(names), 4 + axes) or len(reasons) != len(names):
+            return {}
+    except Exception:  # a damaged zip file raises half a dozen types
+        return {}
+    return {
+        name: ScannedFile(Stamp(row[0], row[1]), tuple(row[4:]), row[2], bool(row[3]), reason)
+        for name, row, reason in zip(names, numbers.tolist(), reasons, strict=True)
+    }
+
+
+def _save_cache(path: Path, rows: Mapping[str, ScannedFile], axes: int) -> None:
+    rows = dict(sorted(rows.items()))  # else in the order in which threads happened to finish
+    numbers = [(*row.stamp, row.channels, row.verified, *row.size) for row in rows.values()]
+    with replacing(path) as handle:
+        np.savez(
+            handle,
+            names=_joined(list(rows)),
+            reasons=_joined([row.reason for row in rows.values()]),
+            numbers=np.array(numbers, np.int64).reshape(len(rows), 4 + axes),
+        )
+
+
+def _joined(texts: Sequence[str]) -> np.ndarray:
+    """uint8: texts, each ended by a zero byte, which no path holds; an array of strings is as wide as its longest."""
+    return np.frombuffer(b"".join(os.fsencode(text.replace("\0", "")) + b"\0" for text in texts), np.uint8)
+
+
+def _split(joined: np.ndarray) -> list[str]:
+    return [os.fsdecode(text) for text in joined.tobytes().split(b"\0")[:-1]]

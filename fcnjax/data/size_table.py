@@ -1,0 +1,123 @@
+"""Size tables: int [N, D] extents of N examples with D = 1, 2 or 3 spatial axes, in positions.
+
+n is the number of distinct sizes. The one idea: whatever is planned depends on the distinct sizes and their counts
+alone, and a size packed into one integer is found again by a sort of numbers, not of rows.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def areas(sizes: np.ndarray) -> np.ndarray:
+    """Number of positions of each size: int [..., D] to int64 [...]."""
+    return np.prod(sizes, axis=-1, dtype=np.int64)
+
+
+def checked_table(name: str, sizes: np.ndarray, axes: int | None = None) -> np.ndarray:
+    """A size table as a new int32 array, or an error that names the argument.
+
+    Args:
+      name: What the caller calls the table; it begins the error.
+      sizes: Should be int [N, D] with N at least 1, D = 1, 2 or 3 and extents at least 1.
+      axes: The D that is wanted; None allows all three.
+
+    Returns:
+      int32 [N, D], a copy.
+
+    Raises:
+      ValueError: It is no such table.
+    """
+    table = np.asarray(sizes)
+    allowed = "1, 2 or 3" if axes is None else str(axes)
+    if table.ndim != 2 or not len(table) or not 1 <= table.shape[1] <= 3 or axes not in (None, table.shape[1]):
+        raise ValueError(
+            f"{name}: got shape {table.shape}; allowed is [N, D] with N at least 1 and D = {allowed} spatial axes; "
+            "leave the channel axis out, and write one-dimensional sizes as a column"
+        )
+    if not np.issubdtype(table.dtype, np.integer):
+        raise ValueError(f"{name}: got dtype {table.dtype}; allowed are integer extents in positions; round them first")
+    if table.min() < 1:
+        row = int(np.argmin(table.min(axis=1)))
+        raise ValueError(f"{name}[{row}]: got {table[row].tolist()}; every extent must be at least 1; leave it out")
+    if table.max() > np.iinfo(np.int32).max:
+        row = int(np.argmax(table.max(axis=1)))
+        raise ValueError(f"{name}[{row}]: got {table[row].tolist()}; every extent must be below 2^31; cut it shorter")
+    return table.astype(np.int32)
+
+
+def frozen_table(rows: Sequence[tuple[int, ...]] | Sequence[int]) -> np.ndarray:
+    """Returns rows as a read-only int32 array, as `Source.sizes` and `Source.ids` must be."""
+    table = np.array(rows, np.int32)
+    table.setflags(write=False)
+    return table
+
+
+def distinct_sizes(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `np.unique(sizes, axis=0, return_counts=True)` returns, in a tenth of its time.
+
+    Args:
+      sizes: int [N, D], extents at least 0.
+
+    Returns:
+      int64 [n, D], the sizes in lexicographic order; int64 [n], how many rows have each.
+    """
+    keys, extents = _packed(sizes)
+    if keys is None:
+        return np.unique(sizes.astype(np.int64), axis=0, return_counts=True)
+    keys, counts = np.unique(keys, return_counts=True)
+    return np.stack(np.unravel_index(keys, extents), axis=1).astype(np.int64), counts
+
+
+def coarsened(distinct: np.ndarray, counts: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `most` sizes that stand for all: frequent ones themselves, else the bounding boxes of cells of a grid.
+
+    The cells of one axis have extents in a constant ratio, so that rounding up to them costs small and large sizes
+    the same share of their area.
+
+    Args:
+      distinct: int [n, D], distinct sizes, at least 1.
+      counts: [n], how many examples have each.
+      most: At least 1.
+
+    Returns:
+      int64 [n', D] and float64 [n'] with n' at most `most`; the arguments themselves where n is at most `most`.
+    """
+    if len(distinct) <= most:
+        return distinct, counts.astype(np.float64)
+    frequent = counts * most > 2 * counts.sum()  # fewer than most / 2
+    rare, rare_counts, left = distinct[~frequent], counts[~frequent], most - int(frequent.sum())
+    logarithms = np.log(rare)  # [n, D]
+    step = 1e-3
+    while True:
+        cells, _ = _packed(np.floor(logarithms / step).astype(np.int64))
+        assert cells is not None  # log(2^31) / step cells an axis at most: 63 bits hold three
+        _, where = np.unique(cells, return_inverse=True)
+        occupied = int(where.max()) + 1
+        if occupied <= left:
+            break
+        step *= max(1.05, 0.95 * (occupied / left) ** (1 / distinct.shape[1]))
+    boxes = np.stack([_largest(where, column, occupied) for column in rare.T], axis=1)  # [n', D]
+    boxes = np.concatenate([distinct[frequent], boxes])
+    weights = np.concatenate([counts[frequent], np.bincount(where, weights=rare_counts, minlength=occupied)])
+    boxes, where = np.unique(boxes, axis=0, return_inverse=True)
+    return boxes, np.bincount(where.reshape(-1), weights=weights)
+
+
+def _largest(groups: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """[count]: the largest of the values [n] of each group, which are at least 0."""
+    largest = np.zeros(count, np.int64)
+    np.maximum.at(largest, groups, values)
+    return largest
+
+
+def _packed(sizes: np.ndarray) -> tuple[np.ndarray | None, tuple[int, ...]]:
+    """int64 [N], one number per row in lexicographic order, and the extents that unravel it; None if 63 bits end."""
+    extents = tuple(int(extent) + 1 for extent in sizes.max(axis=0))
+    if math.prod(extents) >= 2**63:
+        return None, extents
+    keys = np.zeros(len(sizes), np.int64)
+    for column, extent in zip(sizes.T, extents, strict=True):
+        keys = keys * extent + column
+    return keys, extents

@@ -1,0 +1,23 @@
+"""Sources: what an example is, and data sets in memory, in one file, or behind an object of one's own."""
+
+from fcnjax.data.sources.arrays import ArraySource
+from fcnjax.data.sources.npz import load_npz, save_npz
+from fcnjax.data.sources.resized import ResizedSource, SizePolicy
+from fcnjax.data.sources.source import Example, Source, UnreadableExample, labels_of
+from fcnjax.data.sources.subset import PartialSource, without_small
+from fcnjax.data.sources.wrapped import as_source
+
+__all__ = [
+    "ArraySource",
+    "Example",
+    "PartialSource",
+    "ResizedSource",
+    "SizePolicy",
+    "Source",
+    "UnreadableExample",
+    "as_source",
+    "labels_of",
+    "load_npz",
+    "save_npz",
+    "without_small",
+]

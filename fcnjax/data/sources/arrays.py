@@ -1,0 +1,74 @@
+"""Arrays in memory as a source.
+
+Axes: N examples, S the spatial axes of one example, C channels.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from fcnjax.data.size_table import frozen_table
+from fcnjax.data.sources.source import Example, check_array, check_labels
+
+
+class ArraySource:
+    """Examples that are already in memory: the quickest road from your own arrays to a training run.
+
+    For data sets on disk see `load_source`, for objects that hold examples `as_source`.
+
+    Args:
+      values: N arrays [*S, C], each of its own size, uint8 (0 to 255) or floating; 1, 2 or 3 spatial axes, channels
+        last. Floating arrays are kept as float32.
+      labels: N class indices.
+      class_names: Names of the classes; None counts the classes in `labels` and names them "0", "1", ...
+      first_id: Ids are positions counted from here, so that the splits of one data set can have different ones.
+
+    Raises:
+      ValueError: An array has no channel axis, another rank or channel count than the first, no positions or a value
+        that is not finite; a label is out of range; or there are not as many labels as arrays, or none at all.
+      TypeError: An array is neither uint8 nor floating.
+
+    Attributes:
+      labels: int32 [N], class indices.
+
+    >>> source = ArraySource([np.ones((28, 16, 1)), np.ones((9, 30, 1))], [0, 1])
+    >>> source.sizes.tolist(), source.channels, source.class_names
+    ([[28, 16], [9, 30]], 1, ('0', '1'))
+    """
+
+    def __init__(
+        self,
+        values: Iterable[np.ndarray],
+        labels: Iterable[int],
+        class_names: Sequence[str] | None = None,
+        *,
+        first_id: int = 0,
+    ) -> None:
+        self._values = [np.asarray(array) for array in values]
+        given = [int(label) for label in labels]
+        if not self._values:
+            raise ValueError("values: got no arrays; give at least one array [*S, C]")
+        if len(given) != len(self._values):
+            raise ValueError(
+                f"labels: got {len(given)} labels for {len(self._values)} arrays; give one label per array"
+            )
+        first = self._values[0].shape
+        for index, array in enumerate(self._values):
+            check_array(index, array, first)
+        self._values = [
+            array if array.dtype == np.uint8 else array.astype(np.float32, copy=False) for array in self._values
+        ]
+        if class_names is None:
+            class_names = [str(label) for label in range(max(given) + 1)]
+        self.class_names = tuple(class_names)
+        check_labels(given, len(self.class_names))
+        self.labels = frozen_table(given)
+        self.channels = int(first[-1])
+        self.sizes = frozen_table([array.shape[:-1] for array in self._values])
+        self.ids = frozen_table(range(first_id, first_id + len(self._values)))
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, index: int, /) -> Example:
+        return Example(int(self.ids[index]), self._values[index], int(self.labels[index]))

@@ -1,0 +1,197 @@
+"""Data sets in one `.npz` file, which any numpy program can write, read without pickle.
+
+Axes: N examples, S the spatial axes of one example, D = len(S), C channels. The one idea: arrays of different sizes are
+stored end to end, with the table of their sizes beside them.
+"""
+
+import io
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fcnjax.atomic import write_bytes
+from fcnjax.data.sources.arrays import ArraySource
+from fcnjax.data.sources.source import Source
+from fcnjax.naming import unknown_name
+
+_SLICE = re.compile(r"\s*(\w+)\s*(?:\[\s*(-?\d+%?)?\s*:\s*(-?\d+%?)?\s*\])?\s*")
+WHOLE = "all"  # the split of a file without prefixes, besides "train"
+
+
+def save_npz(
+    path: str | os.PathLike[str],
+    values: Source | Iterable[np.ndarray],
+    labels: Iterable[int] | None = None,
+    class_names: Sequence[str] | None = None,
+    split: str = "train",
+) -> Path:
+    """Writes examples of any size as one split of an `.npz` file, beside the splits that the file already has.
+
+    The file holds `{split}_values`, all arrays end to end [sum of S * C]; `{split}_sizes` int32 [N, D];
+    `{split}_channels`; `{split}_labels` int64 [N]; and `class_names`, the same for all splits.
+
+    Args:
+      path: The file; it appears whole or not at all.
+      values: A `Source`, or N arrays [*S, C] as `fcnjax.data.ArraySource` takes them.
+      labels: N class indices; left out where `values` is a source.
+      class_names: As for `ArraySource`; left out where `values` is a source.
+      split: Letters, digits and underscores.
+
+    Returns:
+      The path.
+
+    Raises:
+      ValueError: The arrays or labels are none that `ArraySource` takes, the split's name has other letters, or the
+        file has other class names or is no `.npz` file.
+      TypeError: The values are neither uint8 nor floating, or of more than one type.
+    """
+    path = Path(path)
+    if not re.fullmatch(r"\w+", split):
+        raise ValueError(f"split={split!r}: must consist of letters, digits and underscores.")
+    source = values if labels is None else ArraySource(_arrays(values), labels, class_names)
+    if not hasattr(source, "class_names"):
+        raise ValueError("labels: are missing; give one label per array, or a source in place of the arrays.")
+    arrays: Any = source
+    examples = [arrays[index] for index in range(len(arrays))]
+    dtypes = {example.values.dtype for example in examples}
+    if len(dtypes) > 1:
+        raise TypeError(f"values: are of the types {sorted(map(str, dtypes))}; one file holds one type, convert them.")
+    stored = _read(path) if path.exists() else {}
+    names = np.array(arrays.class_names)
+    if "class_names" in stored and stored["class_names"].tolist() != names.tolist():
+        raise ValueError(f"{path}: has other class names than the new split; give one list to all splits.")
+    stored |= {
+        f"{split}_values": np.concatenate([example.values.reshape(-1) for example in examples]),
+        f"{split}_sizes": np.array(arrays.sizes, np.int32),
+        f"{split}_channels": np.array(arrays.channels),
+        f"{split}_labels": np.array([example.label for example in examples], np.int64),
+        "class_names": names,
+    }
+    content = io.BytesIO()
+    arguments: Any = stored
+    np.savez_compressed(content, **arguments)
+    return write_bytes(path, content.getvalue())
+
+
+def _arrays(values: Any) -> Iterable[np.ndarray]:
+    return values
+
+
+def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
+    """One split of an `.npz` file, in memory.
+
+    The file holds arrays `values` and `labels` (int [N]), each behind the name of its split and an underscore
+    (`train_values`) or, for a file of one split, bare: that split is called "train" or "all". `values` is [N, *S, C];
+    or 1-D, all examples end to end, with `sizes` int [N, D] and `channels` (1 if left out) behind the same prefix, as
+    `save_npz` writes. `class_names` [K] is optional; without it the classes are those of the largest label.
+
+    Args:
+      path: The file.
+      split: Its name, with a slice in examples or percent: "train[:100]", "train[95%:]".
+
+    Returns:
+      The source; ids are positions in the file, its splits in the order of their names.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      ValueError: No such split, an empty one, an array that is missing, pickled or does not fit the others.
+      TypeError: The values are neither uint8 nor floating.
+
+    >>> import tempfile
+    >>> path = save_npz(Path(tempfile.mkdtemp()) / "two.npz", [np.ones((2, 3, 1)), np.ones((4, 5, 1))], [0, 1])
+    >>> load_npz(path, "train[1:]").sizes.tolist()
+    [[4, 5]]
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file; fcnjax.data.save_npz writes one from arrays.")
+    stored = _read(path)
+    splits = {key.removesuffix("values").removesuffix("_") for key in stored if re.fullmatch(r"(\w+_)?values", key)}
+    found = _SLICE.fullmatch(split)
+    if found is None:
+        raise ValueError(f"split={split!r}: must be the name of a split, or a slice of one such as 'train[:90%]'.")
+    name = found[1]
+    if name not in splits and splits == {""} and name in ("train", WHOLE):
+        name = ""
+    if name not in splits:
+        raise ValueError(unknown_name(f"split of {path.name}:", name, [known or "train" for known in splits]))
+    counts = {known: len(_labels(path, stored, known)) for known in sorted(splits)}
+    start, stop = (_position(text, counts[name], default) for text, default in ((found[2], 0), (found[3], None)))
+    if start >= stop:
+        raise ValueError(f"split={split!r} of {path}: holds no example; name a slice that does, such as 'train[:100]'.")
+    arrays = list(_examples(path, stored, name, counts[name], start, stop))
+    labels = _labels(path, stored, name)
+    first = sum(count for known, count in counts.items() if known < name) + start
+    names = stored.get("class_names")
+    if names is None:
+        largest = max(int(_labels(path, stored, known).max(initial=0)) for known in splits)
+        names = np.arange(largest + 1)
+    try:
+        class_names = [str(one) for one in names.tolist()]
+        return ArraySource(arrays, labels[start:stop].tolist(), class_names, first_id=first)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{path}, split {split!r}: {error}") from None
+
+
+def _key(split: str, name: str) -> str:
+    return f"{split}_{name}" if split else name
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except zipfile.BadZipFile:
+        raise ValueError(f"{path}: is no .npz file; fcnjax.data.save_npz writes one from arrays.") from None
+    except ValueError as error:
+        if "pickle" not in str(error).lower():
+            raise ValueError(f"{path}: holds an array that cannot be read ({error}).") from None
+        raise ValueError(
+            f"{path}: holds an array of Python objects, which only pickle could read; write the examples with "
+            "fcnjax.data.save_npz, which needs no pickle."
+        ) from None
+
+
+def _labels(path: Path, stored: dict[str, np.ndarray], split: str) -> np.ndarray:
+    labels = stored.get(_key(split, "labels"))
+    if labels is None:
+        raise ValueError(f"{path}: has {_key(split, 'values')} but no {_key(split, 'labels')}; add them, int [N].")
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"{path}: {_key(split, 'labels')} is {labels.dtype} of shape {labels.shape}; it must be integers [N]."
+        )
+    return labels
+
+
+def _examples(
+    path: Path, stored: dict[str, np.ndarray], split: str, count: int, start: int, stop: int
+) -> Iterator[np.ndarray]:
+    values, sizes = stored[_key(split, "values")], stored.get(_key(split, "sizes"))
+    if sizes is None:
+        if len(values) != count:
+            raise ValueError(f"{path}: {_key(split, 'values')} holds {len(values)} examples for {count} labels.")
+        yield from values[start:stop]
+        return
+    channels = int(stored.get(_key(split, "channels"), 1))
+    ends = np.cumsum(sizes.astype(np.int64).prod(axis=1) * channels) if sizes.ndim == 2 else np.zeros(0)
+    if len(ends) != count or values.ndim != 1 or not count or ends[-1] != len(values) or (sizes < 1).any():
+        raise ValueError(
+            f"{path}: {_key(split, 'sizes')} of shape {sizes.shape} does not describe {count} examples of {channels} "
+            f"channels in {_key(split, 'values')} of shape {values.shape}; see fcnjax.data.save_npz."
+        )
+    for index in range(start, stop):
+        size = sizes[index].tolist()
+        yield values[ends[index] - np.prod(size) * channels : ends[index]].reshape(*size, channels)
+
+
+def _position(text: str | None, count: int, default: int | None) -> int:
+    """Position of a slice's end, 0 to `count`, from "5", "-5", "95%" or nothing."""
+    if not text:
+        return count if default is None else default
+    position = round(int(text[:-1]) * count / 100) if text.endswith("%") else int(text)
+    return min(max(position + count * text.startswith("-"), 0), count)

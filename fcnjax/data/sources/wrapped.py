@@ -1,0 +1,156 @@
+"""Any object with `__len__` and `__getitem__` as a source: a list of pairs, a PyTorch `Dataset`, a database of yours.
+
+Axes: N examples, S the spatial axes of one example, D = len(S), C channels. The one idea: what an item is, is decided
+by its type alone, and the size table is read in one pass unless the caller knows it.
+"""
+
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from fcnjax.data.size_table import frozen_table
+from fcnjax.data.sources.source import Example, Source, check_array, check_labels
+
+_VALUE_KEYS = ("image", "audio", "values")
+FULL_SCALE = 32768  # of 16-bit samples
+
+
+def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = None) -> Source:
+    """A source whose examples are the items of an object of yours.
+
+    Arrays that fit in memory are quicker as an `ArraySource`, which also checks them all for NaN.
+
+    Args:
+      data: Has `__len__` and `__getitem__`, which is called from several threads at once. An item is an `Example`; a
+        pair `(values, label)`; or a mapping with the key "image", "audio" or "values", and "label". Values are what
+        numpy makes an array [*S, C] of, uint8 (0 to 255) or floating, channels last: arrays, tensors, PIL images (grey
+        ones get their channel axis). Under the key "image", [H, W] becomes [H, W, 1]; under "audio", [L] becomes [L, 1]
+        and integers are taken for 16-bit samples, full scale 1. Every access must give the same size: leave random
+        crops to the training's augmentation. A `Source` is returned as it is.
+      class_names: Names of the classes; None counts the classes in the labels and names them "0", "1", ...
+      sizes: int [N, D], the extents of each item along its spatial axes; None reads every item once, with a progress
+        bar where that takes more than a second. Where given, `class_names` must be, too.
+
+    Returns:
+      The source. Ids are positions; items of the type `Example` keep theirs where the size table is read from them.
+
+    Raises:
+      ValueError: `data` is empty, an item is none of the above, or labels, sizes and items do not fit each other.
+      TypeError: `data` lacks one of the two methods, or values are neither uint8 nor floating.
+
+    >>> source = as_source([(np.ones((28, 16, 1)), 0), (np.ones((9, 30, 1)), 1)], ["tall", "wide"])
+    >>> source.sizes.tolist(), source[1].label
+    ([[28, 16], [9, 30]], 1)
+    """
+    if all(hasattr(data, name) for name in ("sizes", "ids", "class_names", "channels", "__getitem__")):
+        return data
+    return _WrappedSource(data, class_names, sizes)
+
+
+class _WrappedSource:
+    def __init__(self, data: Any, class_names: Sequence[str] | None, sizes: Any) -> None:
+        if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+            raise TypeError(f"data: a {type(data).__name__} lacks __len__ or __getitem__; make it a list first")
+        if not len(data):
+            raise ValueError("data: holds no item; give at least one pair (values, label)")
+        if sizes is not None and class_names is None:
+            raise ValueError("class_names: are missing; where sizes are given, no labels are read to count the classes")
+        self._data = data
+        self._first = _example(data, 0).values.shape
+        self.channels = int(self._first[-1])
+        if sizes is None:
+            self.sizes, self.ids, labels = self._scan()
+            self.labels = frozen_table(labels)
+            names = range(max(labels) + 1) if class_names is None else class_names
+            self.class_names = tuple(map(str, names))
+            check_labels(labels, len(self.class_names))
+        else:
+            self.sizes, self.ids = (
+                _checked_sizes(sizes, len(data), len(self._first) - 1),
+                frozen_table(range(len(data))),
+            )
+            self.class_names = tuple(class_names or ())
+
+    def _scan(self) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        sizes, ids, labels = [], [], []
+        for index in tqdm(range(len(self._data)), desc="sizes", unit=" items", delay=1, leave=False):
+            example = _example(self._data, index)
+            check_array(index, example.values, self._first)
+            sizes.append(example.values.shape[:-1])
+            ids.append(example.id)
+            labels.append(example.label)
+        return frozen_table(sizes), frozen_table(ids), labels
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: int, /) -> Example:
+        example = _example(self._data, index)
+        wanted = (*self.sizes[index].tolist(), self.channels)
+        if example.values.shape != wanted:
+            raise ValueError(
+                f"data[{index}]: has shape {example.values.shape}, but {wanted} in the size table; an item must have "
+                "one size at every access, so leave random crops and resizing to the training's augmentation"
+            )
+        check_array(index, example.values, self._first)
+        check_labels([example.label], len(self.class_names))
+        return example._replace(id=int(self.ids[index]))
+
+
+def _checked_sizes(sizes: Any, count: int, axes: int) -> np.ndarray:
+    table = np.asarray(sizes)
+    if table.shape != (count, axes) or not np.issubdtype(table.dtype, np.integer) or (table < 1).any():
+        raise ValueError(
+            f"sizes: got {table.dtype} of shape {table.shape}; wanted are positive integers {(count, axes)}, "
+            "one row per item and one column per spatial axis"
+        )
+    return frozen_table(table.tolist())
+
+
+def _example(data: Any, index: int) -> Example:
+    item = data[index]
+    given_id, key = index, "values"
+    if isinstance(item, Example):
+        given_id, values, label = item
+    elif isinstance(item, Mapping):
+        keys = [name for name in _VALUE_KEYS if name in item]
+        if len(keys) != 1 or "label" not in item:
+            raise ValueError(
+                f"data[{index}]: has the keys {sorted(map(str, item))}; it needs label and exactly one of {_VALUE_KEYS}"
+            )
+        key, values, label = keys[0], item[keys[0]], item["label"]
+    elif isinstance(item, (tuple, list)) and len(item) == 2:
+        values, label = item
+    else:
+        raise ValueError(
+            f"data[{index}]: is a {type(item).__name__}; an item is a pair (values, label), a mapping or an Example"
+        )
+    return Example(int(given_id), _values(key, values), _label(index, label))
+
+
+def _values(key: str, values: Any) -> np.ndarray:
+    if key == "audio":
+        return as_signal(values)
+    array = np.asarray(values)
+    if array.ndim == 2 and (key == "image" or isinstance(values, Image.Image)):
+        array = array[..., None]
+    return array.astype(np.float32, copy=False) if np.issubdtype(array.dtype, np.floating) else array
+
+
+def _label(index: int, label: Any) -> int:
+    try:
+        return operator.index(label)
+    except TypeError:
+        raise ValueError(f"data[{index}]: its label {label!r} is no integer; number the classes from 0") from None
+
+
+def as_signal(samples: Any) -> np.ndarray:
+    """Samples [L] or [L, C] as float32 [L, C]; integers are taken for 16-bit ones and divided by 32768."""
+    samples = np.asarray(samples)
+    scale = FULL_SCALE if np.issubdtype(samples.dtype, np.integer) else 1
+    return samples.reshape(len(samples), math.prod(samples.shape[1:])).astype(np.float32) / scale

@@ -1,0 +1,194 @@
+"""TFDS data sets as sources: prepared once, then read by random access without TensorFlow.
+
+Axes: H height, W width, L samples of a signal, S the spatial axes (H, W or L), C channels.
+"""
+
+import contextlib
+import io
+import zipfile
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from fcnjax.atomic import write_bytes
+from fcnjax.data.files.image_files import decode_image, read_size
+from fcnjax.data.size_table import frozen_table
+from fcnjax.data.sources.source import Example, UnreadableExample
+from fcnjax.data.sources.wrapped import as_signal
+from fcnjax.data.tfds.records import Part, open_prepared, open_records, split_parts
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
+CACHE_BYTES = 256 * 2**20
+
+
+class TfdsSource:
+    """One split of a prepared TFDS data set, read by random access without TensorFlow.
+
+    The size table comes from the feature's shape where that is fixed, else from one pass over the split that reads the
+    headers of encoded images and decodes no pixels. A pass that takes more than a second shows its progress, and its
+    result is kept beside the data in a hidden file (where the folder can be written) for the next time. What has been
+    decoded is kept in memory when the whole split fits `cache_bytes`; else each access decodes.
+
+    Images are uint8 [H, W, C] of the feature's channel count (grey and palette files become what it says). Audio is
+    float32 [L, C]: integer samples are taken for 16-bit ones and divided by 32768, so that full scale is 1.
+
+    Args:
+      builder: A prepared builder with a feature `image` or `audio` and a class `label`, stored as ArrayRecord. An
+        example's id is its feature `id` where there is one, else its position in the data set: the splits in the order
+        of their names, one after the other. Ids are thus the same whatever the slice.
+      split: A split of the builder, TFDS slices such as "train[:100]" included.
+      cache_bytes: Largest total of decoded values, in bytes, that is kept in memory; 0 keeps none.
+
+    Raises:
+      ValueError: The data set lacks a feature named above or has one of a type that cannot be used, is stored without
+        random access, or the split is empty.
+      UnreadableExample: The header of an image cannot be read.
+    """
+
+    def __init__(self, builder: "tfds.core.DatasetBuilder", split: str, *, cache_bytes: int = CACHE_BYTES) -> None:
+        self._folder, self._split, self._name = Path(builder.data_path), split, builder.name
+        prepared = self._open()
+        features: Any = prepared.info.features
+        self._key = _checked_key(self._name, features)
+        self._encoded = type(features[self._key]).__name__ == "Image"
+        self._has_id = "id" in features
+        self.class_names = tuple(features["label"].names)
+        shape = features[self._key].shape
+        channels = int(shape[-1] or 3) if len(shape) > 1 else 1
+        self.channels = 3 if self._encoded and channels > 1 else channels  # transparent pixels are shown on white
+        parts = split_parts(prepared, split)
+        if not len(self._records):
+            raise ValueError(f"split: {split!r} of {self._name!r} holds no example; name a split that does")
+        extents = shape[:-1] if len(shape) > 1 else shape
+        counts = {name: info.num_examples for name, info in prepared.info.splits.items()}
+        self.sizes, self.ids = self._tables(extents, parts, counts)
+        itemsize = 4 if self._key == "audio" else np.dtype(features[self._key].np_dtype).itemsize
+        total = int(self.sizes.prod(axis=1, dtype=np.int64).sum()) * self.channels * itemsize
+        self._kept: dict[int, Example] | None = {} if total <= cache_bytes else None
+
+    def _open(self) -> "tfds.core.DatasetBuilder":
+        prepared = open_prepared(self._folder)
+        self._records: Any = open_records(prepared, self._split)
+        return prepared
+
+    def _tables(
+        self, extents: tuple[Any, ...], parts: list[Part], counts: dict[str, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if None not in extents and not self._has_id:
+            return frozen_table([extents] * len(self._records)), _positions(parts, counts)
+        stretch = "+".join(f"{part.split}-{part.start}-{part.stop}" for part in parts)
+        path = self._folder / f".fcnjax_sizes_1-{stretch}.npz"
+        tables = _load_tables(path, len(self._records))
+        if tables is None:
+            tables = self._scan()
+            _save_tables(path, *tables)
+        return tables[0], tables[1] if self._has_id else _positions(parts, counts)
+
+    def _scan(self) -> tuple[np.ndarray, np.ndarray]:
+        sizes, ids = [], []
+        title = f"sizes of {self._name} {self._split}"
+        for index in tqdm(range(len(self._records)), desc=title, unit=" examples", delay=1, leave=False):
+            record = self._records[index]
+            try:
+                value = record[self._key]
+                sizes.append(read_size(io.BytesIO(value)) if self._encoded else self._values(value).shape[:-1])
+            except (OSError, ValueError, SyntaxError) as error:
+                raise self._unreadable(index, error) from None
+            ids.append(int(record["id"]) if self._has_id else index)
+        return frozen_table(sizes), frozen_table(ids)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int32 [N], class indices, from one pass over the records that decodes no image."""
+        title = f"labels of {self._name} {self._split}"
+        indices = tqdm(range(len(self._records)), desc=title, unit=" examples", delay=1, leave=False)
+        return frozen_table([int(self._records[index]["label"]) for index in indices])
+
+    def _values(self, value: Any) -> np.ndarray:
+        if self._encoded:
+            return decode_image(io.BytesIO(value), self.channels)
+        return as_signal(value) if self._key == "audio" else np.asarray(value)
+
+    def _unreadable(self, index: int, reason: object) -> UnreadableExample:
+        return UnreadableExample(
+            f"{self._name}, split {self._split!r}, example {index}", str(getattr(reason, "reason", reason))
+        )
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: int, /) -> Example:
+        kept = None if self._kept is None else self._kept.get(index)
+        if kept is not None:
+            return kept
+        record = self._records[index]
+        try:
+            values = self._values(record[self._key])
+        except (OSError, ValueError, SyntaxError) as error:
+            raise self._unreadable(index, error) from None
+        wanted, label = (*self.sizes[index].tolist(), self.channels), int(record["label"])
+        if values.shape != wanted:
+            raise self._unreadable(index, f"has shape {values.shape}, not {wanted} as its header says")
+        if not 0 <= label < len(self.class_names):
+            raise self._unreadable(index, f"has label {label}, of {len(self.class_names)} classes")
+        example = Example(int(self.ids[index]), values, label)
+        if self._kept is not None:
+            self._kept[index] = example  # two threads may decode the same example; either result will do
+        return example
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = None if self._kept is None else {}
+        return {name: value for name, value in self.__dict__.items() if name != "_records"} | {"_kept": kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+
+def _checked_key(name: str, features: Any) -> str:
+    """Returns which feature holds the values: "image" or "audio"."""
+    key = "audio" if "audio" in features and "image" not in features else "image"
+    missing = {key, "label"} - set(features)
+    if missing:
+        raise ValueError(
+            f"builder: {name!r} lacks the features {sorted(missing)}; it needs image [H, W, C] or audio [L], and "
+            "label; write a Source of your own for other data"
+        )
+    if not hasattr(features["label"], "names"):
+        raise ValueError(f"builder: the feature label of {name!r} is no ClassLabel; a classifier needs classes")
+    dtype, shape = np.dtype(features[key].np_dtype), features[key].shape
+    if key == "image" and dtype != np.uint8 and not (len(shape) > 1 and dtype == np.float32 and shape[-1] is not None):
+        raise ValueError(f"builder: the images of {name!r} are {dtype}; allowed are uint8, and float32 tensors")
+    return key
+
+
+def _positions(parts: list[Part], counts: dict[str, int]) -> np.ndarray:
+    """Positions [N] of examples in their data set, its splits laid end to end in the order of their names."""
+    names = sorted(counts)
+    starts = dict(zip(names, np.cumsum([0] + [counts[name] for name in names]).tolist(), strict=False))
+    spans = [np.arange(part.start, part.stop) + starts[part.split] for part in parts]
+    return frozen_table(np.concatenate(spans).tolist())
+
+
+def _load_tables(path: Path, count: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Sizes [N, D] and ids [N] of an earlier pass; None where there are none for this many examples."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            sizes, ids = stored["sizes"], stored["ids"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    if sizes.ndim != 2 or not len(sizes) == len(ids) == count:
+        return None
+    return frozen_table(sizes.tolist()), frozen_table(ids.tolist())
+
+
+def _save_tables(path: Path, sizes: np.ndarray, ids: np.ndarray) -> None:
+    stored = io.BytesIO()
+    np.savez(stored, sizes=sizes, ids=ids)
+    with contextlib.suppress(OSError):  # a shared folder that is read-only: the next run makes the pass again
+        write_bytes(path, stored.getvalue())

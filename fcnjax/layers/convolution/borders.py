@@ -1,0 +1,105 @@
+"""Borders: what a window sees beyond the edge of an example, whatever rectangle the example lies in.
+
+A library's padding modes act at the edge of the array, which for a padded example is another place than its own edge.
+Here the values beyond the edge are read from inside each example, at positions that follow from its size.
+
+Axes: B batch, S spatial, E the extents S with the pads added, C channels.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from fcnjax.geometry import Window
+from fcnjax.layers.convolution.dispatch import convolve
+from fcnjax.naming import unknown_name
+from fcnjax.padded import Padded
+
+BORDERS = ("zero", "partial", "replicate", "reflect", "circular", "valid")
+
+
+def with_border(windows: Sequence[Window], border: str) -> tuple[Window, ...]:
+    """Returns the windows as a border needs them: "valid" ones without pads, and others from the size they can read.
+
+    Args:
+      windows: one per spatial axis.
+      border: "zero", "partial" (zeros, and the result scaled by all taps over valid taps), "replicate" (the edge
+        value), "reflect" (mirrored, the edge value once), "circular" (from the opposite edge) or "valid" (nothing: no
+        window reaches beyond the edge, whatever its pads).
+
+    Raises:
+      ValueError: for an unknown border.
+    """
+    if border not in BORDERS:
+        raise ValueError(unknown_name("border", border, BORDERS))
+    if border == "valid":
+        return tuple(dataclasses.replace(window, padding=(0, 0)) for window in windows)
+    more = {"reflect": 1, "circular": 0}
+    if border not in more:
+        return tuple(windows)
+    return tuple(dataclasses.replace(w, smallest=max(1, max(w.padding) + more[border])) for w in windows)
+
+
+def convolve_with_border(
+    batch: Padded, kernel: jax.Array, windows: Sequence[Window], groups: int, border: str
+) -> jax.Array:
+    """Returns the cross-correlation [B, *S', K] of a batch with a kernel [*taps, C / groups, K], not yet cleared."""
+    if border == "zero" or not any(sum(window.padding) for window in windows):
+        return convolve(batch, kernel, windows, groups)
+    if border == "partial":
+        outputs = convolve(batch, kernel, windows, groups)
+        return outputs * _partial_scale(batch, windows, outputs.shape[1:-1]).astype(outputs.dtype)
+    whole = [dataclasses.replace(window, padding=(0, 0)) for window in windows]
+    return convolve(batch.replace(_extended(batch, windows, border)), kernel, whole, groups)
+
+
+def _extended(batch: Padded, windows: Sequence[Window], border: str) -> jax.Array:
+    """Returns values [B, *E, C]: each example with its border around it, at the origin of the rectangle."""
+    values = batch.uncleared
+    for axis, window in enumerate(windows):
+        if not sum(window.padding):
+            continue
+        extent = batch.spatial_shape[axis]
+        positions = jnp.arange(extent + sum(window.padding), dtype=batch.sizes.dtype) - window.padding[0]
+        source = _SOURCES[border](positions[None], batch.sizes[:, axis, None])  # [B, E]
+        values = read_along(values, axis, source)
+    return values
+
+
+def read_along(values: jax.Array, axis: int, positions: jax.Array) -> jax.Array:
+    """Returns values [B, *S, C] read along spatial axis `axis` at positions [B, E], kept within the rectangle."""
+    within = jnp.clip(positions, 0, values.shape[axis + 1] - 1)
+    return jnp.take_along_axis(values, along(within, axis, values.ndim), axis + 1, mode="promise_in_bounds")
+
+
+def along(vectors: jax.Array, axis: int, rank: int) -> jax.Array:
+    """Returns vectors [B, E] with E at spatial axis `axis` of an array with `rank` axes, to combine with it."""
+    return vectors.reshape([vectors.shape[0] if i == 0 else -1 if i == axis + 1 else 1 for i in range(rank)])
+
+
+def _reflected(positions: jax.Array, sizes: jax.Array) -> jax.Array:
+    period = jnp.maximum(2 * (sizes - 1), 1)
+    within = positions % period
+    return jnp.minimum(within, period - within)
+
+
+# (positions [1, E], sizes [B, 1]) -> the positions [B, E] inside the examples that stand there.
+_SOURCES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "replicate": lambda positions, sizes: jnp.clip(positions, 0, sizes - 1),
+    "reflect": _reflected,
+    "circular": lambda positions, sizes: positions % jnp.maximum(sizes, 1),
+}
+
+
+def _partial_scale(batch: Padded, windows: Sequence[Window], outputs: Sequence[int]) -> jax.Array:
+    """Returns float32 [B, *S', 1], the number of taps over the number that fall inside the example (at least 1)."""
+    valid = jnp.ones((1,) * (batch.rank + 2))
+    for axis, (window, extent) in enumerate(zip(windows, outputs, strict=True)):
+        starts = jnp.arange(extent) * window.stride - window.padding[0]
+        taps = (starts[:, None] + jnp.arange(window.kernel)[None] * window.dilation)[None]  # [1, S', taps]
+        inside = (taps >= 0) & (taps < batch.sizes[:, axis, None, None])
+        valid = valid * along(jnp.sum(inside, -1), axis, batch.rank + 2)
+    return math.prod(window.kernel for window in windows) / jnp.maximum(valid, 1)

@@ -1,0 +1,66 @@
+"""Gates: channels weighed by what the whole example holds.
+
+Axes: B batch, S spatial, C channels.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fcnjax.layers.layer import ExampleWideLayer, at_least_float32, per_example, require_positive
+from fcnjax.layers.linear import check_channels
+from fcnjax.layers.pointwise import Pointwise
+from fcnjax.padded import Padded
+
+
+class SqueezeExcite(ExampleWideLayer):
+    """Multiplies each channel of an example by a gate that two dense layers compute from the example's mean.
+
+    The mean is taken over the valid positions, and it and the gate in float32 (float64 for float64 values).
+
+    Args:
+      channels: C.
+      reduced: channels between the two dense layers, at least 1; often C / 16 or C / 4.
+      activation: elementwise function between the two.
+      gate: elementwise function after them; MobileNetV3 takes `jax.nn.hard_sigmoid`.
+      rngs: source of the initial weights (He uniform; zero bias).
+
+    Attributes:
+      reduce: `Pointwise` from C to `reduced` channels.
+      expand: `Pointwise` from `reduced` to C channels.
+
+    Raises:
+      ValueError: if `reduced` is smaller than 1.
+
+    Source: Hu, Shen and Sun, "Squeeze-and-Excitation Networks", 2018, section 3, with a masked mean.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        reduced: int,
+        *,
+        activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
+        gate: Callable[[jax.Array], jax.Array] = jax.nn.sigmoid,
+        rngs: nnx.Rngs,
+    ):
+        require_positive("SqueezeExcite", channels=channels, reduced=reduced)
+        self.activation, self.gate = activation, gate
+        self.reduce = Pointwise(channels, reduced, rngs=rngs)
+        self.expand = Pointwise(reduced, channels, rngs=rngs)
+
+    def multiply_adds(self, size: Sequence[int], channels: int) -> int:
+        one = (1,) * len(size)  # the dense layers see one mean per example
+        return self.reduce.multiply_adds(one, channels) + self.expand.multiply_adds(one, self.expand.kernel.shape[0])
+
+    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+        del train, keys
+        check_channels(batch, self.reduce.kernel.shape[0])
+        values = at_least_float32(batch.uncleared)
+        total = jnp.sum(values, batch.spatial_axes, keepdims=True, where=batch.mask)
+        mean = total / per_example(jnp.maximum(batch.counts, 1), values)  # [B, 1, .., C]
+        squeezed = self.reduce(Padded(mean, jnp.minimum(batch.sizes, 1)))
+        excited = self.expand(squeezed.replace(self.activation(squeezed.uncleared)))
+        return batch.replace((values * self.gate(excited.uncleared)).astype(batch.dtype))

@@ -1,0 +1,218 @@
+"""What a recipe names, made: its splits, its network, its rectangles and its order."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from fcnjax import models, pooling
+from fcnjax.atomic import read_json, write_json
+from fcnjax.data import (
+    BucketPlan,
+    EpochPlan,
+    FileOptions,
+    MixedPlan,
+    RandomCrop,
+    ResizedSource,
+    SizePolicy,
+    Source,
+    UnreadableFiles,
+    as_source,
+    load_source,
+    plan_buckets,
+    without_small,
+)
+from fcnjax.training.settings.recipe import Recipe
+
+SPLITS = ("train", "validation", "test")
+SCANS = ".scans"  # folder beside the runs for the sizes of files, and the rectangles made for them
+PLANNER = 1  # to be raised when the planner is changed
+
+
+def load_sources(
+    recipe: Recipe, *, cache_dir: Path | str | None = None, verify: bool | None = None
+) -> dict[str, Source]:
+    """Returns the three splits that a recipe names, at the sizes that its size policy gives them.
+
+    Args:
+      recipe: what to train.
+      cache_dir: where the sizes of files that were read are kept for the next time; None keeps them nowhere.
+      verify: whether to decode every file once; None does so where the recipe refuses what cannot be decoded.
+
+    Raises:
+      ValueError: for a data set or split that does not exist, files that cannot be decoded, or splits that do not fit
+        each other.
+    """
+    data = recipe.data
+    options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir)
+    names = (data.train_split, data.validation_split, data.test_split)
+    sources, refused = {}, []
+    for key, name in zip(SPLITS, names, strict=True):
+        try:
+            sources[key] = load_source(data.name, name, data.data_dir, options)
+        except UnreadableFiles as error:  # those of the other splits are better known at once
+            refused.append(str(error))
+    if refused:
+        raise ValueError("\n".join(refused))
+    return fit_sources(recipe, sources)
+
+
+def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]:
+    """Returns the three splits at the sizes that the recipe's policy gives them; with `on_error="mask"` without those
+    that the policy would refuse as too small.
+
+    Args:
+      recipe: what to train.
+      sources: "train", "validation" and "test"; what is no `Source` is made one by `fcnjax.data.as_source`.
+
+    Raises:
+      ValueError: if a split is missing, splits do not fit each other, or examples are too small.
+    """
+    missing = [name for name in SPLITS if name not in sources]
+    if missing:
+        raise ValueError(f"sources: lack {missing[0]!r}; give a dictionary of train, validation and test.")
+    splits = {name: source if hasattr(source, "sizes") else as_source(source) for name, source in sources.items()}
+    first = splits["train"]
+    for name, source in splits.items():
+        for what in ("channels", "class_names"):
+            if getattr(source, what) != getattr(first, what):
+                raise ValueError(
+                    f"{recipe.data.name}: the {name} split has {what} {getattr(source, what)}, the train split "
+                    f"{getattr(first, what)}; all splits need the same (config.data.channels fixes the channels)."
+                )
+    if all(isinstance(source, ResizedSource) and source.policy == recipe.size for source in splits.values()):
+        return splits  # as `load_sources` left them
+    masks = recipe.data.on_error == "mask" and recipe.size.below == "refuse"
+    if recipe.size == SizePolicy() and not masks:
+        return splits
+    minimum = abstract_model(recipe, first).min_size
+    if masks:
+        splits = {name: without_small(source, recipe.size, minimum) for name, source in splits.items()}
+    return {name: ResizedSource(source, recipe.size, minimum) for name, source in splits.items()}
+
+
+def data_digest(sources: Mapping[str, Source]) -> dict[str, str]:
+    """Returns what tells the data of each split from any other: a hash of its sizes, ids, names and classes."""
+    digests = {}
+    for name, source in sources.items():
+        names = "\0".join((*source.class_names, "", *getattr(source, "names", ())))
+        parts = (source.sizes.tobytes(), source.ids.tobytes(), names.encode())
+        digests[name] = hashlib.sha256(b"\0".join(parts)).hexdigest()
+    return digests
+
+
+def make_buckets(recipe: Recipe, sources: Mapping[str, Source], *, cache_dir: Path | str | None = None) -> BucketPlan:
+    """Returns the rectangles for all splits, with the rows of a batch of each, as the recipe bounds them.
+
+    Args:
+      recipe: what to train.
+      sources: the splits.
+      cache_dir: where the rectangles are kept for the next run on the same sizes; None keeps them nowhere.
+    """
+    sizes = [source.sizes for source in sources.values()]
+    if recipe.crop.area[0] < 1 and recipe.batching == "mixed":  # of two seeds, whatever the run's
+        train = sources["train"]
+        sizes += [recipe.crop.sizes(seed, 0, train.ids, train.sizes) for seed in range(2)]
+    sizes = np.concatenate(sizes)
+    options = {
+        "max_buckets": recipe.max_buckets,
+        "multiple_of": recipe.multiple_of,
+        "pixel_budget": recipe.pixel_budget,
+        "compile_cost": recipe.compile_cost,
+        "epochs": recipe.epochs if recipe.compile_cost is not None else 1,
+    }
+    buckets = _planned(sizes, options, None if cache_dir is None else Path(cache_dir))
+    rows = np.full(len(buckets.shapes), recipe.batch_size, np.int32)
+    return BucketPlan(buckets.shapes, rows if buckets.batch_sizes is None else np.minimum(rows, buckets.batch_sizes))
+
+
+def _planned(sizes: np.ndarray, options: dict[str, Any], cache_dir: Path | None) -> BucketPlan:
+    """Returns `plan_buckets` of sizes [N, D], from the cache where it has been made before: it may take seconds."""
+    if cache_dir is None:
+        return plan_buckets(sizes, **options)
+    about = json.dumps([PLANNER, version("fcnjax"), sizes.shape, str(sizes.dtype), options]).encode()
+    file = cache_dir / f"plan-{hashlib.sha256(about + sizes.tobytes()).hexdigest()[:32]}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent or damaged: it is made again
+        kept = read_json(file)
+        rows = kept["batch_sizes"]
+        return BucketPlan(np.array(kept["shapes"], np.int32), None if rows is None else np.array(rows, np.int32))
+    plan = plan_buckets(sizes, **options)
+    rows = None if plan.batch_sizes is None else plan.batch_sizes.tolist()
+    with contextlib.suppress(OSError):  # it is only a cache
+        write_json(file, {"shapes": plan.shapes.tolist(), "batch_sizes": rows})
+    return plan
+
+
+def rows_of(buckets: BucketPlan) -> list[int]:
+    """Returns the rows of a batch of each rectangle."""
+    assert buckets.batch_sizes is not None
+    return buckets.batch_sizes.tolist()
+
+
+def make_crop(recipe: Recipe, minimum: Sequence[int]) -> RandomCrop | None:
+    """Returns the crop of training examples for a network with that minimum size [D], or None if all of them is kept.
+
+    Raises:
+      ValueError: if `config.crop.at_least` has another number of axes.
+    """
+    if recipe.crop.area[0] == 1:
+        return None
+    least = np.maximum(minimum, 1 if recipe.crop.at_least is None else recipe.crop.at_least)
+    return dataclasses.replace(recipe.crop, at_least=tuple(least.tolist()))
+
+
+def make_plan(
+    recipe: Recipe, source: Source, buckets: BucketPlan, crop: RandomCrop | None, seed: int
+) -> EpochPlan | MixedPlan:
+    """Returns the order of the training examples for a seed; `crop` is the recipe's, for its network."""
+    if recipe.batching == "bucket":
+        return EpochPlan(source.sizes, buckets, rows_of(buckets), seed)
+    rows = rows_of(buckets)
+    if recipe.pixel_budget is None:  # about two parts of each rectangle in a step: few programs, and few filler rows
+        shares = np.bincount(buckets.assign(source.sizes), minlength=len(buckets.shapes)) / len(source)
+        rows = np.maximum(1, np.ceil(shares * recipe.batch_size / 2)).astype(int).tolist()
+
+    drawn = None if crop is None else lambda epoch: crop.sizes(seed, epoch, source.ids, source.sizes)
+    return MixedPlan(source.sizes, buckets, recipe.batch_size, seed, rows, sizes_at=drawn)
+
+
+def make_model(recipe: Recipe, source: Source, seed: int | jax.Array) -> models.Classifier:
+    """Returns the recipe's network for the examples of a source, with the initial weights of a seed."""
+    settings = recipe.head
+
+    def pool(channels: int, rngs: nnx.Rngs) -> pooling.Pool:
+        return pooling.create(settings.pool, channels=channels, rngs=rngs, **settings.pool_options)
+
+    head = settings.options
+    if settings.flatten is None:
+        head["pool"] = pool
+    model = models.create(
+        recipe.model.name,
+        **recipe.model.options,
+        head=head,
+        classes=len(source.class_names),
+        in_channels=source.channels,
+        rank=source.sizes.shape[1],
+        frontend=_frontend_options(recipe),
+        rngs=nnx.Rngs(jax.random.key(seed)),
+    )
+    model.remat = recipe.remat
+    return model
+
+
+def _frontend_options(recipe: Recipe) -> dict[str, Any] | None:
+    options, rate = recipe.frontend.options, recipe.data.sample_rate
+    return options if options is None or rate is None else {"sample_rate": rate} | options
+
+
+def abstract_model(recipe: Recipe, source: Source) -> models.Classifier:
+    """Returns the same network with shapes and types in place of weights: nothing is drawn or compiled."""
+    return nnx.eval_shape(lambda: make_model(recipe, source, 0))

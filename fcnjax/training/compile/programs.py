@@ -1,0 +1,206 @@
+"""Programs: the compiled steps of a recipe on all devices, and in what order a run needs them.
+
+Axes: B rows of a batch, D spatial axes, C channels, K rectangles.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from fcnjax.data import EpochPlan, EvaluationPlan, MixedPlan, MixedStep, StepPlan
+from fcnjax.padded import Padded
+from fcnjax.training.compile.compilation import Compilation, CompiledByShape, jit
+from fcnjax.training.compile.mesh import by_rows, replicated, state_shardings
+from fcnjax.training.step.step import (
+    Gradient,
+    Sums,
+    Targets,
+    TrainState,
+    all_finite,
+    make_accumulating_step,
+    make_train_step,
+    make_update,
+)
+
+NO_RECTANGLE: tuple[int, ...] = ()  # of programs that take no batch
+
+
+class Programs:
+    """The steps of one network on the devices of a mesh, each compiled once for each rectangle that it meets.
+
+    Args:
+      mesh: from `make_mesh`.
+      gradient: from `make_gradient`.
+      optimizer: whose step follows it.
+      evaluation: from `make_evaluation_step`.
+      initial_state: from a seed (uint32 []) to the state before the first step.
+      channels: C of the examples.
+      total: from `make_total`; None where all examples weigh the same.
+      shard_weights: see `state_shardings`.
+      ema_decay: of averaged weights, see `fcnjax.training.step.average`; None averages nothing.
+      remat: whether the gradient computes activations anew, see `jit`.
+
+    Attributes:
+      train_step, accumulate_step, evaluation_step, update, all_finite: compiled; see `fcnjax.training.step.step`.
+      zero_sums: from the weights to the sums before the first part of a step.
+      add_total: from a sum of weights and the sizes, targets and clock of one more part to the sum with it; or None.
+      state: shapes and shardings of the train state.
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        gradient: Gradient,
+        optimizer: optax.GradientTransformation,
+        evaluation: Any,
+        initial_state: Any,
+        channels: int,
+        *,
+        total: Any = None,
+        shard_weights: bool = False,
+        ema_decay: float | None = None,
+        remat: bool = False,
+    ):
+        self.mesh, self._channels = mesh, channels
+        shapes = jax.eval_shape(initial_state, jax.ShapeDtypeStruct((), jnp.uint32))
+        shardings, everywhere = state_shardings(mesh, shapes, shard=shard_weights), replicated(mesh)
+        self.state = _with_shardings(shapes, shardings)
+        self._initial_state = jit(initial_state, out_shardings=shardings)
+        sums = jax.eval_shape(Sums.zeros, shapes.weights)
+        summed = state_shardings(mesh, sums, shard=shard_weights)
+        self._sums = _with_shardings(sums, summed)
+        self.zero_sums = CompiledByShape(Sums.zeros, (), summed, "zeros")
+        self.add_total = None if total is None else CompiledByShape(_adding(total), (), everywhere, "sum of weights")
+        train = make_train_step(gradient, optimizer, ema_decay)
+        self.train_step = CompiledByShape(train, (0,), (shardings, everywhere), "train", remat=remat)
+        self.accumulate_step = CompiledByShape(
+            make_accumulating_step(gradient), (0, 1), (shardings, summed), "train, a part of a step", remat=remat
+        )
+        self.update = CompiledByShape(
+            make_update(optimizer, ema_decay), (0, 1), (shardings, everywhere, summed), "update"
+        )
+        self.evaluation_step = CompiledByShape(evaluation, (), everywhere, "evaluate")
+        self.all_finite = CompiledByShape(all_finite, (), everywhere)
+
+    @property
+    def waited(self) -> float:
+        """Seconds that training has waited for compilation so far."""
+        return self.train_step.waited + self.accumulate_step.waited + self.update.waited
+
+    def initial_state(self, seed: int) -> TrainState:
+        """Returns the state before the first step of the run with this seed."""
+        return self._initial_state(np.uint32(seed))
+
+    def for_training(self, plan: EpochPlan | MixedPlan, start: int) -> list[Compilation]:
+        """Returns the programs of training, in the order in which steps from `start` on need them."""
+        buckets = _in_order(
+            part.bucket for index in range(start, start + plan.steps_per_epoch) for part in parts_of(plan.step(index))
+        )
+        if isinstance(plan, EpochPlan):
+            buckets = [*buckets, *(set(np.flatnonzero(plan.batches_per_bucket).tolist()) - set(buckets))]
+            return [self._job(self.train_step, plan, bucket, (self.state,), ()) for bucket in buckets]
+        # Another epoch may draw sizes for any of them; and these steps, begun amid an epoch, need not be all of one.
+        later = range(len(plan.buckets.shapes)) if plan.sizes_at is not None else plan.buckets.assign(plan.sizes)
+        buckets = [*buckets, *sorted({int(bucket) for bucket in later} - set(buckets))]
+        total = (jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(self.mesh)),)
+        ahead = (self.state, self._sums)
+        jobs = [self._job(self.accumulate_step, plan, bucket, ahead, total) for bucket in buckets]
+        if self.add_total is not None:
+            jobs = [each for job in jobs for each in (self._adding_of(self.add_total, job), job)]
+        zeros = Compilation(self.zero_sums, NO_RECTANGLE, (self.state.weights,))
+        return [zeros, *jobs[:2], Compilation(self.update, NO_RECTANGLE, ahead), *jobs[2:]]
+
+    def for_evaluation(self, plans: Iterable[EvaluationPlan]) -> list[Compilation]:
+        """Returns the programs of evaluations, in the order in which they need them."""
+        jobs: dict[int, Compilation] = {}
+        for plan in plans:
+            for bucket in _in_order(step.bucket for step in plan):
+                if bucket not in jobs:
+                    jobs[bucket] = self._evaluation(plan, bucket)
+        return list(jobs.values())
+
+    def for_checkpoints(self) -> list[Compilation]:
+        """Returns the program that looks at weights before they are kept."""
+        return [Compilation(self.all_finite, NO_RECTANGLE, ((self.state.weights, self.state.statistics),))]
+
+    def largest(self, jobs: Sequence[Compilation]) -> Compilation:
+        """Returns the program of `jobs` that needs most memory: of training where there is one, by padded positions."""
+        batches = [job for job in jobs if job.rows]
+        return max(batches, key=lambda job: (job.programs is not self.evaluation_step, job.positions))
+
+    def begins_with(self, jobs: Sequence[Compilation]) -> list[Compilation]:
+        """Returns those of `jobs` that a run waits for before its first step: its first ones, and the largest."""
+        first = next(index for index, job in enumerate(jobs) if job.rows)
+        return [*jobs[: first + 1], self.largest(jobs)]
+
+    def expect(self, jobs: Iterable[Compilation]):
+        """Notes that a run needs these programs and no others: any other compilation is worth a warning from now on."""
+        for job in jobs:
+            job.programs.planned = (job.programs.planned or set()) | {job.shape}
+
+    def _job(
+        self, programs: CompiledByShape, plan: Any, bucket: int, before: tuple[Any, ...], after: tuple[Any, ...]
+    ) -> Compilation:
+        shape, rows = self._rectangle(plan, bucket)
+        clock = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=replicated(self.mesh))
+
+        def args_of(rows: int) -> tuple[Any, ...]:
+            return (*before, *self._batch(shape, rows), clock, *after)
+
+        return Compilation(programs, shape, args_of(rows), rows, args_of)
+
+    def _adding_of(self, programs: CompiledByShape, job: Compilation) -> Compilation:
+        """Returns the program that adds the weights of the part of a step which a job accumulates."""
+        _, _, batch, targets, clock, total = job.args
+        return Compilation(programs, job.shape, (total, batch.sizes, targets, clock))
+
+    def _evaluation(self, plan: EvaluationPlan, bucket: int) -> Compilation:
+        shape, rows = self._rectangle(plan, bucket)
+
+        def args_of(rows: int) -> tuple[Any, ...]:
+            batch, targets = self._batch(shape, rows)
+            return self.state.weights, self.state.statistics, batch, targets.labels
+
+        return Compilation(self.evaluation_step, shape, args_of(rows), rows, args_of)
+
+    def _rectangle(self, plan: Any, bucket: int) -> tuple[tuple[int, ...], int]:
+        """Returns the extents of a bucket and the rows of its batches, with those that all devices need."""
+        rows = -(-int(plan.rows_per_bucket[bucket]) // self.mesh.size) * self.mesh.size
+        return tuple(plan.buckets.shapes[bucket].tolist()), rows
+
+    def _batch(self, shape: tuple[int, ...], rows: int) -> tuple[Padded, Targets]:
+        """Returns shapes and shardings of a batch."""
+
+        def array(*extents: int, dtype: Any = jnp.int32) -> Any:
+            return jax.ShapeDtypeStruct((rows, *extents), dtype, sharding=by_rows(self.mesh))
+
+        values = array(*shape, self._channels, dtype=jnp.float32)
+        return Padded(values, array(len(shape))), Targets(array(), array())
+
+
+def _adding(total: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    def add(before: jax.Array, sizes: jax.Array, targets: Targets, clock: jax.Array) -> jax.Array:
+        return before + total(sizes, targets, clock)
+
+    return add
+
+
+def parts_of(step: StepPlan | MixedStep) -> tuple[StepPlan, ...]:
+    """Returns the parts of a step, each of one rectangle."""
+    return step.micro_batches if isinstance(step, MixedStep) else (step,)
+
+
+def _in_order(items: Iterator[int]) -> list[int]:
+    return list(dict.fromkeys(items))
+
+
+def _with_shardings(shapes: Any, shardings: Any) -> Any:
+    def place(shape: Any, sharding: Any) -> Any:
+        return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding, weak_type=shape.weak_type)
+
+    return jax.tree.map(place, shapes, shardings)

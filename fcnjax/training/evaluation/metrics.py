@@ -1,0 +1,257 @@
+"""Figures of an evaluation, from exact logits: numpy in float64, and integers wherever something is counted.
+
+Axes: N examples, K classes, D spatial axes. The one idea: each example is reduced once to a rank, a loss, a prediction
+and its probability; every figure is a count or a mean of these, and none depends on batches.
+"""
+
+import dataclasses
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from fcnjax.data.size_table import areas
+
+CALIBRATION_BINS = 15
+ROWS_AT_ONCE = 4096  # bounds the float64 copies of the logits
+WORST = 10  # classes, and pairs of them, that are named
+
+
+class Calibration(NamedTuple):
+    """A reliability diagram: examples grouped by the probability of their prediction.
+
+    Attributes:
+      edges: float64 [bins + 1], of equal widths from 0 to 1; a bin holds its upper edge and not its lower one.
+      counts: int64 [bins], examples.
+      correct: int64 [bins], those whose prediction is right.
+      confidence: float64 [bins], mean probability of the predictions; NaN where a bin is empty.
+    """
+
+    edges: np.ndarray
+    counts: np.ndarray
+    correct: np.ndarray
+    confidence: np.ndarray
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """Float64 [bins], share of right predictions; NaN where a bin is empty."""
+        return shares(self.correct, self.counts)
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error, in [0, 1]: |accuracy - confidence|, averaged over examples; NaN without any."""
+        if not self.counts.sum():
+            return float("nan")
+        gaps = np.abs(self.accuracy - self.confidence)
+        return float(np.nansum(gaps * self.counts) / self.counts.sum())
+
+
+class SizeGroup(NamedTuple):
+    """Examples of neighbouring sizes.
+
+    Attributes:
+      smallest: least area in the group, in positions (length or volume of signals and volumes).
+      largest: greatest one.
+      examples: how many.
+      correct: those whose prediction is right.
+    """
+
+    smallest: int
+    largest: int
+    examples: int
+    correct: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Metrics:
+    """What is known of the n examples that have logits, in their order; made by `measure`.
+
+    Attributes:
+      known: bool [N], which examples these are: those without NaN among their logits.
+      labels: int64 [n].
+      predictions: int64 [n], the class of the largest logit; of equal ones the first.
+      ranks: int64 [n], classes that stand before the label, which are those of larger logits and those of equal ones
+        that come first; 0 where the prediction is right.
+      probabilities: float64 [n], softmax of the prediction.
+      losses: float64 [n], cross-entropy.
+      areas: int64 [n], positions of the example.
+      classes: K.
+    """
+
+    known: np.ndarray
+    labels: np.ndarray
+    predictions: np.ndarray
+    ranks: np.ndarray
+    probabilities: np.ndarray
+    losses: np.ndarray
+    areas: np.ndarray
+    classes: int
+
+    @property
+    def count(self) -> int:
+        """n, examples that have logits."""
+        return len(self.labels)
+
+    @property
+    def left_out(self) -> int:
+        """N - n, examples that no figure counts."""
+        return len(self.known) - self.count
+
+    @property
+    def right(self) -> np.ndarray:
+        """Bool [n], whether the prediction is the label."""
+        return self.ranks == 0
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        """The k of which top-k accuracy says something: 1, and 5 where there are more than 5 classes."""
+        return (1, 5) if self.classes > 5 else (1,)
+
+    def correct(self, k: int = 1) -> int:
+        """Returns the number of examples whose label is among the k largest logits.
+
+        Raises:
+          ValueError: for k outside 1 to K.
+        """
+        if not 1 <= k <= self.classes:
+            raise ValueError(f"k={k} of the top-k accuracy: must be 1 to {self.classes}, the number of classes.")
+        return int((self.ranks < k).sum())
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy; NaN without examples."""
+        return float(self.losses.mean()) if self.count else float("nan")
+
+    def accuracy(self, k: int = 1) -> float:
+        """Returns the share of examples whose label is among the k largest logits; 0 where there are none."""
+        return self.correct(k) / max(self.count, 1)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The reliability diagram over 15 bins.
+
+        Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
+        """
+        bins = CALIBRATION_BINS
+        edges = np.arange(bins + 1) / bins
+        index = np.clip(np.searchsorted(edges, self.probabilities) - 1, 0, bins - 1)
+        counts = np.bincount(index, minlength=bins)
+        confidence = shares(np.bincount(index, self.probabilities, bins), counts)
+        return Calibration(edges, counts, np.bincount(index[self.right], minlength=bins), confidence)
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """int64 [K, K], examples by label (row) and prediction (column)."""
+        cells = self.labels * self.classes + self.predictions
+        return np.bincount(cells, minlength=self.classes**2).reshape(self.classes, self.classes)
+
+    @cached_property
+    def class_counts(self) -> np.ndarray:
+        """int64 [K], examples of each class."""
+        return np.bincount(self.labels, minlength=self.classes)
+
+    @cached_property
+    def class_correct(self) -> np.ndarray:
+        """int64 [K], those of them whose prediction is right; of what share, see `shares`."""
+        return np.bincount(self.labels[self.right], minlength=self.classes)
+
+    def by_size(self, groups: int = 4) -> list[SizeGroup]:
+        """Returns the examples in groups of about equal count by area, smallest first.
+
+        Examples of one area are never torn apart: all go where the middle one of them belongs. Fewer groups come back
+        where many examples share an area.
+
+        Args:
+          groups: asked for, at least 1; 4 makes quartiles.
+
+        Raises:
+          ValueError: for groups below 1.
+        """
+        if groups < 1:
+            raise ValueError(f"groups={groups} of sizes: must be at least 1; 4 makes quartiles.")
+        distinct, place, counts = np.unique(self.areas, return_inverse=True, return_counts=True)
+        middles = 2 * np.cumsum(counts) - counts  # twice the rank of the middle example: whole numbers
+        group = groups * middles // max(2 * self.count, 1)  # [distinct areas]
+        index = group[place]
+        return [
+            SizeGroup(
+                int(distinct[group == g].min()),
+                int(distinct[group == g].max()),
+                int((index == g).sum()),
+                int((self.right & (index == g)).sum()),
+            )
+            for g in np.unique(group)
+        ]
+
+
+def measure(logits: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> Metrics:
+    """Returns the figures of an evaluation.
+
+    Args:
+      logits: floating [N, K]; a row with NaN (an example that could not be decoded) is left out and counted.
+      labels: integer [N], 0 to K - 1; anything where the logits are NaN.
+      sizes: integer [N, D], extents of the examples in positions.
+
+    Raises:
+      ValueError: if the shapes do not fit each other, or a label is out of range.
+
+    >>> metrics = measure(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]), np.array([[8, 9], [7, 7]]))
+    >>> metrics.correct(), metrics.count, metrics.confusion.tolist()
+    (1, 2, [[1, 1], [0, 0]])
+    """
+    logits, labels, sizes = np.asarray(logits), np.asarray(labels), np.asarray(sizes)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or sizes.ndim != 2 or len(sizes) != len(logits):
+        raise ValueError(
+            f"logits of shape {logits.shape}, labels of shape {labels.shape} and sizes of shape {sizes.shape}: must be "
+            "[N, K], [N] and [N, D], of the same examples."
+        )
+    known = np.logical_not(np.isnan(logits).any(axis=1))
+    rows, classes = np.flatnonzero(known), logits.shape[1]
+    wanted = labels[rows].astype(np.int64)
+    outside = rows[(wanted < 0) | (wanted >= classes)]
+    if len(outside):
+        first = int(outside[0])
+        raise ValueError(f"labels[{first}]={labels[first]}: must be 0 to {classes - 1}, one of the {classes} classes.")
+    parts = [
+        _per_example(logits[rows[i : i + ROWS_AT_ONCE]], wanted[i : i + ROWS_AT_ONCE])
+        for i in range(0, max(len(rows), 1), ROWS_AT_ONCE)
+    ]
+    predictions, ranks, probabilities, losses = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Metrics(known, wanted, predictions, ranks, probabilities, losses, areas(sizes[rows]), classes)
+
+
+def _per_example(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns prediction, rank, probability and loss [n] of logits [n, K] and labels [n]."""
+    logits = logits.astype(np.float64)
+    predictions = logits.argmax(axis=1)
+    own = np.take_along_axis(logits, labels[:, None], axis=1)  # [n, 1]
+    first = np.arange(logits.shape[1]) < labels[:, None]
+    ranks = ((logits > own) | ((logits == own) & first)).sum(axis=1)
+    largest = logits.max(axis=1)
+    normaliser = np.log(np.exp(logits - largest[:, None]).sum(axis=1))  # of the largest logit: log-sum-exp less it
+    return predictions, ranks, np.exp(-normaliser), normaliser + (largest - own[:, 0])
+
+
+def shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    """Returns parts over wholes as float64; NaN where the whole is 0."""
+    return np.divide(parts, wholes, out=np.full(np.shape(wholes), np.nan), where=np.asarray(wholes) > 0)
+
+
+def worst_classes(metrics: Metrics, most: int = WORST) -> list[int]:
+    """Returns up to `most` classes, the least accurate first; of equal ones first that with more examples.
+
+    Classes without examples are none of them, nor are those without a mistake.
+    """
+    accuracy = shares(metrics.class_correct, metrics.class_counts)
+    order = np.lexsort((-metrics.class_counts, accuracy))
+    return order[accuracy[order] < 1][:most].tolist()
+
+
+def worst_confusions(metrics: Metrics, most: int = WORST) -> list[tuple[int, int, int]]:
+    """Returns up to `most` mistakes (label, prediction, how often), the most frequent first; of equal ones in order."""
+    wrong = ~metrics.right
+    cells = metrics.labels[wrong] * metrics.classes + metrics.predictions[wrong]
+    distinct, counts = np.unique(cells, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:most]
+    labels, predictions = np.divmod(distinct[order], metrics.classes)
+    return list(zip(labels.tolist(), predictions.tolist(), counts[order].tolist(), strict=True))

@@ -1,0 +1,71 @@
+"""Networks with weights from elsewhere, kept in folders of the same arrays as a run's.
+
+A folder holds `weights/` and, written last, `model.json`: architecture, classes, input channels and options.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from flax import nnx
+
+from fcnjax import models
+from fcnjax.atomic import read_json, write_json
+from fcnjax.models import Classifier
+from fcnjax.models.weights.state_dict_files import read_state_dict
+from fcnjax.models.weights.torch_weights import create_from_state_dict
+from fcnjax.training.run.checkpoints import load_arrays, save_arrays
+from fcnjax.training.step.step import merge, split
+
+MODEL = "model.json"
+
+
+def import_weights(source: Path | str, arch: str, to: Path | str, **options: Any) -> Classifier:
+    """Turns a PyTorch state dict into a folder that `load_imported` reads, and returns the network.
+
+    Args:
+      source: file of the state dict (see `fcnjax.models.weights.state_dict_files.read_state_dict`).
+      arch: a key of `fcnjax.models.weights.torch_weights.RULES`, such as "resnet50".
+      to: the new folder.
+      **options: further arguments of the network, of types that JSON has.
+
+    Raises:
+      FileExistsError: if there is anything at `to`; nothing is read.
+      FileNotFoundError: if there is no file `source`.
+      ValueError: if the file cannot be read, or its arrays are not those of the network; no folder is made.
+    """
+    to = Path(to)
+    if to.exists():
+        raise FileExistsError(f"{to}: exists; weights are imported into a new folder. Choose another path.")
+    try:
+        model = create_from_state_dict(arch, read_state_dict(source), **options)
+    except ValueError as error:
+        raise ValueError(str(error) if str(error).startswith(str(source)) else f"{source}: {error}") from None
+    _, weights, statistics = split(model)
+    save_arrays(to / "weights", {"weights": weights, "statistics": statistics})
+    classes = model.trace(model.min_size)[-1].channels
+    described = {"arch": arch, "classes": classes, "in_channels": model.in_channels, "options": options}
+    write_json(to / MODEL, described)
+    return model
+
+
+def load_imported(path: Path | str) -> Classifier:
+    """Returns the network that `import_weights` saved in a folder.
+
+    Raises:
+      FileNotFoundError: if the folder holds no imported network.
+      ValueError: if the folder is damaged.
+    """
+    path = Path(path)
+    if not (path / MODEL).is_file():
+        raise FileNotFoundError(
+            f"{path}: holds no imported network (no {MODEL}). Make it with 'fcnjax import-weights'."
+        )
+    described = read_json(path / MODEL)
+    try:
+        shape = {"classes": described["classes"], "in_channels": described["in_channels"], **described["options"]}
+        model = models.create(described["arch"], rngs=nnx.Rngs(0), **shape)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path / MODEL}: describes no network ({error}); import the weights anew.") from None
+    graphdef, weights, statistics = split(model)
+    arrays = load_arrays(path / "weights", {"weights": weights, "statistics": statistics})
+    return merge(graphdef, arrays["weights"], arrays["statistics"])

@@ -1,0 +1,269 @@
+"""Run folders: what a run was, what it measured, and whether it may go on.
+
+A folder holds `config.json` (the resolved recipe), `environment.json` (versions, git revision and hardware of each
+process that worked on it), `data.json` (hashes of the examples' sizes, ids, names and classes), `metrics.jsonl`
+(nothing in it depends on the clock), `speed.jsonl` (what does), `checkpoints/`, `weights/`, and last of all
+`result.json`, whose presence means that the run is finished. Where the config asks for them, `tensorboard/` holds event
+files and `profile/` a trace; `not_finite.json` names the examples of a step whose loss was not finite.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from fcnjax.atomic import held, read_json, write_json, write_text
+from fcnjax.training.compile.compilation import compile_options
+from fcnjax.training.compile.mesh import is_first_host
+from fcnjax.training.settings.recipe import Recipe
+from fcnjax.xla import FLAGS, refused
+
+# Fields of the config, by what their names begin with, that change nothing in what a run computes.
+FREE = ("loader.", "log.", "profile.", "checkpoint_", "shard_weights")
+CONFIG, DATA, ENVIRONMENT, METRICS = "config.json", "data.json", "environment.json", "metrics.jsonl"
+PACKAGES = ("fcnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
+
+
+class RunFolder:
+    """A folder for one run, entered to start it or to go on with it, never to overwrite it.
+
+    `with RunFolder(path, recipe) as folder:` holds it: no other process can enter it until the block ends. Of several
+    hosts of a run the first alone reads and writes it.
+
+    Args:
+      path: the folder; made on entry if it does not exist.
+      recipe: what the run is to be.
+
+    Raises:
+      FileExistsError: if the folder holds a finished run, a run of another recipe (the groups in `FREE` apart), or
+        anything that is not a run; on entry, if another process is working in it.
+      ValueError: if the config in it cannot be read.
+    """
+
+    def __init__(self, path: Path | str, recipe: Recipe):
+        self.path, self._recipe, self._exit = Path(path), recipe, ExitStack()
+        self.metrics_path = self.path / METRICS
+        self._writes, self._told = is_first_host(), False
+        self._file: Any = None  # of the metrics, while it is open
+        self._waiting = b""  # what the disk did not take
+        if self._writes:
+            self._check()
+
+    def __enter__(self) -> "RunFolder":
+        if not self._writes:
+            return self
+        with ExitStack() as entered:
+            entered.enter_context(held(self.path))
+            self._check()  # again: another process may have come first
+            environments = read_environments(self.path)
+            write_json(self.path / ENVIRONMENT, [*environments, environment()])
+            write_json(self.path / CONFIG, self._recipe.to_dict())  # last: with it the folder is a run
+            self._exit = entered.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._exit.close()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.checkpoints_of(self.path)
+
+    @staticmethod
+    def checkpoints_of(path: Path) -> Path:
+        """Folder of the checkpoints of the run in a folder."""
+        return path / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        """Folder of the final weights and statistics."""
+        return self.path / "weights"
+
+    def check_data(self, digest: dict[str, str]):
+        """Notes what data the run is on, or raises FileExistsError if that is not what an interrupted run began on."""
+        if not self._writes:
+            return
+        path = self.path / DATA
+        known = read_json(path) if path.exists() else digest
+        changed = sorted(name for name in digest if digest[name] != known.get(name))
+        if changed:
+            raise FileExistsError(
+                f"workdir={self.path}: holds an interrupted run, and the examples of its {changed[0]} split have "
+                "changed since it began; restore them, or choose a new folder."
+            )
+        write_json(path, digest)
+
+    def keep_metrics_until(self, step: int):
+        """Drops metrics after `step`, and those of the final test: a resumed run writes them again."""
+        if self._writes and self.metrics_path.exists():
+            # A line without its newline was cut short by the interruption.
+            lines = [line for line in self.metrics_path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            rows = list(zip(lines, self._parsed(self.path, lines), strict=True))
+            kept = [line for line, row in rows if row["step"] <= step and row["event"] != "test"]
+            write_text(self.metrics_path, "".join(kept))
+
+    @contextmanager
+    def appending(self) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """Opens the metrics; yields a function that appends one row as a line, which no later error can undo.
+
+        Where the disk fails it raises OSError; of a run that is to go on then, it says so once, and the lines wait in
+        memory until they can be written.
+        """
+        if not self._writes:
+            yield lambda row: None
+            return
+        with self.metrics_path.open("ab", buffering=0) as file:  # 0: every line reaches the file at once, and once only
+            self._file = file
+            try:
+                yield self._append
+            finally:
+                self.settled()
+                self._file = None
+
+    def settled(self) -> bool:
+        """Returns whether all metrics are in the file; tries to write what is not. A checkpoint is to come behind them.
+
+        Raises:
+          OSError: if the disk fails, unless the run is to go on then.
+        """
+        try:
+            while self._waiting and self._file is not None:
+                written = self._file.write(self._waiting)
+                self._waiting = self._waiting[written:]
+        except OSError as error:
+            said = f"{self.metrics_path}: cannot be written ({error})."
+            if self._recipe.checkpoint_failure == "stop":
+                raise OSError(f"{said} Make room and repeat the command to go on.") from error
+            if not self._told:
+                tqdm.write(f"{said} The run goes on, without checkpoints until it can be.", file=sys.stderr)
+            self._told = True
+        return not self._waiting
+
+    def _append(self, row: dict[str, Any]):
+        self._waiting += f"{json.dumps(row)}\n".encode()
+        self.settled()
+
+    @staticmethod
+    def read_metrics(path: Path, event: str) -> list[dict[str, Any]]:
+        """Returns the rows of one event ("train", "validation", "test") of the run in a folder, in order."""
+        rows = RunFolder._parsed(path, (path / METRICS).read_text().splitlines())
+        return [row for row in rows if row["event"] == event]
+
+    @staticmethod
+    def _parsed(path: Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"{path / METRICS}, line {number}: is no JSON ({error}); restore the file, or train anew."
+                ) from None
+
+    def finish(self, result: dict[str, Any]):
+        """Marks the run as finished."""
+        if self._writes:
+            write_json(self.path / "result.json", result)
+
+    def _check(self):
+        """Raises FileExistsError unless the folder is new or holds an interrupted run of this recipe."""
+        if self.path.exists() and not self.path.is_dir():
+            raise FileExistsError(f"workdir={self.path}: is no folder. Choose a new one.")
+        if not is_run(self.path):
+            names = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+            if any(not name.startswith(".") for name in names - {ENVIRONMENT}):  # what a start may leave is no matter
+                raise FileExistsError(f"workdir={self.path}: is not empty and holds no run. Choose a new folder.")
+            return
+        if is_finished(self.path):
+            raise FileExistsError(
+                f"workdir={self.path}: holds a finished run, which is never overwritten. Choose a new folder."
+            )
+        old, new = (
+            _flat(json.loads(json.dumps(d))) for d in (_complete(read_config(self.path)), self._recipe.to_dict())
+        )
+        names = (name for name in old.keys() | new.keys() if not name.startswith(FREE))
+        changed = sorted(name for name in names if old.get(name) != new.get(name))
+        if changed:
+            what = ", ".join(f"{name} was {old.get(name)!r} and is {new.get(name)!r}" for name in changed)
+            raise FileExistsError(
+                f"workdir={self.path}: holds an interrupted run of another config ({what}). "
+                "Go on with its config, or choose a new folder."
+            )
+
+
+def is_run(path: Path) -> bool:
+    """Returns whether a folder holds a run, finished or not."""
+    return (path / CONFIG).is_file()
+
+
+def is_finished(path: Path) -> bool:
+    """Returns whether a folder holds a finished run."""
+    return (path / "result.json").is_file()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Returns the config of the run in a folder, as nested dictionaries.
+
+    Raises:
+      FileNotFoundError: if the folder holds no run.
+      ValueError: if the file cannot be read.
+    """
+    if not is_run(path):
+        raise FileNotFoundError(f"workdir={path}: holds no run (no {CONFIG}). Train one with 'fcnjax train'.")
+    return read_json(path / CONFIG)
+
+
+def _complete(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns a config with the defaults of fields that are newer than it; as it is where it cannot be a recipe's."""
+    try:
+        return Recipe.from_config(config).to_dict()
+    except (ValueError, TypeError):
+        return config
+
+
+def read_environments(path: Path) -> list[dict[str, Any]]:
+    """Returns the environments of all processes that worked on the run in a folder (see `environment`), in order."""
+    file = path / ENVIRONMENT
+    return read_json(file, list) if file.exists() else []
+
+
+def environment() -> dict[str, Any]:
+    """Returns versions, git revision, hardware, XLA's settings and time: by what numbers may differ.
+
+    Of `xla`, `refused` names the flags and options that this version of XLA does not accept, and that are left out.
+    """
+    device = jax.devices()[0]
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "git_revision": git_revision(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": f"{jax.device_count()} x {device.platform} ({device.device_kind})",
+        "xla": {"flags": os.environ.get(FLAGS, ""), "options": compile_options(), "refused": refused()},
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def git_revision() -> str | None:
+    """Returns the commit of the source tree, with "-dirty" if it has uncommitted changes, or None outside of git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat

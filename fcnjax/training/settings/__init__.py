@@ -1,0 +1,25 @@
+"""What a run is: a frozen `Recipe` of validated groups, made from a config."""
+
+from fcnjax.training.settings.learning_settings import LossSettings, OptimizerSettings
+from fcnjax.training.settings.observation_settings import LogSettings, ProfileSettings
+from fcnjax.training.settings.recipe import (
+    DataSettings,
+    FrontendSettings,
+    HeadSettings,
+    LoaderSettings,
+    ModelSettings,
+    Recipe,
+)
+
+__all__ = [
+    "DataSettings",
+    "FrontendSettings",
+    "HeadSettings",
+    "LoaderSettings",
+    "LogSettings",
+    "LossSettings",
+    "ModelSettings",
+    "OptimizerSettings",
+    "ProfileSettings",
+    "Recipe",
+]

@@ -1,0 +1,9 @@
+"""The functional training step: loss, gradients, optimizer and weight average. It reads no files and knows no loop."""
+
+from fcnjax.training.step.optimizer import learning_rate_at
+from fcnjax.training.step.step import TrainState
+
+__all__ = [
+    "TrainState",
+    "learning_rate_at",
+]

@@ -1,0 +1,90 @@
+"""Losses of training: cross-entropy with smoothed labels and weighted classes, and what a mean of it is taken over.
+
+Axes: B batch, K classes. The one idea: a loss gives each example a sum's share and `Weigh` its share of the divisor, so
+that a mean over a batch, over the parts of a step, and over mixtures of two examples is one formula.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from fcnjax.data import Source, labels_of
+from fcnjax.training.settings.learning_settings import BALANCED, LossSettings
+
+Loss = Callable[[jax.Array, jax.Array], jax.Array]  # logits [B, K], labels [B] -> loss of each example [B]
+Weigh = Callable[[jax.Array], jax.Array]  # labels [B] -> weight of each example in the mean [B]
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns softmax cross-entropy [B] of logits (or log-probabilities) [B, K] and labels [B]."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def make_loss(label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> Loss:
+    """Returns cross-entropy against smoothed labels, each class's share of it times its weight.
+
+    With smoothing e, class weights w and log-probabilities z, the loss of an example of class y is
+    `-(1 - e) * w[y] * z[y] - e / K * sum_k w[k] * z[k]`, and the mean is over the `w[y]` (see `make_weigh`): that of
+    PyTorch's `CrossEntropyLoss(weight=w, label_smoothing=e)`. Without either it is `cross_entropy` itself.
+
+    Args:
+      label_smoothing: e, in [0, 1).
+      class_weights: w [K], greater than 0; None is 1 for all.
+
+    Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2016, section 7.
+    """
+    if class_weights is None and not label_smoothing:
+        return cross_entropy
+    if class_weights is None:
+        return lambda logits, labels: optax.softmax_cross_entropy(logits, _smoothed(logits, labels, label_smoothing))
+    weights = np.asarray(class_weights, np.float32)
+
+    def loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        return optax.softmax_cross_entropy(logits, weights[None] * _smoothed(logits, labels, label_smoothing))
+
+    return loss
+
+
+def _smoothed(logits: jax.Array, labels: jax.Array, label_smoothing: float) -> jax.Array:
+    """Returns the targets [B, K] of labels [B]."""
+    return optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), label_smoothing)
+
+
+def make_weigh(class_weights: Sequence[float] | None) -> Weigh | None:
+    """Returns what gives each example the weight of its class; None where all weigh the same."""
+    if class_weights is None:
+        return None
+    weights = np.asarray(class_weights, np.float32)
+    return lambda labels: jnp.asarray(weights)[labels]
+
+
+def class_weights_of(settings: LossSettings, train: Source) -> tuple[float, ...] | None:
+    """Returns the weight of each class [K] that settings name, for these training examples; None where none are named.
+
+    Raises:
+      ValueError: for another number of weights than classes; for "balanced" if a class has no example, or the source
+        does not know its labels.
+    """
+    weights, names, field = settings.class_weights, train.class_names, "config.loss.class_weights"
+    if weights is None:
+        return None
+    if weights != BALANCED:
+        if len(weights) != len(names):
+            raise ValueError(f"{field}={weights}: must have one number for each of the {len(names)} classes.")
+        return tuple(map(float, weights))
+    labels = labels_of(train)
+    if labels is None:
+        raise ValueError(
+            f"{field}={BALANCED!r}: the training examples do not tell their labels without being read; give the source "
+            "an attribute labels [N], or one weight per class."
+        )
+    counts = np.bincount(labels, minlength=len(names))
+    if not counts.all():
+        raise ValueError(
+            f"{field}={BALANCED!r}: class {names[int(np.argmin(counts))]!r} has no training example to weigh it by; "
+            "give one weight per class."
+        )
+    return tuple((len(labels) / (len(names) * counts)).tolist())

@@ -1,0 +1,98 @@
+"""Optimisers and schedules by name, all of them optax's."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import optax
+
+from fcnjax.training.settings.learning_settings import OptimizerSettings
+
+MUON_RMS = 0.2  # of a step at rate 1: adamw's, so that one learning rate serves all weights
+
+
+def make_schedule(settings: OptimizerSettings, steps: int) -> optax.Schedule:
+    """Returns the learning rate as a function of the step, for a run of `steps` steps."""
+    warmup, peak = round(settings.warmup * steps), settings.learning_rate
+    if settings.schedule == "cosine":
+        after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
+    elif settings.schedule == "step":  # in a short run, boundaries may fall on one step
+        reached = Counter(round(share * steps) - warmup for share in settings.boundaries)
+        after = optax.piecewise_constant_schedule(peak, {step: settings.factor**n for step, n in reached.items()})
+    else:
+        after = optax.constant_schedule(peak)
+    if not warmup:
+        return after
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+
+
+def learning_rate_at(settings: OptimizerSettings, steps: int, step: int) -> float:
+    """Returns the learning rate of one step, 0 to `steps` - 1, of a run of `steps` steps.
+
+    >>> settings = OptimizerSettings(learning_rate=0.5, schedule="step", boundaries=(0.5,))
+    >>> [round(learning_rate_at(settings, 10, step), 6) for step in (4, 5)]
+    [0.5, 0.05]
+    """
+    rate: Any = make_schedule(settings, steps)(step)
+    return float(rate)
+
+
+def make_optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTransformation:
+    """Returns the optimiser for a run of `steps` steps; weight decay acts on kernels only, not on norms and biases."""
+    rate, decay = make_schedule(settings, steps), settings.weight_decay
+    adam: dict[str, Any] = {"b1": settings.beta1, "b2": settings.beta2, "eps": settings.epsilon}
+    parts = [] if settings.clip_norm is None else [optax.clip_by_global_norm(settings.clip_norm)]
+    if settings.name == "adamw":
+        parts.append(optax.adamw(rate, **adam, weight_decay=decay, mask=_kernels))
+    elif settings.name == "lamb":
+        parts.append(optax.lamb(rate, **adam, weight_decay=decay, mask=_kernels))
+    elif settings.name == "muon":
+        parts += [_muon_direction(settings, optax.scale_by_adam(**adam))]
+        parts.append(optax.add_decayed_weights(decay, mask=_kernels))
+        parts.append(optax.scale_by_learning_rate(rate))
+    else:
+        parts.append(optax.add_decayed_weights(decay, mask=_kernels))
+        parts.append(optax.sgd(rate, momentum=settings.momentum, nesterov=settings.momentum > 0))
+    return optax.chain(*parts)
+
+
+def _muon_direction(settings: OptimizerSettings, adam: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Returns muon for the matrices and `adam` for the rest, both without rate and decay.
+
+    optax's muon has an adamw of its own for the rest, but one with Nesterov momentum, and no mask for its decay.
+
+    Source: Jordan et al., "Muon", 2024; step sizes as in Liu et al., "Muon is Scalable for LLM Training", 2025.
+    """
+    muon = optax.contrib.muon(
+        -1.0,  # its updates are minus the rate times the direction
+        beta=settings.momentum,
+        eps=settings.epsilon,
+        muon_weight_dimension_numbers=_matrices,
+        consistent_rms=MUON_RMS,
+    )
+
+    def labels(weights: Any) -> Any:
+        return {name: "adam" if matrix is None else "muon" for name, matrix in _matrices(weights).items()}
+
+    return optax.partition({"muon": muon, "adam": adam}, labels)
+
+
+def _matrices(weights: Any) -> Any:
+    """Returns, by name, how kernels [*taps, C, K] are matrices [taps * C, K]; None for what adamw moves.
+
+    That is the head, as Muon's authors advise, and kernels with one input channel each: depthwise ones are no matrix
+    between channels, and those on grey inputs are small.
+    """
+
+    def matrix(name: str, array: Any) -> optax.contrib.MuonDimensionNumbers | None:
+        rank = getattr(array, "ndim", 0)  # optax asks again, with a `MaskedNode` for what adamw moves
+        if rank < 2 or array.shape[-2] == 1 or name.startswith("head."):
+            return None
+        return optax.contrib.MuonDimensionNumbers(tuple(range(rank - 1)), (rank - 1,))
+
+    return {name: matrix(name, array) for name, array in weights.items()}
+
+
+def _kernels(weights: Mapping[str, jax.Array]) -> dict[str, bool]:
+    return {name: array.ndim > 1 for name, array in weights.items()}

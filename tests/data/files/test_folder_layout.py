@@ -1,0 +1,172 @@
+"""Classes, ids and slices of a root, drawn by hypothesis and spelt out."""
+
+import os
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fcnjax.data.files.folder_layout import Layout, read_layout, select
+
+
+def make(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def classes_of(layout: Layout) -> dict[str, str]:
+    return {name: layout.class_names[label] for name, label in zip(layout.names, layout.labels, strict=True)}
+
+
+def chosen(root: Path, split: str) -> list[str]:
+    layout = read_layout(root, split)
+    return [layout.names[index] for index in select(root, layout, split)]
+
+
+@st.composite
+def layouts(draw) -> Layout:
+    counts = draw(st.lists(st.integers(1, 40), min_size=1, max_size=6))
+    names = [f"c{label}/{index}.png" for label, count in enumerate(counts) for index in range(count)]
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    return Layout(tuple(names), tuple(labels), tuple(f"c{label}" for label in range(len(counts))))
+
+
+@given(layout=layouts(), percents=st.lists(st.integers(0, 100), min_size=1, max_size=4))
+def test_slices_partition_the_whole_and_keep_the_class_shares(layout, percents):
+    root, total = Path("/absent"), len(layout.names)
+    bounds = [0, *sorted(percents), 100]
+    parts = []
+    for low, high in pairwise(bounds):
+        size = (total * high + 50) // 100 - (total * low + 50) // 100
+        if size == 0:
+            with pytest.raises(ValueError, match="holds no file"):
+                select(root, layout, f"all[{low}%:{high}%]")
+            continue
+        part = select(root, layout, f"all[{low}%:{high}%]")
+        assert len(part) == size
+        shares = Counter(layout.labels)
+        for label, count in Counter(layout.labels[index] for index in part).items():
+            # Cut by position, a class is off by less than 1; the other classes' roundings move the cut.
+            assert abs(count - shares[label] * size / total) <= 2 + len(shares) * shares[label] / total
+        parts += part
+    assert sorted(parts) == list(range(total))
+
+
+def test_equal_classes_are_cut_equally(tmp_path):
+    root = make(tmp_path, *(f"{label}/{index}.png" for label in "abcdefgh" for index in range(100)))
+    for split, share in (("all[:80%]", 80), ("all[80%:]", 20), ("all[:-10%]", 90), ("all[400:]", 50)):
+        counts = Counter(name[0] for name in chosen(root, split))
+        assert set(counts) == set("abcdefgh")
+        assert all(abs(count - share) <= 1 for count in counts.values())
+
+
+def test_one_file_per_class_is_spread_over_the_order_and_not_held_back(tmp_path):
+    root = make(tmp_path, *(f"big/{i}.png" for i in range(100)), *(f"c{i:03}/0.png" for i in range(100)))
+    big = sum(name.startswith("big") for name in chosen(root, "all[:24%]"))
+    assert 12 <= big <= 36  # 24 in expectation; sorted by rank alone, all 48 would be of the big class
+
+
+@pytest.mark.parametrize(
+    ("split", "count"), [("all[3:8]", 5), ("all[:10]", 10), ("all[-4:]", 4), ("all[:]", 30), ("all[:1%]", 0)]
+)
+def test_a_slice_counts_files(tmp_path, split, count):
+    root = make(tmp_path, *(f"{label}/{index}.png" for label in "ab" for index in range(15)))
+    if count:
+        assert len(set(chosen(root, split))) == count
+    else:
+        with pytest.raises(ValueError, match="holds no file"):
+            chosen(root, split)
+
+
+def test_the_order_of_a_slice_is_frozen(tmp_path):
+    """A run of today and one of next year train on the same files: change these names only with a new major version."""
+    root = make(tmp_path, *(f"{label}/{index}.png" for label in "ab" for index in range(10)))
+    assert chosen(root, "all[:25%]") == ["a/0.png", "a/3.png", "a/8.png", "b/2.png", "b/6.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "split", "classes"),
+    [
+        (["cat/1.png", "dog/deep/down/2.png"], "all", {"cat/1.png": "cat", "dog/deep/down/2.png": "dog"}),
+        (["train/cat/1.png", "test/dog/2.png"], "train", {"train/cat/1.png": "cat", "test/dog/2.png": "dog"}),
+        (["train/cat/1.png", "test/dog/2.png"], "all", {"train/cat/1.png": "cat", "test/dog/2.png": "dog"}),
+        (["one/cat/1.png", "two/dog/2.png"], "two", {"one/cat/1.png": "cat", "two/dog/2.png": "dog"}),
+        (["9_a_1.wav", "10_b.wav"], "*_1.wav", {"9_a_1.wav": "9", "10_b.wav": "10"}),
+        (["train/9_a.wav", "test/1_b.wav"], "test", {"train/9_a.wav": "9", "test/1_b.wav": "1"}),
+        (["cat/1.PNG", "dog/.hidden.png", "dog/2", "README.md", "cat/Thumbs.db", ".git/x/1.png", "dog/labels.CSV"],
+         "all", {"cat/1.PNG": "cat", "dog/2": "dog"}),
+    ],
+)  # fmt: skip
+def test_the_class_follows_from_the_path(tmp_path, names, split, classes):
+    layout = read_layout(make(tmp_path, *names), split)
+    assert classes_of(layout) == classes
+    assert layout.class_names == tuple(sorted(set(classes.values())))
+    assert layout.names == tuple(sorted(layout.names))
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ("train", ["train/a/1_0.png", "train/a/2_5.png", "train/b/x/1_7.png"]),
+        ("*/*/*_[0-4].png", ["test/a/3_4.png", "train/a/1_0.png"]),
+        ("**/*_[!0-4].png", ["test/b/4_5.png", "train/a/2_5.png", "train/b/x/1_7.png"]),
+        ("train/**", ["train/a/1_0.png", "train/a/2_5.png", "train/b/x/1_7.png"]),
+        ("*/*/?_5.png + test/a/*", ["test/a/3_4.png", "test/b/4_5.png", "train/a/2_5.png"]),
+        ("test/a/*+test[:]", ["test/a/3_4.png", "test/b/4_5.png"]),
+    ],
+)  # fmt: skip
+def test_a_split_is_a_folder_a_pattern_or_several(tmp_path, split, expected):
+    root = make(tmp_path, "train/a/1_0.png", "train/a/2_5.png", "train/b/x/1_7.png", "test/a/3_4.png", "test/b/4_5.png")
+    assert chosen(root, split) == expected
+
+
+def test_folders_that_are_links_are_followed_but_never_in_a_circle(tmp_path):
+    make(tmp_path, "elsewhere/1.png", "root/dog/2.png")
+    (tmp_path / "root" / "cat").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "dog" / "again").symlink_to(tmp_path / "root")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "root" / "cat")
+    assert chosen(tmp_path / "root", "all") == ["cat/1.png", "dog/2.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "split", "says"),
+    [
+        ([], "all", "holds no media file"),
+        (["README.md", "notes/1.txt"], "all", "holds no media file"),
+        (["train/a/1.png"], "tarin", r"did you mean 'train'\? Known: all, train"),
+        (["a/1.png"], "", r"only classes; cut all of them, as in 'all\[:80%\]'"),
+        (["a/1.png"], "*.wav", r"split '\*.wav' .* holds no file"),
+        (["train/a/1.png", "test/.hidden"], "test", "split 'test' .* its folder holds no file"),
+        (["train/a/1.png"], "train[:120%]", "got 120 %"),
+        (["cat/1.png", "dog/2.txt"], "all", "class folder dog holds no file"),
+        (["train/cat/1.png", "train/dog/2.txt"], "train", "class folder train/dog holds no file"),
+        (["cat/1.png", "2.png"], "all", r"2\.png lies outside every class folder"),
+        (["train/cat/1.png", "cat_2.png"], "train", r"cat_2\.png lies outside every class folder"),
+        (["train/cat_1.png", "dog_2.png"], "train", r"dog_2\.png lies outside every folder of a split"),
+        (["cat1.png", "dog2.png"], "all", r"cat1\.png has no class"),
+        (["cat/image_1.png", "dog/image_2.png"], "cat", "all file names begin with 'image_'"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_one_sentence(tmp_path, names, split, says):
+    root = make(tmp_path, *names)
+    with pytest.raises(ValueError, match=says) as caught:
+        chosen(root, split)
+    assert str(root) in str(caught.value) or "%" in split
+    assert "\n" not in str(caught.value)
+
+
+def test_pipes_are_left_out_and_links_to_nowhere_are_kept(tmp_path):
+    root = make(tmp_path, "cat/1.png")
+    os.mkfifo(root / "cat" / "pipe.png")
+    (root / "cat" / "lost.png").symlink_to(tmp_path / "absent")
+    assert chosen(root, "all") == ["cat/1.png", "cat/lost.png"]
+
+
+def test_a_missing_root_is_named(tmp_path):
+    with pytest.raises(ValueError, match="absent: no such folder"):
+        read_layout(tmp_path / "absent", "all")

@@ -1,0 +1,146 @@
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fcnjax.data import ArraySource, TfdsSource, labels_of, load_source
+from fcnjax.data.tfds.any_size_digits import AnySizeDigits
+from fcnjax.data.tfds.prepare import own_builders, prepare
+
+
+@pytest.mark.parametrize("spatial", [(5,), (5, 3), (5, 3, 2)])
+def test_array_source_hands_out_what_it_was_given(spatial):
+    arrays = [np.full((*spatial, 2), 7, np.uint8), np.full((*[extent + 1 for extent in spatial], 2), 9, np.uint8)]
+    source = ArraySource(arrays, [1, 0], ["cat", "dog"])
+    assert len(source) == 2
+    assert source.channels == 2
+    assert source.sizes.tolist() == [list(array.shape[:-1]) for array in arrays]
+    assert source.sizes.dtype == np.int32
+    example = source[1]
+    assert (example.id, example.label) == (1, 0)
+    np.testing.assert_array_equal(example.values, arrays[1])
+
+
+def test_array_source_keeps_uint8_and_makes_floats_float32():
+    dtypes = [np.uint8, np.float16, np.float64]
+    source = ArraySource([np.ones((2, 2, 1), dtype) for dtype in dtypes], [0, 1, 2])
+    assert [source[index].values.dtype for index in range(3)] == [np.uint8, np.float32, np.float32]
+    assert source.class_names == ("0", "1", "2")
+
+
+GOOD = np.zeros((4, 4, 1))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "labels", "names", "error", "says"),
+    [
+        ([], [], None, ValueError, "no arrays"),
+        ([GOOD], [0, 1], None, ValueError, "2 labels for 1 arrays"),
+        ([GOOD, np.zeros(4)], [0, 0], None, ValueError, r"values\[1\]: got shape \(4,\)"),
+        ([GOOD, np.zeros((4, 4))], [0, 0], None, ValueError, r"values\[1\]: got shape \(4, 4\)"),
+        ([GOOD, np.zeros((4, 4, 3))], [0, 0], None, ValueError, r"values\[1\]: got shape \(4, 4, 3\)"),
+        ([GOOD, np.zeros((4, 0, 1))], [0, 0], None, ValueError, r"values\[1\].*at least 1"),
+        ([GOOD, np.full((2, 2, 1), np.nan)], [0, 0], None, ValueError, r"values\[1\].*finite"),
+        ([GOOD, np.zeros((4, 4, 1), np.int16)], [0, 0], None, TypeError, r"values\[1\].*int16"),
+        ([GOOD, GOOD], [0, 2], ["a", "b"], ValueError, r"labels\[1\]: got 2"),
+        ([GOOD, GOOD], [0, -1], None, ValueError, r"labels\[1\]: got -1"),
+    ],
+)
+def test_array_source_names_what_is_wrong(arrays, labels, names, error, says):
+    with pytest.raises(error, match=says):
+        ArraySource(arrays, labels, names)
+
+
+def test_size_table_is_the_truth_and_read_only(digits):
+    source = digits["test"]
+    assert [source[index].values.shape for index in range(len(source))] == [(*size, 1) for size in source.sizes]
+    with pytest.raises(ValueError, match="read-only"):
+        source.sizes[0] = 1
+
+
+def test_labels_are_those_of_the_examples(digits):
+    source = digits["validation"]
+    labels = labels_of(source)
+    assert labels is not None
+    assert labels.tolist() == [source[index].label for index in range(len(source))]
+
+
+def test_uncached_source_reads_the_same(data_dir, digits):
+    source = TfdsSource(prepare(own_builders(data_dir)["any_size_digits"]), "validation", cache_bytes=10_000)
+    assert source._kept is None
+    np.testing.assert_array_equal(source.sizes, digits["validation"].sizes)
+    for index in (0, 199, 7):
+        ours, cached = source[index], digits["validation"][index]
+        assert (ours.id, ours.label) == (cached.id, cached.label)
+        np.testing.assert_array_equal(ours.values, cached.values)
+
+
+def test_slices_of_a_split(data_dir, digits):
+    source = load_source("any_size_digits/any_size", "train[:100]", data_dir)
+    np.testing.assert_array_equal(source.sizes, digits["train"].sizes[:100])
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "says"),
+    [
+        ("any_size_digit", "train", "unknown data set 'any_size_digit': did you mean 'any_size_digits'"),
+        ("any_size_digits/28", "train", "unknown data set 'any_size_digits/28'.*Known: .*fixed_28x28"),
+        (
+            "any_size_digits",
+            "valid",
+            "unknown split of any_size_digits: 'valid': did you mean 'validation'",
+        ),
+    ],
+)
+def test_unknown_names_list_what_there_is(data_dir, name, split, says):
+    with pytest.raises(ValueError, match=says):
+        load_source(name, split, data_dir)
+
+
+@pytest.mark.slow
+def test_two_processes_may_prepare_at_once(tmp_path):
+    """Same folder, same global random seed (TFDS draws the name of its temporary folder from that generator)."""
+    code = (
+        "import random, sys\n"
+        "from fcnjax.data.by_name import load_source\n"
+        "random.seed(0)\n"
+        "print(len(load_source('any_size_digits', 'test', sys.argv[1])))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [(*run.communicate(timeout=120), run.returncode) for run in runs]
+    for output, errors, status in outputs:
+        assert (output, status) == ("400\n", 0), errors
+    assert [path.name for path in (tmp_path / "any_size_digits" / "any_size").iterdir()] == ["1.0.0"]
+
+
+def test_preparing_leaves_the_global_generator_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(AnySizeDigits, "download_and_prepare", lambda self: random.random())
+    random.seed(0)
+    prepare(own_builders(tmp_path)["any_size_digits"])
+    assert random.random() == random.Random(0).random()
+
+
+@pytest.mark.parametrize("collides", [True, False])
+def test_a_lost_race_reads_what_the_winner_wrote(tmp_path, monkeypatch, collides):
+    """The other process finishes while this one prepares (the rename fails), or just before (TFDS does nothing)."""
+
+    def lose(self) -> None:
+        monkeypatch.undo()
+        AnySizeDigits(config="any_size", data_dir=tmp_path, file_format="array_record").download_and_prepare()
+        if collides:
+            raise OSError("Directory not empty")
+
+    monkeypatch.setattr(AnySizeDigits, "download_and_prepare", lose)
+    assert set(prepare(own_builders(tmp_path)["any_size_digits"]).info.splits) == {"train", "validation", "test"}
+
+
+def test_a_failure_that_is_no_lost_race_is_raised(tmp_path, monkeypatch):
+    def fail(self) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(AnySizeDigits, "download_and_prepare", fail)
+    with pytest.raises(OSError, match="No space left"):
+        prepare(own_builders(tmp_path)["any_size_digits"])

@@ -1,0 +1,94 @@
+"""Trains the made-up data on several devices or hosts, and saves what came out.
+
+A program of its own, as the number of devices and hosts is fixed once JAX has started; `test_distribution.py` runs it.
+"""
+
+import argparse
+import dataclasses
+import os
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from synthetic_data import make_recipe, make_sources
+
+from fcnjax.training import Recipe, Trainer, train
+from fcnjax.training.compile.mesh import is_first_host, join_hosts
+from fcnjax.training.run.checkpoints import Checkpoints
+from fcnjax.training.run.run_folder import RunFolder
+
+# 21 steps of 6 rows: no multiple of 4 or 8 devices, of which some have filler rows alone.
+RECIPE = make_recipe(
+    epochs=6,
+    batch_size=6,
+    max_buckets=1,  # each program is compiled by every process anew
+    checkpoint_every=0,
+    model={"channels": [8, 32], "dropout": 0.2, "activation": "gelu", "norm": "batch"},
+    optimizer={"name": "sgd", "learning_rate": 0.02},
+    augment={"shift": 0.1, "flip": 0.5},
+)
+
+
+VARIANTS = {
+    "bucket": {},
+    "mixed": {"batching": "mixed", "max_buckets": 2},
+    "sharded": {"shard_weights": True},
+    "checkpoints": {"checkpoint_steps": 10},
+}
+
+
+def die_after(steps: int):
+    """The last host is gone once the checkpoint of a step is whole."""
+    save = Checkpoints.save
+
+    def last(self, step, state, accuracy):
+        save(self, step, state, accuracy)
+        if step == steps:
+            self.wait()
+            if jax.process_index() == jax.process_count() - 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    Checkpoints.save = last
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--devices", type=int, nargs="+", default=[1])
+    parser.add_argument("--coordinator")
+    parser.add_argument("--hosts", type=int)
+    parser.add_argument("--host", type=int)
+    parser.add_argument("--die_after", type=int)
+    parser.add_argument("--variants", nargs="+", default=["bucket"], choices=VARIANTS)
+    given = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", max(given.devices))
+    if given.coordinator:
+        join_hosts(given.coordinator, given.hosts, given.host, heartbeat_seconds=10)
+    if given.die_after:
+        die_after(given.die_after)
+    for variant in given.variants:
+        for devices in given.devices:
+            recipe = dataclasses.replace(RECIPE, **VARIANTS[variant])
+            run_on(recipe, devices, given.out / f"{variant}_{devices}", all_hosts=bool(given.coordinator))
+
+
+def run_on(recipe: Recipe, devices: int, folder: Path, all_hosts: bool = False):
+    trainer = Trainer(recipe, make_sources(), devices=None if all_hosts else jax.devices()[:devices])
+    run = train(recipe, folder, trainer=trainer, progress=False)
+    everywhere = NamedSharding(trainer.mesh, PartitionSpec())
+    gathered = jax.jit(lambda tree: tree, out_shardings=everywhere)((run.state.weights, run.state.statistics))
+    kernel = max(run.state.weights.values(), key=lambda array: array.size)
+    shares = {"largest": kernel.size, "shard": kernel.addressable_shards[0].data.size}
+    if is_first_host():
+        arrays = {name: np.asarray(array) for tree in gathered for name, array in tree.items()}
+        rows = RunFolder.read_metrics(folder, "train")
+        steps = {name: [row[key] for row in rows] for name, key in (("losses", "loss"), ("examples", "examples"))}
+        counts = [(row["correct"], row["count"]) for row in RunFolder.read_metrics(folder, "validation")]
+        counts.append((run.test.correct, run.test.count))
+        np.savez(folder / "out.npz", counts=counts, **steps, **shares, **arrays)
+
+
+if __name__ == "__main__":
+    main()

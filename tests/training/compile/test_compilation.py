@@ -1,0 +1,215 @@
+"""As many programs as there are rectangles, and none after the first epoch."""
+
+import dataclasses
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compilations import counted_compilations
+from synthetic_data import make_recipe
+
+from fcnjax.data import ArraySource
+from fcnjax.training import CompiledByShape, Trainer, train
+from fcnjax.training import trainer as trainer_module
+from fcnjax.training.compile.compilation import Compilation, UnplannedCompilation, compiling_ahead
+from fcnjax.training.compile.memory_fit import compiled_bytes
+from fcnjax.training.run import loop
+
+
+def test_the_counter_sees_a_compilation_and_only_the_first():
+    function = jax.jit(lambda x: jnp.sin(x) * 3.25)
+    argument = jnp.ones(7)
+    with counted_compilations() as seen:
+        function(argument)
+        assert len(seen) == 1
+        function(argument)
+        assert len(seen) == 1
+
+
+def test_one_program_for_each_shape_kept_and_called_again():
+    def double(x):
+        return 2 * x
+
+    compiled = CompiledByShape(double)
+    short, long = jnp.arange(3), jnp.arange(5)
+    with counted_compilations() as seen:
+        for array in (short, long, short, long):
+            assert compiled(array.shape, array).tolist() == [2 * n for n in range(len(array))]
+        assert len(seen) == 2
+    assert set(compiled.programs) == {(3,), (5,)}
+    assert compiled.seconds > 0
+
+
+def test_a_run_compiles_one_program_per_rectangle_and_a_second_epoch_none(sources, tmp_path, monkeypatch):
+    """A whole run through the loop, checkpoints and validation included."""
+    recipe = make_recipe(epochs=3, batch_size=4)
+    trainer = Trainer(recipe, sources)
+    evaluate, at_validation = trainer.evaluate, []
+
+    def watched(state, name):
+        result = evaluate(state, name)
+        if name == "validation":
+            at_validation.append(len(seen))
+        return result
+
+    monkeypatch.setattr(trainer, "evaluate", watched)
+    with counted_compilations() as seen:
+        train(recipe, tmp_path / "run", trainer=trainer, progress=False)
+    shapes = {(10, 10), (16, 18)}
+    assert {tuple(shape) for shape in trainer.buckets.shapes.tolist()} == shapes
+    assert set(trainer.programs.train_step.programs) == shapes
+    assert set(trainer.programs.evaluation_step.programs) == shapes
+    assert seen.count("jit(step)") == 4
+    assert len(at_validation) == 3
+    assert len(set(at_validation)) == 1, f"compiled after the first epoch: {seen[at_validation[0] :]}"
+
+
+def test_what_will_be_compiled_is_told_before(sources):
+    trainer = Trainer(make_recipe(), sources)
+    told = trainer.describe()
+    assert "programs to compile: 2 for training, 2 for evaluation" in told
+    assert "21 train, 9 validation, 11 test examples in 3 classes" in told
+    assert "rectangles 10x10, 16x18" in told
+    assert "3 epochs of 3 steps, up to 8 examples each" in told
+
+
+def test_another_seed_compiles_nothing(trainer):
+    """Runs of one recipe share a trainer."""
+    for _ in trainer.fit(trainer.initial_state(0), 0):
+        pass
+    state = trainer.initial_state(1)
+    with counted_compilations() as seen:
+        for _ in trainer.fit(state, 1):
+            pass
+    assert not seen
+
+
+def test_data_below_the_minimum_size_is_refused_before_anything_compiles(sources):
+    recipe = make_recipe(model={"channels": (4,) * 4})
+    with pytest.raises(
+        ValueError, match="^synthetic, train split: example 0 of size 8x10, and 17 more: below .* minimum"
+    ):
+        Trainer(recipe, sources)
+
+
+def test_programs_are_compiled_ahead_in_the_order_of_their_first_use(sources):
+    trainer = Trainer(make_recipe(batch_size=4), sources)
+    jobs = trainer.compilations(seed=0, start=0)
+    plan = trainer.plan(0)
+    first_use = list(dict.fromkeys(plan.step(step).shape for step in range(plan.steps_per_epoch)))
+    training = [job.shape for job in jobs if job.programs is trainer.programs.train_step]
+    assert training == first_use
+    assert jobs[: len(training)] == [job for job in jobs if job.programs is trainer.programs.train_step]
+    with compiling_ahead(jobs, progress=False):
+        for job in jobs:
+            job.programs.compile(job.shape, *job.args)  # waits for the thread that compiles it, or is it
+    assert set(trainer.programs.train_step.programs) == set(first_use)
+    with counted_compilations() as seen:
+        state = trainer.initial_state(0)
+        assert seen == ["jit(_make_state)"]  # weights are drawn; the steps are those compiled from shapes alone
+        for done in trainer.fit(state, 0):
+            state = done.state
+        trainer.evaluate(state, "validation")
+        trainer.evaluate(state, "test")
+        assert seen == ["jit(_make_state)"]
+
+
+def test_what_was_compiled_is_told_once(sources, capsys):
+    jobs, told = Trainer(make_recipe(), sources).compilations(seed=0, start=0), threading.Event()
+
+    def tell(new, seconds):
+        assert new == jobs
+        loop._tell_compiled(new, seconds)
+        told.set()
+
+    with compiling_ahead(jobs, progress=False, done=tell):
+        assert told.wait(120)
+    said = capsys.readouterr().out
+    assert said.startswith(f"{len(jobs)} programs compiled after ")
+    for kind in ("train", "evaluate"):
+        for shape in ("10x10", "16x18"):
+            assert re.search(rf"^  {kind} {shape}: \d+ MiB$", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("weights", [None, (1.0, 2.0, 0.5)])
+def test_the_parts_of_mixed_steps_are_compiled_ahead(sources, weights):
+    recipe = make_recipe(batching="mixed", batch_size=6, loss={"class_weights": weights})
+    trainer = Trainer(recipe, sources)
+    for job in trainer.compilations(seed=0, start=0):
+        job.programs.compile(job.shape, *job.args)
+    state = trainer.initial_state(0)
+    with counted_compilations() as seen:
+        for done in trainer.fit(state, 0):
+            state = done.state
+    assert not seen
+
+
+def test_amid_an_epoch_every_rectangle_of_mixed_steps_is_planned():
+    """One example needs a rectangle of its own; the steps from the middle of an epoch on may be without it."""
+    values = [np.ones((4, 4, 1), np.float32)] * 63 + [np.ones((30, 30, 1), np.float32)]
+    source = ArraySource(values, [0, 1] * 32, class_names=("a", "b"))
+    recipe = make_recipe(batching="mixed", batch_size=8, epochs=4)
+    trainer = Trainer(recipe, dict.fromkeys(("train", "validation", "test"), source))
+    for start in range(trainer.steps):
+        jobs = trainer.programs.for_training(trainer.plan(0), start)
+        assert {job.shape for job in jobs if job.rows} == {(4, 4), (30, 30)}
+
+
+def test_a_shape_that_no_plan_named_is_a_warning_and_compiled_once():
+    compiled = CompiledByShape(lambda x: x + 1, name="train")
+    compiled.planned = {(3,)}
+    assert compiled((3,), jnp.arange(3)).tolist() == [1, 2, 3]
+    with pytest.warns(UnplannedCompilation, match=r"^train: met the rectangle \(5,\), which the plan does not have"):
+        compiled((5,), jnp.arange(5))
+    assert compiled((5,), jnp.arange(5)).tolist() == [1, 2, 3, 4, 5]  # a warning is an error in these tests
+
+
+def test_a_run_refuses_compilations_that_it_did_not_plan(sources):
+    trainer = Trainer(make_recipe(), sources)
+    trainer.compilations(seed=0, start=0)
+    (step, batch), *_ = trainer.batches(0, 0, 1)
+    with pytest.raises(UnplannedCompilation):
+        trainer.step(trainer.initial_state(0), 0, step._replace(shape=(99, 99)), batch)
+
+
+def test_threads_that_want_the_same_program_share_one_compilation():
+    compiled, argument = CompiledByShape(lambda x: jnp.cos(x) @ x.T), jnp.ones((4, 4))
+    with counted_compilations() as seen, ThreadPoolExecutor(4) as pool:
+        programs = list(pool.map(lambda _: compiled.compile((4, 4), argument), range(8)))
+    assert len(seen) == 1
+    assert len(set(map(id, programs))) == 1
+
+
+def test_a_program_that_cannot_be_compiled_is_told_to_who_calls_it():
+    def broken(x):
+        raise ValueError("no such operation")
+
+    compiled = CompiledByShape(broken)
+    job = Compilation(compiled, (2,), (jnp.ones(2),))
+    with compiling_ahead([job], progress=False), pytest.raises(ValueError, match="no such operation"):
+        compiled((2,), jnp.ones(2))
+
+
+def test_a_program_that_does_not_fit_is_refused_before_the_first_step(sources, tmp_path, monkeypatch):
+    recipe = make_recipe(model={"norm": "none"})
+    trainer = Trainer(recipe, sources)
+    (largest,) = (job for job in trainer.compilations(0, 0)[:2] if job.shape == (16, 18))
+    needed = compiled_bytes(largest.programs.compile(largest.shape, *largest.args))
+    monkeypatch.setattr(trainer_module, "device_memory_bytes", lambda device=None: needed)
+    trainer.check_memory(trainer.compilations(0, 0))  # as much as there is
+    monkeypatch.setattr(trainer_module, "device_memory_bytes", lambda device=None: needed - 1)
+    with pytest.raises(
+        ValueError, match=r"rectangle 16x18: a program with 8 rows of it needs .*; \d rows fit"
+    ) as caught:
+        train(recipe, tmp_path / "run", trainer=trainer, progress=False)
+    assert not (tmp_path / "run").exists()  # it is free for the recipe that fits
+    budget = int(re.search(r"config\.pixel_budget=(\d+)", str(caught.value))[1])
+    smaller = Trainer(dataclasses.replace(recipe, pixel_budget=budget), sources)
+    smaller.check_memory(smaller.compilations(0, 0))
+    monkeypatch.setattr(trainer_module, "device_memory_bytes", lambda device=None: 1)
+    with pytest.raises(ValueError, match=r"needs .* GiB, the device has 0\.0 GiB; not even one row fits: make the ex"):
+        smaller.check_memory(smaller.compilations(0, 0))

@@ -1,0 +1,96 @@
+"""Batch sizes from the memory of compiled programs: the answer fits, the next one does not, and few are compiled."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_data import make_recipe, make_sources
+
+from fcnjax.data import BucketPlan
+from fcnjax.training import (
+    Trainer,
+    device_memory_bytes,
+    fit_batch_sizes,
+    largest_batch_size,
+    train_step_bytes,
+)
+from fcnjax.training.compile.memory_fit import compiled_bytes
+from fcnjax.training.step.step import make_gradient, make_train_step
+
+
+@given(st.integers(0, 10**9), st.integers(1, 10**6), st.integers(1, 2000), st.integers(1, 16))
+def test_four_compilations_find_the_end_of_a_straight_line(constant, per_row, rows, multiple):
+    def program_bytes(shape, rows):
+        asked.append(rows)
+        return constant + per_row * rows
+
+    asked: list[int] = []
+    budget = constant + per_row * (rows * multiple + multiple - 1)
+    assert largest_batch_size(program_bytes, (8, 8), budget, multiple_of=multiple) == rows * multiple
+    assert len(asked) <= 4
+    assert all(count % multiple == 0 for count in asked)
+
+
+@given(st.integers(1, 5000), st.integers(1, 700), st.sampled_from([1, 7, 32]))
+def test_memory_that_grows_in_leaps(rows, leap, most_leaps):
+    def program_bytes(shape, rows):
+        asked.append(rows)
+        return 10**6 * min(rows // leap, most_leaps) ** 2 + rows
+
+    asked: list[int] = []
+    found = largest_batch_size(program_bytes, (8,), program_bytes((8,), rows), most=6000)
+    assert found == rows
+    assert len(set(asked)) <= 12 + math.log2(6000)
+
+
+def test_no_more_rows_than_wanted():
+    assert largest_batch_size(lambda shape, rows: 100, (8,), 100, multiple_of=8, most=100) == 96
+
+
+def test_a_real_train_step_fits_and_the_next_does_not():
+    trainer = Trainer(make_recipe(model={"channels": (3,), "norm": "none"}), make_sources())
+    step = make_train_step(make_gradient(trainer.graphdef), trainer.optimizer)
+    state = trainer.initial_state(0)
+    of, measured = train_step_bytes(step, state, channels=1), {}
+
+    def program_bytes(shape, rows):
+        return measured.setdefault(rows, of(shape, rows))
+
+    budget = 100_000
+    rows = largest_batch_size(program_bytes, (10, 10), budget, multiple_of=4)
+    assert rows >= 8
+    assert rows % 4 == 0
+    assert measured[rows] <= budget < measured[rows + 4]
+    weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    assert measured[rows] > weights + rows * 10 * 10 * 4  # the state and the values of the batch at the very least
+
+
+def test_every_rectangle_gets_its_rows():
+    plan = BucketPlan(np.array([[9, 9], [2, 8], [4, 5]]))
+    fitted = fit_batch_sizes(plan, lambda shape, rows: 300 + rows * math.prod(shape), 1000, multiple_of=4)
+    assert fitted.shapes.tolist() == [[2, 8], [4, 5], [9, 9]]
+    assert fitted.batch_sizes is not None
+    assert fitted.batch_sizes.tolist() == [40, 32, 8]
+
+
+def test_donated_arguments_count_once():
+    array = jax.ShapeDtypeStruct((1000,), jnp.float32)
+    kept, donated = (jax.jit(lambda x: x + 1, donate_argnums=d).lower(array).compile() for d in ((), (0,)))
+    assert compiled_bytes(kept) == 8000
+    assert compiled_bytes(donated) == 4000
+
+
+def test_what_cannot_fit_is_said():
+    with pytest.raises(ValueError, match="budget_bytes: got 1,000; 4 rows of rectangle 6x9 take 1,016;"):
+        largest_batch_size(lambda shape, rows: 1000 + 4 * rows, (6, 9), 1000, multiple_of=4)
+    with pytest.raises(ValueError, match="multiple_of: got 0; allowed is 1 to `most`, which is 8"):
+        largest_batch_size(lambda shape, rows: 1, (6, 9), 1000, multiple_of=0, most=8)
+
+
+def test_a_device_has_memory():
+    assert device_memory_bytes() > 2**28
+    assert device_memory_bytes() == device_memory_bytes(jax.devices()[0])

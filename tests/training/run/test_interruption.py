@@ -1,0 +1,133 @@
+"""A run that is killed, at any moment and however often, or asked to end, ends like one that never was: bit for bit.
+
+The runs are real ones of the digits config, through the command line, in processes that are really killed.
+"""
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from fcnjax.data import load_source
+from fcnjax.training import Recipe, Trainer
+from fcnjax.training.compile.program_cache import FOLDER
+from fcnjax.training.run.checkpoints import read_checkpoint
+from fcnjax.training.run.run_folder import read_config
+
+KILLS = 20
+SECONDS = 240  # that one life may last
+OPTIONS = (
+    "--config.epochs=3",
+    "--config.checkpoint_steps=10",
+    "--config.model.channels=(8,8)",
+    "--config.model.dropout=0.2",
+)
+
+
+def command(arguments: list[str], out: str) -> None:
+    """What a process does: the command, with what it says in a file."""
+    os.environ[FOLDER] = str(Path(out).parent / "cache")
+    sys.stdout = sys.stderr = open(out, "a")  # noqa: SIM115 (open as long as the process)
+    from fcnjax.commands import main as cli
+
+    code = cli.main(["fcnjax", *arguments])
+    sys.stdout.flush()
+    os._exit(code)
+
+
+class Runs:
+    """Starts `fcnjax train` on the digits config, in processes that find the package imported already."""
+
+    def __init__(self, folder: Path, config: Path):
+        data = folder / "data"
+        load_source("any_size_digits", "train", str(data))  # prepared once, before anything is killed
+        self._arguments = ["train", f"--config={config}", f"--config.data.data_dir={data}", *OPTIONS]
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["fcnjax.commands.main"])
+        self.folder = folder
+
+    def start(self, name: str) -> multiprocessing.process.BaseProcess:
+        arguments = [*self._arguments, f"--workdir={self.folder / name}"]
+        process = self._context.Process(target=command, args=(arguments, str(self.folder / f"{name}.txt")))
+        process.start()
+        return process
+
+    def finish(self, name: str) -> Path:
+        process = self.start(name)
+        process.join(SECONDS)
+        assert process.exitcode == 0, (self.folder / f"{name}.txt").read_text()
+        return self.folder / name
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, request) -> Runs:
+    return Runs(tmp_path_factory.mktemp("interrupted"), request.config.rootpath / "configs/digits.py")
+
+
+@pytest.fixture(scope="module")
+def whole(runs) -> Path:
+    """A run that nothing interrupts."""
+    return runs.finish("whole")
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def interrupt(process: multiprocessing.process.BaseProcess, metrics: Path, after: int, number: int) -> bool:
+    """Sends a signal once the metrics have that many lines; returns whether the run was still going on."""
+    end = time.monotonic() + SECONDS
+    while lines(metrics) < after and process.is_alive() and time.monotonic() < end:
+        time.sleep(0.002)
+    alive = process.is_alive()
+    if alive and process.pid is not None:
+        os.kill(process.pid, number)
+    process.join(SECONDS)
+    return alive
+
+
+def assert_same_run(got: Path, wanted: Path) -> None:
+    assert (got / "metrics.jsonl").read_bytes() == (wanted / "metrics.jsonl").read_bytes()
+    trainer = Trainer(Recipe.from_config(read_config(wanted)))
+    like = trainer.initial_state(0)
+    states = [read_checkpoint(path / "checkpoints", like, "last") for path in (got, wanted)]
+    assert int(states[0].step) == trainer.steps
+    jax.tree.map(np.testing.assert_array_equal, *states)  # weights, statistics and optimiser
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_twenty_times_ends_bit_for_bit_the_same(runs, whole):
+    """At any moment: while it starts, between steps, in an evaluation, in the midst of a checkpoint."""
+    rng, metrics = random.Random(0), runs.folder / "killed" / "metrics.jsonl"
+    total = lines(whole / "metrics.jsonl")
+    killed = 0
+    for after in sorted(rng.sample(range(1, total - 12), KILLS)):
+        process = runs.start("killed")
+        time.sleep(rng.uniform(0, 0.02))
+        killed += interrupt(process, metrics, after, signal.SIGKILL)
+        assert process.exitcode == -signal.SIGKILL, (runs.folder / "killed.txt").read_text()
+    assert killed == KILLS
+    assert not (runs.folder / "killed" / "result.json").exists()
+    assert_same_run(runs.finish("killed"), whole)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_asked_to_end_saves_its_step_and_says_so(runs, whole):
+    process = runs.start("ended")
+    assert interrupt(process, runs.folder / "ended" / "metrics.jsonl", 44, signal.SIGTERM)
+    assert process.exitcode == 143
+    said = (runs.folder / "ended.txt").read_text()
+    assert "Traceback" not in said
+    done = lines(runs.folder / "ended" / "metrics.jsonl")
+    assert done >= 44
+    assert f"fcnjax train: asked to end; step {done} is saved in {runs.folder / 'ended'}, the same command" in said
+    steps = {int(path.name) for path in (runs.folder / "ended" / "checkpoints").iterdir()}
+    assert done in steps
+    assert_same_run(runs.finish("ended"), whole)

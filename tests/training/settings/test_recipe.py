@@ -1,0 +1,181 @@
+import json
+
+import pytest
+from synthetic_data import make_recipe
+
+from fcnjax.commands.command_line import parse
+from fcnjax.training import LogSettings, ProfileSettings, Recipe
+
+
+@pytest.fixture(scope="module")
+def digits_config(request: pytest.FixtureRequest):
+    path = request.config.rootpath / "configs/digits.py"
+    return parse(["test", f"--config={path}"], lambda values: None, config="").config
+
+
+def test_dictionaries_and_json_give_the_recipe_back():
+    recipe = make_recipe(
+        head={"hidden": [5, 6], "pool": "gem", "pool_p": 2.0, "pool_heads": 2, "pool_k": 3, "pool_at": 2},
+        model={"norm": "group", "dropout": 0.5},
+        optimizer={"name": "sgd", "clip_norm": 1.5, "schedule": "step", "boundaries": [0.5, 0.8]},
+        loss={"label_smoothing": 0.1, "class_weights": [1, 2, 0.5]},
+        ema_decay=0.99,
+        remat=True,
+        augment={"rotation": 3.0},
+        seed=2**32 - 1,
+        checkpoint_every=0,
+    )
+    assert recipe != make_recipe()
+    assert Recipe.from_config(recipe.to_dict()) == recipe
+    assert Recipe.from_config(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_the_digits_config_says_every_field_and_nothing_else(digits_config):
+    recipe = Recipe.from_config(digits_config)
+    assert Recipe.from_config(digits_config.to_dict()) == recipe
+    assert Recipe.from_config(recipe.to_dict()) == recipe
+
+    def fields(tree):
+        return {name: fields(value) if isinstance(value, dict) else None for name, value in tree.items()}
+
+    said, known = fields(digits_config.to_dict()), fields(recipe.to_dict())
+    assert said == known
+    assert recipe.data.name == "any_size_digits"
+    assert recipe.model.channels == (32, 64, 128)
+
+
+def test_fields_that_are_left_out_take_their_defaults():
+    recipe = Recipe.from_config({"data": {"name": "x"}})
+    assert (recipe.model.channels, recipe.head.hidden, recipe.head.pool_at) == (None, (), None)
+    assert recipe.augment.rotation == 0
+
+
+def test_lists_become_tuples_and_integers_floats_where_the_field_says_so():
+    recipe = make_recipe(head={"hidden": [4, 5], "pool_r": 2}, optimizer={"learning_rate": 1}, augment={"shear": 1})
+    assert recipe.head.hidden == (4, 5)
+    assert isinstance(recipe.head.hidden, tuple)
+    for value in (recipe.optimizer.learning_rate, recipe.head.pool_r, recipe.augment.shear):
+        assert isinstance(value, float)
+    assert isinstance(recipe.epochs, int)
+    hash(recipe)  # a list within would make this raise
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "nearest"),
+    [
+        ({"epoch": 3}, "epoch", "epochs"),
+        ({"batchsize": 3}, "batchsize", "batch_size"),
+        ({"optimizer": {"learning_rat": 1.0}}, "optimizer.learning_rat", "optimizer.learning_rate"),
+        ({"head": {"pol_at": 1}}, "head.pol_at", "head.pool_at"),
+        ({"augment": {"rotate": 1.0}}, "augment.rotate", "augment.rotation"),
+    ],
+)
+def test_an_unknown_field_names_the_nearest_one(changes, given, nearest):
+    with pytest.raises(ValueError, match="unknown config field") as caught:
+        make_recipe(**changes)
+    message = str(caught.value)
+    assert f"unknown config field {given!r}: did you mean {nearest!r}?" in message
+    assert "\n" not in message
+
+
+def test_a_missing_field_is_named():
+    with pytest.raises(ValueError, match=r"^config\.data: is missing and has no default\.$"):
+        Recipe.from_config({"epochs": 1})
+    with pytest.raises(ValueError, match=r"^config\.data\.name: is missing and has no default\.$"):
+        Recipe.from_config({"data": {"mean": 0.5}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "value", "allowed"),
+    [
+        ({"epochs": 2.5}, "epochs", "2.5", "int"),
+        ({"epochs": True}, "epochs", "True", "int"),
+        ({"optimizer": {"learning_rate": "fast"}}, "optimizer.learning_rate", "'fast'", "float"),
+        ({"optimizer": {"learning_rate": True}}, "optimizer.learning_rate", "True", "float"),
+        ({"optimizer": {"clip_norm": "1"}}, "optimizer.clip_norm", "'1'", "float or None"),
+        ({"model": {"channels": 32}}, "model.channels", "32", "tuple"),
+        ({"model": {"channels": [32, 6.5]}}, "model.channels[1]", "6.5", "int"),
+        ({"head": {"log_softmax": 1}}, "head.log_softmax", "1", "bool"),
+        ({"data": {"name": None}}, "data.name", "None", "str"),
+        ({"head": 3}, "head", "3", "group of fields"),
+        ({"data": "digits"}, "data", "'digits'", "group of fields"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_one_sentence(changes, field, value, allowed):
+    with pytest.raises(TypeError) as caught:
+        make_recipe(**changes)
+    message = str(caught.value)
+    assert message.startswith(f"config.{field}={value}: must be ")
+    assert allowed in message.partition(": must be ")[2]
+    assert message.endswith(".")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "value", "allowed"),
+    [
+        ({"seed": -1}, "seed", "-1", "in [0, 2**32)"),
+        ({"seed": 2**32}, "seed", "4294967296", "in [0, 2**32)"),
+        ({"epochs": 0}, "epochs", "0", "at least 1"),
+        ({"batch_size": 0}, "batch_size", "0", "at least 1"),
+        ({"max_buckets": 0}, "max_buckets", "0", "at least 1"),
+        ({"checkpoint_every": -1}, "checkpoint_every", "-1", "at least 0"),
+        ({"data": {"std": 0}}, "data.std", "0.0", "greater than 0"),
+        ({"optimizer": {"learning_rate": 0}}, "optimizer.learning_rate", "0.0", "greater than 0"),
+        ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate", "nan", "a finite number"),
+        ({"optimizer": {"warmup": 1}}, "optimizer.warmup", "1.0", "in [0, 1)"),
+        ({"optimizer": {"weight_decay": -0.1}}, "optimizer.weight_decay", "-0.1", "at least 0"),
+        ({"optimizer": {"momentum": 1}}, "optimizer.momentum", "1.0", "in [0, 1)"),
+        ({"optimizer": {"clip_norm": 0}}, "optimizer.clip_norm", "0.0", "greater than 0"),
+        ({"optimizer": {"beta2": 1}}, "optimizer.beta2", "1.0", "in [0, 1)"),
+        ({"optimizer": {"factor": 0}}, "optimizer.factor", "0.0", "in (0, 1]"),
+        ({"optimizer": {"schedule": "step"}}, "optimizer.boundaries", "()", "at least one share of the run"),
+        (
+            {"optimizer": {"schedule": "step", "warmup": 0.5, "boundaries": [0.5]}},
+            "optimizer.boundaries",
+            "(0.5,)",
+            "at least one share of the run, increasing, greater than optimizer.warmup=0.5, below 1",
+        ),
+        ({"optimizer": {"boundaries": [0.5]}}, "optimizer.boundaries", "(0.5,)", "left empty"),
+        ({"loss": {"label_smoothing": 1}}, "loss.label_smoothing", "1.0", "in [0, 1)"),
+        ({"loss": {"class_weights": "even"}}, "loss.class_weights", "even", "one number greater than 0 per class"),
+        (
+            {"loss": {"class_weights": [1, 0]}},
+            "loss.class_weights",
+            "(1.0, 0.0)",
+            "one number greater than 0 per class",
+        ),
+        ({"ema_decay": 1}, "ema_decay", "1.0", "in [0, 1), or None"),
+        ({"augment": {"rotation": 181}}, "augment.rotation", "181.0", "0 to 180"),
+        ({"augment": {"shift": -0.5}}, "augment.shift", "-0.5", "0 to 1"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_in_one_sentence(changes, field, value, allowed):
+    with pytest.raises(ValueError, match="must be") as caught:
+        make_recipe(**changes)
+    message = str(caught.value)
+    assert f"{field}={value}: must be {allowed}" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 0},
+        {"seed": 2**32 - 1},
+        {"epochs": 1, "batch_size": 1, "max_buckets": 1, "checkpoint_every": 0},
+        {"optimizer": {"warmup": 0, "weight_decay": 0, "momentum": 0, "clip_norm": None}},
+        {"augment": {"rotation": 180, "shift": 1}},
+    ],
+)
+def test_the_ends_of_the_ranges_are_allowed(changes):
+    make_recipe(**changes)
+
+
+def test_what_is_observed_of_a_run_has_limits():
+    recipe = make_recipe(log={"every_steps": 5, "tensorboard": True}, profile={"start": 3, "steps": 2})
+    assert (recipe.log, recipe.profile) == (LogSettings(5, True), ProfileSettings(3, 2))
+    for name, value in (("log.every_steps", -1), ("profile.start", 0), ("profile.steps", -1)):
+        group, field = name.split(".")
+        with pytest.raises(ValueError, match=f"config.{name}={value}: must be at least"):
+            make_recipe(**{group: {field: value}})

@@ -1,0 +1,96 @@
+"""Sources made ready: splits that fit each other, too small examples, and data that changed under a run."""
+
+import numpy as np
+import pytest
+from synthetic_data import make_recipe
+
+from fcnjax.data import ArraySource, UnreadableExample
+from fcnjax.training import Trainer, build, train
+from fcnjax.training.build import fit_sources, make_buckets
+
+
+def splits(**changes):
+    pairs = [(np.ones((8 + index, 9, 1), np.float32) * index, index % 2) for index in range(6)]
+    return {name: list(pairs) for name in ("train", "validation", "test")} | changes
+
+
+def test_lists_of_pairs_are_sources(tmp_path):
+    run = train(
+        make_recipe(epochs=1), tmp_path / "run", trainer=Trainer(make_recipe(epochs=1), splits()), progress=False
+    )
+    assert run.test.count == 6
+
+
+def test_a_missing_or_other_split_is_named():
+    with pytest.raises(ValueError, match="sources: lack 'test'"):
+        fit_sources(make_recipe(), {name: rows for name, rows in splits().items() if name != "test"})
+    three = [(np.ones((8, 9, 3), np.float32), index) for index in range(2)]
+    with pytest.raises(ValueError, match="the test split has channels 3, the train split 1"):
+        fit_sources(make_recipe(), splits(test=three))
+
+
+def test_size_policies_hold_for_given_sources():
+    sources = fit_sources(make_recipe(size={"max_side": 9}), splits())
+    assert sources["train"].sizes.max() == 9
+
+
+def test_what_is_too_small_is_refused_or_left_out_and_named():
+    small = [*splits()["train"], (np.ones((1, 900, 1), np.float32), 1)]
+    with pytest.raises(ValueError, match="below this network's minimum size .* Or set config.size.below"):
+        Trainer(make_recipe(), splits(train=small))
+    trainer = Trainer(make_recipe(data={"on_error": "mask"}), splits(train=small))
+    assert len(trainer.sources["train"]) == 6
+    assert trainer.unreadable == {"example 6": "its size 1x900 is below the minimum 4x4"}
+    assert "1 more left out as unreadable" in trainer.describe()
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path):
+    recipe = make_recipe(epochs=1)
+    other = splits()["train"][:5]
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "run", trainer=Interrupted(recipe, splits()), progress=False)
+    with pytest.raises(FileExistsError, match="the examples of its train split have changed"):
+        train(recipe, tmp_path / "run", trainer=Trainer(recipe, splits(train=other)), progress=False)
+    assert train(recipe, tmp_path / "run", trainer=Trainer(recipe, splits()), progress=False).test.count == 6
+
+
+def test_a_split_of_which_nothing_can_be_decoded_ends_no_run(tmp_path):
+    recipe = make_recipe(epochs=1, data={"on_error": "mask"})
+    bad = Unreadable([np.ones((9, 9, 1), np.float32)] * 3, [0, 1, 1])
+    run = train(recipe, tmp_path / "run", trainer=Trainer(recipe, splits(test=bad)), progress=False)
+    assert (run.test.count, run.test.unreadable, run.test.accuracy) == (0, 3, 0)
+    assert np.isnan(run.test.logits).all()
+
+
+class Interrupted(Trainer):
+    """Stops before the first step."""
+
+    def fit(self, state, seed):
+        raise KeyboardInterrupt
+
+
+class Unreadable(ArraySource):
+    """Every example is damaged."""
+
+    def __getitem__(self, index, /):
+        raise UnreadableExample(f"{index}.png", "cut off")
+
+
+def test_rectangles_are_planned_once_for_the_same_sizes(tmp_path, monkeypatch):
+    recipe, sources = make_recipe(pixel_budget=400), fit_sources(make_recipe(), splits())
+    first = make_buckets(recipe, sources, cache_dir=tmp_path)
+    planned = []
+    monkeypatch.setattr(build, "plan_buckets", lambda *sizes, **options: planned.append(1) or first)
+    again = make_buckets(recipe, sources, cache_dir=tmp_path)
+    assert not planned
+    np.testing.assert_array_equal(again.shapes, first.shapes)
+    np.testing.assert_array_equal(again.batch_sizes, first.batch_sizes)
+    others = fit_sources(make_recipe(), splits(test=[(np.ones((8, 10, 1), np.float32), label) for label in (0, 1)]))
+    make_buckets(recipe, others, cache_dir=tmp_path)
+    make_buckets(make_recipe(pixel_budget=500), sources, cache_dir=tmp_path)
+    make_buckets(recipe, sources)
+    assert len(planned) == 3  # other sizes, another budget, no cache
+    for file in tmp_path.glob("plan-*.json"):
+        file.write_text(file.read_text()[:20])
+    make_buckets(recipe, sources, cache_dir=tmp_path)
+    assert len(planned) == 4  # what is damaged is made again
