@@ -2,7 +2,7 @@
 
 `fcnjax prepare dtd`, then `fcnjax train --config=configs/dtd.py --workdir=runs/dtd`.
 
-47 classes; 1,880 photographs each to train, to validate and to test (the first of ten partitions), in colour, of 300 to
+47 classes; 1,880 photographs each to train, to validate and to test (the first of ten partitions), in color, of 300 to
 640 pixels a side. For research.
 """
 

@@ -3,7 +3,7 @@
 `fcnjax prepare food101`, then `fcnjax train --config=configs/food101.py --workdir=runs/food101`.
 
 101 classes; 75,750 photographs to train (a twentieth of them validates) and 25,250 to test, which TFDS calls
-validation; in colour, the longer side 512 pixels at most.
+validation; in color, the longer side 512 pixels at most.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@
 --workdir=runs/imagenet2012`.
 
 1,000 classes; 1,281,167 photographs to train (a hundredth of them validates) and 50,000 to test, which TFDS calls
-validation; in colour, 500 x 375 pixels being usual. ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar are downloaded
+validation; in color, 500 x 375 pixels being usual. ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar are downloaded
 by hand, after a registration. Research only.
 """
 

@@ -3,7 +3,7 @@
 `fcnjax prepare imagenette/full-size-v2`, then `fcnjax train --config=configs/imagenette.py --workdir=runs/imagenette`.
 
 10 classes; 9,469 photographs to train (a twentieth of them validates) and 3,925 to test, which TFDS calls validation;
-in colour, at full size. The variants 320px-v2 and 160px-v2 have shorter sides of 320 and 160 pixels. The photographs
+in color, at full size. The variants 320px-v2 and 160px-v2 have shorter sides of 320 and 160 pixels. The photographs
 are ImageNet's: research only.
 """
 

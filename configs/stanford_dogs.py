@@ -2,7 +2,7 @@
 
 `fcnjax prepare stanford_dogs`, then `fcnjax train --config=configs/stanford_dogs.py --workdir=runs/stanford_dogs`.
 
-120 classes; 12,000 photographs to train (a twentieth of them validates) and 8,580 to test, in colour, of about 100 to
+120 classes; 12,000 photographs to train (a twentieth of them validates) and 8,580 to test, in color, of about 100 to
 some thousand pixels a side. The photographs are ImageNet's: research only.
 """
 

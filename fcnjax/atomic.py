@@ -26,7 +26,7 @@ def check_writable(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path | str) -> Iterator[BinaryIO]:
+def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
     """Opens a file that appears under ``path`` only when the block ends without an error.
 
     An interruption at any moment leaves ``path`` as it was: absent, or with its former content.
@@ -56,7 +56,7 @@ def replacing(path: Path | str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def appearing(folder: Path | str) -> Iterator[Path]:
+def atomic_folder(folder: Path | str) -> Iterator[Path]:
     """Opens a folder that appears under its name only when the block ends without an error, with all that is in it.
 
     Args:
@@ -80,19 +80,19 @@ def appearing(folder: Path | str) -> Iterator[Path]:
 
 
 def write_bytes(path: Path | str, content: bytes) -> Path:
-    """Writes ``content`` to ``path`` by way of `replacing` and returns the path."""
-    with replacing(path) as handle:
+    """Writes ``content`` to ``path`` by way of `atomic_file` and returns the path."""
+    with atomic_file(path) as handle:
         handle.write(content)
     return Path(path)
 
 
 def write_text(path: Path | str, content: str) -> Path:
-    """Writes ``content`` as UTF-8 to ``path`` by way of `replacing` and returns the path."""
+    """Writes ``content`` as UTF-8 to ``path`` by way of `atomic_file` and returns the path."""
     return write_bytes(path, content.encode("utf-8"))
 
 
 def write_json(path: Path | str, value: Any) -> Path:
-    """Writes ``value`` as indented JSON to ``path`` by way of `replacing` and returns the path."""
+    """Writes ``value`` as indented JSON to ``path`` by way of `atomic_file` and returns the path."""
     return write_text(path, json.dumps(value, indent=2) + "\n")
 
 
@@ -116,7 +116,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 
 @contextmanager
-def held(folder: Path | str) -> Iterator[None]:
+def locked_folder(folder: Path | str) -> Iterator[None]:
     """Holds a folder for this process, by a lock on a hidden file in it, until the block or the process ends.
 
     Args:

@@ -28,16 +28,16 @@ class Window:
     """A sliding window along one axis.
 
     Attributes:
-      kernel: number of taps, at least 1.
-      stride: distance between windows in input positions, at least 1.
-      dilation: distance between taps in input positions, at least 1.
-      padding: positions added (before, after) the input, each at least 0.
-      ceil: whether a last window that reaches beyond the input counts, as long as it starts within the input or the
-        positions added before it (PyTorch's `ceil_mode`).
-      smallest: inputs below this size have no output (a border that reflects needs something to reflect).
+        kernel: number of taps, at least 1.
+        stride: distance between windows in input positions, at least 1.
+        dilation: distance between taps in input positions, at least 1.
+        padding: positions added (before, after) the input, each at least 0.
+        ceil: whether a last window that reaches beyond the input counts, as long as it starts within the input or the
+            positions added before it (PyTorch's `ceil_mode`).
+        smallest: inputs below this size have no output (a border that reflects needs something to reflect).
 
     Raises:
-      ValueError: if a field is below its minimum.
+        ValueError: if a field is below its minimum.
     """
 
     kernel: int
@@ -75,13 +75,13 @@ class Window:
         """Returns the number of outputs for inputs of `size`: 0 below `min_size`, and 0 for a filler of size 0.
 
         Args:
-          size: int, int32 array of any shape, or a symbolic dimension (taken to be at least `min_size`).
+            size: int, int32 array of any shape, or a symbolic dimension (taken to be at least `min_size`).
 
         Returns:
-          The same kind as `size`.
+            The same kind as `size`.
 
         Raises:
-          ValueError: for an array that is not int32 (or int64).
+            ValueError: for an array that is not int32 (or int64).
 
         >>> Window(kernel=4, stride=2, padding=(1, 1)).out_size(28)
         14
@@ -105,12 +105,12 @@ class Expansion:
     """A window the other way round: every input adds to `kernel` outputs, `stride` apart (up-sampling).
 
     Attributes:
-      kernel: outputs that one input reaches, at least 1.
-      stride: distance in outputs between two inputs, at least 1.
-      padding: outputs cut off (before, after), each at least 0.
+        kernel: outputs that one input reaches, at least 1.
+        stride: distance in outputs between two inputs, at least 1.
+        padding: outputs cut off (before, after), each at least 0.
 
     Raises:
-      ValueError: if a field is below its minimum.
+        ValueError: if a field is below its minimum.
     """
 
     kernel: int
@@ -148,7 +148,7 @@ class Expansion:
 
 
 @dataclasses.dataclass(frozen=True)
-class Whole:
+class FullWindow:
     """One window over everything: any number of positions becomes one."""
 
     min_size: ClassVar[int] = 1
@@ -157,7 +157,7 @@ class Whole:
         """Returns 1.
 
         Raises:
-          ValueError: for more than one output.
+            ValueError: for more than one output.
         """
         if outputs > 1:
             raise ValueError(f"outputs={outputs} of a window over everything: there is one; give the next layer pads.")
@@ -187,7 +187,7 @@ class Unbounded:
         return size
 
 
-AnyWindow = Window | Expansion | Whole | Unbounded
+AnyWindow = Window | Expansion | FullWindow | Unbounded
 
 
 class ReceptiveField(NamedTuple):
@@ -195,7 +195,7 @@ class ReceptiveField(NamedTuple):
 
     Output `i` sees the inputs `i * stride + start` up to, not including, `i * stride + start + size`. Behind an
     `Expansion` stride and start may be fractions: it then sees at most `size` inputs, none before `i * stride + start`.
-    Behind a `Whole` or an `Unbounded` the size is infinite.
+    Behind a `FullWindow` or an `Unbounded` the size is infinite.
     """
 
     size: int | float
@@ -211,8 +211,8 @@ def receptive_field(windows: Iterable[AnyWindow]) -> ReceptiveField:
     """
     path = list(windows)
     size, stride, start = 1, Fraction(1), Fraction(0)
-    for window in reversed(path):  # how many inputs so many neighbouring outputs see, at most
-        if isinstance(window, Whole | Unbounded):
+    for window in reversed(path):  # how many inputs so many neighboring outputs see, at most
+        if isinstance(window, FullWindow | Unbounded):
             size = math.inf
         elif isinstance(window, Expansion):
             size = size if size == math.inf else (int(size) + window.kernel - 2) // window.stride + 1
@@ -252,7 +252,7 @@ def per_axis(name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...
     """Returns `value` as one int per spatial axis.
 
     Raises:
-      ValueError: if a sequence does not have `rank` entries.
+        ValueError: if a sequence does not have `rank` entries.
     """
     if isinstance(value, (int, np.integer)):
         return (int(value),) * rank
@@ -272,17 +272,17 @@ def windows(
     """Returns one `Window` per spatial axis from the usual arguments of a convolution or a pool.
 
     Args:
-      rank: number of spatial axes.
-      kernel: taps, one int or one per axis.
-      stride: one int or one per axis.
-      dilation: one int or one per axis.
-      padding: `'valid'` (none), `'same'` (symmetric, odd extents only; the output has `ceil(size / stride)` positions),
-        one int, one int per axis, or one (before, after) pair per axis.
-      ceil: whether a last window that reaches beyond the input counts (see `Window`).
+        rank: number of spatial axes.
+        kernel: taps, one int or one per axis.
+        stride: one int or one per axis.
+        dilation: one int or one per axis.
+        padding: `'valid'` (none), `'same'` (symmetric, odd extents only; the output has `ceil(size / stride)`
+            positions), one int, one int per axis, or one (before, after) pair per axis.
+        ceil: whether a last window that reaches beyond the input counts (see `Window`).
 
     Raises:
-      ValueError: for `'SAME'` with a stride, for `'same'` with an even extent, for entries that are not one per axis,
-        or a rank that is not 1 to 3.
+        ValueError: for `'SAME'` with a stride, for `'same'` with an even extent, for entries that are not one per axis,
+            or a rank that is not 1 to 3.
     """
     if not 1 <= rank <= MAX_RANK:
         raise ValueError(f"rank={rank}: must be 1 to {MAX_RANK} spatial axes.")

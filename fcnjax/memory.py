@@ -21,7 +21,7 @@ def keep_large_blocks() -> bool:
     commands only. In a program of your own, call it first, or set `GLIBC_TUNABLES`.
 
     Returns:
-      Whether there is a glibc that took the settings; elsewhere nothing changes.
+        Whether there is a glibc that took the settings; elsewhere nothing changes.
 
     Source: mallopt(3).
     """

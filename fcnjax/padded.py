@@ -24,15 +24,16 @@ class Padded:
     filler row, which every mask, statistic, loss and metric ignores. Its attributes cannot be set.
 
     Args:
-      values: [B, *S, C], zero outside each example (`clean` makes it so).
-      sizes: int32 [B, D], the extent of each example along each spatial axis; 0 in a filler row.
+        values: [B, *S, C], zero outside each example (`with_zero_padding` makes it so).
+        sizes: int32 [B, D], the extent of each example along each spatial axis; 0 in a filler row.
 
     What layers make (`replace`) is cleared when `values` is read. Layers that act on each position by itself, or mask
-    what they sum, read `uncleared` instead, so that a row of them is cleared once.
+    what they sum, read `raw_values` instead, so that a row of them is cleared once.
 
     Raises:
-      ValueError: if the ranks or batch sizes of `values` and `sizes` do not fit each other, or `sizes` is not int32 (or
-        int64), or is a numpy array in which an example is larger than the rectangle. (Sizes on a device are not read.)
+        ValueError: if the ranks or batch sizes of `values` and `sizes` do not fit each other, or `sizes` is not int32
+            (or int64), or is a numpy array in which an example is larger than the rectangle. (Sizes on a device are not
+            read.)
 
     >>> batch = Padded.stack([np.ones((3, 2, 1)), np.ones((2, 4, 1))])
     >>> batch.values.shape, batch.sizes.tolist()
@@ -81,7 +82,7 @@ class Padded:
         return values
 
     @property
-    def uncleared(self) -> jax.Array:
+    def raw_values(self) -> jax.Array:
         """[B, *S, C], with any finite numbers outside each example."""
         return self._values
 
@@ -135,20 +136,20 @@ class Padded:
         """Bool [B], False for filler rows."""
         return jnp.all(self.sizes > 0, axis=-1)
 
-    def clean(self) -> "Padded":
+    def with_zero_padding(self) -> "Padded":
         """Returns the batch with zeros outside each example, whatever stood there (NaN included)."""
         return Padded(self.replace(self._values).values, self.sizes)
 
     def replace(self, values: jax.Array, sizes: Any = None) -> "Padded":
         """Returns a batch of `values` [B, *S', C'], to be cleared outside `sizes` (default: unchanged sizes).
 
-        They must be finite outside, where `uncleared` shows them; if they may not be, `clean` the batch.
+        They must be finite outside, where `raw_values` shows them; if they may not be, `with_zero_padding` the batch.
         """
         batch = Padded(values, self.sizes if sizes is None else sizes)
         batch._cleared = False
         return batch
 
-    def widened(self, pads: Sequence[tuple[int, int]]) -> jax.Array:
+    def pad(self, pads: Sequence[tuple[int, int]]) -> jax.Array:
         """Returns the values with positions added, which are 0, or cut off where negative, before and after each axis.
 
         The same as padding `values`, but cleared after it: XLA's CPU compiler takes three times as long for a selection
@@ -166,15 +167,15 @@ class Padded:
         """Stacks examples of different sizes into one rectangle, each at the origin.
 
         Args:
-          examples: at least one array [*S_i, C], numpy or JAX, all with the same rank and channels, none empty.
-          shape: the rectangle S; default: the smallest that holds every example.
-          batch_size: rows B; what `examples` leave free becomes filler rows. Default: `len(examples)`.
+            examples: at least one array [*S_i, C], numpy or JAX, all with the same rank and channels, none empty.
+            shape: the rectangle S; default: the smallest that holds every example.
+            batch_size: rows B; what `examples` leave free becomes filler rows. Default: `len(examples)`.
 
         Returns:
-          `Padded` with values [B, *S, C] and sizes [B, D].
+            `Padded` with values [B, *S, C] and sizes [B, D].
 
         Raises:
-          ValueError: if an example has another rank or channel count than the first, is empty, or does not fit.
+            ValueError: if an example has another rank or channel count than the first, is empty, or does not fit.
         """
         if not len(examples):
             raise ValueError("examples=[]: needs at least one example, to know the rank and the channels.")
@@ -208,8 +209,8 @@ def mask(sizes: jax.Array, spatial_shape: Sequence[Any]) -> jax.Array:
     """Returns bool [B, *S, 1], True where `position < size` along every axis, and nowhere in a row with a size 0.
 
     Args:
-      sizes: integer [B, D].
-      spatial_shape: the rectangle S, D entries.
+        sizes: integer [B, D].
+        spatial_shape: the rectangle S, D entries.
     """
     rank, inside = len(spatial_shape), []
     for axis, extent in enumerate(spatial_shape):

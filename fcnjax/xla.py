@@ -37,7 +37,7 @@ def accepted_options(options: Mapping[str, Any]) -> dict[str, Any]:
     Options that `XLA_FLAGS` sets are left out too, as they would override it.
 
     Args:
-      options: values by name, as for `jax.jit`.
+        options: values by name, as for `jax.jit`.
     """
     given = os.environ.get(FLAGS, "")
     return {name: value for name, value in options.items() if f"--{name}=" not in given and _accepts(name, value)}
@@ -63,7 +63,7 @@ def add_cpu_flags(*flags: str) -> None:
     so the library adds them in commands only. In a program of your own, call it first, or set `XLA_FLAGS`.
 
     Args:
-      flags: as in `XLA_FLAGS`, each with its value.
+        flags: as in `XLA_FLAGS`, each with its value.
     """
     given = os.environ.get(FLAGS, "")
     new = [flag for flag in flags if f"{flag.partition('=')[0]}=" not in given]

@@ -2,10 +2,10 @@
 
 An example alone at its own size gives the same output, gradients and statistics as in any larger rectangle, at any
 place in the batch, with any batch mates and filler rows; and its output is zero outside again. What stands outside the
-examples is zero where `values` are read; `uncleared` gives a layer other numbers, which must not matter to it. Whole
+examples is zero where `values` are read; `raw_values` gives a layer other numbers, which must not matter to it. Whole
 networks, besides, never read what stands outside the sizes: NaN or 1e4 there changes nothing, bit for bit.
 
-Weights, biases and running statistics are randomised: with fresh ones most errors are exactly 0.
+Weights, biases and running statistics are randomized: with fresh ones most errors are exactly 0.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from fcnjax.padded import Padded
 
 # Relative to the largest value; or, as inputs and weights are of order 1, to SMALLEST_SCALE: what is smaller is left
-# over from terms that cancelled.
+# over from terms that canceled.
 TOLERANCE, DOUBLE_TOLERANCE, SMALLEST_SCALE = 1e-5, 1e-11, 0.1
 UNCLEARED = 7.0  # what layers find outside if they do not read cleared values
 EXTENTS = {1: (1, 2, 5, 8, 13), 2: (1, 4, 9), 3: (2, 5)}  # odd, even, 1, and the rectangle's own edge
@@ -40,7 +40,7 @@ def draw_examples(sizes: Sequence[tuple[int, ...]], channels: int, seed: int) ->
     return [rng.normal(size=(*size, channels)).astype(np.float32) for size in sizes]
 
 
-def randomise(module: nnx.Module, seed: int = 0) -> nnx.Module:
+def randomize(module: nnx.Module, seed: int = 0) -> nnx.Module:
     """Replaces every weight, bias and statistic by random numbers; variances stay positive.
 
     The module may be one of shapes alone (`nnx.eval_shape`), for which nothing was drawn and compiled before.
@@ -87,8 +87,8 @@ def run(
     """Runs a module and the gradients of a fixed random functional of its outputs.
 
     The functional weighs an output by its example's row and by its position, wherever the padding puts both; with
-    `only`, it looks at the example of that row alone. The module sees the batch with `outside` as its uncleared padding
-    or, with None, as it is.
+    `only`, it looks at the example of that row alone. The module sees the batch with `outside` as its raw
+    padding or, with None, as it is.
     """
     graphdef, weights, statistics = nnx.split(module, nnx.Param, nnx.BatchStat)
     looked_at = np.ones(batch.batch_size, np.float32)
@@ -153,7 +153,7 @@ def check(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool = F
 
     The first example is compared with itself alone; the others are its mates.
     """
-    randomise(module, seed)
+    randomize(module, seed)
     together = _with_filler(examples, RECTANGLE[examples[0].ndim - 1])
     keys = jax.random.split(jax.random.key(7), len(examples) + 1)
     alone = run(module, Padded.stack(examples[:1]), train=train, keys=keys[:1])
@@ -182,7 +182,7 @@ def check_batch(module: nnx.Module, examples: Sequence[np.ndarray], seed: int = 
     Networks take `double`: their deepest batch norms divide rounding by the deviation of a few positions, up to 1e4
     times as much of it, and which rounding there is depends on the version of XLA.
     """
-    randomise(module, seed)
+    randomize(module, seed)
     keys = jax.random.split(jax.random.key(7), len(examples) + 1)
     tight = run(module, Padded.stack(examples), train=True, keys=keys[:-1], double=double)
     filled = _with_filler(examples, RECTANGLE[examples[0].ndim - 1])
@@ -196,7 +196,7 @@ def check_batch(module: nnx.Module, examples: Sequence[np.ndarray], seed: int = 
 
 def check_poison(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool, seed: int = 0):
     """Checks that a network never reads what stands outside the sizes, and that no gradient reaches it."""
-    randomise(module, seed)
+    randomize(module, seed)
     clean = _with_filler(examples, RECTANGLE[examples[0].ndim - 1])
     keys = jax.random.split(jax.random.key(7), clean.batch_size)
     expected = run(module, clean, train=train, keys=keys, outside=None)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from fcnjax import geometry
-from fcnjax.geometry import Expansion, Whole, Window
+from fcnjax.geometry import Expansion, FullWindow, Window
 
 
 @st.composite
@@ -94,12 +94,12 @@ def test_receptive_field_with_expansions_holds_what_a_gradient_sees(windows):
 
 
 def test_a_window_over_everything_sees_everything():
-    windows = [Window(3, padding=(1, 1)), Whole(), Window(1)]
+    windows = [Window(3, padding=(1, 1)), FullWindow(), Window(1)]
     assert geometry.receptive_field(windows).size == np.inf
     assert [geometry.out_size(windows, n) for n in (0, 1, 9)] == [0, 1, 1]
     assert geometry.min_size(windows) == 1
     with pytest.raises(ValueError, match="outputs=3 of a window over everything"):
-        geometry.min_size([Whole(), Window(3)])
+        geometry.min_size([FullWindow(), Window(3)])
 
 
 def test_symbolic_dimensions_give_the_same_sizes():

@@ -37,7 +37,7 @@ def test_unstack_undoes_stack(examples, wider, fillers, as_jax):
 
 def test_clean_removes_what_stands_outside():
     batch = Padded(jnp.full((2, 3, 1), jnp.nan), jnp.array([[2], [0]]))
-    cleaned = batch.clean().values
+    cleaned = batch.with_zero_padding().values
     assert np.isnan(cleaned[0, :2]).all()
     np.testing.assert_array_equal(cleaned[0, 2:], 0)
     np.testing.assert_array_equal(cleaned[1], 0)
@@ -52,7 +52,7 @@ CLEARED = [[[7], [7], [0]], [[0], [0], [0]]]
 
 def test_what_replaces_values_is_cleared_when_it_is_read():
     batch = uncleared_batch()
-    np.testing.assert_array_equal(batch.uncleared, 7)
+    np.testing.assert_array_equal(batch.raw_values, 7)
     np.testing.assert_array_equal(jax.tree.leaves(batch)[0], CLEARED)
     np.testing.assert_array_equal(batch.values, CLEARED)
     assert batch.values is batch.values  # cleared once
@@ -67,14 +67,14 @@ def test_a_batch_read_inside_a_trace_can_be_read_outside_after():
 @pytest.mark.parametrize("pads", [((1, 2), (0, 3)), ((2, -1), (1, -2)), ((0, 0), (0, 0))])
 def test_widened_is_the_cleared_values_padded(pads):
     batch = Padded.stack(list(np.ones((2, 3, 3, 1), np.float32)), shape=(4, 6), batch_size=3)
-    uncleared = batch.replace(jnp.where(batch.mask, batch.values, 7.0))
+    raw_values = batch.replace(jnp.where(batch.mask, batch.values, 7.0))
     expected = np.pad(batch.values, ((0, 0), *((before, max(after, 0)) for before, after in pads), (0, 0)))
     expected = expected[:, : 4 + sum(pads[0]), : 6 + sum(pads[1])]
-    for each in (batch, uncleared):
-        np.testing.assert_array_equal(each.widened(pads), expected)
+    for each in (batch, raw_values):
+        np.testing.assert_array_equal(each.pad(pads), expected)
 
 
-@pytest.mark.parametrize("name", ["values", "sizes", "uncleared"])
+@pytest.mark.parametrize("name", ["values", "sizes", "raw_values"])
 def test_attributes_cannot_be_set(name):
     with pytest.raises(AttributeError):
         setattr(batch_of_four(), name, jnp.zeros((4, 3, 1)))
@@ -89,7 +89,7 @@ def test_passes_through_jit_and_grad():
     doubled = jax.jit(lambda b: b.replace(2 * b.values))(batch)
     assert isinstance(doubled, Padded)
     np.testing.assert_array_equal(doubled.values, 2 * batch.values)
-    gradient = jax.grad(lambda b: jnp.sum(b.clean().values ** 2), allow_int=True)(batch)
+    gradient = jax.grad(lambda b: jnp.sum(b.with_zero_padding().values ** 2), allow_int=True)(batch)
     np.testing.assert_array_equal(gradient.values, 2 * batch.values)
 
 

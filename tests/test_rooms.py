@@ -51,8 +51,8 @@ def imports(file: str, *, lazy: bool = True) -> Iterator[str]:
     """Yields the files that a file imports, a name of a package being looked up where it is defined.
 
     Args:
-      file: whose imports.
-      lazy: whether imports inside functions count.
+        file: whose imports.
+        lazy: whether imports inside functions count.
     """
     tree = ast.parse((ROOT / file).read_text())
     for node in ast.walk(tree) if lazy else tree.body:

@@ -39,12 +39,12 @@ def make_plain_step(optimizer: optax.GradientTransformation) -> Callable[..., tu
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
             mean = jnp.mean(features, (0, 1, 2))
-            centred = features - per_channel(mean, features)
-            variance = jnp.mean(jnp.square(centred), (0, 1, 2))
+            centerd = features - per_channel(mean, features)
+            variance = jnp.mean(jnp.square(centerd), (0, 1, 2))
             unbiased = variance * (features.size / (features.size - features.shape[-1]))  # n / (n - 1)
             for name, new in (("mean", mean), ("variance", unbiased)):
                 moved[f"{norm}.{name}"] = MOMENTUM * statistics[f"{norm}.{name}"] + (1 - MOMENTUM) * new
-            features = centred * per_channel(lax.rsqrt(variance + EPSILON), features)
+            features = centerd * per_channel(lax.rsqrt(variance + EPSILON), features)
             features = features * per_channel(weights[f"{norm}.scale"], features)
             features = jax.nn.relu(features + per_channel(weights[f"{norm}.bias"], features))
         pooled = jnp.mean(features, (1, 2))
@@ -81,17 +81,17 @@ class TorchStep:
     On a GPU values lie channels last, as its convolutions want them.
 
     Args:
-      torch: the module.
-      device: PyTorch's name of it, "cpu" or "cuda".
-      weights: initial ones, by name.
-      steps: for each the batches whose gradients it sums: images [B, H, W, C] and labels [B] of each.
-      rate, momentum: of SGD.
-      dtype: what is computed in, "float32" or "bfloat16" (autocast).
-      tuned: whether cuDNN times its algorithms for every new shape, which pays where there are few.
+        torch: the module.
+        device: PyTorch's name of it, "cpu" or "cuda".
+        weights: initial ones, by name.
+        steps: for each the batches whose gradients it sums: images [B, H, W, C] and labels [B] of each.
+        rate, momentum: of SGD.
+        dtype: what is computed in, "float32" or "bfloat16" (autocast).
+        tuned: whether cuDNN times its algorithms for every new shape, which pays where there are few.
 
     Attributes:
-      version: of PyTorch.
-      threads: of the CPU that it takes.
+        version: of PyTorch.
+        threads: of the CPU that it takes.
     """
 
     def __init__(

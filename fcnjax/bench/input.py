@@ -24,15 +24,16 @@ def measure(recipe: Recipe, steps: int = 0, decoded: int = 500) -> dict[str, Any
     """Trains for an epoch that compiles, then measures the next one.
 
     Args:
-      recipe: what to train; its loader settings are used.
-      steps: to measure; 0 takes an epoch.
-      decoded: examples that the comparison of decoding speeds reads.
+        recipe: what to train; its loader settings are used.
+        steps: to measure; 0 takes an epoch.
+        decoded: examples that the comparison of decoding speeds reads.
 
     Returns:
-      What `fcnjax bench input --json` writes: `input_wait_share` (time in which the loop waited for a batch, over the
-      time of its steps), `step_ms`, `wait_ms`, `examples_per_s` of training, `loader_examples_per_s` of the loader
-      alone, `bare_examples_per_s` of one thread that decodes the same images with Pillow and does nothing else (`bare`
-      says what it does with other data), `loader_vs_bare`, device and versions.
+        What `fcnjax bench input --json` writes: `input_wait_share` (time in which the loop waited for a batch, over the
+        time of its steps), `step_ms`, `wait_ms`, `examples_per_s` of training, `loader_examples_per_s` of the loader
+        alone, `bare_examples_per_s` of one thread that decodes the same images with Pillow and does nothing else
+            (`bare`
+        says what it does with other data), `loader_vs_bare`, device and versions.
     """
     trainer = Trainer(recipe, load_sources(recipe, verify=False))
     train, per_epoch = trainer.sources["train"], trainer.steps_per_epoch

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from fcnjax import models
 from fcnjax.bench.baselines import TorchStep, find_torch, make_plain_step
-from fcnjax.bench.timing import ENVIRONMENT, Arm, InOwnProcess, between, ratio, spread, take_turns, threads
-from fcnjax.bench.whole import Whole
+from fcnjax.bench.timing import ENVIRONMENT, InOwnProcess, TimedProgram, between, ratio, spread, take_turns, threads
+from fcnjax.bench.unmasked import UnmaskedBatch
 from fcnjax.naming import joined
 from fcnjax.padded import Padded
 from fcnjax.table_style import tight_table
@@ -45,12 +45,12 @@ class Workload:
     """The network and batch that are measured: a stack like the thread's, with global average pooling first.
 
     Attributes:
-      batch_size: B.
-      size: (H, W) of the rectangle; examples in it are of half that size to all of it.
-      in_channels: C of the images.
-      kernel: taps of its convolutions, which have stride 2.
-      channels: of each halving block.
-      classes: number of classes.
+        batch_size: B.
+        size: (H, W) of the rectangle; examples in it are of half that size to all of it.
+        in_channels: C of the images.
+        kernel: taps of its convolutions, which have stride 2.
+        channels: of each halving block.
+        classes: number of classes.
     """
 
     batch_size: int = 64
@@ -88,9 +88,9 @@ class JaxArm:
     """A compiled step and the state that it moves on.
 
     Args:
-      step: jitted, `(state, *inputs) -> (state, loss)`; it takes the state's memory.
-      state: the first one, copied.
-      inputs: of every step.
+        step: jitted, `(state, *inputs) -> (state, loss)`; it takes the state's memory.
+        state: the first one, copied.
+        inputs: of every step.
     """
 
     def __init__(self, step: Any, state: TrainState, *inputs: Any):
@@ -124,18 +124,18 @@ def make_arms(work: Workload, names: Sequence[str] = ("masked", "unmasked", "pla
     optimizer = optax.sgd(RATE, momentum=MOMENTUM)
     state = TrainState(jnp.int32(0), weights, statistics, optimizer.init(weights))
     images, sizes, labels = map(jnp.asarray, work.draw())
-    targets, clock = Targets(labels, jnp.arange(work.batch_size, dtype=jnp.int32)), jnp.zeros(2, jnp.uint32)
+    targets, seed_and_epoch = Targets(labels, jnp.arange(work.batch_size, dtype=jnp.int32)), jnp.zeros(2, jnp.uint32)
     ours = jit(make_train_step(make_gradient(graphdef), optimizer), donate=(0,))
     plain = jax.jit(make_plain_step(optimizer), donate_argnums=0)
     inputs = {
-        "masked": (ours, Padded(images, sizes).clean(), targets, clock),
-        "unmasked": (ours, Whole.of(images), targets, clock),
+        "masked": (ours, Padded(images, sizes).with_zero_padding(), targets, seed_and_epoch),
+        "unmasked": (ours, UnmaskedBatch.of(images), targets, seed_and_epoch),
         "plain": (plain, images, labels),
     }
     return {name: JaxArm(step, state, *given) for name, (step, *given) in inputs.items() if name in names}
 
 
-def run_plain(work: Workload) -> Arm:
+def run_plain(work: Workload) -> TimedProgram:
     """Returns what runs steps of the arm "plain"."""
     return make_arms(work, ("plain",))["plain"].run
 
@@ -154,20 +154,22 @@ def measure(work: Workload, rounds: int = ROUNDS) -> dict[str, Any]:
     """Measures all arms side by side.
 
     Args:
-      work: what to measure.
-      rounds: turns of each arm, at least 1, after a first one that only warms up.
+        work: what to measure.
+        rounds: turns of each arm, at least 1, after a first one that only warms up.
 
     Returns:
-      What `fcnjax bench layers --json` writes: the `RATIOS` (medians over the rounds of each round's ratio, None where
-      there is nothing to compare with), their quartiles, each arm's milliseconds a step and bytes, device and versions.
+        What `fcnjax bench layers --json` writes: the `RATIOS` (medians over the rounds of each round's ratio, None
+            where
+        there is nothing to compare with), their quartiles, each arm's milliseconds a step and bytes, device and
+            versions.
 
     Raises:
-      ValueError: for fewer than 1 round.
+        ValueError: for fewer than 1 round.
     """
     if rounds < 1:
         raise ValueError(f"rounds={rounds}: must be at least 1.")
     arms, torch_step = make_arms(work), make_torch_step(work)
-    runs: dict[str, Arm] = {name: arm.run for name, arm in arms.items()}
+    runs: dict[str, TimedProgram] = {name: arm.run for name, arm in arms.items()}
     if isinstance(torch_step, TorchStep):
         runs["torch"] = torch_step.run
     with InOwnProcess(run_plain, work) as alone:

@@ -22,8 +22,8 @@ class Rows(NamedTuple):
     """One batch, without its values.
 
     Attributes:
-      shape: the rectangle [D].
-      sizes: int32 [B, D], of the examples; 0 for filler rows.
+        shape: the rectangle [D].
+        sizes: int32 [B, D], of the examples; 0 for filler rows.
     """
 
     shape: tuple[int, ...]
@@ -39,9 +39,9 @@ class Stretch(NamedTuple):
     """Batches in the order in which they are trained on.
 
     Attributes:
-      steps: one batch each.
-      epoch_steps: steps of the whole epoch that these stand for.
-      epoch_programs: distinct programs of that epoch.
+        steps: one batch each.
+        epoch_steps: steps of the whole epoch that these stand for.
+        epoch_programs: distinct programs of that epoch.
     """
 
     steps: tuple[Rows, ...]
@@ -73,7 +73,7 @@ def scaled_sizes(path: Path | str | None, scale: float) -> np.ndarray:
     """Returns the size table [N, D] of a CSV file (None: `drawn_sizes`), every extent times `scale` and rounded.
 
     Raises:
-      ValueError: as for `read_sizes`, or if the scale is not greater than 0.
+        ValueError: as for `read_sizes`, or if the scale is not greater than 0.
     """
     if not 0 < scale < float("inf"):
         raise ValueError(f"scale={scale}: must be greater than 0; 1 takes the sizes as they are.")

@@ -59,11 +59,11 @@ def first_step_seconds(recipe: Mapping[str, Any], sizes: np.ndarray) -> tuple[fl
     programs that the first one compiled in JAX's persistent cache, and the rectangles that it planned.
 
     Args:
-      recipe: of the run, as nested dictionaries; its data are drawn.
-      sizes: [N, D] of the training examples.
+        recipe: of the run, as nested dictionaries; its data are drawn.
+        sizes: [N, D] of the training examples.
 
     Raises:
-      RuntimeError: if the process fails; its last line says why.
+        RuntimeError: if the process fails; its last line says why.
     """
     request = json.dumps({"recipe": dict(recipe), "sizes": np.asarray(sizes).tolist()})
     with tempfile.TemporaryDirectory() as folder:
@@ -92,8 +92,8 @@ class DrawnSource:
     """A source of images of given sizes that cost nothing to read: parts of one drawn image.
 
     Args:
-      sizes: int [N, 2].
-      classes: number of classes; labels go round.
+        sizes: int [N, 2].
+        classes: number of classes; labels go round.
     """
 
     channels = 3
@@ -116,7 +116,7 @@ def train_one_step(request: str) -> NoReturn:
     """Does what `fcnjax train` does until its first step is done, says so on stdout, and ends the process.
 
     Args:
-      request: JSON of the recipe as nested dictionaries, and of the sizes [N, 2] of the training examples.
+        request: JSON of the recipe as nested dictionaries, and of the sizes [N, 2] of the training examples.
     """
     given = json.loads(request)
     recipe, sizes = given["recipe"], np.array(given["sizes"])

@@ -12,7 +12,7 @@ import numpy as np
 from fcnjax.xla import FLAGS, given_flags
 
 ENVIRONMENT = ("devices", "platform", "python", "versions", "xla", "git_revision", "started")  # of a result
-Arm = Callable[[int], None]  # runs that many steps, and returns when the last one is done
+TimedProgram = Callable[[int], None]  # runs that many steps, and returns when the last one is done
 
 
 class Spread(NamedTuple):
@@ -23,19 +23,19 @@ class Spread(NamedTuple):
     high: float
 
 
-def take_turns(arms: Mapping[str, Arm], rounds: int, steps: int) -> dict[str, list[float]]:
+def take_turns(arms: Mapping[str, TimedProgram], rounds: int, steps: int) -> dict[str, list[float]]:
     """Measures the milliseconds of a step.
 
     The order of a round is drawn: an arm meets what the one before it left, such as threads that still spin and a heap
     in pieces, and that must not always be the same one's.
 
     Args:
-      arms: by name.
-      rounds: how often each arm has its turn, after a first one that only warms up.
-      steps: steps in a turn.
+        arms: by name.
+        rounds: how often each arm has its turn, after a first one that only warms up.
+        steps: steps in a turn.
 
     Returns:
-      For each arm the mean of a step in each round [rounds].
+        For each arm the mean of a step in each round [rounds].
     """
     times: dict[str, list[float]] = {name: [] for name in arms}
     for turn in range(rounds + 1):
@@ -51,13 +51,13 @@ class InOwnProcess:
     """An arm in a process of its own, which none of this one's settings reach.
 
     Args:
-      make: a module's function that returns the arm.
-      *arguments: for it; they and the function are pickled.
+        make: a module's function that returns the arm.
+        *arguments: for it; they and the function are pickled.
     """
 
-    _arm: Arm | None = None  # in the other process
+    _arm: TimedProgram | None = None  # in the other process
 
-    def __init__(self, make: Callable[..., Arm], *arguments: Any):
+    def __init__(self, make: Callable[..., TimedProgram], *arguments: Any):
         self._process = concurrent.futures.ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(given_flags(), make, arguments)
         )
@@ -73,7 +73,7 @@ class InOwnProcess:
         self._process.shutdown()
 
 
-def _begin(flags: str, make: Callable[..., Arm], arguments: tuple[Any, ...]) -> None:
+def _begin(flags: str, make: Callable[..., TimedProgram], arguments: tuple[Any, ...]) -> None:
     os.environ[FLAGS] = flags  # XLA has not read them yet
     InOwnProcess._arm = make(*arguments)
 

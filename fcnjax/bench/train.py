@@ -28,7 +28,7 @@ from fcnjax.bench.layers import MOMENTUM, RATE
 from fcnjax.bench.native_sizes import Rows, Stretch, dense, of_one_size, one_by_one, planned
 from fcnjax.bench.overheads import dispatch_ms, first_step_seconds
 from fcnjax.bench.timing import ENVIRONMENT, Spread, between, ratio, spread, take_turns, threads
-from fcnjax.bench.whole import Whole
+from fcnjax.bench.unmasked import UnmaskedBatch
 from fcnjax.data import BucketPlan, plan_buckets
 from fcnjax.data.planning.baseline_plans import pad_to_max
 from fcnjax.data.size_table import areas
@@ -62,16 +62,16 @@ class Workload:
     """What is trained on what: the forum thread's network, pooling first, in batches of about equal positions.
 
     Attributes:
-      sizes: int [N, 2], of the examples.
-      shapes: most rectangles of our plan.
-      pixel_budget: positions of a batch; at least those of the largest rectangle.
-      steps: batches in a turn of an arm, at least 1; the slower arms have fewer.
-      epochs: over which the time of compiling is spread, at least 1.
-      in_channels, kernel, channels, classes: of the network (see `fcnjax.models.fcn`).
-      dtype: what is computed in, "float32" or "bfloat16".
+        sizes: int [N, 2], of the examples.
+        shapes: most rectangles of our plan.
+        pixel_budget: positions of a batch; at least those of the largest rectangle.
+        steps: batches in a turn of an arm, at least 1; the slower arms have fewer.
+        epochs: over which the time of compiling is spread, at least 1.
+        in_channels, kernel, channels, classes: of the network (see `fcnjax.models.fcn`).
+        dtype: what is computed in, "float32" or "bfloat16".
 
     Raises:
-      ValueError: if a count is below 1, or an example is too small for the network.
+        ValueError: if a count is below 1, or an example is too small for the network.
     """
 
     sizes: np.ndarray
@@ -144,12 +144,12 @@ class StretchArm:
     """Our train step on the batches of a stretch, compiled at its first turn.
 
     Args:
-      work: whose network is trained.
-      stretch: what it trains on.
-      whole: whether every example fills its rectangle, so that the program holds no mask.
+        work: whose network is trained.
+        stretch: what it trains on.
+        whole: whether every example fills its rectangle, so that the program holds no mask.
 
     Attributes:
-      step: which has compiled the programs.
+        step: which has compiled the programs.
     """
 
     def __init__(self, work: Workload, stretch: Stretch, whole: bool):
@@ -160,7 +160,7 @@ class StretchArm:
         self._clock, self._inputs = jnp.zeros(2, jnp.uint32), []
         for rows in stretch.steps:
             images, labels = (jnp.asarray(array) for array in work.draw(rows))
-            batch = Whole.of(images) if whole else Padded(images, jnp.asarray(rows.sizes)).clean()
+            batch = UnmaskedBatch.of(images) if whole else Padded(images, jnp.asarray(rows.sizes)).with_zero_padding()
             targets = Targets(labels, jnp.arange(len(labels), dtype=jnp.int32))
             self._inputs.append((rows.program, batch, targets))
 
@@ -203,18 +203,19 @@ def measure(work: Workload, rounds: int = ROUNDS, *, warm_start: bool = True) ->
     """Measures all arms side by side.
 
     Args:
-      work: what to measure.
-      rounds: turns of each arm, at least 1, after a first one that compiles.
-      warm_start: whether to time the start of a training process too, which runs two of them.
+        work: what to measure.
+        rounds: turns of each arm, at least 1, after a first one that compiles.
+        warm_start: whether to time the start of a training process too, which runs two of them.
 
     Returns:
-      What `fcnjax bench train --json` writes: the `RATIOS`, our rate over the other's (medians over the rounds of each
-      round's ratio, None where there is nothing to compare with), their quartiles, `warm_start_s` and `cold_start_s`,
-      `host_overhead_ms`, each arm's megapixels of real examples a second, what each was trained on, compilation,
-      device and versions.
+        What `fcnjax bench train --json` writes: the `RATIOS`, our rate over the other's (medians over the rounds of
+            each
+        round's ratio, None where there is nothing to compare with), their quartiles, `warm_start_s` and `cold_start_s`,
+        `host_overhead_ms`, each arm's megapixels of real examples a second, what each was trained on, compilation,
+        device and versions.
 
     Raises:
-      ValueError: for fewer than 1 round, or a rectangle beyond the budget.
+        ValueError: for fewer than 1 round, or a rectangle beyond the budget.
     """
     if rounds < 1:
         raise ValueError(f"rounds={rounds}: must be at least 1.")

@@ -35,14 +35,14 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
     """Returns the flags of a command line.
 
     Args:
-      argv: program name and arguments.
-      define: defines the flags of the command, on the `FlagValues` that it is given.
-      config: default path of the config file; given "" the command has a --config without a default, and given None
-        it has none.
+        argv: program name and arguments.
+        define: defines the flags of the command, on the `FlagValues` that it is given.
+        config: default path of the config file; given "" the command has a --config without a default, and given None
+            it has none.
 
     Raises:
-      UsageError: for an unknown flag or config field, with the nearest one, a value of the wrong type, a config file
-        that cannot be read, or arguments that are no flags.
+        UsageError: for an unknown flag or config field, with the nearest one, a value of the wrong type, a config file
+            that cannot be read, or arguments that are no flags.
     """
     values = flags.FlagValues()
     flags.DEFINE_bool("help", False, "Show the flags.", flag_values=values)

@@ -9,7 +9,7 @@ from absl import flags
 from rich.console import Console
 
 from fcnjax.commands.command_line import UsageError, parse, read_recipe
-from fcnjax.data import comparison_table, plan_buckets, plan_report, read_sizes, rectangle_table
+from fcnjax.data import bucket_table, comparison_table, plan_buckets, plan_report, read_sizes
 from fcnjax.naming import joined
 from fcnjax.training import Trainer, load_sources, make_buckets
 
@@ -37,15 +37,13 @@ def run(argv: Sequence[str]) -> None:
         batch_size = None if recipe.pixel_budget else recipe.batch_size
     report = plan_report(sizes, plan, batch_size=batch_size, **budget)
     if given.plot is not None:
-        from fcnjax.data.planning.plan_figure import (  # imports matplotlib, which no other command needs
-            plan_figure,
-            save,
-        )
+        from fcnjax.data.planning.plan_figure import plan_figure  # here, as it imports matplotlib
+        from fcnjax.figure_style import save_figure
 
-        save(plan_figure(sizes, plan), given.plot)
+        save_figure(plan_figure(sizes, plan), given.plot)
     console = Console()
     console.print(f"{report.examples:,} examples; waste: padded over real positions, minus 1")
-    for table in (rectangle_table(report), comparison_table(report)):
+    for table in (bucket_table(report), comparison_table(report)):
         console.print()
         console.print(table)
     if given.plot is not None:

@@ -28,11 +28,11 @@ from fcnjax.data.planning import (
     Plan,
     PlanReport,
     StepPlan,
+    bucket_table,
     comparison_table,
     plan_buckets,
     plan_report,
     read_sizes,
-    rectangle_table,
 )
 from fcnjax.data.sources import (
     ArraySource,
@@ -75,6 +75,7 @@ __all__ = [
     "UnreadableExample",
     "UnreadableFiles",
     "as_source",
+    "bucket_table",
     "comparison_table",
     "decode_audio",
     "decode_image",
@@ -92,7 +93,6 @@ __all__ = [
     "read_length",
     "read_size",
     "read_sizes",
-    "rectangle_table",
     "save_npz",
     "without_small",
 ]

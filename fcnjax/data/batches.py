@@ -1,4 +1,4 @@
-"""From the rows of a planned step to arrays: reads, crops, normalises, pads and stacks.
+"""From the rows of a planned step to arrays: reads, crops, normalizes, pads and stacks.
 
 Axes: B rows, S spatial axes, D = len(S), C channels. The one idea: a row that holds no example, because the plan has
 none for it or because the example cannot be decoded, has size 0, and nothing later needs to know why.
@@ -20,12 +20,12 @@ class Batch(NamedTuple):
     """One padded batch on the host; zero outside each example.
 
     Attributes:
-      values: float32 [B, *S, C], normalised inside each example.
-      sizes: int32 [B, D]; 0 for filler rows.
-      labels: int32 [B]; 0 for filler rows.
-      ids: int32 [B], the examples' ids; -1 for filler rows.
-      unreadable: (name, reason) of each example that was planned and became a filler row (`on_error="mask"`); such
-        rows may stand before real ones, so count real rows here and not in the plan.
+        values: float32 [B, *S, C], normalized inside each example.
+        sizes: int32 [B, D]; 0 for filler rows.
+        labels: int32 [B]; 0 for filler rows.
+        ids: int32 [B], the examples' ids; -1 for filler rows.
+        unreadable: (name, reason) of each example that was planned and became a filler row (`on_error="mask"`); such
+            rows may stand before real ones, so count real rows here and not in the plan.
     """
 
     values: np.ndarray
@@ -40,17 +40,18 @@ class BatchReader:
     """Reads the batch of a step.
 
     Attributes:
-      source: What the rows of a step point into.
-      mean: Subtracted from the values, in units of the scaled values (uint8 values are divided by 255); one number or
-        C.
-      std: What the result is divided by, above 0; one number or C.
-      crop: Cut out of each example after decoding; None keeps all of it.
-      seed: For `crop`.
-      planned_sizes: From the epoch to the sizes int32 [N, D] that a plan made its rectangles for; None does not check.
-      on_error: What becomes of an example that cannot be decoded: "refuse" raises, "mask" makes its row a filler.
+        source: What the rows of a step point into.
+        mean: Subtracted from the values, in units of the scaled values (uint8 values are divided by 255); one number or
+            C.
+        std: What the result is divided by, above 0; one number or C.
+        crop: Cut out of each example after decoding; None keeps all of it.
+        seed: For `crop`.
+        planned_sizes: From the epoch to the sizes int32 [N, D] that a plan made its rectangles for; None does not
+            check.
+        on_error: What becomes of an example that cannot be decoded: "refuse" raises, "mask" makes its row a filler.
 
     Raises:
-      ValueError: An argument is outside the range named above.
+        ValueError: An argument is outside the range named above.
     """
 
     source: Source
@@ -80,18 +81,18 @@ class BatchReader:
         object.__setattr__(self, "_offset", (-np.asarray(self.mean, np.float64) * factor).astype(np.float32))
 
     def __call__(self, step: StepPlan) -> Batch:
-        """The batch of one step: normalised inside each example, zero outside.
+        """The batch of one step: normalized inside each example, zero outside.
 
         Args:
-          step: The plan of the batch.
+            step: The plan of the batch.
 
         Returns:
-          The batch.
+            The batch.
 
         Raises:
-          ValueError: An example is not as large as the size table says, or its crop not as large as the plan says.
-          UnreadableExample: An example cannot be decoded and `on_error` is "refuse".
-          OSError: An example cannot be read; the message names it.
+            ValueError: An example is not as large as the size table says, or its crop not as large as the plan says.
+            UnreadableExample: An example cannot be decoded and `on_error` is "refuse".
+            OSError: An example cannot be read; the message names it.
         """
         rows, axes = len(step.rows), len(step.shape)
         values = np.zeros((rows, *step.shape, self.source.channels), np.float32)

@@ -51,31 +51,32 @@ def load_batches(
     between processes); so is the death of a worker. The memory that is held is bounded, see `host_bytes`.
 
     Args:
-      source: N examples; uint8 values are divided by 255 first, float values are taken as they are.
-      plan: The order; made from `source.sizes`.
-      mean: Subtracted from the values, in units of the scaled values; one number or C.
-      std: What the result is divided by, above 0; one number or C.
-      start_step: First step; a run resumes by giving the step it had reached, which costs nothing.
-      stop_step: Step to stop before; None means the end of a plan that has a length (`EvaluationPlan`), else no end.
-      threads: Threads that read and pad, at least 1; in each worker, where there are any.
-      prefetch: Batches held ready, at least 1; with workers rounded up to a multiple of their number, plus what is on
-        its way between processes.
-      workers: Processes that read and pad, for decoders that do not let threads run side by side; 0 reads in this
-        process. They start anew (seconds each) and import the main script, which therefore needs the usual
-        `if __name__ == "__main__":`; `source` and `plan` are sent to them.
-      host: Which host this is, 0 to `hosts - 1`; its batches hold its rows alone, see `StepPlan.shard`.
-      hosts: How many share each batch; its rows, with those of `rows_multiple_of`, are a multiple of it.
-      rows_multiple_of: Each batch gets filler rows up to a multiple of this: the number of devices, of all hosts.
-      crop: Cut out of each example, keyed by `seed`, epoch and example. A `MixedPlan` must plan with the crop's sizes.
-      seed: For `crop`.
-      on_error: "refuse" raises for an example that cannot be decoded; "mask" makes its row a filler and reports it in
-        `Batch.unreadable`. A disk that fails (OSError) is always raised.
+        source: N examples; uint8 values are divided by 255 first, float values are taken as they are.
+        plan: The order; made from `source.sizes`.
+        mean: Subtracted from the values, in units of the scaled values; one number or C.
+        std: What the result is divided by, above 0; one number or C.
+        start_step: First step; a run resumes by giving the step it had reached, which costs nothing.
+        stop_step: Step to stop before; None means the end of a plan that has a length (`EvaluationPlan`), else no end.
+        threads: Threads that read and pad, at least 1; in each worker, where there are any.
+        prefetch: Batches held ready, at least 1; with workers rounded up to a multiple of their number, plus what is on
+            its way between processes.
+        workers: Processes that read and pad, for decoders that do not let threads run side by side; 0 reads in this
+            process. They start anew (seconds each) and import the main script, which therefore needs the usual
+            `if __name__ == "__main__":`; `source` and `plan` are sent to them.
+        host: Which host this is, 0 to `hosts - 1`; its batches hold its rows alone, see `StepPlan.shard`.
+        hosts: How many share each batch; its rows, with those of `rows_multiple_of`, are a multiple of it.
+        rows_multiple_of: Each batch gets filler rows up to a multiple of this: the number of devices, of all hosts.
+        crop: Cut out of each example, keyed by `seed`, epoch and example. A `MixedPlan` must plan with the crop's
+            sizes.
+        seed: For `crop`.
+        on_error: "refuse" raises for an example that cannot be decoded; "mask" makes its row a filler and reports it in
+            `Batch.unreadable`. A disk that fails (OSError) is always raised.
 
     Returns:
-      An iterator of `(step plan, batch)`; for a `MixedPlan` of `(mixed step, batches of its micro-batches)`.
+        An iterator of `(step plan, batch)`; for a `MixedPlan` of `(mixed step, batches of its micro-batches)`.
 
     Raises:
-      ValueError: An argument is outside the range named above, or `plan` was made for other sizes than the source's.
+        ValueError: An argument is outside the range named above, or `plan` was made for other sizes than the source's.
     """
     planned = plan.planned_sizes if isinstance(plan, MixedPlan) else None
     read = BatchReader(source, mean, std, crop, seed, planned, on_error)
@@ -119,19 +120,19 @@ def host_bytes(
     the source and the plan, which each worker holds too.
 
     Args:
-      plan: As given to `load_batches`.
-      channels: C.
-      threads: As given to `load_batches`.
-      prefetch: As given to `load_batches`.
-      workers: As given to `load_batches`.
-      hosts: As given to `load_batches`; the bound is that of one of them.
-      rows_multiple_of: As given to `load_batches`.
+        plan: As given to `load_batches`.
+        channels: C.
+        threads: As given to `load_batches`.
+        prefetch: As given to `load_batches`.
+        workers: As given to `load_batches`.
+        hosts: As given to `load_batches`; the bound is that of one of them.
+        rows_multiple_of: As given to `load_batches`.
 
     Returns:
-      The bound in bytes, for all processes of one host together.
+        The bound in bytes, for all processes of one host together.
 
     Raises:
-      ValueError: A number is below its range.
+        ValueError: A number is below its range.
     """
     _check_counts(threads=threads, prefetch=prefetch, workers=workers, hosts=hosts, rows_multiple_of=rows_multiple_of)
     steps = workers * (-(-prefetch // max(workers, 1)) + 4) + 2 if workers else prefetch + 2
@@ -149,15 +150,15 @@ def prefetch_to_device(batches: Iterator[T], transfer: Callable[[T], U], depth: 
     items before it.
 
     Args:
-      batches: From `load_batches`.
-      transfer: Called on each item, in order, in this thread.
-      depth: Items ahead, 0 or more.
+        batches: From `load_batches`.
+        transfer: Called on each item, in order, in this thread.
+        depth: Items ahead, 0 or more.
 
     Yields:
-      The results in order.
+        The results in order.
 
     Raises:
-      ValueError: `depth` is negative.
+        ValueError: `depth` is negative.
     """
     if depth < 0:
         raise ValueError(f"depth: got {depth}; allowed is 0 or more")

@@ -19,15 +19,15 @@ def checked_table(name: str, sizes: np.ndarray, axes: int | None = None) -> np.n
     """A size table as a new int32 array, or an error that names the argument.
 
     Args:
-      name: What the caller calls the table; it begins the error.
-      sizes: Should be int [N, D] with N at least 1, D = 1, 2 or 3 and extents at least 1.
-      axes: The D that is wanted; None allows all three.
+        name: What the caller calls the table; it begins the error.
+        sizes: Should be int [N, D] with N at least 1, D = 1, 2 or 3 and extents at least 1.
+        axes: The D that is wanted; None allows all three.
 
     Returns:
-      int32 [N, D], a copy.
+        int32 [N, D], a copy.
 
     Raises:
-      ValueError: It is no such table.
+        ValueError: It is no such table.
     """
     table = np.asarray(sizes)
     allowed = "1, 2 or 3" if axes is None else str(axes)
@@ -58,10 +58,10 @@ def distinct_sizes(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What `np.unique(sizes, axis=0, return_counts=True)` returns, in a tenth of its time.
 
     Args:
-      sizes: int [N, D], extents at least 0.
+        sizes: int [N, D], extents at least 0.
 
     Returns:
-      int64 [n, D], the sizes in lexicographic order; int64 [n], how many rows have each.
+        int64 [n, D], the sizes in lexicographic order; int64 [n], how many rows have each.
     """
     keys, extents = _packed(sizes)
     if keys is None:
@@ -77,12 +77,12 @@ def coarsened(distinct: np.ndarray, counts: np.ndarray, most: int) -> tuple[np.n
     the same share of their area.
 
     Args:
-      distinct: int [n, D], distinct sizes, at least 1.
-      counts: [n], how many examples have each.
-      most: At least 1.
+        distinct: int [n, D], distinct sizes, at least 1.
+        counts: [n], how many examples have each.
+        most: At least 1.
 
     Returns:
-      int64 [n', D] and float64 [n'] with n' at most `most`; the arguments themselves where n is at most `most`.
+        int64 [n', D] and float64 [n'] with n' at most `most`; the arguments themselves where n is at most `most`.
     """
     if len(distinct) <= most:
         return distinct, counts.astype(np.float64)

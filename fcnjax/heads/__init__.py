@@ -18,7 +18,7 @@ def make_head(
     With an option `flatten`, the extent of the features at the training size, it is a `FlattenDenseHead`.
 
     Raises:
-      ValueError: for an unknown option, with the nearest one, or a value that `Head` refuses.
+        ValueError: for an unknown option, with the nearest one, or a value that `Head` refuses.
     """
     given = dict(options or {})
     flatten = given.pop("flatten", None)

@@ -16,8 +16,9 @@ import numpy as np
 from flax import nnx
 from jax.core import Tracer
 
+from fcnjax import random_streams
 from fcnjax.geometry import AnyWindow, Window
-from fcnjax.heads.head import HEAD_DROPOUT_STREAM, Head
+from fcnjax.heads.head import Head
 from fcnjax.layers import ChannelDropout, Convolution, Layer, Pointwise, Sequential
 from fcnjax.layers.pointwise import activation_layer
 from fcnjax.naming import joined
@@ -28,13 +29,13 @@ class Flatten(Layer):
     """All positions of one extent side by side in the channels of a single position, row-major as in `values`.
 
     Args:
-      extent: the only extent that it takes, per spatial axis.
+        extent: the only extent that it takes, per spatial axis.
     """
 
     def __init__(self, extent: Sequence[int]):
         self.extent = tuple(extent)
 
-    def windows(self, rank: int) -> tuple[AnyWindow, ...]:
+    def window(self, rank: int) -> tuple[AnyWindow, ...]:
         del rank
         return tuple(Window(n) for n in self.extent)
 
@@ -45,8 +46,8 @@ class Flatten(Layer):
         """Applies the layer.
 
         Raises:
-          ValueError: for a rectangle smaller than the extent, and outside `jit` for an example of another extent.
-            (Inside, such an example becomes a filler row.)
+            ValueError: for a rectangle smaller than the extent, and outside `jit` for an example of another extent.
+                (Inside, such an example becomes a filler row.)
         """
         del train, keys
         sizes = None if isinstance(batch.sizes, Tracer) else np.asarray(batch.sizes)
@@ -73,20 +74,20 @@ class FlattenDenseHead(nnx.Module):
     """Turns features of one fixed extent into logits [B, K] by dense layers: the classifier before global pooling.
 
     Args:
-      in_channels: C.
-      classes: K.
-      extent: of the features, per spatial axis, such as (7, 7); no other extent is taken.
-      hidden: widths of hidden dense layers.
-      activation: "relu", "gelu", "silu" or "tanh", after each hidden layer.
-      dropout: rate of channel dropout before the classifier, in [0, 1).
-      rngs: source of the initial weights.
+        in_channels: C.
+        classes: K.
+        extent: of the features, per spatial axis, such as (7, 7); no other extent is taken.
+        hidden: widths of hidden dense layers.
+        activation: "relu", "gelu", "silu" or "tanh", after each hidden layer.
+        dropout: rate of channel dropout before the classifier, in [0, 1).
+        rngs: source of the initial weights.
 
     Attributes:
-      stack: flatten, then pointwise layers on one position, which are dense layers.
-      labels: one name per layer.
+        stack: flatten, then pointwise layers on one position, which are dense layers.
+        labels: one name per layer.
 
     Raises:
-      ValueError: for an unknown activation, or an extent below 1.
+        ValueError: for an unknown activation, or an extent below 1.
 
     Source: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep CNNs", 2012; Simonyan and Zisserman,
     "Very Deep Convolutional Networks", 2015.
@@ -120,10 +121,10 @@ class FlattenDenseHead(nnx.Module):
                 (activation, activation_layer(activation)),
             ]
         if dropout:
-            layers += [("dropout", ChannelDropout(dropout, stream=HEAD_DROPOUT_STREAM))]
+            layers += [("dropout", ChannelDropout(dropout, stream=random_streams.HEAD_DROPOUT))]
         last = hidden[-1] if hidden else flatten.out_channels(in_channels)
         layers += [(f"linear {classes}", Pointwise(last, classes, rngs=rngs))]
-        self.labels = tuple(label for label, _ in layers)
+        self.layer_names = tuple(label for label, _ in layers)
         self.stack = Sequential([layer for _, layer in layers])
         self.feature_extent = tuple(extent)
 
@@ -147,15 +148,15 @@ class FlattenDenseHead(nnx.Module):
 
     def describe(self) -> str:
         """Returns the head as a pipeline in words."""
-        return " -> ".join(self.labels)
+        return " -> ".join(self.layer_names)
 
-    def path(self, rank: int) -> list[tuple[AnyWindow, ...]]:
+    def windows(self, rank: int) -> list[tuple[AnyWindow, ...]]:
         """Returns the windows of the layers."""
-        return self.stack.path(rank)
+        return self.stack.windows(rank)
 
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Yields the layers, each with its name."""
-        yield from zip(self.labels, self.layers, strict=True)
+        yield from zip(self.layer_names, self.layers, strict=True)
 
     def multiply_adds(self, size: Sequence[int], channels: int) -> int:
         """Returns the multiply-adds per example (see `Head.multiply_adds`)."""
@@ -170,12 +171,12 @@ def convolutionalize(head: FlattenDenseHead, training_size: Sequence[int] | None
     position of `class_maps` is the score of one crop of the input, `stride` apart.
 
     Args:
-      head: the flatten-dense head.
-      training_size: extent of the features that it was made for; default: `head.feature_extent`, which it must be.
+        head: the flatten-dense head.
+        training_size: extent of the features that it was made for; default: `head.feature_extent`, which it must be.
 
     Raises:
-      TypeError: for another kind of head, which takes any size already.
-      ValueError: if `training_size` is not the extent that the head was made for.
+        TypeError: for another kind of head, which takes any size already.
+        ValueError: if `training_size` is not the extent that the head was made for.
 
     Source: Sermanet et al., "OverFeat", 2014, section 3.5; Long, Shelhamer and Darrell, "Fully Convolutional Networks
     for Semantic Segmentation", 2015, section 3.1.
@@ -188,7 +189,7 @@ def convolutionalize(head: FlattenDenseHead, training_size: Sequence[int] | None
     dense: list[Any] = [layer for layer in head.layers if isinstance(layer, Pointwise)]
     widths = [layer.kernel.shape[-1] for layer in dense]
     dropout = next((layer.rate for layer in head.layers if isinstance(layer, ChannelDropout)), 0.0)
-    activation = head.labels[2] if len(dense) > 1 else "relu"
+    activation = head.layer_names[2] if len(dense) > 1 else "relu"
     channels = dense[0].kernel.shape[0] // math.prod(extent)
     options: dict[str, Any] = {"hidden": widths[:-1], "activation": activation, "dropout": dropout, "rank": len(extent)}
     made = Head(channels, widths[-1], kernel=extent, padding="valid", rngs=nnx.Rngs(0), **options)  # replaced below

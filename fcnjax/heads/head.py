@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 import jax
 from flax import nnx
 
-from fcnjax import pooling
+from fcnjax import pooling, random_streams
 from fcnjax.geometry import AnyWindow, Padding
 from fcnjax.layers import BatchNorm, ChannelDropout, Convolution, Layer, LogSoftmax, Pointwise
 from fcnjax.layers.normalization import norm_layers
@@ -24,7 +24,6 @@ from fcnjax.naming import joined
 from fcnjax.padded import Padded
 
 MakePool = Callable[[int, nnx.Rngs], pooling.Pool]
-HEAD_DROPOUT_STREAM = 1_000_000  # apart from the streams of a backbone, which count from 0
 HOMOGENEOUS = (pooling.Mean, pooling.Max, pooling.TopKMean, pooling.LinearSoftmax)  # pool(a x) = a pool(x) for a >= 0
 RISING = ("relu", "tanh")  # never falling, so that the largest value stays the largest
 
@@ -33,9 +32,9 @@ class Conversion(NamedTuple):
     """A head in another order, and what the change of order means.
 
     Attributes:
-      head: the head with its pool elsewhere; it shares the layers, and so the weights, with the one it was made from.
-      same_function: whether the two compute the same logits, in training too, up to rounding.
-      reason: why, in one sentence.
+        head: the head with its pool elsewhere; it shares the layers, and so the weights, with the one it was made from.
+        same_function: whether the two compute the same logits, in training too, up to rounding.
+        reason: why, in one sentence.
     """
 
     head: "Head"
@@ -55,32 +54,32 @@ class Head(nnx.Module):
     channels) are one function; a pool before or after the activation or the softmax makes two (see `convert`).
 
     Args:
-      in_channels: C.
-      classes: K.
-      hidden: widths of the hidden layers.
-      activation: "relu", "gelu", "silu" or "tanh", after each hidden layer.
-      norm: "batch", "group" (8 groups), "layer" or "none", before all other layers.
-      dropout: rate of channel dropout before the classifier, in [0, 1).
-      score_activation: one of the activations, after the classifier, or None. Network-in-Network and All-CNN-C have
-        "relu" there.
-      log_softmax: whether class maps are log-probabilities. With `pool=pooling.LogSumExp(1.0)` after it, the head
-        averages probabilities over positions.
-      kernel: taps of the first linear layer, one int or one per spatial axis; with more than one it is a convolution,
-        and the pool must come after it.
-      padding: of that convolution (see `Convolution`): "same" keeps the size, "valid" takes whole windows only.
-      pool: a global pool, the name of one (a key of `pooling.POOLS`), or a function `(channels, rngs) -> pool` that is
-        called with the number of channels where the pool stands, wherever `pool_at` puts it.
-      pool_at: index into `layers` before which the pool stands: 0 is GAP-first, `len(layers)` conv-first.
-      rank: number of spatial axes; only a `kernel` needs it.
-      rngs: source of the initial weights.
+        in_channels: C.
+        classes: K.
+        hidden: widths of the hidden layers.
+        activation: "relu", "gelu", "silu" or "tanh", after each hidden layer.
+        norm: "batch", "group" (8 groups), "layer" or "none", before all other layers.
+        dropout: rate of channel dropout before the classifier, in [0, 1).
+        score_activation: one of the activations, after the classifier, or None. Network-in-Network and All-CNN-C have
+            "relu" there.
+        log_softmax: whether class maps are log-probabilities. With `pool=pooling.LogSumExp(1.0)` after it, the head
+            averages probabilities over positions.
+        kernel: taps of the first linear layer, one int or one per spatial axis; with more than one it is a convolution,
+            and the pool must come after it.
+        padding: of that convolution (see `Convolution`): "same" keeps the size, "valid" takes whole windows only.
+        pool: a global pool, the name of one (a key of `pooling.POOLS`), or a function `(channels, rngs) -> pool` that
+            is called with the number of channels where the pool stands, wherever `pool_at` puts it.
+        pool_at: index into `layers` before which the pool stands: 0 is GAP-first, `len(layers)` conv-first.
+        rank: number of spatial axes; only a `kernel` needs it.
+        rngs: source of the initial weights.
 
     Attributes:
-      layers: the layers.
-      labels: one name per layer, such as "linear 10" or "relu".
+        layers: the layers.
+        labels: one name per layer, such as "linear 10" or "relu".
 
     Raises:
-      ValueError: for `pool_at` outside 0 .. len(layers), listing the positions, or before a `kernel` of several taps,
-        an unknown norm or activation, or a `pool` that is neither a pool nor a function that returns one.
+        ValueError: for `pool_at` outside 0 .. len(layers), listing the positions, or before a `kernel` of several taps,
+            an unknown norm or activation, or a `pool` that is neither a pool nor a function that returns one.
 
     Source: derived here; GAP-first as in He et al. 2016, conv-first as in Lin, Chen and Yan 2014.
 
@@ -117,7 +116,7 @@ class Head(nnx.Module):
         widths = (in_channels, *hidden)
         for index, (inner, width) in enumerate(itertools.pairwise((*widths, classes))):
             if index == len(hidden) and dropout:
-                layers += [("dropout", ChannelDropout(dropout, stream=HEAD_DROPOUT_STREAM))]
+                layers += [("dropout", ChannelDropout(dropout, stream=random_streams.HEAD_DROPOUT))]
                 first += not index
             layers += [_linear(inner, width, 1 if index else kernel, padding, rank, rngs)]
             layers += [activate] if index < len(hidden) else []
@@ -125,13 +124,14 @@ class Head(nnx.Module):
             layers += [(score_activation, activation_layer(score_activation))]
         if log_softmax:
             layers += [("log_softmax", LogSoftmax())]
-        self.labels = tuple(label for label, _ in layers)
+        self.layer_names = tuple(label for label, _ in layers)
         self.layers = nnx.List([layer for _, layer in layers])
         self.pool_at = self._checked(pool_at)
         if isinstance(self.layers[first], Convolution) and self.pool_at <= first:
             raise ValueError(
                 f"pool_at={pool_at} with kernel={kernel} of the head: after the pool there is one position, where "
-                f"{self.labels[first]!r} has a use for one tap only; put the pool behind it, at {first + 1} or later."
+                f"{self.layer_names[first]!r} has a use for one tap only; put the pool behind it, at {first + 1} or "
+                "later."
             )
         self.pool = self._make_pool(pool, in_channels, rngs)
 
@@ -139,9 +139,9 @@ class Head(nnx.Module):
         """Returns logits [B, K] (log-probabilities with `log_softmax`), at least float32; 0 in filler rows.
 
         Args:
-          features: values [B, *S, C].
-          train: whether dropout is active and batch statistics are taken.
-          keys: one PRNG key per example [B], needed by dropout in training.
+            features: values [B, *S, C].
+            train: whether dropout is active and batch statistics are taken.
+            keys: one PRNG key per example [B], needed by dropout in training.
         """
         features = self._apply(features, 0, self.pool_at, train, keys)
         features = self._apply(pooling.pool(features, self.pool), self.pool_at, len(self.layers), train, keys)
@@ -154,10 +154,10 @@ class Head(nnx.Module):
         first and commutes with all layers after it, as the mean does with affine layers (class activation maps).
 
         Returns:
-          `Padded` with values [B, *S, K].
+            `Padded` with values [B, *S, K].
 
         Raises:
-          ValueError: if no such maps exist, naming the layer that stands in the way.
+            ValueError: if no such maps exist, naming the layer that stands in the way.
 
         Source: Zhou et al., "Learning Deep Features for Discriminative Localization", 2016.
         """
@@ -178,11 +178,11 @@ class Head(nnx.Module):
         """Returns this head in another order, with the same weights, and whether and why the function is the same.
 
         Args:
-          order: where the pool is to stand: "gap_first", "conv_first", or an index as `pool_at`.
+            order: where the pool is to stand: "gap_first", "conv_first", or an index as `pool_at`.
 
         Raises:
-          ValueError: for an unknown order, one in which the pool would precede a `kernel` of several taps, or one in
-            which a pool with weights for each channel would meet another number of channels.
+            ValueError: for an unknown order, one in which the pool would precede a `kernel` of several taps, or one in
+                which a pool with weights for each channel would meet another number of channels.
         """
         named: dict[int | str, int] = {"gap_first": 0, "conv_first": len(self.layers)}
         to = self._checked(named.get(order, order))
@@ -194,7 +194,7 @@ class Head(nnx.Module):
         if start < stop:
             what = f"does not commute with {obstacle!r}, which" if obstacle else "commutes with all that"
             what = f"commutes with {obstacle!r} in evaluation, but not in training, which" if in_training else what
-            between = "" if obstacle else f": {', '.join(self.labels[start:stop])}"
+            between = "" if obstacle else f": {', '.join(self.layer_names[start:stop])}"
             reason = f"the {self.pool_name} pool {what} stands between its two places{between}"
         head = copy.copy(self)
         head.pool_at = to
@@ -203,13 +203,16 @@ class Head(nnx.Module):
     def _check_order(self, order: int | str, to: int):
         for index in range(to, self.pool_at):
             if isinstance(self.layers[index], Convolution):
-                raise ValueError(f"order={order!r}: the pool cannot come before {self.labels[index]!r} (see `kernel`).")
+                raise ValueError(
+                    f"order={order!r}: the pool cannot come before {self.layer_names[index]!r} (see `kernel`)."
+                )
         between = range(min(to, self.pool_at), max(to, self.pool_at))
         linear = any(isinstance(self.layers[index], Pointwise | Convolution) for index in between)
         if linear and isinstance(self.pool, pooling.Attention | pooling.AutoPool):
+            names = ", ".join(repr(self.layer_names[index]) for index in between)
             raise ValueError(
                 f"order={order!r}: the {self.pool_name} pool has weights for the channels where it stands, and other "
-                f"channels stand beyond {', '.join(repr(self.labels[index]) for index in between)}; train a head of "
+                f"channels stand beyond {names}; train a head of "
                 "that order instead."
             )
 
@@ -225,18 +228,20 @@ class Head(nnx.Module):
 
     def describe(self) -> str:
         """Returns the head as a pipeline in words."""
-        return " -> ".join((*self.labels[: self.pool_at], f"{self.pool_name} pool", *self.labels[self.pool_at :]))
+        return " -> ".join(
+            (*self.layer_names[: self.pool_at], f"{self.pool_name} pool", *self.layer_names[self.pool_at :])
+        )
 
-    def path(self, rank: int) -> list[tuple[AnyWindow, ...]]:
+    def windows(self, rank: int) -> list[tuple[AnyWindow, ...]]:
         """Returns the windows before the pool: what they need, the smallest input of a network must give."""
-        return [windows for layer in list(self.layers)[: self.pool_at] for windows in layer.path(rank)]
+        return [windows for layer in list(self.layers)[: self.pool_at] for windows in layer.windows(rank)]
 
     def multiply_adds(self, size: Sequence[int], channels: int) -> int:
         """Returns the multiply-adds per example: those of the layers and of the pool.
 
         Args:
-          size: extent of the feature map per spatial axis.
-          channels: C.
+            size: extent of the feature map per spatial axis.
+            channels: C.
         """
         total = 0
         for _, part in self.parts():
@@ -249,7 +254,7 @@ class Head(nnx.Module):
 
     def parts(self) -> Iterator[tuple[str, Layer | pooling.Pool]]:
         """Yields the layers and the pool in the order of this head, each with its name."""
-        for index, (label, layer) in enumerate(zip(self.labels, self.layers, strict=True)):
+        for index, (label, layer) in enumerate(zip(self.layer_names, self.layers, strict=True)):
             if index == self.pool_at:
                 yield f"{self.pool_name} pool", self.pool
             yield label, layer
@@ -260,7 +265,7 @@ class Head(nnx.Module):
         count = len(self.layers)
         pool_at = count if pool_at is None else pool_at
         if not isinstance(pool_at, int) or not 0 <= pool_at <= count:
-            places = ", ".join(f"{i} before {label}" for i, label in enumerate(self.labels))
+            places = ", ".join(f"{i} before {label}" for i, label in enumerate(self.layer_names))
             raise ValueError(f"pool_at={pool_at} of the head: allowed are {places}, {count} after all layers.")
         return pool_at
 
@@ -280,7 +285,7 @@ class Head(nnx.Module):
 
     def _obstacle(self, start: int, stop: int, *, train: bool) -> str:
         """Returns the label of the first layer in a range that does not commute with the pool, or an empty string."""
-        for label, layer in list(zip(self.labels, self.layers, strict=True))[start:stop]:
+        for label, layer in list(zip(self.layer_names, self.layers, strict=True))[start:stop]:
             if not self._commutes(label, layer, train):
                 return label
         return ""

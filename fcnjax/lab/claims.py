@@ -66,7 +66,7 @@ def same_function(
     statement = f"{titles[0]} and {titles[1]} {'are' if holds else 'are not'} one function within rounding"
     share = "none" if found.differing == 0 else f"{found.differing}"
     evidence = (
-        f"Largest relative difference over {_seeds(results)}: logits at initialisation {scientific(found.initial)} "
+        f"Largest relative difference over {_seeds(results)}: logits at initialization {scientific(found.initial)} "
         f"(allowed {tolerance:.0e}), losses of the first {found.loss_steps} steps {scientific(found.loss)} "
         f"(allowed {loss_tolerance:.0e}). After training: logits {scientific(found.final)} relative "
         f"({scientific(found.final_absolute)} absolute), {share} of {found.predictions} test predictions differ."

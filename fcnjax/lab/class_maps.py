@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 # Inches: the longest side of the largest image, the narrowest column, the gap between columns, the line of words above
-# a cell, the room of the headings and of the colour bar.
+# a cell, the room of the headings and of the color bar.
 _SIDE, _NARROWEST, _GAP, _LINE, _HEADING, _BAR = 1.25, 0.95, 0.2, 0.3, 0.5, 0.7
 
 
@@ -67,9 +67,9 @@ def class_map_panel(rows: Sequence[ClassMapRow], shared: bool = True, unit: str 
 
     Args:
         rows: at least one, all with the same arms.
-        shared: one colour scale for all maps, with one colour bar; else one scale and bar per arm, for arms whose maps
+        shared: one color scale for all maps, with one color bar; else one scale and bar per arm, for arms whose maps
             have different units.
-        unit: words beside the colour bar.
+        unit: words beside the color bar.
 
     Returns:
         The figure.
@@ -124,11 +124,11 @@ def _scale(maps: list[np.ndarray]) -> Normalize:
     return Normalize(0.0, reach) if low >= 0 else Normalize(-reach, reach)  # zero is white or the middle
 
 
-def _colours(scale: Normalize) -> str:
+def _colors(scale: Normalize) -> str:
     return "Blues" if scale.vmin == 0 else "RdBu"
 
 
-def _frame(axes: Axes, row: ClassMapRow, words: str, colour: str = "black") -> tuple[float, float, float, float]:
+def _frame(axes: Axes, row: ClassMapRow, words: str, color: str = "black") -> tuple[float, float, float, float]:
     """Sets up a cell in pixels of the image, its words above it, and returns the extent that fills it."""
     height, width, _ = row.image.shape
     axes.set_xlim(0, width)
@@ -136,7 +136,7 @@ def _frame(axes: Axes, row: ClassMapRow, words: str, colour: str = "black") -> t
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set(color="#666666", linewidth=0.6)
-    axes.set_title(words, fontsize=8, pad=3, color=colour)
+    axes.set_title(words, fontsize=8, pad=3, color=color)
     return 0, width, height, 0
 
 
@@ -153,7 +153,7 @@ def _draw_map(axes: Axes, row: ClassMapRow, name: str, scale: Normalize) -> None
     words = f"says {row.predictions[name]}" + ("" if right else " (wrong)")
     place = _frame(axes, row, words, "black" if right else "#b00020")
     values = row.predicted_map(name)
-    axes.imshow(values, extent=place, cmap=_colours(scale), norm=scale, interpolation="nearest", aspect="auto")
+    axes.imshow(values, extent=place, cmap=_colors(scale), norm=scale, interpolation="nearest", aspect="auto")
     brightness = row.image.mean(axis=2)
     if np.ptp(brightness) > 0 and min(brightness.shape) > 1:  # contour warns when there is nothing to draw
         height, width = brightness.shape
@@ -181,7 +181,7 @@ def _draw_bars(figure: Figure, grid: list[list[Axes]], scales: dict[str, Normali
         spans = [(spans[0][0], spans[-1][1])]
     for (left, right), scale in zip(spans, scales.values(), strict=False):
         axes = figure.add_axes((left, (_BAR - 0.25) / height, right - left, 0.11 / height))
-        bar = figure.colorbar(ScalarMappable(scale, _colours(scale)), cax=axes, orientation="horizontal")
+        bar = figure.colorbar(ScalarMappable(scale, _colors(scale)), cax=axes, orientation="horizontal")
         bar.ax.tick_params(labelsize=7.5)
         bar.locator = MaxNLocator(5 if shared else 3)
         bar.update_ticks()

@@ -1,6 +1,6 @@
 """Figures of `Results`, drawn without pyplot: every function returns a `matplotlib.figure.Figure` of its own.
 
-An arm has one colour and one marker in every figure (palette of Okabe and Ito, told apart with colour blindness), and
+An arm has one color and one marker in every figure (palette of Okabe and Ito, told apart with color blindness), and
 arms that coincide stay visible: each has a row or a panel of its own.
 """
 
@@ -11,20 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fcnjax.figure_style import GRAY, PALETTE, tidy
 from fcnjax.lab.experiment import Experiment
 from fcnjax.lab.measures import SizeBins, accuracy_by_bin
 from fcnjax.lab.results import Results
 from fcnjax.lab.statistics import mean_interval
 
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#8C6D31")
 _MARKERS = "osD^vPX*"
-_GREY = "#8a8a8a"
 
 
 def arm_styles(experiment: Experiment) -> dict[str, tuple[str, str]]:
-    """Returns colour and marker of every arm, by name; they repeat together only after 56 arms."""
+    """Returns color and marker of every arm, by name; they repeat together only after 56 arms."""
     return {
-        name: (_COLOURS[i % len(_COLOURS)], _MARKERS[(i + i // len(_COLOURS)) % len(_MARKERS)])
+        name: (PALETTE[i % len(PALETTE)], _MARKERS[(i + i // len(PALETTE)) % len(_MARKERS)])
         for i, name in enumerate(experiment.names)
     }
 
@@ -43,24 +42,24 @@ def accuracy_figure(results: Results, confidence: float = 0.95) -> Figure:
     figure = Figure(figsize=(8.5, 1.1 + 0.58 * len(arms)), layout="constrained")
     axes = figure.add_subplot()
     for row, arm in enumerate(arms):
-        colour, marker = styles[arm.name]
+        color, marker = styles[arm.name]
         accuracies = 100 * results.accuracies(arm.name)
         interval = mean_interval(accuracies, confidence)
         if interval.known:
-            axes.plot([interval.low, interval.high], [row - 0.14] * 2, color=colour, linewidth=3, solid_capstyle="butt")
-        axes.plot(interval.mean, row - 0.14, marker, color=colour, markersize=9, markeredgecolor="white")
+            axes.plot([interval.low, interval.high], [row - 0.14] * 2, color=color, linewidth=3, solid_capstyle="butt")
+        axes.plot(interval.mean, row - 0.14, marker, color=color, markersize=9, markeredgecolor="white")
         spread = row + 0.1 + 0.08 * _ranks_among_equals(accuracies)  # equal accuracies stay apart
-        axes.plot(accuracies, spread, "o", color=colour, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
+        axes.plot(accuracies, spread, "o", color=color, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
     axes.set_yticks(range(len(arms)), [arm.title for arm in arms], parse_math=False)
     axes.set_ylim(len(arms) - 0.5, -0.5)
     percent = f"{100 * confidence:.3g} %"
     axes.set_xlabel(f"test accuracy (%): mean with {percent} interval over seeds; small dots: single seeds")
-    _tidy(axes, "x")
+    tidy(axes, "x")
     return figure
 
 
 def size_figure(results: Results, bins: SizeBins, confidence: float = 0.95) -> Figure:
-    """Draws accuracy against the size of the test examples, one panel per arm, the other arms in grey behind.
+    """Draws accuracy against the size of the test examples, one panel per arm, the other arms in gray behind.
 
     Args:
         results: what was measured.
@@ -75,10 +74,10 @@ def size_figure(results: Results, bins: SizeBins, confidence: float = 0.95) -> F
     curves = {name: np.array([100 * interval.mean for interval in by_bin[name]]) for name in by_bin}
     figure, panels = _panels(results.experiment, np.array(sides), curves)
     for name, axes in panels.items():
-        colour, marker = arm_styles(results.experiment)[name]
+        color, marker = arm_styles(results.experiment)[name]
         low, high = [100 * i.low for i in by_bin[name]], [100 * i.high for i in by_bin[name]]
-        axes.fill_between(sides, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(sides, curves[name], color=colour, marker=marker, markersize=5, linewidth=2)
+        axes.fill_between(sides, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.plot(sides, curves[name], color=color, marker=marker, markersize=5, linewidth=2)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     figure.supxlabel(f"side of the test example ({bins.unit})", fontsize=10)
     figure.supylabel("test accuracy (%)", fontsize=10)
@@ -86,7 +85,7 @@ def size_figure(results: Results, bins: SizeBins, confidence: float = 0.95) -> F
 
 
 def loss_figure(results: Results) -> Figure:
-    """Draws the training loss, one panel per arm: seeds as thin lines, their mean in front, other arms in grey behind.
+    """Draws the training loss, one panel per arm: seeds as thin lines, their mean in front, other arms in gray behind.
 
     Args:
         results: what was measured.
@@ -106,9 +105,9 @@ def loss_figure(results: Results) -> Figure:
     means = {name: losses.mean(axis=0) for name, losses in seeds.items()}
     figure, panels = _panels(experiment, steps, means)
     for name, axes in panels.items():
-        colour, _ = arm_styles(experiment)[name]
-        axes.plot(steps, seeds[name].T, color=colour, linewidth=0.6, alpha=0.45)
-        axes.plot(steps, means[name], color=colour, linewidth=2)
+        color, _ = arm_styles(experiment)[name]
+        axes.plot(steps, seeds[name].T, color=color, linewidth=0.6, alpha=0.45)
+        axes.plot(steps, means[name], color=color, linewidth=2)
         if all(np.all(losses > 0) for losses in seeds.values()):
             axes.set_yscale("log")
     figure.supxlabel("training step", fontsize=10)
@@ -117,7 +116,7 @@ def loss_figure(results: Results) -> Figure:
 
 
 def _panels(experiment: Experiment, x: np.ndarray, curves: dict[str, np.ndarray]) -> tuple[Figure, dict[str, Axes]]:
-    """Returns a figure with one panel per arm, its title and the curves of all other arms in grey already drawn."""
+    """Returns a figure with one panel per arm, its title and the curves of all other arms in gray already drawn."""
     count = len(experiment.arms)
     columns = min(3, count)
     rows = -(-count // columns)
@@ -126,9 +125,9 @@ def _panels(experiment: Experiment, x: np.ndarray, curves: dict[str, np.ndarray]
     for axes, arm in zip(grid.flat, experiment.arms, strict=False):
         for other in experiment.names:
             if other != arm.name:
-                axes.plot(x, curves[other], color=_GREY, linewidth=0.8, alpha=0.6)
+                axes.plot(x, curves[other], color=GRAY, linewidth=0.8, alpha=0.6)
         axes.set_title(textwrap.fill(arm.title, 34, break_on_hyphens=False), fontsize=9, parse_math=False)
-        _tidy(axes, "both")
+        tidy(axes, "both")
     for axes in grid.flat[count:]:
         axes.set_visible(False)
     return figure, dict(zip(experiment.names, grid.flat, strict=False))
@@ -137,10 +136,3 @@ def _panels(experiment: Experiment, x: np.ndarray, curves: dict[str, np.ndarray]
 def _ranks_among_equals(values: np.ndarray) -> np.ndarray:
     """Returns how many equal values stand before each one."""
     return np.array([int(np.sum(np.isclose(values[:i], value))) for i, value in enumerate(values)])
-
-
-def _tidy(axes: Axes, grid: str) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, axis="both" if grid == "both" else "x", color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9)

@@ -36,7 +36,7 @@ class FunctionComparison:
 
 
 def compare_functions(results: Results, a: str, b: str, loss_steps: int = 50) -> FunctionComparison:
-    """Returns how far arms ``a`` and ``b`` are apart, seed by seed, at initialisation, early and after training.
+    """Returns how far arms ``a`` and ``b`` are apart, seed by seed, at initialization, early and after training.
 
     Args:
         results: what was measured.

@@ -113,7 +113,7 @@ def build_report(
 
 def _arm_section(results: Results) -> Section:
     accuracy = picture("accuracy", accuracy_figure(results), "Test accuracy of every arm.")
-    words = "Training loss of every arm: thin lines are seeds, the thick one their mean; the other arms in grey."
+    words = "Training loss of every arm: thin lines are seeds, the thick one their mean; the other arms in gray."
     loss = picture("loss", loss_figure(results), words)
     return Section("The arms", tables=(arm_table(results),), pictures=(accuracy, loss))
 
@@ -123,7 +123,7 @@ def _size_section(results: Results, bins: SizeBins) -> Section:
         "The side of an example is the geometric mean of its extents (the square root of height x width for images). "
         "Intervals here cover which examples happen to be in the test set; a bin holds few of them, so they are wide."
     )
-    caption = "Accuracy by size of the test example, with 95 % bands over test examples; the other arms in grey."
+    caption = "Accuracy by size of the test example, with 95 % bands over test examples; the other arms in gray."
     figure = picture("accuracy_by_size", size_figure(results, bins), caption)
     return Section("Accuracy by test size", (words,), tables=(size_table(results, bins),), pictures=(figure,))
 

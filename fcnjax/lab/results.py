@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from fcnjax.atomic import replacing
+from fcnjax.atomic import atomic_file
 from fcnjax.lab.experiment import Experiment
 
 _ARRAYS = ("losses", "initial_logits", "final_logits", "labels", "sizes", "ids")
@@ -112,7 +112,7 @@ class RunResult:
             OSError: the folder cannot be written.
         """
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        with replacing(path) as handle:
+        with atomic_file(path) as handle:
             np.savez_compressed(handle, arm=np.array(self.arm), seed=np.array(self.seed), **arrays)
         return Path(path)
 

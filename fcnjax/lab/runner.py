@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from fcnjax.atomic import held, read_json, write_json
+from fcnjax.atomic import locked_folder, read_json, write_json
 from fcnjax.bench.timing import take_turns
 from fcnjax.lab.experiment import Arm, Experiment
 from fcnjax.lab.results import ArmCost, Results, RunResult
@@ -30,14 +30,14 @@ class Runner:
     """The runs of one experiment in one folder.
 
     Args:
-      experiment: the arms.
-      recipe: what all arms share; each arm overrides some of it. Its seed is not used.
-      seeds: one run of every arm for each.
-      workdir: the experiment's folder; new, or of the same experiment and recipe.
+        experiment: the arms.
+        recipe: what all arms share; each arm overrides some of it. Its seed is not used.
+        seeds: one run of every arm for each.
+        workdir: the experiment's folder; new, or of the same experiment and recipe.
 
     Raises:
-      FileExistsError: if the folder holds another experiment, or anything else.
-      ValueError: for an override that names no field of the recipe.
+        FileExistsError: if the folder holds another experiment, or anything else.
+        ValueError: for an override that names no field of the recipe.
     """
 
     def __init__(self, experiment: Experiment, recipe: Recipe, seeds: Sequence[int], workdir: Path | str):
@@ -53,9 +53,9 @@ class Runner:
         """Runs what is not done yet and returns everything; a bar shows the runs and the time left.
 
         Raises:
-          FileExistsError: if another process is working in the folder.
+            FileExistsError: if another process is working in the folder.
         """
-        with held(self.workdir):
+        with locked_folder(self.workdir):
             return self._run_all()
 
     def _run_all(self) -> Results:
@@ -168,7 +168,7 @@ def arm_recipe(recipe: Recipe, arm: Arm) -> Recipe:
     """Returns the recipe of an arm: the shared one with the arm's overrides, by dotted field.
 
     Raises:
-      ValueError: for an override that names no field, with the nearest one.
+        ValueError: for an override that names no field, with the nearest one.
     """
     tree = recipe.to_dict()
     for name, value in arm.overrides.items():
@@ -187,10 +187,10 @@ def measure_costs(trainers: Mapping[str, Trainer]) -> list[ArmCost]:
     meets all of them.
 
     Args:
-      trainers: by arm; all of the same data and batch size.
+        trainers: by arm; all of the same data and batch size.
 
     Returns:
-      For each arm the head's multiply-adds per test image, counted, and the step's milliseconds in each round.
+        For each arm the head's multiply-adds per test image, counted, and the step's milliseconds in each round.
     """
     batch = next(iter(trainers.values())).typical_batch()
 

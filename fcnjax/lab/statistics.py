@@ -17,7 +17,7 @@ class Interval:
     """A mean and the interval around it.
 
     Attributes:
-        mean: the centre, in the unit of the samples.
+        mean: the center, in the unit of the samples.
         low: lower bound; NaN when the interval is unknown.
         high: upper bound; NaN when the interval is unknown.
         n: number of samples behind it.
@@ -153,7 +153,7 @@ def proportion_interval(successes: float, count: int, confidence: float = 0.95) 
         confidence: coverage in (0, 1).
 
     Returns:
-        The proportion (not the interval's centre) as mean, bounds within [0, 1], ``n = count``.
+        The proportion (not the interval's center) as mean, bounds within [0, 1], ``n = count``.
 
     Raises:
         ValueError: ``count`` below 1, or ``successes`` outside [0, count].
@@ -167,9 +167,9 @@ def proportion_interval(successes: float, count: int, confidence: float = 0.95) 
         )
     z = float(stats.norm.ppf((1 + confidence) / 2))
     p = successes / count
-    centre = (p + z * z / (2 * count)) / (1 + z * z / count)
+    center = (p + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), count, confidence)
+    return Interval(p, max(0.0, min(p, center - half)), min(1.0, max(p, center + half)), count, confidence)
 
 
 def proportion_difference(a: Interval, b: Interval) -> Interval:

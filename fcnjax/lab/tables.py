@@ -84,7 +84,7 @@ def function_table(results: Results, loss_steps: int = 50) -> Table:
         rows.append((titles, scientific(found.initial), scientific(found.loss), scientific(found.final), differing))
     columns = (
         "pair",
-        "logits at initialisation",
+        "logits at initialization",
         f"losses, first {steps} steps",
         "logits after training",
         "predictions that differ",

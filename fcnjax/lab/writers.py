@@ -84,8 +84,8 @@ def print_tables(report: Report, console: Console | None = None) -> None:
         if section.claims or section.tables:
             console.print(f"\n[bold]{escape(section.title)}[/bold]")
         for claim in section.claims:
-            colour = {True: "green", False: "red", None: "yellow"}[claim.holds]
-            console.print(f"[{colour}]{claim.verdict:>13}[/{colour}]  {escape(claim.statement)}")
+            color = {True: "green", False: "red", None: "yellow"}[claim.holds]
+            console.print(f"[{color}]{claim.verdict:>13}[/{color}]  {escape(claim.statement)}")
             console.print(f"{'':15}[dim]{escape(claim.evidence)}[/dim]")
         for table in section.tables:
             console.print(_terminal_table(table))

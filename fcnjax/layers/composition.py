@@ -19,7 +19,7 @@ class Sequential(Layer):
     """Layers applied one after another; without any, the identity.
 
     Args:
-      layers: in order.
+        layers: in order.
     """
 
     def __init__(self, layers: Sequence[Layer] = ()):
@@ -30,8 +30,8 @@ class Sequential(Layer):
             batch = layer(batch, train=train, keys=keys)
         return batch
 
-    def path(self, rank: int) -> list[tuple[AnyWindow, ...]]:
-        return [windows for layer in self.layers for windows in layer.path(rank)]
+    def windows(self, rank: int) -> list[tuple[AnyWindow, ...]]:
+        return [windows for layer in self.layers for windows in layer.windows(rank)]
 
     def out_extent(self, size: Sequence[int]) -> tuple[int, ...]:
         for layer in self.layers:
@@ -67,9 +67,9 @@ class _Parallel(Layer):
             )
         return outputs
 
-    def path(self, rank: int) -> list[tuple[AnyWindow, ...]]:
+    def windows(self, rank: int) -> list[tuple[AnyWindow, ...]]:
         """The branch with the largest receptive field, in sum over the axes."""
-        return max((branch.path(rank) for branch in self.branches), key=_reach)
+        return max((branch.windows(rank) for branch in self.branches), key=_reach)
 
     def out_extent(self, size: Sequence[int]) -> tuple[int, ...]:
         return self.branches[0].out_extent(size)
@@ -82,11 +82,11 @@ class Residual(_Parallel):
     """The sum of a branch and a shortcut past it.
 
     Args:
-      branch: the layers of the residual branch.
-      shortcut: the layers beside it, such as a strided 1x1 convolution where shapes change; default: the identity.
+        branch: the layers of the residual branch.
+        shortcut: the layers beside it, such as a strided 1x1 convolution where shapes change; default: the identity.
 
     Raises:
-      ValueError: when called, if the two do not give the same sizes and channels.
+        ValueError: when called, if the two do not give the same sizes and channels.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016.
     """
@@ -97,7 +97,7 @@ class Residual(_Parallel):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         branch, shortcut = self._outputs(batch, train, keys)
         _check_same_channels(self, branch, shortcut)
-        return branch.replace(branch.uncleared + shortcut.uncleared)
+        return branch.replace(branch.raw_values + shortcut.raw_values)
 
     def out_channels(self, channels: int) -> int:
         return self.branches[0].out_channels(channels)
@@ -110,11 +110,11 @@ class SkipConnection(Layer):
     the far edge of each example and is cut off. A `Residual` whose branch changes no size needs no cut.
 
     Args:
-      branch: the layers of the branch; at every size its output must be at least the shortcut's.
-      shortcut: the layers beside it, such as a 1x1 convolution to the branch's channels; default: the identity.
+        branch: the layers of the branch; at every size its output must be at least the shortcut's.
+        shortcut: the layers beside it, such as a 1x1 convolution to the branch's channels; default: the identity.
 
     Raises:
-      ValueError: when called, if the branch comes back smaller than the shortcut, or with other channels.
+        ValueError: when called, if the branch comes back smaller than the shortcut, or with other channels.
 
     Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", 2015, section 4.2;
     Ronneberger, Fischer and Brox, "U-Net", 2015.
@@ -128,7 +128,7 @@ class SkipConnection(Layer):
         shortcut = self.shortcut(batch, train=train, keys=keys)
         self._check(branch.spatial_shape, shortcut.spatial_shape)
         _check_same_channels(self, branch, shortcut)
-        return shortcut.replace(cut_to(branch, shortcut).uncleared + shortcut.uncleared)
+        return shortcut.replace(cut_to(branch, shortcut).raw_values + shortcut.raw_values)
 
     def _check(self, branch: Sequence[int], shortcut: Sequence[int]):
         if any(ours < wanted for ours, wanted in zip(branch, shortcut, strict=True)):
@@ -137,9 +137,9 @@ class SkipConnection(Layer):
                 f"{tuple(shortcut)}; round up where it halves (ceil=True, or symmetric pads)."
             )
 
-    def path(self, rank: int) -> list[tuple[AnyWindow, ...]]:
+    def windows(self, rank: int) -> list[tuple[AnyWindow, ...]]:
         """The windows of the branch; sizes are the shortcut's (see `out_extent`)."""
-        return self.branch.path(rank)
+        return self.branch.windows(rank)
 
     def out_extent(self, size: Sequence[int]) -> tuple[int, ...]:
         self._check(self.branch.out_extent(size), self.shortcut.out_extent(size))
@@ -156,10 +156,10 @@ class Concatenate(_Parallel):
     """The channels of several branches, one after another.
 
     Args:
-      branches: the layers of each branch; at least one branch.
+        branches: the layers of each branch; at least one branch.
 
     Raises:
-      ValueError: without a branch, and when called, if they do not give the same sizes.
+        ValueError: without a branch, and when called, if they do not give the same sizes.
 
     Source: Szegedy et al., "Going Deeper with Convolutions", 2015.
     """
@@ -171,7 +171,7 @@ class Concatenate(_Parallel):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         outputs = self._outputs(batch, train, keys)
-        return outputs[0].replace(jnp.concatenate([output.uncleared for output in outputs], -1))
+        return outputs[0].replace(jnp.concatenate([output.raw_values for output in outputs], -1))
 
     def out_channels(self, channels: int) -> int:
         return sum(branch.out_channels(channels) for branch in self.branches)
@@ -179,7 +179,7 @@ class Concatenate(_Parallel):
 
 def cut_to(batch: Padded, like: Padded) -> Padded:
     """Returns the values of a batch as far as the sizes and the rectangle of another, which must be no larger."""
-    return batch.replace(batch.uncleared[(slice(None), *(slice(n) for n in like.spatial_shape))], like.sizes)
+    return batch.replace(batch.raw_values[(slice(None), *(slice(n) for n in like.spatial_shape))], like.sizes)
 
 
 def _check_same_channels(layer: Layer, branch: Padded, shortcut: Padded):

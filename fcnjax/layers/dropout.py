@@ -16,7 +16,7 @@ class _KeyedDropout(Layer):
     """What the dropouts share: one decision per example, or per channel of it, drawn from the example's key alone.
 
     Raises:
-      ValueError: for a rate outside [0, 1); in training, if there are no keys.
+        ValueError: for a rate outside [0, 1); in training, if there are no keys.
     """
 
     _per_channel: ClassVar[bool]
@@ -34,7 +34,7 @@ class _KeyedDropout(Layer):
         decisions = batch.channels if self._per_channel else 1
         keep = jax.vmap(self._keep, in_axes=(0, None))(keys, decisions)  # [B, C] or [B, 1]
         keep = keep.reshape(batch.batch_size, *(1,) * batch.rank, decisions)
-        return batch.replace(jnp.where(keep, batch.uncleared / (1 - self.rate), 0))
+        return batch.replace(jnp.where(keep, batch.raw_values / (1 - self.rate), 0))
 
     def _keep(self, key: jax.Array, decisions: int) -> jax.Array:
         return jax.random.bernoulli(jax.random.fold_in(key, self.stream), 1 - self.rate, (decisions,))
@@ -47,9 +47,9 @@ class ChannelDropout(_KeyedDropout):
     rectangle, or where in a head the pool stands. Elementwise dropout would depend on the rectangle.
 
     Args:
-      rate: probability that a channel is dropped, in [0, 1).
-      stream: distinguishes this layer from the other random layers of a network; two with the same stream drop the
-        same channels.
+        rate: probability that a channel is dropped, in [0, 1).
+        stream: distinguishes this layer from the other random layers of a network; two with the same stream drop the
+            same channels.
 
     Source: Tompson et al., "Efficient Object Localization Using Convolutional Networks", 2015 (spatial dropout).
     """
@@ -63,9 +63,9 @@ class StochasticDepth(_KeyedDropout):
     The example then skips the branch. Which examples do depends on their keys alone, as in `ChannelDropout`.
 
     Args:
-      rate: probability that an example is dropped, in [0, 1); usually larger in deeper blocks.
-      stream: distinguishes this layer from the other random layers of a network, `ChannelDropout` included; layers
-        with the same stream do not decide independently.
+        rate: probability that an example is dropped, in [0, 1); usually larger in deeper blocks.
+        stream: distinguishes this layer from the other random layers of a network, `ChannelDropout` included; layers
+            with the same stream do not decide independently.
 
     Source: Huang et al., "Deep Networks with Stochastic Depth", 2016, scaled in training rather than in evaluation.
     """

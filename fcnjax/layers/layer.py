@@ -18,10 +18,10 @@ class Layer(nnx.Module):
 
     The contract, checked for every layer by `tests/contract.py`: an example alone at its own size gives the same
     output, gradients and statistics as in any larger rectangle with any batch mates. A layer that looks around reads
-    the batch's `values`, which are zero outside; one that does not may read what is `uncleared`.
+    the batch's `values`, which are zero outside; one that does not may read what is `raw_values`.
 
     A layer that only acts on each position by itself needs nothing but `__call__`; one with a window overrides
-    `windows` too, and one made of layers `path`, so that the sizes, receptive fields and minimum sizes of whole
+    `window` too, and one made of layers `windows`, so that the sizes, receptive fields and minimum sizes of whole
     networks follow.
     """
 
@@ -29,26 +29,26 @@ class Layer(nnx.Module):
         """Applies the layer.
 
         Args:
-          batch: values [B, *S, C], zero outside each example.
-          train: whether batch statistics are taken (and running ones updated) and dropout is active.
-          keys: one PRNG key per example [B], needed by random layers in training only.
+            batch: values [B, *S, C], zero outside each example.
+            train: whether batch statistics are taken (and running ones updated) and dropout is active.
+            keys: one PRNG key per example [B], needed by random layers in training only.
 
         Returns:
-          `Padded` with values [B, *S', C'].
+            `Padded` with values [B, *S', C'].
         """
         raise TypeError(f"{type(self).__name__} does not define __call__.")
 
-    def windows(self, rank: int) -> tuple[AnyWindow, ...]:
+    def window(self, rank: int) -> tuple[AnyWindow, ...]:
         """Returns the window of this layer along each of `rank` spatial axes."""
         return (IDENTITY,) * rank
 
-    def path(self, rank: int) -> list[tuple[AnyWindow, ...]]:
+    def windows(self, rank: int) -> list[tuple[AnyWindow, ...]]:
         """Returns the windows that an output is seen through, in order; of several ways, the widest."""
-        return [self.windows(rank)]
+        return [self.window(rank)]
 
     def out_extent(self, size: Sequence[int]) -> tuple[int, ...]:
         """Returns the extent per spatial axis of the output for an input of extent `size`."""
-        for windows in self.path(len(size)):
+        for windows in self.windows(len(size)):
             size = [window.out_size(extent) for window, extent in zip(windows, size, strict=True)]
         return tuple(size)
 
@@ -60,8 +60,8 @@ class Layer(nnx.Module):
         """Returns the multiply-adds per example of the layer's products, elementwise work not counted.
 
         Args:
-          size: extent of the input per spatial axis.
-          channels: number of input channels.
+            size: extent of the input per spatial axis.
+            channels: number of input channels.
         """
         del size, channels
         return 0
@@ -70,7 +70,7 @@ class Layer(nnx.Module):
 class ExampleWideLayer(Layer):
     """Base of the layers that use statistics of a whole example: every position sees all of them."""
 
-    def windows(self, rank: int) -> tuple[AnyWindow, ...]:
+    def window(self, rank: int) -> tuple[AnyWindow, ...]:
         return (Unbounded(),) * rank
 
 
@@ -78,13 +78,13 @@ class WindowedLayer(Layer):
     """Base of the layers that slide a window over the positions.
 
     Args:
-      windows: one window per spatial axis.
+        windows: one window per spatial axis.
     """
 
     def __init__(self, windows: Sequence[AnyWindow]):
         self._windows: tuple[Any, ...] = tuple(windows)  # all `Window`, or all `Expansion`
 
-    def windows(self, rank: int) -> tuple[AnyWindow, ...]:
+    def window(self, rank: int) -> tuple[AnyWindow, ...]:
         own = len(self._windows)
         if rank != own:
             raise ValueError(
@@ -98,11 +98,11 @@ class WindowedLayer(Layer):
         The barrier makes them an array: without it XLA computes them anew for every element that a mask clears.
 
         Raises:
-          ValueError: for another number of spatial axes than the layer's.
-          TypeError: for values that are not floating.
+            ValueError: for another number of spatial axes than the layer's.
+            TypeError: for values that are not floating.
         """
         check_floating(batch)
-        windows = self.windows(batch.rank)
+        windows = self.window(batch.rank)
         sizes = [window.out_size(batch.sizes[:, axis]) for axis, window in enumerate(windows)]
         return jax.lax.optimization_barrier(jnp.stack(sizes, axis=1))
 

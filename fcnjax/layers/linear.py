@@ -1,4 +1,4 @@
-"""What layers with a learnt kernel and bias share, whatever their window.
+"""What layers with a learned kernel and bias share, whatever their window.
 
 Axes: B batch, S spatial, C input channels, K output channels.
 """
@@ -17,12 +17,12 @@ KERNEL_INIT = nnx.initializers.he_uniform()
 
 
 class LinearLayer(Layer):
-    """Base of the layers with a learnt kernel and bias: making them, casting them, adding the bias.
+    """Base of the layers with a learned kernel and bias: making them, casting them, adding the bias.
 
     Attributes:
-      kernel: parameter [*taps, C / groups, K].
-      bias: parameter [K], or None.
-      groups: number of channel groups.
+        kernel: parameter [*taps, C / groups, K].
+        bias: parameter [K], or None.
+        groups: number of channel groups.
     """
 
     kernel: nnx.Param[jax.Array]
@@ -43,7 +43,7 @@ class LinearLayer(Layer):
         """Sets the attributes: the kernel He uniform or `initial`, the bias 0.
 
         Raises:
-          ValueError: for fewer than 1 channel, or groups that do not divide.
+            ValueError: for fewer than 1 channel, or groups that do not divide.
         """
         require_positive(type(self).__name__, in_channels=in_channels, channels=channels)
         if groups < 1 or in_channels % groups or channels % groups:
@@ -74,4 +74,4 @@ def check_channels(batch: Padded, channels: int):
     """Raises ValueError if a batch does not have `channels` channels, TypeError if its values are not floating."""
     check_floating(batch)
     if batch.channels != channels:
-        raise ValueError(f"values of shape {batch.uncleared.shape}: the last axis must hold {channels} channels.")
+        raise ValueError(f"values of shape {batch.raw_values.shape}: the last axis must hold {channels} channels.")

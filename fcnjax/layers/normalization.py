@@ -1,4 +1,4 @@
-"""Normalisation by statistics of the valid positions only.
+"""Normalization by statistics of the valid positions only.
 
 Axes: B batch, S spatial, C channels. Statistics are taken in float32 whatever the dtype of the values, in float64 for
 float64. Those of a batch are plain sums over the batch axis, so that under `jit` with sharded arrays they are global
@@ -26,10 +26,10 @@ from fcnjax.padded import Padded
 
 
 class _Norm(Layer):
-    """What the norms share: an epsilon, and at the end a learnt scale and constant per channel, where they have them.
+    """What the norms share: an epsilon, and at the end a learned scale and constant per channel, where they have them.
 
     Raises:
-      ValueError: if epsilon is not greater than 0.
+        ValueError: if epsilon is not greater than 0.
     """
 
     scale: nnx.Param | None
@@ -44,9 +44,9 @@ class _Norm(Layer):
         self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
 
     def _values(self, batch: Padded) -> jax.Array:
-        """Returns the values [B, *S, C], uncleared, in the dtype of the statistics."""
+        """Returns the values [B, *S, C], raw_values, in the dtype of the statistics."""
         check_channels(batch, self.channels)
-        return at_least_float32(batch.uncleared)
+        return at_least_float32(batch.raw_values)
 
     def _rescaled(
         self, batch: Padded, normed: jax.Array, *, factor: jax.Array | float = 1.0, skip: jax.Array | None = None
@@ -65,21 +65,22 @@ class _Norm(Layer):
 
 
 class BatchNorm(_Norm):
-    """Normalises each channel by the mean and variance over all valid positions of the batch.
+    """Normalizes each channel by the mean and variance over all valid positions of the batch.
 
     In training the batch's statistics are used (biased variance) and move the running ones (unbiased variance, as in
     PyTorch); otherwise the running ones are used, and the answer for an example does not depend on its batch mates.
     A batch without any valid position leaves the running statistics as they are. `measure` makes them cumulative.
 
     Args:
-      channels: C.
-      momentum: share of the old running statistics that one training step keeps, in [0, 1]; PyTorch's is 1 minus this.
-      epsilon: added to the variance, greater than 0.
+        channels: C.
+        momentum: share of the old running statistics that one training step keeps, in [0, 1]; PyTorch's is 1 minus
+            this.
+        epsilon: added to the variance, greater than 0.
 
     Attributes:
-      scale, bias: parameters [C].
-      mean, variance: running statistics [C], float32.
-      count: float32 [], valid positions that they are of while they are being measured (see `measure`), else None.
+        scale, bias: parameters [C].
+        mean, variance: running statistics [C], float32.
+        count: float32 [], valid positions that they are of while they are being measured (see `measure`), else None.
 
     Source: Ioffe and Szegedy, "Batch Normalization", 2015, with masked sums.
     """
@@ -112,23 +113,23 @@ class BatchNorm(_Norm):
         assert self.scale is not None
         assert self.bias is not None
         old_mean = self.mean[...].astype(values.dtype)
-        centred = batch.replace(values - per_channel(old_mean, values)).values
-        mean, variance = self._batch_statistics(batch, centred)
+        centerd = batch.replace(values - per_channel(old_mean, values)).values
+        mean, variance = self._batch_statistics(batch, centerd)
         factor = self.scale[...] * lax.rsqrt(variance + self.epsilon)
-        normed = _normalise(values, centred, old_mean, mean, factor, self.bias[...])
+        normed = _normalize(values, centerd, old_mean, mean, factor, self.bias[...])
         return batch.replace(normed.astype(batch.dtype))
 
-    def _batch_statistics(self, batch: Padded, centred: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _batch_statistics(self, batch: Padded, centerd: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns mean and biased variance [C] of the valid positions, and moves the running statistics.
 
-        One pass: both sums are of values less the running mean, `centred` [B, *S, C], which keeps the difference of
+        One pass: both sums are of values less the running mean, `centerd` [B, *S, C], which keeps the difference of
         squares from cancelling when the mean is far from zero.
         """
         axes = (0, *batch.spatial_axes)
-        count = jnp.sum(batch.counts).astype(centred.dtype)
-        old_mean, old_variance = self.mean[...].astype(centred.dtype), self.variance[...].astype(centred.dtype)
-        first = jnp.sum(centred, axes) / jnp.maximum(count, 1)
-        second = jnp.sum(jnp.square(centred), axes) / jnp.maximum(count, 1)
+        count = jnp.sum(batch.counts).astype(centerd.dtype)
+        old_mean, old_variance = self.mean[...].astype(centerd.dtype), self.variance[...].astype(centerd.dtype)
+        first = jnp.sum(centerd, axes) / jnp.maximum(count, 1)
+        second = jnp.sum(jnp.square(centerd), axes) / jnp.maximum(count, 1)
         mean = jnp.where(count > 0, first + old_mean, old_mean)
         variance = jnp.where(count > 0, jnp.maximum(second - jnp.square(first), 0.0), old_variance)
         if self.count is not None:
@@ -158,45 +159,45 @@ class BatchNorm(_Norm):
 
 
 @jax.custom_jvp
-def _normalise(
-    values: jax.Array, centred: jax.Array, old_mean: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array
+def _normalize(
+    values: jax.Array, centerd: jax.Array, old_mean: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array
 ) -> jax.Array:
     """Returns `(values - mean) * factor + bias` for values [B, *S, C] and vectors [C].
 
-    `centred` is `values - old_mean` where a position is valid, 0 elsewhere: what the statistics were taken of. By it
+    `centerd` is `values - old_mean` where a position is valid, 0 elsewhere: what the statistics were taken of. By it
     the gradients of all vectors need two sums over the positions, of values that are there already; differentiated as
     it stands there are three, of two arrays that are made for them.
     """
-    del centred, old_mean
+    del centerd, old_mean
     return (values - per_channel(mean, values)) * per_channel(factor, values) + per_channel(bias, values)
 
 
-@_normalise.defjvp
-def _normalise_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-    values, centred, old_mean, mean, factor, _ = primals
+@_normalize.defjvp
+def _normalize_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+    values, centerd, old_mean, mean, factor, _ = primals
     values_dot, _, _, mean_dot, factor_dot, bias_dot = tangents
     shift_dot = bias_dot - factor * mean_dot - (mean - old_mean) * factor_dot
-    scaled = values_dot * per_channel(factor, values) + centred * per_channel(factor_dot, values)
-    return _normalise(*primals), scaled + per_channel(shift_dot, values)
+    scaled = values_dot * per_channel(factor, values) + centerd * per_channel(factor_dot, values)
+    return _normalize(*primals), scaled + per_channel(shift_dot, values)
 
 
 class GroupNorm(_Norm, ExampleWideLayer):
-    """Normalises each example by its own mean and variance over groups of channels and its valid positions.
+    """Normalizes each example by its own mean and variance over groups of channels and its valid positions.
 
     The same in training and evaluation, and never a matter of batch mates. `groups=1` is PyTorch's layer norm over
     [C, *S] without its elementwise parameters; `groups=channels` is `InstanceNorm`.
 
     Args:
-      channels: C.
-      groups: number of groups; must divide C.
-      affine: whether to learn a scale and a constant per channel.
-      epsilon: added to the variance, greater than 0.
+        channels: C.
+        groups: number of groups; must divide C.
+        affine: whether to learn a scale and a constant per channel.
+        epsilon: added to the variance, greater than 0.
 
     Attributes:
-      scale, bias: parameters [C], or None.
+        scale, bias: parameters [C], or None.
 
     Raises:
-      ValueError: for groups that do not divide the channels, or an epsilon that is not greater than 0.
+        ValueError: for groups that do not divide the channels, or an epsilon that is not greater than 0.
 
     Source: Wu and He, "Group Normalization", 2018, with masked sums.
     """
@@ -221,18 +222,18 @@ class GroupNorm(_Norm, ExampleWideLayer):
 
 
 class InstanceNorm(GroupNorm):
-    """Normalises each channel of each example by its own mean and variance over the valid positions.
+    """Normalizes each channel of each example by its own mean and variance over the valid positions.
 
     It removes the contrast and the offset of every example, as style transfer wants; an example of one position becomes
     the bias alone. `GroupNorm` keeps what the channels of a group have in common.
 
     Args:
-      channels: C.
-      affine: whether to learn a scale and a constant per channel (PyTorch's `InstanceNorm2d` does not by default).
-      epsilon: added to the variance, greater than 0.
+        channels: C.
+        affine: whether to learn a scale and a constant per channel (PyTorch's `InstanceNorm2d` does not by default).
+        epsilon: added to the variance, greater than 0.
 
     Attributes:
-      scale, bias: parameters [C], or None.
+        scale, bias: parameters [C], or None.
 
     Source: Ulyanov, Vedaldi and Lempitsky, "Instance Normalization", 2016, with masked sums.
     """
@@ -242,14 +243,14 @@ class InstanceNorm(GroupNorm):
 
 
 class LayerNorm(_Norm):
-    """Normalises the channels at each position by their own mean and variance (ConvNeXt's layer norm).
+    """Normalizes the channels at each position by their own mean and variance (ConvNeXt's layer norm).
 
     Args:
-      channels: C.
-      epsilon: added to the variance, greater than 0.
+        channels: C.
+        epsilon: added to the variance, greater than 0.
 
     Attributes:
-      scale, bias: parameters [C].
+        scale, bias: parameters [C].
 
     Source: Ba, Kiros and Hinton, "Layer Normalization", 2016, over channels only.
     """
@@ -260,20 +261,20 @@ class LayerNorm(_Norm):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         values = self._values(batch)
-        centred = values - jnp.mean(values, -1, keepdims=True)
-        variance = jnp.mean(jnp.square(centred), -1, keepdims=True)
-        return self._rescaled(batch, centred * lax.rsqrt(variance + self.epsilon))
+        centerd = values - jnp.mean(values, -1, keepdims=True)
+        variance = jnp.mean(jnp.square(centerd), -1, keepdims=True)
+        return self._rescaled(batch, centerd * lax.rsqrt(variance + self.epsilon))
 
 
 class RMSNorm(_Norm):
     """Divides the channels at each position by their root mean square: `LayerNorm` without its mean and bias.
 
     Args:
-      channels: C.
-      epsilon: added to the mean square, greater than 0; PyTorch's default is the dtype's machine epsilon.
+        channels: C.
+        epsilon: added to the mean square, greater than 0; PyTorch's default is the dtype's machine epsilon.
 
     Attributes:
-      scale: parameter [C].
+        scale: parameter [C].
 
     Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, section 4, over channels only.
     """
@@ -294,11 +295,11 @@ class GlobalResponseNorm(_Norm, ExampleWideLayer):
     Scale and bias start at 0, where the layer is the identity. ConvNeXt V2 has it after the activation of each block.
 
     Args:
-      channels: C.
-      epsilon: added to the mean response, greater than 0.
+        channels: C.
+        epsilon: added to the mean response, greater than 0.
 
     Attributes:
-      scale, bias: parameters [C].
+        scale, bias: parameters [C].
 
     Source: Woo et al., "ConvNeXt V2", 2023, section 3 and algorithm 1, with masked sums.
     """
@@ -329,7 +330,7 @@ def norm_layers(name: str, channels: int) -> list[Layer]:
     """Returns the norm called `name` for a number of channels: one layer, or none for "none".
 
     Raises:
-      ValueError: for an unknown name, with the nearest one.
+        ValueError: for an unknown name, with the nearest one.
     """
     if name not in NORMS:
         raise ValueError(unknown_name("norm", name, NORMS))

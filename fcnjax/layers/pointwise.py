@@ -27,17 +27,17 @@ class Pointwise(LinearLayer):
     """A linear map of the channels at every position: a 1x1 convolution, and on a 1x1 `Padded` a dense layer.
 
     Args:
-      in_channels: C.
-      channels: K.
-      bias: whether to add a learnt constant per output channel.
-      rngs: source of the initial weights (He uniform; zero bias).
+        in_channels: C.
+        channels: K.
+        bias: whether to add a learned constant per output channel.
+        rngs: source of the initial weights (He uniform; zero bias).
 
     Attributes:
-      kernel: parameter [C, K], the same for any number of spatial axes.
-      bias: parameter [K], or None.
+        kernel: parameter [C, K], the same for any number of spatial axes.
+        bias: parameter [K], or None.
 
     Raises:
-      ValueError: for fewer than 1 channel.
+        ValueError: for fewer than 1 channel.
 
     Source: Lin, Chen and Yan, "Network in Network", 2014, section 3.1.
     """
@@ -48,7 +48,7 @@ class Pointwise(LinearLayer):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         kernel = self._kernel_for(batch)
-        return batch.replace(self._with_bias(channel_product(batch.uncleared, kernel)))
+        return batch.replace(self._with_bias(channel_product(batch.raw_values, kernel)))
 
 
 class Activation(Layer):
@@ -59,7 +59,7 @@ class Activation(Layer):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
-        return batch.replace(self.function(batch.uncleared))
+        return batch.replace(self.function(batch.raw_values))
 
 
 def activation_layer(name: str) -> Activation:
@@ -70,16 +70,16 @@ def activation_layer(name: str) -> Activation:
 
 
 class LayerScale(Layer):
-    """Multiplies each channel by a learnt factor; put it at the end of a residual branch, before `StochasticDepth`.
+    """Multiplies each channel by a learned factor; put it at the end of a residual branch, before `StochasticDepth`.
 
     Starting near 0, it lets a deep network start near the identity. A norm's scale starts at 1 and comes with a norm.
 
     Args:
-      channels: C.
-      initial: the factor of every channel at first.
+        channels: C.
+        initial: the factor of every channel at first.
 
     Attributes:
-      scale: parameter [C].
+        scale: parameter [C].
 
     Source: Touvron et al., "Going deeper with Image Transformers", 2021, section 2.
     """
@@ -91,7 +91,7 @@ class LayerScale(Layer):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         check_channels(batch, self.scale.shape[0])
-        return batch.replace(batch.uncleared * per_channel(self.scale[...], batch.uncleared))
+        return batch.replace(batch.raw_values * per_channel(self.scale[...], batch.raw_values))
 
 
 class LogSoftmax(Layer):
@@ -103,4 +103,4 @@ class LogSoftmax(Layer):
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
-        return batch.replace(jax.nn.log_softmax(at_least_float32(batch.uncleared), axis=-1))
+        return batch.replace(jax.nn.log_softmax(at_least_float32(batch.raw_values), axis=-1))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from fcnjax.geometry import Whole
+from fcnjax.geometry import FullWindow
 from fcnjax.layers.convolution.borders import along
 from fcnjax.layers.layer import Layer, check_floating
 from fcnjax.naming import unknown_name
@@ -26,12 +26,12 @@ class SpatialPyramidPool(Layer):
     position with `out_channels(C)` channels: level by level, bins in row-major order, C channels each.
 
     Args:
-      levels: bins along each axis, one int a level, each at least 1.
-      method: "max" or "mean" of the positions of a bin.
-      rank: number of spatial axes, 1 to 3.
+        levels: bins along each axis, one int a level, each at least 1.
+        method: "max" or "mean" of the positions of a bin.
+        rank: number of spatial axes, 1 to 3.
 
     Raises:
-      ValueError: without a level, for one below 1, or for an unknown method.
+        ValueError: without a level, for one below 1, or for an unknown method.
 
     Source: He et al., "Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition", 2015.
 
@@ -46,10 +46,10 @@ class SpatialPyramidPool(Layer):
             raise ValueError(unknown_name("method of SpatialPyramidPool", method, METHODS))
         self.levels, self.method, self.rank = tuple(levels), method, rank
 
-    def windows(self, rank: int) -> tuple[Whole, ...]:
+    def window(self, rank: int) -> tuple[FullWindow, ...]:
         if rank != self.rank:
             raise ValueError(f"SpatialPyramidPool over {self.rank} spatial axes: cannot act on {rank}.")
-        return (Whole(),) * rank
+        return (FullWindow(),) * rank
 
     def out_channels(self, channels: int) -> int:
         return channels * sum(level**self.rank for level in self.levels)
@@ -57,14 +57,14 @@ class SpatialPyramidPool(Layer):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         check_floating(batch)
-        self.windows(batch.rank)
+        self.window(batch.rank)
         pooled = [self._level(batch, level).reshape(batch.batch_size, -1) for level in self.levels]
         values = jnp.concatenate(pooled, -1).reshape(batch.batch_size, *(1,) * batch.rank, -1)
         return batch.replace(values, jnp.minimum(batch.sizes, 1))
 
     def _level(self, batch: Padded, bins: int) -> jax.Array:
         """Returns values [B, N, .., N, C] of one level, axis after axis: maxima of maxima, means of means."""
-        values = batch.values if self.method == "mean" else jnp.where(batch.mask, batch.uncleared, -jnp.inf)
+        values = batch.values if self.method == "mean" else jnp.where(batch.mask, batch.raw_values, -jnp.inf)
         for axis in range(batch.rank):
             reduce = functools.partial(self._bin, values, axis, batch.sizes[:, axis], bins)
             values = jnp.stack([reduce(index) for index in range(bins)], axis + 1)

@@ -22,10 +22,10 @@ def recomputed(layers: Sequence[Layer], batch: Padded, *, train: bool, keys: jax
     of the forward pass alone, and move once.
 
     Args:
-      layers: in order.
-      batch: what goes in.
-      train: as for a layer.
-      keys: as for a layer.
+        layers: in order.
+        batch: what goes in.
+        train: as for a layer.
+        keys: as for a layer.
 
     Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
     """

@@ -12,11 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fcnjax import random_streams
 from fcnjax.geometry import Window
 from fcnjax.layers.layer import Layer, WindowedLayer, at_least_float32
 from fcnjax.padded import Padded
-
-SPECTROGRAM_MASK_STREAM = 1_500_000  # apart from the streams of backbones and heads
 
 
 class LogMel(WindowedLayer):
@@ -28,18 +27,18 @@ class LogMel(WindowedLayer):
     defaults otherwise. The channels of each input channel stand together. Nothing is trained.
 
     Args:
-      sample_rate: Hz, greater than 0.
-      window: seconds, rounded to samples, of which at least 2.
-      hop: seconds between frames, rounded to samples, of which at least 1.
-      mels: number of filters M, at least 1.
-      f_min: Hz, lower edge of the lowest filter, at least 0.
-      f_max: Hz, upper edge of the highest filter, at most `sample_rate / 2`, which None stands for.
-      floor: least power that the logarithm is taken of, greater than 0.
-      bins: samples of the Fourier transform, at least those of the window, which zeros fill up; None is the smallest
-        power of two with which every filter sees a frequency.
+        sample_rate: Hz, greater than 0.
+        window: seconds, rounded to samples, of which at least 2.
+        hop: seconds between frames, rounded to samples, of which at least 1.
+        mels: number of filters M, at least 1.
+        f_min: Hz, lower edge of the lowest filter, at least 0.
+        f_max: Hz, upper edge of the highest filter, at most `sample_rate / 2`, which None stands for.
+        floor: least power that the logarithm is taken of, greater than 0.
+        bins: samples of the Fourier transform, at least those of the window, which zeros fill up; None is the smallest
+            power of two with which every filter sees a frequency.
 
     Raises:
-      ValueError: a number is outside its range, or `bins` leave a filter without a frequency.
+        ValueError: a number is outside its range, or `bins` leave a filter without a frequency.
 
     Source: Stevens, Volkmann and Newman, 1937, for the scale, `2595 log10(1 + f / 700)` as in HTK; Davis and
     Mermelstein, 1980, for the filters.
@@ -112,15 +111,15 @@ class SpecAugment(Layer):
     depend on the example's key alone. Put it behind a norm, where 0 is the mean.
 
     Args:
-      time_masks: stretches of time, at least 0.
-      time_width: largest width of one, as a share of the example's own frames, 0 to 1.
-      frequency_masks: bands of channels, at least 0.
-      frequency_width: largest width of one, as a share of the channels, 0 to 1.
-      stream: distinguishes this layer from the other random layers of a network.
+        time_masks: stretches of time, at least 0.
+        time_width: largest width of one, as a share of the example's own frames, 0 to 1.
+        frequency_masks: bands of channels, at least 0.
+        frequency_width: largest width of one, as a share of the channels, 0 to 1.
+        stream: distinguishes this layer from the other random layers of a network.
 
     Raises:
-      ValueError: a number is outside its range; in training, if there are no keys, and when called for another number
-        of spatial axes than 1.
+        ValueError: a number is outside its range; in training, if there are no keys, and when called for another number
+            of spatial axes than 1.
 
     Source: Park et al., "SpecAugment", 2019, without time warping; the widths as shares of the extent.
     """
@@ -132,7 +131,7 @@ class SpecAugment(Layer):
         frequency_masks: int = 2,
         frequency_width: float = 0.2,
         *,
-        stream: int = SPECTROGRAM_MASK_STREAM,
+        stream: int = random_streams.SPECTROGRAM_MASKS,
     ):
         for name, count in (("time_masks", time_masks), ("frequency_masks", frequency_masks)):
             _require(count >= 0, name, count, "at least 0")
@@ -144,7 +143,7 @@ class SpecAugment(Layer):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         if batch.rank != 1:
             raise ValueError(
-                f"values of shape {tuple(batch.uncleared.shape)}: SpecAugment is for spectrograms [batch, frames, "
+                f"values of shape {tuple(batch.raw_values.shape)}: SpecAugment is for spectrograms [batch, frames, "
                 "channels] with 1 spatial axis; leave it out for others."
             )
         if not train or not (self.time_masks * self.time_width or self.frequency_masks * self.frequency_width):
@@ -153,7 +152,7 @@ class SpecAugment(Layer):
             raise ValueError("keys=None: SpecAugment needs one PRNG key per example in training; pass keys=[B].")
         shape = (*batch.spatial_shape, batch.channels)
         keep = jax.vmap(functools.partial(self._keep, shape=shape))(keys, batch.sizes[:, 0])
-        return batch.replace(jnp.where(keep, batch.uncleared, 0))
+        return batch.replace(jnp.where(keep, batch.raw_values, 0))
 
     def _keep(self, key: jax.Array, frames: jax.Array, *, shape: tuple[int, ...]) -> jax.Array:
         """Returns bool [T, C], False under the masks of one example."""

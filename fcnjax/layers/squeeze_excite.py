@@ -21,18 +21,18 @@ class SqueezeExcite(ExampleWideLayer):
     The mean is taken over the valid positions, and it and the gate in float32 (float64 for float64 values).
 
     Args:
-      channels: C.
-      reduced: channels between the two dense layers, at least 1; often C / 16 or C / 4.
-      activation: elementwise function between the two.
-      gate: elementwise function after them; MobileNetV3 takes `jax.nn.hard_sigmoid`.
-      rngs: source of the initial weights (He uniform; zero bias).
+        channels: C.
+        reduced: channels between the two dense layers, at least 1; often C / 16 or C / 4.
+        activation: elementwise function between the two.
+        gate: elementwise function after them; MobileNetV3 takes `jax.nn.hard_sigmoid`.
+        rngs: source of the initial weights (He uniform; zero bias).
 
     Attributes:
-      reduce: `Pointwise` from C to `reduced` channels.
-      expand: `Pointwise` from `reduced` to C channels.
+        reduce: `Pointwise` from C to `reduced` channels.
+        expand: `Pointwise` from `reduced` to C channels.
 
     Raises:
-      ValueError: if `reduced` is smaller than 1.
+        ValueError: if `reduced` is smaller than 1.
 
     Source: Hu, Shen and Sun, "Squeeze-and-Excitation Networks", 2018, section 3, with a masked mean.
     """
@@ -58,9 +58,9 @@ class SqueezeExcite(ExampleWideLayer):
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         check_channels(batch, self.reduce.kernel.shape[0])
-        values = at_least_float32(batch.uncleared)
+        values = at_least_float32(batch.raw_values)
         total = jnp.sum(values, batch.spatial_axes, keepdims=True, where=batch.mask)
         mean = total / per_example(jnp.maximum(batch.counts, 1), values)  # [B, 1, .., C]
         squeezed = self.reduce(Padded(mean, jnp.minimum(batch.sizes, 1)))
-        excited = self.expand(squeezed.replace(self.activation(squeezed.uncleared)))
-        return batch.replace((values * self.gate(excited.uncleared)).astype(batch.dtype))
+        excited = self.expand(squeezed.replace(self.activation(squeezed.raw_values)))
+        return batch.replace((values * self.gate(excited.raw_values)).astype(batch.dtype))

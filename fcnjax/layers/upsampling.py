@@ -31,25 +31,25 @@ class TransposedConvolution(WindowedLayer, LinearLayer):
     `stride` exactly.
 
     Args:
-      in_channels: C.
-      channels: K.
-      kernel: taps, one int or one per spatial axis.
-      stride: one int or one per axis.
-      padding: outputs cut off at each edge: an int, or ints or (before, after) pairs per axis.
-      groups: number of channel groups; must divide C and K.
-      rank: number of spatial axes, 1 to 3.
-      bias: whether to add a learnt constant per output channel.
-      bilinear: whether the kernel starts as bilinear interpolation of each channel by itself (needs C = K, kernel
-        `2 * stride` or `2 * stride - 1`), instead of random.
-      rngs: source of the initial weights (He uniform; zero bias).
+        in_channels: C.
+        channels: K.
+        kernel: taps, one int or one per spatial axis.
+        stride: one int or one per axis.
+        padding: outputs cut off at each edge: an int, or ints or (before, after) pairs per axis.
+        groups: number of channel groups; must divide C and K.
+        rank: number of spatial axes, 1 to 3.
+        bias: whether to add a learned constant per output channel.
+        bilinear: whether the kernel starts as bilinear interpolation of each channel by itself (needs C = K, kernel
+            `2 * stride` or `2 * stride - 1`), instead of random.
+        rngs: source of the initial weights (He uniform; zero bias).
 
     Attributes:
-      kernel: parameter [*kernel, C / groups, K].
-      bias: parameter [K], or None.
+        kernel: parameter [*kernel, C / groups, K].
+        bias: parameter [K], or None.
 
     Raises:
-      ValueError: for fewer than 1 channel, groups that do not divide, a rank that is not 1 to 3, a named padding, or a
-        bilinear start that does not fit.
+        ValueError: for fewer than 1 channel, groups that do not divide, a rank that is not 1 to 3, a named padding, or
+            a bilinear start that does not fit.
 
     Source: PyTorch's `ConvTranspose2d`; Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic
     Segmentation", 2015, section 3.3.
@@ -94,16 +94,16 @@ class TransposedConvolution(WindowedLayer, LinearLayer):
 class Upsample(WindowedLayer):
     """Enlarges by a whole factor: every position repeated, or interpolated linearly along each axis.
 
-    Bilinear interpolation is that of half-pixel centres (PyTorch's `align_corners=False`); beyond the edge of an
+    Bilinear interpolation is that of half-pixel centers (PyTorch's `align_corners=False`); beyond the edge of an
     example stands its edge value, wherever the rectangle ends.
 
     Args:
-      factor: one int or one per spatial axis, at least 1.
-      method: "nearest" or "bilinear" (linear in one dimension, trilinear in three).
-      rank: number of spatial axes, 1 to 3.
+        factor: one int or one per spatial axis, at least 1.
+        method: "nearest" or "bilinear" (linear in one dimension, trilinear in three).
+        rank: number of spatial axes, 1 to 3.
 
     Raises:
-      ValueError: for a factor below 1 or an unknown method.
+        ValueError: for a factor below 1 or an unknown method.
 
     Source: PyTorch's `Upsample`, applied to each example alone.
     """
@@ -144,7 +144,7 @@ class Upsample(WindowedLayer):
 
 
 def _interpolation(factor: int) -> Expansion:
-    """Returns the expansion of linear interpolation with half-pixel centres: an output sees two inputs."""
+    """Returns the expansion of linear interpolation with half-pixel centers: an output sees two inputs."""
     kernel = 2 * factor - factor % 2
     cut = (kernel - factor) // 2
     return Expansion(kernel, factor, (cut, cut))
@@ -160,7 +160,7 @@ def _bilinear_kernel(shape: tuple[int, ...], windows: Sequence[geometry.Window])
         )
     kernel = np.ones(())
     for window in windows:
-        centre = (window.kernel - 1) / 2
-        taps = 1 - np.abs(np.arange(window.kernel) - centre) / window.stride
+        center = (window.kernel - 1) / 2
+        taps = 1 - np.abs(np.arange(window.kernel) - center) / window.stride
         kernel = np.multiply.outer(kernel, taps)
     return jnp.asarray(kernel[..., None, None] * np.eye(channels), jnp.float32)

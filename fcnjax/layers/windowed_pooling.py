@@ -55,21 +55,23 @@ class MaxPool(_WindowedPool):
     """Largest value of each window; padding never wins, whatever the sign of the values.
 
     Args:
-      kernel: positions, one int or one per spatial axis.
-      rank: number of spatial axes, 1 to 3.
-      stride: one int or one per axis; default: the kernel.
-      padding: as in `Convolution`, each side smaller than the kernel.
-      ceil: whether a last window that reaches beyond the input counts (PyTorch's `ceil_mode`).
+        kernel: positions, one int or one per spatial axis.
+        rank: number of spatial axes, 1 to 3.
+        stride: one int or one per axis; default: the kernel.
+        padding: as in `Convolution`, each side smaller than the kernel.
+        ceil: whether a last window that reaches beyond the input counts (PyTorch's `ceil_mode`).
 
     Raises:
-      ValueError: if a pad reaches the kernel's extent.
+        ValueError: if a pad reaches the kernel's extent.
     """
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
         del train, keys
         sizes = self.out_sizes(batch)
-        masked = jnp.where(batch.mask, batch.uncleared, -jnp.inf)
-        return batch.replace(self._reduce(masked, -jnp.inf, lax.max), sizes).clean()  # of -inf where no value was
+        masked = jnp.where(batch.mask, batch.raw_values, -jnp.inf)
+        return batch.replace(
+            self._reduce(masked, -jnp.inf, lax.max), sizes
+        ).with_zero_padding()  # of -inf where no value was
 
 
 class AveragePool(_WindowedPool):
@@ -79,14 +81,14 @@ class AveragePool(_WindowedPool):
     whatever the dtype of the values, in float64 for float64.
 
     Args:
-      kernel: positions, one int or one per spatial axis.
-      rank: number of spatial axes, 1 to 3.
-      stride: one int or one per axis; default: the kernel.
-      padding: as in `Convolution`, each side smaller than the kernel.
-      ceil: whether a last window that reaches beyond the input counts (PyTorch's `ceil_mode`).
+        kernel: positions, one int or one per spatial axis.
+        rank: number of spatial axes, 1 to 3.
+        stride: one int or one per axis; default: the kernel.
+        padding: as in `Convolution`, each side smaller than the kernel.
+        ceil: whether a last window that reaches beyond the input counts (PyTorch's `ceil_mode`).
 
     Raises:
-      ValueError: if a pad reaches the kernel's extent.
+        ValueError: if a pad reaches the kernel's extent.
     """
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
@@ -101,15 +103,15 @@ class LPPool(_WindowedPool):
     """The p-norm `(sum |x|^p)^(1/p)` of the valid positions under each window: p = 1 sums, a large p nears the maximum.
 
     Args:
-      kernel: positions, one int or one per spatial axis.
-      p: exponent, at least 1.
-      rank: number of spatial axes, 1 to 3.
-      stride: one int or one per axis; default: the kernel.
-      padding: as in `Convolution`, each side smaller than the kernel.
-      ceil: whether a last window that reaches beyond the input counts (PyTorch's `ceil_mode`).
+        kernel: positions, one int or one per spatial axis.
+        p: exponent, at least 1.
+        rank: number of spatial axes, 1 to 3.
+        stride: one int or one per axis; default: the kernel.
+        padding: as in `Convolution`, each side smaller than the kernel.
+        ceil: whether a last window that reaches beyond the input counts (PyTorch's `ceil_mode`).
 
     Raises:
-      ValueError: if p is below 1 or not finite, or a pad reaches the kernel's extent.
+        ValueError: if p is below 1 or not finite, or a pad reaches the kernel's extent.
 
     Source: Gulcehre et al., "Learned-Norm Pooling for Deep Feedforward and Recurrent Neural Networks", 2014.
     """
@@ -133,13 +135,13 @@ class BlurPool(WindowedLayer):
     """Smooths with a binomial filter, then takes every `stride`-th position: down-sampling without aliasing.
 
     Args:
-      kernel: taps of the filter along every axis, at least 2.
-      stride: one int or one per axis.
-      rank: number of spatial axes, 1 to 3.
-      border: what the filter sees beyond an example's edge (see `Convolution`).
+        kernel: taps of the filter along every axis, at least 2.
+        stride: one int or one per axis.
+        rank: number of spatial axes, 1 to 3.
+        border: what the filter sees beyond an example's edge (see `Convolution`).
 
     Raises:
-      ValueError: for fewer than 2 taps or an unknown border.
+        ValueError: for fewer than 2 taps or an unknown border.
 
     Source: Zhang, "Making Convolutional Networks Shift-Invariant Again", 2019.
     """

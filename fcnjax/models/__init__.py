@@ -55,19 +55,19 @@ def create(
     """Returns a network by its registered name.
 
     Args:
-      name: a key of `MODELS`.
-      classes: number of classes K.
-      in_channels: channels of the inputs.
-      rngs: source of the initial weights.
-      dtype: what is computed in, "float32" or "bfloat16"; None for the dtype of the inputs. Weights, statistics, pooled
-        features and logits are float32 in any case.
-      frontend: options of `fcnjax.models.frontend.log_mel`, which then stands before a network of signals as its first
-        block ({} takes its defaults); None has none.
-      **options: further arguments of the network's own function, such as `rank` or `head`.
+        name: a key of `MODELS`.
+        classes: number of classes K.
+        in_channels: channels of the inputs.
+        rngs: source of the initial weights.
+        dtype: what is computed in, "float32" or "bfloat16"; None for the dtype of the inputs. Weights, statistics,
+            pooled features and logits are float32 in any case.
+        frontend: options of `fcnjax.models.frontend.log_mel`, which then stands before a network of signals as its
+            first block ({} takes its defaults); None has none.
+        **options: further arguments of the network's own function, such as `rank` or `head`.
 
     Raises:
-      ValueError: for an unknown name, dtype or option, with the nearest one; for a front end of a network that does
-        not take signals, or whose class maps are as large as its input.
+        ValueError: for an unknown name, dtype or option, with the nearest one; for a front end of a network that does
+            not take signals, or whose class maps are as large as its input.
 
     >>> create("fcn", classes=10, in_channels=1, rngs=nnx.Rngs(0)).min_size
     (8, 8)

@@ -26,17 +26,18 @@ def all_cnn_c(
     The last 1x1 convolution, to one map per class and with a ReLU too, is the head; the mean of a map is the score.
 
     Args:
-      classes: number of classes K.
-      in_channels: channels of the inputs.
-      rank: number of spatial axes, 1 to 3.
-      width: channels of the first block; twice as many from the second on.
-      dropout: rate of channel dropout after the halving convolutions, in [0, 1); the paper drops single values, and 0.2
-        of the input besides.
-      head: further arguments of `fcnjax.Head`; default: linear with a ReLU of the scores, conv-first, as in the paper.
-      rngs: source of the initial weights.
+        classes: number of classes K.
+        in_channels: channels of the inputs.
+        rank: number of spatial axes, 1 to 3.
+        width: channels of the first block; twice as many from the second on.
+        dropout: rate of channel dropout after the halving convolutions, in [0, 1); the paper drops single values, and
+            0.2 of the input besides.
+        head: further arguments of `fcnjax.Head`; default: linear with a ReLU of the scores, conv-first, as in the
+            paper.
+        rngs: source of the initial weights.
 
     Raises:
-      ValueError: for an unknown head option, or an argument that a layer refuses.
+        ValueError: for an unknown head option, or an argument that a layer refuses.
 
     Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2015, table 1; the convolution
     after the second halving has no pads, as there.

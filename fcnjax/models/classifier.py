@@ -27,8 +27,8 @@ class Block(Sequential):
     """Layers applied one after another: one line of a trace.
 
     Args:
-      name: what the trace calls it.
-      layers: at least one layer.
+        name: what the trace calls it.
+        layers: at least one layer.
     """
 
     def __init__(self, name: str, layers: Sequence[Layer]):
@@ -40,12 +40,12 @@ class TraceRow(NamedTuple):
     """One line of a shape table.
 
     Attributes:
-      layer: name of the layer or block.
-      size: output extent per spatial axis; empty for the scores.
-      channels: output channels.
-      receptive_field: input positions that one output sees, per spatial axis.
-      parameters: trainable scalars.
-      multiply_adds: products per example, elementwise work not counted.
+        layer: name of the layer or block.
+        size: output extent per spatial axis; empty for the scores.
+        channels: output channels.
+        receptive_field: input positions that one output sees, per spatial axis.
+        parameters: trainable scalars.
+        multiply_adds: products per example, elementwise work not counted.
     """
 
     layer: str
@@ -60,18 +60,18 @@ class Classifier(nnx.Module):
     """A fully convolutional classifier: logits for inputs of any size from `min_size` up.
 
     Args:
-      blocks: the backbone.
-      head: from the backbone's features to logits.
-      in_channels: C of the inputs.
-      rank: number of spatial axes.
-      cut_to_input: whether features that reach beyond the input are cut off, for backbones that come up to its size
-        again (down-sampling rounds up).
+        blocks: the backbone.
+        head: from the backbone's features to logits.
+        in_channels: C of the inputs.
+        rank: number of spatial axes.
+        cut_to_input: whether features that reach beyond the input are cut off, for backbones that come up to its size
+            again (down-sampling rounds up).
 
     Attributes:
-      dtype: what is computed in: "float32", "bfloat16", or None for the dtype of the inputs. Weights, statistics,
-        pooled features and logits are float32 in any case (float64 for float64 inputs).
-      remat: whether training computes activations within blocks anew in the backward pass (see
-        `fcnjax.layers.rematerialization`).
+        dtype: what is computed in: "float32", "bfloat16", or None for the dtype of the inputs. Weights, statistics,
+            pooled features and logits are float32 in any case (float64 for float64 inputs).
+        remat: whether training computes activations within blocks anew in the backward pass (see
+            `fcnjax.layers.rematerialization`).
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Classifier(nnx.Module):
         """Puts a front end before all blocks, which computes in the dtype of the inputs whatever the network's is.
 
         Raises:
-          ValueError: if the network cuts its features to its input, whose positions a front end does not keep.
+            ValueError: if the network cuts its features to its input, whose positions a front end does not keep.
         """
         if self.cut_to_input:
             raise ValueError(
@@ -107,14 +107,14 @@ class Classifier(nnx.Module):
         """Returns logits [B, K]; 0 in filler rows.
 
         Args:
-          batch: values [B, *S, C]; what stands outside the sizes (NaN included) is never read.
-          train: whether batch statistics are taken and dropout is active.
-          keys: one PRNG key per example [B], needed by dropout in training.
+            batch: values [B, *S, C]; what stands outside the sizes (NaN included) is never read.
+            train: whether batch statistics are taken and dropout is active.
+            keys: one PRNG key per example [B], needed by dropout in training.
 
         Raises:
-          TypeError: for anything but a `Padded`.
-          ValueError: for a wrong rank or channel count, a rectangle below `min_size`, and outside `jit` for an example
-            below `min_size` or larger than the rectangle.
+            TypeError: for anything but a `Padded`.
+            ValueError: for a wrong rank or channel count, a rectangle below `min_size`, and outside `jit` for an
+                example below `min_size` or larger than the rectangle.
         """
         return self.head(self.features(batch, train=train, keys=keys), train=train, keys=keys)
 
@@ -123,10 +123,10 @@ class Classifier(nnx.Module):
         self.check_input(batch)
         own = batch.dtype if jnp.issubdtype(batch.dtype, jnp.floating) else jnp.float32
         dtype = self.dtype or own
-        features = batch.replace(batch.uncleared.astype(own if self.front_blocks else dtype)).clean()
+        features = batch.replace(batch.raw_values.astype(own if self.front_blocks else dtype)).with_zero_padding()
         for index, block in enumerate(self.blocks):
             if 0 < self.front_blocks == index:
-                features = features.replace(features.uncleared.astype(dtype))
+                features = features.replace(features.raw_values.astype(dtype))
             if self.remat and train:
                 features = recomputed(block.layers, features, train=train, keys=keys)
             else:
@@ -145,7 +145,7 @@ class Classifier(nnx.Module):
                 "" if isinstance(batch.sizes, Tracer) else f"example 0 of size {joined(np.asarray(batch.sizes)[0])}, "
             )
             raise ValueError(
-                f"{first}values of shape {tuple(batch.uncleared.shape)}: this network takes [batch, *spatial, "
+                f"{first}values of shape {tuple(batch.raw_values.shape)}: this network takes [batch, *spatial, "
                 f"channels] with {self.rank} spatial axes and {self.in_channels} channels, of at least "
                 f"{joined(self.min_size)}."
             )
@@ -164,7 +164,7 @@ class Classifier(nnx.Module):
         """Raises ValueError if an example, filler rows aside, has a size that this network cannot take.
 
         Args:
-          sizes: integer [N, D].
+            sizes: integer [N, D].
         """
         if sizes.ndim != 2 or sizes.shape[1] != self.rank:
             raise ValueError(f"size {tuple(sizes[0].tolist())}: this network takes {self.rank} spatial axes.")
@@ -190,12 +190,12 @@ class Classifier(nnx.Module):
 
     def _path(self) -> list[tuple[AnyWindow, ...]]:
         """The windows of the backbone in order, one for each spatial axis."""
-        return [windows for block in self.blocks for windows in block.path(self.rank)]
+        return [windows for block in self.blocks for windows in block.windows(self.rank)]
 
     @property
     def min_size(self) -> tuple[int, ...]:
         """The smallest input, per spatial axis, that gives a score."""
-        path = [*self._path(), *self.head.path(self.rank)]
+        path = [*self._path(), *self.head.windows(self.rank)]
         return tuple(geometry.min_size(windows[axis] for windows in path) for axis in range(self.rank))
 
     @property
@@ -231,13 +231,13 @@ class Classifier(nnx.Module):
         """Returns the network's shape table for one input.
 
         Args:
-          size: extent of the input per spatial axis.
+            size: extent of the input per spatial axis.
 
         Returns:
-          One row for the input, each block, each layer of the head and its pool, and the scores.
+            One row for the input, each block, each layer of the head and its pool, and the scores.
 
         Raises:
-          ValueError: if `size` has another number of axes, an extent below 1, or is below `min_size`.
+            ValueError: if `size` has another number of axes, an extent below 1, or is below `min_size`.
         """
         if any(extent < 1 for extent in size):
             raise ValueError(f"size {joined(size)}: every extent must be at least 1.")
@@ -248,7 +248,7 @@ class Classifier(nnx.Module):
         for name, part in [*parts, *self.head.parts()]:
             _, extent, channels, fields, *_ = rows[-1]
             extent = self.feature_size(size) if name == "cut to input" else extent
-            seen += part.path(self.rank) if isinstance(part, Layer) else []
+            seen += part.windows(self.rank) if isinstance(part, Layer) else []
             one = _receptive_fields(seen, self.rank)
             if isinstance(part, Layer):
                 products = part.multiply_adds(extent, channels)

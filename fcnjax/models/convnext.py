@@ -37,19 +37,19 @@ def convnext(
     an extent of 32 n gives n positions, and so does one of 32 n + 31.
 
     Args:
-      classes: number of classes K.
-      in_channels: channels of the inputs.
-      rank: number of spatial axes, 1 to 3.
-      depths: number of blocks of each stage.
-      width: channels of the first stage.
-      stochastic_depth: rate at which an example skips the last block in training; it grows linearly from 0 in the
-        first, in [0, 1).
-      head: further arguments of `fcnjax.Head`; default: GAP-first, layer norm, linear, as in the paper.
-      rngs: source of the initial weights.
+        classes: number of classes K.
+        in_channels: channels of the inputs.
+        rank: number of spatial axes, 1 to 3.
+        depths: number of blocks of each stage.
+        width: channels of the first stage.
+        stochastic_depth: rate at which an example skips the last block in training; it grows linearly from 0 in the
+            first, in [0, 1).
+        head: further arguments of `fcnjax.Head`; default: GAP-first, layer norm, linear, as in the paper.
+        rngs: source of the initial weights.
 
     Raises:
-      ValueError: without a stage or for one without a block, for an unknown head option, or an argument that a layer
-        refuses.
+        ValueError: without a stage or for one without a block, for an unknown head option, or an argument that a layer
+            refuses.
 
     Source: Liu et al., "A ConvNet for the 2020s", 2022; tiny, small and base are its networks (figure 4), with the
     rates of torchvision's `convnext.py`; atto, femto, pico and nano those of timm's.

@@ -34,21 +34,21 @@ def dense_fcn(
     """Returns an FCN with dense class maps: FCN-32s for `finest=32`, FCN-16s for 16, FCN-8s for 8.
 
     Args:
-      finest: stride of the finest features that are used, 2 to the power of 1 .. len(depths); from there one bilinear
-        up-sampling leads to the pixels.
-      classes: number of classes K.
-      in_channels: channels of the inputs.
-      rank: number of spatial axes, 1 to 3.
-      width: channels of the first stage; each further stage doubles them, up to 8 times.
-      depths: 3x3 convolutions of each stage; after each stage the size is halved, rounded up.
-      hidden: channels of the two convolutions (7x7 and 1x1) after the stages.
-      decoder: channels on the way up.
-      dropout: rate of channel dropout after each of these two, in [0, 1).
-      head: further arguments of `fcnjax.Head`; default: linear, conv-first.
-      rngs: source of the initial weights.
+        finest: stride of the finest features that are used, 2 to the power of 1 .. len(depths); from there one bilinear
+            up-sampling leads to the pixels.
+        classes: number of classes K.
+        in_channels: channels of the inputs.
+        rank: number of spatial axes, 1 to 3.
+        width: channels of the first stage; each further stage doubles them, up to 8 times.
+        depths: 3x3 convolutions of each stage; after each stage the size is halved, rounded up.
+        hidden: channels of the two convolutions (7x7 and 1x1) after the stages.
+        decoder: channels on the way up.
+        dropout: rate of channel dropout after each of these two, in [0, 1).
+        head: further arguments of `fcnjax.Head`; default: linear, conv-first.
+        rngs: source of the initial weights.
 
     Raises:
-      ValueError: for a stride that no stage has, an unknown head option, or an argument that a layer refuses.
+        ValueError: for a stride that no stage has, an unknown head option, or an argument that a layer refuses.
 
     Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", 2015, with symmetric
     pads instead of 100 pixels at the first layer.

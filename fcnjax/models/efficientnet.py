@@ -57,19 +57,19 @@ def efficientnet_b0(
     """Returns EfficientNet-B0: a strided stem, seven stages of inverted bottlenecks, a wide 1x1 convolution, the head.
 
     Args:
-      classes: number of classes K.
-      in_channels: channels of the inputs.
-      rank: number of spatial axes, 1 to 3.
-      width: factor on all channels, which are rounded to multiples of 8; greater than 0.
-      depths: number of blocks of each of the seven stages.
-      stochastic_depth: rate at which an example skips a residual block in training; it grows linearly from 0 in the
-        first block towards this, in [0, 1).
-      head: further arguments of `fcnjax.Head`; default: GAP-first, dropout 0.2, linear, as in the paper.
-      rngs: source of the initial weights.
+        classes: number of classes K.
+        in_channels: channels of the inputs.
+        rank: number of spatial axes, 1 to 3.
+        width: factor on all channels, which are rounded to multiples of 8; greater than 0.
+        depths: number of blocks of each of the seven stages.
+        stochastic_depth: rate at which an example skips a residual block in training; it grows linearly from 0 in the
+            first block towards this, in [0, 1).
+        head: further arguments of `fcnjax.Head`; default: GAP-first, dropout 0.2, linear, as in the paper.
+        rngs: source of the initial weights.
 
     Raises:
-      ValueError: for a width that is not positive, another number of depths, an unknown head option, or an argument
-        that a layer refuses.
+        ValueError: for a width that is not positive, another number of depths, an unknown head option, or an argument
+            that a layer refuses.
 
     Source: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, table 1;
     details as in torchvision's `efficientnet_b0`.

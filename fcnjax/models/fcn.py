@@ -30,19 +30,19 @@ def fcn(
     Each block is a convolution of stride 2 (kernel 4, pad 1), a norm and an activation.
 
     Args:
-      classes: number of classes K.
-      in_channels: channels of the inputs.
-      rank: number of spatial axes: 1 for signals [L, C], 2 for images, 3 for volumes.
-      kernel: taps of each convolution along every axis; pads are (kernel - 1) // 2 positions on either side.
-      channels: output channels of each block; their number is the number of halvings.
-      norm: "batch", "group" (8 groups), "layer" or "none".
-      activation: "relu", "gelu", "silu" or "tanh".
-      dropout: rate of channel dropout after each block, in [0, 1).
-      head: further arguments of `fcnjax.Head`; default: a linear head, conv-first, as in the thread.
-      rngs: source of the initial weights.
+        classes: number of classes K.
+        in_channels: channels of the inputs.
+        rank: number of spatial axes: 1 for signals [L, C], 2 for images, 3 for volumes.
+        kernel: taps of each convolution along every axis; pads are (kernel - 1) // 2 positions on either side.
+        channels: output channels of each block; their number is the number of halvings.
+        norm: "batch", "group" (8 groups), "layer" or "none".
+        activation: "relu", "gelu", "silu" or "tanh".
+        dropout: rate of channel dropout after each block, in [0, 1).
+        head: further arguments of `fcnjax.Head`; default: a linear head, conv-first, as in the thread.
+        rngs: source of the initial weights.
 
     Raises:
-      ValueError: for an unknown norm, activation or head option, or an argument that a layer refuses.
+        ValueError: for an unknown norm, activation or head option, or an argument that a layer refuses.
     """
     if not channels:
         raise ValueError("channels=() of the fcn: needs at least one block.")

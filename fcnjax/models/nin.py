@@ -29,16 +29,17 @@ def nin(
     Between blocks the size is halved, rounded up.
 
     Args:
-      classes: number of classes K.
-      in_channels: channels of the inputs.
-      rank: number of spatial axes, 1 to 3.
-      width: channels of the widest layers, at least 2.
-      dropout: rate of channel dropout between blocks, in [0, 1); the paper drops single values.
-      head: further arguments of `fcnjax.Head`; default: linear with a ReLU of the scores, conv-first, as in the paper.
-      rngs: source of the initial weights.
+        classes: number of classes K.
+        in_channels: channels of the inputs.
+        rank: number of spatial axes, 1 to 3.
+        width: channels of the widest layers, at least 2.
+        dropout: rate of channel dropout between blocks, in [0, 1); the paper drops single values.
+        head: further arguments of `fcnjax.Head`; default: linear with a ReLU of the scores, conv-first, as in the
+            paper.
+        rngs: source of the initial weights.
 
     Raises:
-      ValueError: for an unknown head option, or an argument that a layer refuses.
+        ValueError: for an unknown head option, or an argument that a layer refuses.
 
     Source: Lin, Chen and Yan, "Network In Network", 2014; widths and pools of the authors' CIFAR-10 model.
     """

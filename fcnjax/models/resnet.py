@@ -34,18 +34,18 @@ def resnet(
     Each stage but the first halves the size and doubles the width.
 
     Args:
-      depths: number of blocks of each stage.
-      bottleneck: whether a block is 1x1, 3x3, 1x1 (four times as wide at its end) rather than two 3x3 convolutions.
-      classes: number of classes K.
-      in_channels: channels of the inputs.
-      rank: number of spatial axes, 1 to 3.
-      width: channels of the first stage.
-      small: whether the stem is one 3x3 convolution that keeps the size (CIFAR), not 7x7 stride 2 and max pooling.
-      head: further arguments of `fcnjax.Head`; default: linear, GAP-first, as in the paper.
-      rngs: source of the initial weights.
+        depths: number of blocks of each stage.
+        bottleneck: whether a block is 1x1, 3x3, 1x1 (four times as wide at its end) rather than two 3x3 convolutions.
+        classes: number of classes K.
+        in_channels: channels of the inputs.
+        rank: number of spatial axes, 1 to 3.
+        width: channels of the first stage.
+        small: whether the stem is one 3x3 convolution that keeps the size (CIFAR), not 7x7 stride 2 and max pooling.
+        head: further arguments of `fcnjax.Head`; default: linear, GAP-first, as in the paper.
+        rngs: source of the initial weights.
 
     Raises:
-      ValueError: for a stage without a block, an unknown head option, or an argument that a layer refuses.
+        ValueError: for a stage without a block, an unknown head option, or an argument that a layer refuses.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016; v1.5 as in torchvision's `resnet50`.
     """
@@ -83,16 +83,16 @@ def resnet_cifar(
     Where a stage changes shape its shortcut is a 1x1 convolution (the paper's option B; its CIFAR table has option A).
 
     Args:
-      classes: number of classes K.
-      in_channels: channels of the inputs.
-      depth: 6 n + 2 layers, such as 20, 32, 44, 56 or 110.
-      rank: number of spatial axes, 1 to 3.
-      width: channels of the first stage.
-      head: as in `resnet`.
-      rngs: source of the initial weights.
+        classes: number of classes K.
+        in_channels: channels of the inputs.
+        depth: 6 n + 2 layers, such as 20, 32, 44, 56 or 110.
+        rank: number of spatial axes, 1 to 3.
+        width: channels of the first stage.
+        head: as in `resnet`.
+        rngs: source of the initial weights.
 
     Raises:
-      ValueError: for another depth, and as `resnet`.
+        ValueError: for another depth, and as `resnet`.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016, section 4.2.
     """

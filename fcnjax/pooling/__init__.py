@@ -33,15 +33,15 @@ def create(name: str, *, channels: int | None = None, rngs: nnx.Rngs | None = No
     """Returns the pool called `name` (a key of `POOLS`) with its options.
 
     Args:
-      name: "mean", "max", "top_k", "logsumexp", "logsumexp_learnable", "gem", "attention", "auto", "noisy_or" or
-        "linear_softmax".
-      channels: C where the pool stands; pools that do not depend on it ignore it.
-      rngs: source of initial weights; pools that draw none ignore it.
-      **options: arguments of the pool's class, such as `r` or `heads`.
+        name: "mean", "max", "top_k", "logsumexp", "logsumexp_learnable", "gem", "attention", "auto", "noisy_or" or
+            "linear_softmax".
+        channels: C where the pool stands; pools that do not depend on it ignore it.
+        rngs: source of initial weights; pools that draw none ignore it.
+        **options: arguments of the pool's class, such as `r` or `heads`.
 
     Raises:
-      ValueError: for an unknown name or option, with the nearest one, an option out of its range, or a pool that needs
-        `channels` or `rngs` and does not get them.
+        ValueError: for an unknown name or option, with the nearest one, an option out of its range, or a pool that
+            needs `channels` or `rngs` and does not get them.
 
     >>> create("attention", channels=8, rngs=nnx.Rngs(0), heads=2).kernel.shape
     (8, 2)
@@ -59,12 +59,12 @@ def create(name: str, *, channels: int | None = None, rngs: nnx.Rngs | None = No
 
 
 def multiply_adds(how: Pool, positions: int, channels: int) -> int:
-    """Returns the multiply-adds per example of a pool: one for each value, and the products of a learnt score.
+    """Returns the multiply-adds per example of a pool: one for each value, and the products of a learned score.
 
     Args:
-      how: the pool.
-      positions: number of positions that are pooled.
-      channels: C.
+        how: the pool.
+        positions: number of positions that are pooled.
+        channels: C.
     """
     scores = how.kernel.size if isinstance(how, Attention) else 0
     return positions * (channels + scores)

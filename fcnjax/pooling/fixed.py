@@ -27,7 +27,7 @@ class Mean:
     commutes_with_affine: ClassVar[bool] = True
 
     def lift(self, batch: Padded) -> Statistics:
-        return {"sum": monoid.valid_sum(batch, at_least_float32(batch.uncleared)), "count": monoid.count(batch)}
+        return {"sum": monoid.valid_sum(batch, at_least_float32(batch.raw_values)), "count": monoid.count(batch)}
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:
         return jax.tree.map(jnp.add, left, right)
@@ -46,7 +46,7 @@ class Max:
     commutes_with_affine: ClassVar[bool] = False
 
     def lift(self, batch: Padded) -> Statistics:
-        values = jnp.where(batch.mask, at_least_float32(batch.uncleared), -jnp.inf)
+        values = jnp.where(batch.mask, at_least_float32(batch.raw_values), -jnp.inf)
         return {"max": jnp.max(values, batch.spatial_axes)}
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:
@@ -64,10 +64,10 @@ class TopKMean:
     become more.
 
     Args:
-      k: number of values, at least 1; 1 is the maximum.
+        k: number of values, at least 1; 1 is the maximum.
 
     Raises:
-      ValueError: if k is no whole number of at least 1.
+        ValueError: if k is no whole number of at least 1.
 
     Source: Li and Vasconcelos, "Multiple Instance Learning for Soft Bags via Top Instances", 2015.
     """
@@ -81,7 +81,7 @@ class TopKMean:
             raise ValueError(f"k={self.k} of top-k pooling: must be a whole number, at least 1.")
 
     def lift(self, batch: Padded) -> Statistics:
-        values = jnp.where(batch.mask, at_least_float32(batch.uncleared), -jnp.inf)
+        values = jnp.where(batch.mask, at_least_float32(batch.raw_values), -jnp.inf)
         return {"top": self._largest(values.reshape(batch.batch_size, -1, batch.channels))}
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:
@@ -107,10 +107,10 @@ class LogSumExp(monoid.ExponentialMean):
     higher for a sharper r. With r = 1 on log-probabilities it is the logarithm of the mean probability.
 
     Args:
-      r: sharpness, greater than 0.
+        r: sharpness, greater than 0.
 
     Raises:
-      ValueError: if r is not greater than 0.
+        ValueError: if r is not greater than 0.
 
     Source: Pinheiro and Collobert, "From Image-level to Pixel-level Labeling with Convolutional Networks", 2015.
     """
@@ -123,17 +123,17 @@ class LogSumExp(monoid.ExponentialMean):
 
 @dataclasses.dataclass(frozen=True)
 class GeM:
-    """Generalised mean `mean(max(x, epsilon)^p)^(1/p)`: the mean at p = 1, towards the maximum as p grows.
+    """Generalized mean `mean(max(x, epsilon)^p)^(1/p)`: the mean at p = 1, towards the maximum as p grows.
 
     Meant for features that are not negative (after a ReLU): values below `epsilon` count as `epsilon`. The expected
     score grows with the area to a limit where p > 1, stays where p = 1, and falls to a limit where p < 1.
 
     Args:
-      p: exponent, greater than 0.
-      epsilon: floor of the values, greater than 0.
+        p: exponent, greater than 0.
+        epsilon: floor of the values, greater than 0.
 
     Raises:
-      ValueError: if p or epsilon is not greater than 0, and finite.
+        ValueError: if p or epsilon is not greater than 0, and finite.
 
     Source: Radenovic, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018.
     """

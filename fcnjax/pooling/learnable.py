@@ -19,21 +19,21 @@ from fcnjax.pooling.monoid import Statistics
 
 
 class LearnableLogSumExp(monoid.ExponentialMean, nnx.Module):
-    """`LogSumExp` whose sharpness is learnt, one for all channels.
+    """`LogSumExp` whose sharpness is learned, one for all channels.
 
     The expected score grows with the area to a limit, later and higher for a sharper r.
 
     Args:
-      r: initial sharpness, greater than 0.
+        r: initial sharpness, greater than 0.
 
     Attributes:
-      log_r: parameter [], the logarithm of the sharpness, which is so always greater than 0.
+        log_r: parameter [], the logarithm of the sharpness, which is so always greater than 0.
 
     Raises:
-      ValueError: if r is not greater than 0.
+        ValueError: if r is not greater than 0.
 
     Source: Yao et al., "Weakly Supervised Medical Diagnosis and Localization from Multiple Resolutions", 2018, with a
-    learnt sharpness bounded from below; the logarithm instead of the bound is ours.
+    learned sharpness bounded from below; the logarithm instead of the bound is ours.
     """
 
     def __init__(self, r: float = 5.0):
@@ -47,23 +47,23 @@ class LearnableLogSumExp(monoid.ExponentialMean, nnx.Module):
 
 
 class Attention(monoid.WeightedMean, nnx.Module):
-    """Mean weighed by the softmax, over the valid positions, of a learnt linear score of the features.
+    """Mean weighed by the softmax, over the valid positions, of a learned linear score of the features.
 
-    At the start all scores are 0 and it is the mean, whose expected score does not move with the area. Learnt weights
+    At the start all scores are 0 and it is the mean, whose expected score does not move with the area. Learned weights
     that go with the values make it grow with the area to a limit, the mean under the weighted distribution.
 
     Args:
-      channels: C.
-      heads: H, at least 1, divides C. The h-th group of C / H consecutive channels is pooled with its own score; every
-        score sees all channels. As many heads as channels pool each channel with its own.
-      kernel_init: initial scores; with anything but zeros it does not start as the mean.
-      rngs: source of the initial weights.
+        channels: C.
+        heads: H, at least 1, divides C. The h-th group of C / H consecutive channels is pooled with its own score;
+            every score sees all channels. As many heads as channels pool each channel with its own.
+        kernel_init: initial scores; with anything but zeros it does not start as the mean.
+        rngs: source of the initial weights.
 
     Attributes:
-      kernel: parameter [C, H]. There is no bias: the softmax would cancel it.
+        kernel: parameter [C, H]. There is no bias: the softmax would cancel it.
 
     Raises:
-      ValueError: if channels is below 1 or heads does not divide it; in use, for another number of channels.
+        ValueError: if channels is below 1 or heads does not divide it; in use, for another number of channels.
 
     Source: Ilse, Tomczak and Welling, "Attention-based Deep Multiple Instance Learning", 2018, section 2.4, with a
     linear score; the groups as heads are ours.
@@ -92,20 +92,20 @@ class Attention(monoid.WeightedMean, nnx.Module):
 
 
 class AutoPool(monoid.WeightedMean, nnx.Module):
-    """`sum(x softmax(alpha x))` with one learnt alpha per channel: the mean at 0, the maximum as alpha grows.
+    """`sum(x softmax(alpha x))` with one learned alpha per channel: the mean at 0, the maximum as alpha grows.
 
     A negative alpha goes towards the minimum. The expected score does not move with the area where alpha = 0, as at
     the start; with alpha > 0 it grows to a limit, later and higher for a larger alpha.
 
     Args:
-      channels: C.
-      alpha: initial value of every channel.
+        channels: C.
+        alpha: initial value of every channel.
 
     Attributes:
-      alpha: parameter [C].
+        alpha: parameter [C].
 
     Raises:
-      ValueError: if channels is below 1; in use, for another number of channels.
+        ValueError: if channels is below 1; in use, for another number of channels.
 
     Source: McFee, Salamon and Bello, "Adaptive Pooling Operators for Weakly Labeled Sound Event Detection", 2018.
     """

@@ -19,7 +19,7 @@ class Pool(Protocol):
     """What a global pool defines; `pool` does the rest.
 
     Attributes:
-      commutes_with_affine: whether pooling before or after an affine layer is the same function.
+        commutes_with_affine: whether pooling before or after an affine layer is the same function.
     """
 
     commutes_with_affine: ClassVar[bool]
@@ -41,12 +41,12 @@ def pool(batch: Padded, how: Pool) -> Padded:
     """Pools every example to a single position.
 
     Args:
-      batch: values [B, *S, C], zero outside each example.
-      how: the pool.
+        batch: values [B, *S, C], zero outside each example.
+        how: the pool.
 
     Returns:
-      `Padded` with values [B, 1, .., 1, C], at least float32, on which a `Pointwise` layer is a dense layer; filler
-      rows stay fillers.
+        `Padded` with values [B, 1, .., 1, C], at least float32, on which a `Pointwise` layer is a dense layer; filler
+        rows stay fillers.
     """
     pooled = how.finish(how.lift(batch)).reshape(batch.batch_size, *(1,) * batch.rank, -1)
     return batch.replace(pooled, jnp.minimum(batch.sizes, 1))
@@ -63,7 +63,7 @@ class ExponentialMean:
     r: Any  # a float, or float32 []
 
     def lift(self, batch: Padded) -> Statistics:
-        scaled = jnp.where(batch.mask, self.r * at_least_float32(batch.uncleared), -jnp.inf)
+        scaled = jnp.where(batch.mask, self.r * at_least_float32(batch.raw_values), -jnp.inf)
         highest = highest_valid(batch, scaled)
         terms = jnp.exp(scaled - per_position(batch, finite(highest)))  # exp(-inf) = 0 outside
         return {"max": highest, "sum": jnp.sum(terms, batch.spatial_axes), "count": count(batch)}
@@ -94,8 +94,8 @@ def lift_weighted(batch: Padded, scores: jax.Array) -> Statistics:
     """Returns the largest score, the sum of the weights `exp(score)` relative to it, and the weighted sum of values.
 
     Args:
-      batch: values [B, *S, C], zero outside each example.
-      scores: float32 [B, *S, H], where H divides C: head h weighs the h-th group of C / H consecutive channels.
+        batch: values [B, *S, C], zero outside each example.
+        scores: float32 [B, *S, H], where H divides C: head h weighs the h-th group of C / H consecutive channels.
     """
     scores = jnp.where(batch.mask, scores, -jnp.inf)
     highest = highest_valid(batch, scores)

@@ -43,13 +43,13 @@ def load_sources(
     """Returns the three splits that a recipe names, at the sizes that its size policy gives them.
 
     Args:
-      recipe: what to train.
-      cache_dir: where the sizes of files that were read are kept for the next time; None keeps them nowhere.
-      verify: whether to decode every file once; None does so where the recipe refuses what cannot be decoded.
+        recipe: what to train.
+        cache_dir: where the sizes of files that were read are kept for the next time; None keeps them nowhere.
+        verify: whether to decode every file once; None does so where the recipe refuses what cannot be decoded.
 
     Raises:
-      ValueError: for a data set or split that does not exist, files that cannot be decoded, or splits that do not fit
-        each other.
+        ValueError: for a data set or split that does not exist, files that cannot be decoded, or splits that do not fit
+            each other.
     """
     data = recipe.data
     options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir)
@@ -70,11 +70,11 @@ def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]
     that the policy would refuse as too small.
 
     Args:
-      recipe: what to train.
-      sources: "train", "validation" and "test"; what is no `Source` is made one by `fcnjax.data.as_source`.
+        recipe: what to train.
+        sources: "train", "validation" and "test"; what is no `Source` is made one by `fcnjax.data.as_source`.
 
     Raises:
-      ValueError: if a split is missing, splits do not fit each other, or examples are too small.
+        ValueError: if a split is missing, splits do not fit each other, or examples are too small.
     """
     missing = [name for name in SPLITS if name not in sources]
     if missing:
@@ -113,9 +113,9 @@ def make_buckets(recipe: Recipe, sources: Mapping[str, Source], *, cache_dir: Pa
     """Returns the rectangles for all splits, with the rows of a batch of each, as the recipe bounds them.
 
     Args:
-      recipe: what to train.
-      sources: the splits.
-      cache_dir: where the rectangles are kept for the next run on the same sizes; None keeps them nowhere.
+        recipe: what to train.
+        sources: the splits.
+        cache_dir: where the rectangles are kept for the next run on the same sizes; None keeps them nowhere.
     """
     sizes = [source.sizes for source in sources.values()]
     if recipe.crop.area[0] < 1 and recipe.batching == "mixed":  # of two seeds, whatever the run's
@@ -161,7 +161,7 @@ def make_crop(recipe: Recipe, minimum: Sequence[int]) -> RandomCrop | None:
     """Returns the crop of training examples for a network with that minimum size [D], or None if all of them is kept.
 
     Raises:
-      ValueError: if `config.crop.at_least` has another number of axes.
+        ValueError: if `config.crop.at_least` has another number of axes.
     """
     if recipe.crop.area[0] == 1:
         return None

@@ -23,12 +23,12 @@ class Feed:
     """Batches of the splits of a recipe.
 
     Args:
-      recipe: whose settings of data and loader are used.
-      sources: the splits by name.
-      mesh: the devices that share the rows of each batch.
+        recipe: whose settings of data and loader are used.
+        sources: the splits by name.
+        mesh: the devices that share the rows of each batch.
 
     Attributes:
-      unreadable: what could not be decoded so far on this host, by name, with the reason.
+        unreadable: what could not be decoded so far on this host, by name, with the reason.
     """
 
     def __init__(self, recipe: Recipe, sources: Mapping[str, Source], mesh: Mesh):
@@ -41,11 +41,11 @@ class Feed:
         """Yields the steps of a plan from `start` to before `stop` with their batches, values on the devices.
 
         Args:
-          split: name of the split that the plan is of.
-          plan: an `EpochPlan`, `MixedPlan` or `EvaluationPlan`.
-          start: first step.
-          stop: step to stop before.
-          options: more of `load_batches`.
+            split: name of the split that the plan is of.
+            plan: an `EpochPlan`, `MixedPlan` or `EvaluationPlan`.
+            start: first step.
+            stop: step to stop before.
+            options: more of `load_batches`.
         """
         data, loader = self._recipe.data, self._recipe.loader
         pairs = load_batches(

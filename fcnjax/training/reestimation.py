@@ -25,18 +25,18 @@ def reestimated_statistics(trainer: Trainer, state: TrainState) -> Arrays:
     pass over the examples, each once, whole and not augmented, with dropout off, in the shuffled order and the batches
     of an epoch of training in rectangles.
 
-    Each norm normalises by its batch, as in training, and pools moments by valid positions: its statistics are then of
+    Each norm normalizes by its batch, as in training, and pools moments by valid positions: its statistics are then of
     all positions alike, as in a batch that holds every example, and a batch of few or small examples, or with filler
     rows, weighs what it holds. The first norm's are the same however the examples are batched; those behind it are so
     as far as the batches are alike.
 
     Args:
-      trainer: whose training split and rectangles are used.
-      state: its weights are used, and nothing in it changes.
+        trainer: whose training split and rectangles are used.
+        state: its weights are used, and nothing in it changes.
 
     Returns:
-      Arrays named like `state.statistics`, which come back as they are if the network has none: nothing is then read
-      or compiled. They lie where the trainer's states have them. Variances are unbiased, as the moving averages are.
+        Arrays named like `state.statistics`, which come back as they are if the network has none: nothing is then read
+        or compiled. They lie where the trainer's states have them. Variances are unbiased, as the moving averages are.
 
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3 (PreciseBN), over valid positions; with
       one batch also PyTorch's `torch.optim.swa_utils.update_bn`.

@@ -33,12 +33,12 @@ class StepWork(NamedTuple):
     """What a step had to do.
 
     Attributes:
-      step: its number, counted from 1.
-      epoch: counted from 0.
-      examples: real ones.
-      real: positions inside the examples.
-      padded: positions computed with: rectangle times rows, filler rows included.
-      shape: the rectangle; None of a step in several, whose shares of its time nobody knows.
+        step: its number, counted from 1.
+        epoch: counted from 0.
+        examples: real ones.
+        real: positions inside the examples.
+        padded: positions computed with: rectangle times rows, filler rows included.
+        shape: the rectangle; None of a step in several, whose shares of its time nobody knows.
     """
 
     step: int
@@ -67,18 +67,18 @@ class SpeedRow:
     """An interval of training in figures.
 
     Attributes:
-      step: the last one of the interval, counted from 1.
-      epoch: of that step, counted from 0.
-      rank: number of spatial axes of an example.
-      steps: how many.
-      seconds: that they took, without compilation and what was paused.
-      examples_per_second: real examples.
-      positions_per_second: positions inside real examples.
-      waste: padded / real positions - 1; None where no example was real.
-      input_share: share of `seconds`, in [0, 1], that was lost to waiting for input (see `TimedInput`).
-      efficiency: `positions_per_second` over that of a dense run (see `Speed.ceiling`); None before that is known.
-      compile_seconds: that training has waited for compilation since the run began or was resumed.
-      memory_bytes: the most held so far (see `peak_memory_bytes`); None where nobody tells.
+        step: the last one of the interval, counted from 1.
+        epoch: of that step, counted from 0.
+        rank: number of spatial axes of an example.
+        steps: how many.
+        seconds: that they took, without compilation and what was paused.
+        examples_per_second: real examples.
+        positions_per_second: positions inside real examples.
+        waste: padded / real positions - 1; None where no example was real.
+        input_share: share of `seconds`, in [0, 1], that was lost to waiting for input (see `TimedInput`).
+        efficiency: `positions_per_second` over that of a dense run (see `Speed.ceiling`); None before that is known.
+        compile_seconds: that training has waited for compilation since the run began or was resumed.
+        memory_bytes: the most held so far (see `peak_memory_bytes`); None where nobody tells.
     """
 
     step: int
@@ -108,12 +108,12 @@ class Speed:
     time it passed, although the loop prepares a step while the device computes the one before.
 
     Args:
-      rank: number of spatial axes of an example, 1 to 3.
-      clock: seconds since any moment.
-      memory: returns the most bytes held so far.
+        rank: number of spatial axes of an example, 1 to 3.
+        clock: seconds since any moment.
+        memory: returns the most bytes held so far.
 
     Raises:
-      ValueError: if the rank is another.
+        ValueError: if the rank is another.
 
     >>> ticks = iter([0.0, 2.0])
     >>> speed = Speed(rank=2, clock=lambda: next(ticks), memory=lambda: None)
@@ -146,9 +146,9 @@ class Speed:
         """Notes that a step is over. To be called when its loss has been read, for then the device is done with it.
 
         Args:
-          work: what the step had to do.
-          waited: seconds lost to waiting for training input (see `TimedInput`), in total since the run began.
-          compiled: seconds that training stood waiting for compilation, in total since the run began.
+            work: what the step had to do.
+            waited: seconds lost to waiting for training input (see `TimedInput`), in total since the run began.
+            compiled: seconds that training stood waiting for compilation, in total since the run began.
         """
         now = self._clock()
         elapsed, self._end = now - self._end, now
@@ -183,7 +183,7 @@ class Speed:
         """Returns the figures of the steps since the last row, and begins a new interval.
 
         Raises:
-          ValueError: if no step was done since.
+            ValueError: if no step was done since.
         """
         if self._last is None:
             raise ValueError("row: no step was done since the last row; call done() after each step.")
@@ -219,12 +219,12 @@ class TimedInput(Iterator[T]):
     device is idle at its end; it then counts in full, which is more than was lost where the device became idle midway.
 
     Args:
-      batches: what the loop reads.
-      busy: tells whether the device still computes, such as `lambda: not loss.is_ready()` of the last step's loss.
-      clock: seconds since any moment.
+        batches: what the loop reads.
+        busy: tells whether the device still computes, such as `lambda: not loss.is_ready()` of the last step's loss.
+        clock: seconds since any moment.
 
     Attributes:
-      seconds: counted so far.
+        seconds: counted so far.
     """
 
     def __init__(
@@ -246,7 +246,7 @@ def peak_memory_bytes() -> int | None:
     """Returns the most bytes held so far on any device of this process; on a CPU, by the process itself.
 
     Returns:
-      What the device's allocator tells, else the largest resident set; None where the system tells neither.
+        What the device's allocator tells, else the largest resident set; None where the system tells neither.
 
     Source: `jax.Device.memory_stats`; getrusage(2).
     """

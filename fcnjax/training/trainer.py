@@ -39,13 +39,13 @@ from fcnjax.training.build import (
 from fcnjax.training.compile.compilation import Compilation
 from fcnjax.training.compile.memory_fit import compiled_bytes, device_memory_bytes, rows_that_fit, too_large
 from fcnjax.training.compile.mesh import make_mesh, sum_over_hosts
-from fcnjax.training.compile.programs import NO_RECTANGLE, Programs, parts_of
+from fcnjax.training.compile.programs import NO_BUCKET, Programs, parts_of
 from fcnjax.training.evaluation.evaluation_result import EvaluationResult, collected
 from fcnjax.training.feeding import Feed, batches_of
 from fcnjax.training.settings.recipe import Recipe
 from fcnjax.training.speed import StepWork, TimedInput
 from fcnjax.training.step.average import Average
-from fcnjax.training.step.loss import class_weights_of, make_loss, make_weigh
+from fcnjax.training.step.loss import class_weights_of, make_example_weights, make_loss
 from fcnjax.training.step.optimizer import make_optimizer
 from fcnjax.training.step.step import (
     Gradient,
@@ -65,14 +65,14 @@ class StepResult(NamedTuple):
     """What one step of `Trainer.fit` leaves.
 
     Attributes:
-      state: after the step.
-      loss: float32 [], the mean over its real examples, on the device.
-      examples: how many those were.
-      unreadable: how many more were planned, but could not be decoded.
-      work: what it had to do; with several hosts, positions are estimated from this one's share.
-      parts: its batches without their values; of several hosts, this one's rows.
-      waited: seconds lost to waiting for input since `fit` began (see `TimedInput`).
-      compiled: seconds spent on waiting for compilation since the trainer was made.
+        state: after the step.
+        loss: float32 [], the mean over its real examples, on the device.
+        examples: how many those were.
+        unreadable: how many more were planned, but could not be decoded.
+        work: what it had to do; with several hosts, positions are estimated from this one's share.
+        parts: its batches without their values; of several hosts, this one's rows.
+        waited: seconds lost to waiting for input since `fit` began (see `TimedInput`).
+        compiled: seconds spent on waiting for compilation since the trainer was made.
     """
 
     state: TrainState
@@ -89,21 +89,21 @@ class Trainer:
     """Data, rectangles, network and compiled steps of one recipe.
 
     Args:
-      recipe: what to train. Its seed is only a default: `initial_state` and `fit` take one.
-      sources: the three splits by name ("train", "validation", "test"), each a `Source` or what `as_source` takes;
-        default: loaded as the recipe says.
-      cache_dir: where the sizes of files and the rectangles are kept for the next time; None keeps them nowhere.
-      devices: that share the rows of each batch; None takes all of all hosts.
+        recipe: what to train. Its seed is only a default: `initial_state` and `fit` take one.
+        sources: the three splits by name ("train", "validation", "test"), each a `Source` or what `as_source` takes;
+            default: loaded as the recipe says.
+        cache_dir: where the sizes of files and the rectangles are kept for the next time; None keeps them nowhere.
+        devices: that share the rows of each batch; None takes all of all hosts.
 
     Attributes:
-      sources: the splits.
-      buckets: the rectangles that the sizes of all splits are padded to.
-      mesh: of all devices, of all hosts.
-      programs: the compiled steps.
-      feed: batches on the devices.
+        sources: the splits.
+        buckets: the rectangles that the sizes of all splits are padded to.
+        mesh: of all devices, of all hosts.
+        programs: the compiled steps.
+        feed: batches on the devices.
 
     Raises:
-      ValueError: if an example is below the network's minimum size, or a name in the recipe is unknown.
+        ValueError: if an example is below the network's minimum size, or a name in the recipe is unknown.
     """
 
     def __init__(
@@ -153,9 +153,9 @@ class Trainer:
         """Returns the gradient, and what a part of a step adds to the divisor of its losses (None: its examples)."""
         recipe = self.recipe
         weights = class_weights_of(recipe.loss, self.sources["train"])
-        loss, weigh = make_loss(recipe.loss.label_smoothing, weights), make_weigh(weights)
-        total = None if weigh is None else make_total(weigh, recipe.mixup)
-        return make_gradient(self.graphdef, loss, recipe.augment, recipe.mixup, weigh), total
+        loss, example_weights = make_loss(recipe.loss.label_smoothing, weights), make_example_weights(weights)
+        total = None if example_weights is None else make_total(example_weights, recipe.mixup)
+        return make_gradient(self.graphdef, loss, recipe.augment, recipe.mixup, example_weights), total
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -212,7 +212,7 @@ class Trainer:
 
     def is_finite(self, state: TrainState) -> bool:
         """Returns whether all weights and running statistics of a state are finite."""
-        return bool(self.programs.all_finite(NO_RECTANGLE, (state.weights, state.statistics)))
+        return bool(self.programs.all_finite(NO_BUCKET, (state.weights, state.statistics)))
 
     def check_memory(self, jobs: Sequence[Compilation]):
         """Raises ValueError if the largest of some programs does not fit the device, with how many rows would.
@@ -235,11 +235,11 @@ class Trainer:
         device waiting.
 
         Args:
-          state: where to go on; it is donated, so do not use it again.
-          seed: of the data order and the random layers.
+            state: where to go on; it is donated, so do not use it again.
+            seed: of the data order and the random layers.
 
         Yields:
-          What each step leaves.
+            What each step leaves.
         """
         loss: Any = None
         start, hosts = int(state.step), jax.process_count()
@@ -268,52 +268,52 @@ class Trainer:
         """Runs one step of training.
 
         Args:
-          state: before it; donated.
-          seed: of the random layers.
-          step: what is planned.
-          batch: its batch, or those of its parts.
-          unreadable: how many of its examples could not be decoded on any host; None asks all hosts.
+            state: before it; donated.
+            seed: of the random layers.
+            step: what is planned.
+            batch: its batch, or those of its parts.
+            unreadable: how many of its examples could not be decoded on any host; None asks all hosts.
 
         Returns:
-          The new state, and the step's mean loss.
+            The new state, and the step's mean loss.
         """
-        clock, programs = np.array([seed, step.epoch], np.uint32), self.programs
+        seed_and_epoch, programs = np.array([seed, step.epoch], np.uint32), self.programs
         if isinstance(batch, Batch):
             assert isinstance(step, StepPlan)
-            return programs.train_step(step.shape, state, *self.feed.inputs(batch), clock)
+            return programs.train_step(step.shape, state, *self.feed.inputs(batch), seed_and_epoch)
         assert isinstance(step, MixedStep)
         inputs = [self.feed.inputs(rows) for rows in batch]
         unreadable = self.feed.missing(batch) if unreadable is None else unreadable
-        total = self._total_of(step, inputs, clock, unreadable)
+        total = self._total_of(step, inputs, seed_and_epoch, unreadable)
         sums, self._sums = self._sums, None  # what is donated must not be found again after an interruption
-        sums = programs.zero_sums(NO_RECTANGLE, state.weights) if sums is None else sums
+        sums = programs.zero_sums(NO_BUCKET, state.weights) if sums is None else sums
         for part, rows in zip(step.micro_batches, inputs, strict=True):
-            state, sums = programs.accumulate_step(part.shape, state, sums, *rows, clock, total)
-        state, loss, self._sums = programs.update(NO_RECTANGLE, state, sums)
+            state, sums = programs.accumulate_step(part.shape, state, sums, *rows, seed_and_epoch, total)
+        state, loss, self._sums = programs.update(NO_BUCKET, state, sums)
         return state, loss
 
     def _planned(self, seed: int, step: int) -> int:
         """Returns how many examples a step is to have, on all hosts together."""
         return sum(int((part.rows >= 0).sum()) for part in parts_of(self.plan(seed).step(step)))
 
-    def _total_of(self, step: MixedStep, inputs: Sequence[Any], clock: np.ndarray, unreadable: int) -> Any:
+    def _total_of(self, step: MixedStep, inputs: Sequence[Any], seed_and_epoch: np.ndarray, unreadable: int) -> Any:
         """Returns what the losses of a step made of parts are divided by, float32 []."""
         add = self.programs.add_total
         if add is None:
             return np.float32(step.examples - unreadable)
         total: Any = np.float32(0)
         for part, (rows, targets) in zip(step.micro_batches, inputs, strict=True):
-            total = add(part.shape, total, rows.sizes, targets, clock)
+            total = add(part.shape, total, rows.sizes, targets, seed_and_epoch)
         return total
 
     def rows_that_fit(self, share: float) -> tuple[tuple[int, ...], int]:
         """Returns the largest rectangle of training, and how many rows of it a batch on all devices may have.
 
         Args:
-          share: of a device's memory that the compiled step may take, greater than 0, at most 1.
+            share: of a device's memory that the compiled step may take, greater than 0, at most 1.
 
         Raises:
-          ValueError: if not even one row for each device fits.
+            ValueError: if not even one row for each device fits.
         """
         jobs = self.programs.for_training(self.plan(self.recipe.seed), 0)
         largest = max((job for job in jobs if job.rows), key=lambda job: math.prod(job.shape))

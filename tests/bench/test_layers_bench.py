@@ -16,7 +16,7 @@ from flax import nnx
 
 from fcnjax import Padded
 from fcnjax.bench import layers, timing
-from fcnjax.bench.whole import Whole
+from fcnjax.bench.unmasked import UnmaskedBatch
 from fcnjax.commands import main as cli
 
 TINY = layers.Workload(batch_size=3, size=(16, 12), channels=(4, 6))
@@ -49,8 +49,8 @@ def masking(model: nnx.Module, batch: Padded) -> set[str]:
 @pytest.mark.parametrize("train", [False, True])
 def test_the_twin_gives_the_logits_of_the_masked_network_on_whole_examples(train):
     images, _, _ = TINY.draw()
-    model = contract.randomise(TINY.model())
-    whole = Whole.of(jnp.asarray(images))
+    model = contract.randomize(TINY.model())
+    whole = UnmaskedBatch.of(jnp.asarray(images))
     masked = Padded(whole.values, jnp.asarray(whole.sizes))
     graphdef, state = nnx.split(model)
     logits = [nnx.merge(graphdef, state)(batch, train=train) for batch in (masked, whole)]
@@ -59,16 +59,16 @@ def test_the_twin_gives_the_logits_of_the_masked_network_on_whole_examples(train
 
 def test_the_twin_holds_no_mask_and_the_network_does():
     images, sizes, _ = TINY.draw()
-    padded = Padded(jnp.asarray(images), jnp.asarray(sizes)).clean()
+    padded = Padded(jnp.asarray(images), jnp.asarray(sizes)).with_zero_padding()
     assert masking(TINY.model(), padded) == {"iota", "select_n"}
-    assert masking(TINY.model(), Whole.of(jnp.asarray(images))) == set()
+    assert masking(TINY.model(), UnmaskedBatch.of(jnp.asarray(images))) == set()
 
 
 def test_a_whole_batch_is_a_pytree_of_its_values():
-    whole = Whole.of(jnp.zeros((2, 3, 4, 5)))
+    whole = UnmaskedBatch.of(jnp.zeros((2, 3, 4, 5)))
     assert [leaf.shape for leaf in jax.tree.leaves(whole)] == [(2, 3, 4, 5)]
     again = jax.tree.map(lambda leaf: leaf + 1, whole)
-    assert isinstance(again, Whole)
+    assert isinstance(again, UnmaskedBatch)
     assert again.sizes.tolist() == [[3, 4]] * 2
     assert bool(again.mask.all())
 

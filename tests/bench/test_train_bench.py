@@ -114,7 +114,7 @@ def test_what_cannot_be_measured_gets_a_sentence(arguments, part, capsys):
     assert error.count("\n") == 1
 
 
-def test_examples_that_pytorch_cannot_normalise_are_refused():
+def test_examples_that_pytorch_cannot_normalize_are_refused():
     with pytest.raises(ValueError, match=r"example 1 of size 15x15 .* larger scale"):
         train_bench.Workload(np.array([[15, 16], [15, 15]]))
 

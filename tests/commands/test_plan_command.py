@@ -93,7 +93,7 @@ def test_a_config_gives_sizes_rectangles_and_batch_size(plan, request, monkeypat
         (("SIZES", "--max_buckets=0"), "max_buckets"),
         (("SIZES", "--bukets=0"), "bukets"),
         (("SIZES", "--compile_cost=-1"), "compile_cost"),
-        (("SIZES", "--plot=plan.xyz"), "plot: got 'plan.xyz'; allowed endings are"),
+        (("SIZES", "--plot=plan.xyz"), "plot='plan.xyz': allowed endings are"),
     ],
 )
 def test_mistakes_are_one_sentence(plan, sizes, arguments, says):

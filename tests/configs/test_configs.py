@@ -7,7 +7,7 @@ import pytest
 
 from fcnjax.commands.command_line import parse, read_recipe
 from fcnjax.data.by_name import FOLDERS
-from fcnjax.data.tfds.prepare import is_catalogue_name, own_builders
+from fcnjax.data.tfds.prepare import is_catalog_name, own_builders
 from fcnjax.models import MODELS
 from fcnjax.training import Recipe
 from fcnjax.training.run.run_folder import FREE
@@ -34,7 +34,7 @@ def test_a_config_describes_a_run_on_data_of_its_name(name):
     recipe = resolved(name)
     wanted = {"digits": "any_size_digits", "free_spoken_digit": "audio_folder"}.get(name, name)
     assert recipe.data.name.partition("/")[0] == wanted
-    known = is_catalogue_name(recipe.data.name) or recipe.data.name in own_builders()
+    known = is_catalog_name(recipe.data.name) or recipe.data.name in own_builders()
     assert known or recipe.data.name in FOLDERS
     splits = [recipe.data.train_split, recipe.data.validation_split, recipe.data.test_split]
     assert len(set(splits)) == 3  # nothing is trained on and measured

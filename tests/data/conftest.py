@@ -33,7 +33,7 @@ def shared_data(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def published_sizes(request: pytest.FixtureRequest, shared_data: Path) -> np.ndarray:
-    """Size table [N, D] of a published data set, named by indirect parametrisation."""
+    """Size table [N, D] of a published data set, named by indirect parametrization."""
     path = shared_data / "sizes" / f"{request.param}.csv"
     if not path.exists():
         pytest.skip(f"no size list {path}; FCNJAX_SHARED_DATA names the folder that holds sizes/")

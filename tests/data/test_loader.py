@@ -24,7 +24,7 @@ def assert_equal(ours, other):
             np.testing.assert_array_equal(array, other_array)
 
 
-def test_batches_hold_the_normalised_examples_and_zeros(digits, plan):
+def test_batches_hold_the_normalized_examples_and_zeros(digits, plan):
     """Against numpy on one example at a time."""
     source = digits["train"]
     for step, batch in load_batches(source, plan, mean=MEAN, std=STD, stop_step=plan.steps_per_epoch):

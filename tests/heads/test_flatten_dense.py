@@ -15,7 +15,7 @@ C, K = 4, 3
 
 
 def make_head(extent, **options):
-    return contract.randomise(FlattenDenseHead(C, K, extent, **options, rngs=nnx.Rngs(0)))
+    return contract.randomize(FlattenDenseHead(C, K, extent, **options, rngs=nnx.Rngs(0)))
 
 
 def test_logits_are_those_of_a_dense_layer_by_hand():
@@ -35,7 +35,7 @@ def unpadded_network(head):
     rngs = nnx.Rngs(1)
     layers = [Convolution(2, C, 3, rngs=rngs), Activation(jax.nn.relu), MaxPool(2), Convolution(C, C, 2, rngs=rngs)]
     model = Classifier([Block("conv", layers)], head, in_channels=2, rank=2)
-    contract.randomise(model.blocks[0])
+    contract.randomize(model.blocks[0])
     return model
 
 

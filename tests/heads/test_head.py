@@ -24,7 +24,7 @@ class AsLayer(Layer):
 
 
 def make(**options):
-    return contract.randomise(nnx.eval_shape(lambda: Head(C, K, **options, rngs=nnx.Rngs(0))))
+    return contract.randomize(nnx.eval_shape(lambda: Head(C, K, **options, rngs=nnx.Rngs(0))))
 
 
 def by_name(name, **options):
@@ -195,7 +195,7 @@ def test_conversions_that_cannot_be_are_refused(options, order, message):
         make(**options).convert(order)
 
 
-def test_a_kernel_sees_its_neighbours_and_enters_the_shape_table():
+def test_a_kernel_sees_its_neighbors_and_enters_the_shape_table():
     options = {"hidden": (6,), "kernel": 3, "padding": "valid"}
     model = models.create("fcn", classes=K, in_channels=1, head=options, rngs=nnx.Rngs(0))
     assert (model.min_size, model.stride) == ((24, 24), (8, 8))

@@ -161,9 +161,9 @@ def test_a_diverged_arm_still_makes_a_report(results, tmp_path):
     lab.write_html(lab.build_report(broken, claims), tmp_path / "report.html")
 
 
-def test_an_arm_keeps_its_colour_and_no_two_share_one():
+def test_an_arm_keeps_its_color_and_no_two_share_one():
     styles = lab.arm_styles(make_experiment())
-    assert len({colour for colour, _ in styles.values()}) == 6
+    assert len({color for color, _ in styles.values()}) == 6
     assert len({marker for _, marker in styles.values()}) == 6
 
 

@@ -14,7 +14,7 @@ def batch():
 
 
 def conv(kernel, **options):
-    return contract.randomise(layers.Convolution(4, 6, kernel, rngs=nnx.Rngs(kernel), **options))
+    return contract.randomize(layers.Convolution(4, 6, kernel, rngs=nnx.Rngs(kernel), **options))
 
 
 def test_values_are_those_of_the_parts(batch):
@@ -30,7 +30,7 @@ def test_values_are_those_of_the_parts(batch):
 def test_shapes_follow_from_the_branches():
     wide, narrow = conv(5, stride=2, padding=2), conv(1, stride=2)
     block = layers.Concatenate([[narrow], [wide, layers.Pointwise(6, 2, rngs=nnx.Rngs(0))]])
-    assert geometry.receptive_field(windows[0] for windows in block.path(2)).size == 5
+    assert geometry.receptive_field(windows[0] for windows in block.windows(2)).size == 5
     assert block.out_channels(4) == 8
     assert block.out_extent((9, 4)) == (5, 2)
     assert block.multiply_adds((9, 4), 4) == 10 * (4 * 6 + 25 * 4 * 6 + 6 * 2)
@@ -46,7 +46,7 @@ def test_a_skip_comes_back_to_the_size_it_left(batch):
             block = example[i // 2 * 2 : i // 2 * 2 + 2, j // 2 * 2 : j // 2 * 2 + 2]
             np.testing.assert_allclose(actual[i, j], example[i, j] + block.max((0, 1)), rtol=1e-6)
     assert skip.out_extent((5, 3)) == (5, 3)
-    assert geometry.receptive_field(windows[0] for windows in skip.path(2)) == (2, 1, -1)
+    assert geometry.receptive_field(windows[0] for windows in skip.windows(2)) == (2, 1, -1)
 
 
 @pytest.mark.parametrize(

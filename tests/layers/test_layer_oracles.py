@@ -106,7 +106,7 @@ def check_product(size, kernel, stride, padding):
 
 
 def test_batch_norm_in_training_is_numpy_over_the_valid_positions(batch):
-    norm = contract.randomise(layers.BatchNorm(4, momentum=0.9))
+    norm = contract.randomize(layers.BatchNorm(4, momentum=0.9))
     mean, variance = np.asarray(norm.mean[...]), np.asarray(norm.variance[...])
     values = masked(batch)
     count = values[..., 0].count()
@@ -120,7 +120,7 @@ def test_batch_norm_in_training_is_numpy_over_the_valid_positions(batch):
 
 def test_batch_norm_in_training_has_the_derivatives_of_its_formula(batch):
     """Forward, of each argument, and of second order; its own are written by hand."""
-    graphdef, weights, statistics = nnx.split(contract.randomise(layers.BatchNorm(4)), nnx.Param, nnx.BatchStat)
+    graphdef, weights, statistics = nnx.split(contract.randomize(layers.BatchNorm(4)), nnx.Param, nnx.BatchStat)
     weights, statistics = nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
 
     def ours(values, weights):
@@ -143,7 +143,7 @@ def test_batch_norm_in_training_has_the_derivatives_of_its_formula(batch):
 
 
 def test_batch_norm_outside_training_uses_and_keeps_the_running_statistics(batch):
-    norm = contract.randomise(layers.BatchNorm(4))
+    norm = contract.randomize(layers.BatchNorm(4))
     before = np.asarray(norm.mean[...]), np.asarray(norm.variance[...])
     scale = np.asarray(norm.scale[...]) / np.sqrt(before[1] + 1e-5)
     expected = (masked(batch) - before[0]) * scale + np.asarray(norm.bias[...])
@@ -153,7 +153,7 @@ def test_batch_norm_outside_training_uses_and_keeps_the_running_statistics(batch
 
 
 def test_batch_norm_of_fillers_alone_changes_nothing():
-    norm = contract.randomise(layers.BatchNorm(4))
+    norm = contract.randomize(layers.BatchNorm(4))
     before = np.asarray(norm.mean[...]), np.asarray(norm.variance[...])
     out = norm(Padded(jnp.zeros((2, 3, 4)), jnp.zeros((2, 1), jnp.int32)), train=True)
     np.testing.assert_array_equal(out.values, 0)
@@ -173,7 +173,7 @@ def test_batch_statistics_do_not_cancel_when_the_mean_is_large():
 
 
 def test_group_norm_is_numpy_for_each_example(batch):
-    norm = contract.randomise(layers.GroupNorm(4, groups=2))
+    norm = contract.randomize(layers.GroupNorm(4, groups=2))
     out = norm(batch).unstack()
     for example, actual in zip(batch.unstack(), out, strict=True):
         groups = example.reshape(-1, 2, 2).astype(np.float64)

@@ -122,7 +122,7 @@ def make(name: str, rank: int) -> Layer:
 
 
 def smallest(layer: Layer, rank: int) -> int:
-    return max(window.min_size for window in layer.windows(rank))
+    return max(window.min_size for window in layer.window(rank))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_the_contract_can_fail():
 
     class LooksAround(Layer):
         def __call__(self, batch, *, train=False, keys=None):
-            return batch.replace(batch.values + jax.numpy.roll(batch.uncleared, -1, 1))
+            return batch.replace(batch.values + jax.numpy.roll(batch.raw_values, -1, 1))
 
     with pytest.raises(AssertionError, match="relative difference"):
         contract.check(LooksAround(), contract.draw_examples([(5, 8), (2, 5)], CHANNELS, seed=0))

@@ -90,7 +90,7 @@ def test_every_filter_sees_a_frequency():
 
 def test_geometry_is_that_of_a_window():
     layer = layers.LogMel()
-    assert layer.windows(1)[0].min_size == 200
+    assert layer.window(1)[0].min_size == 200
     assert [layer.out_extent((n,)) for n in (199, 200, 279, 280, 8000)] == [(0,), (1,), (1,), (2,), (98,)]
     assert layer.out_channels(2) == 128
     assert layer.multiply_adds((280,), 1) == 2 * (256 * 8 + 129 * 64)
@@ -118,7 +118,7 @@ def test_log_mel_refuses(options, message):
 
 
 def masks(layer, frames, channels, count):
-    batch = Padded(jnp.ones((count, frames + 7, channels)), jnp.full((count, 1), frames)).clean()
+    batch = Padded(jnp.ones((count, frames + 7, channels)), jnp.full((count, 1), frames)).with_zero_padding()
     out = layer(batch, train=True, keys=jax.random.split(jax.random.key(1), count)).values
     return np.asarray(out[:, :frames] == 0)
 

@@ -54,13 +54,13 @@ def test_shapes_count_the_front_end():
     assert [(row.layer, row.size, row.channels, row.multiply_adds) for row in rows[2:]] == [
         (row.layer, row.size, row.channels, row.multiply_adds) for row in rest[1:]
     ]
-    features = contract.call(contract.randomise(model), Padded.stack(signals(100)), method="features")
+    features = contract.call(contract.randomize(model), Padded.stack(signals(100)), method="features")
     assert features.spatial_shape == model.feature_size((100,)) == rows[2].size
 
 
 def test_shorter_signals_than_a_window_are_refused():
     with pytest.raises(ValueError, match="example 1 of size 3: below this network's minimum size 4"):
-        contract.randomise(make())(Padded.stack(signals(9, 3)))
+        contract.randomize(make())(Padded.stack(signals(9, 3)))
 
 
 def test_spectrograms_are_computed_in_the_inputs_dtype():
@@ -70,8 +70,8 @@ def test_spectrograms_are_computed_in_the_inputs_dtype():
     options = {"sample_rate": 100, "window": 0.64, "hop": 0.32, "mels": 8, "floor": 1e-9}
     batch = Padded.stack([(loud + faint).astype(np.float32)])
     fine, coarse = (make("fcn", options, in_channels=1, dtype=dtype) for dtype in (None, "bfloat16"))
-    assert contract.call(contract.randomise(coarse), batch).dtype == jnp.float32
-    seen = [contract.call(contract.randomise(model), batch, method="features").values for model in (fine, coarse)]
+    assert contract.call(contract.randomize(coarse), batch).dtype == jnp.float32
+    seen = [contract.call(contract.randomize(model), batch, method="features").values for model in (fine, coarse)]
     assert [values.dtype for values in seen] == [jnp.float32, jnp.bfloat16]
     scale = np.abs(seen[0]).max()
     assert 1e-5 * scale < np.abs(seen[0] - seen[1].astype(jnp.float32)).max() < 0.05 * scale

@@ -134,7 +134,7 @@ def test_parameters_for_cifar_are_the_published_ones(name, parameters):
 
 
 def test_dense_class_maps_are_as_large_as_the_input():
-    model = contract.randomise(network("fcn8s", 2))
+    model = contract.randomize(network("fcn8s", 2))
     examples = draw([(37, 20), (8, 9), (1, 1)])
     batch = Padded.stack(examples)
     maps = contract.call(model, batch, method="class_maps")
@@ -151,7 +151,7 @@ def test_bfloat16_keeps_weights_statistics_and_pooled_sums_in_float32(label):
     """Computed coarsely, summed exactly: 5,000 positions of a constant have the constant as their mean."""
     name, options = NETWORKS[label]
     fine, coarse = (
-        contract.randomise(nnx.eval_shape(functools.partial(make, name, dtype=dtype, **options)))
+        contract.randomize(nnx.eval_shape(functools.partial(make, name, dtype=dtype, **options)))
         for dtype in (None, "bfloat16")
     )
     batch = Padded.stack(draw([(30, 20), (13, 31)]))
@@ -211,7 +211,7 @@ def test_trace_is_what_happens(size, pool_at, pool):
 
 
 def test_receptive_field_is_what_the_gradient_reaches():
-    model = contract.randomise(nnx.eval_shape(lambda: make(norm="none", channels=(4, 8, 8))))
+    model = contract.randomize(nnx.eval_shape(lambda: make(norm="none", channels=(4, 8, 8))))
     values = jnp.asarray(np.random.default_rng(0).normal(size=(1, 64, 64, 2)), jnp.float32)
 
     def one_output(values):
@@ -231,7 +231,7 @@ def test_receptive_field_is_what_the_gradient_reaches():
 )
 def test_statistics_of_an_example_are_seen_from_everywhere(name, options):
     """The first feature of a long signal sees its far end, as no window does."""
-    model = contract.randomise(nnx.eval_shape(lambda: make(name, 1, **options)))
+    model = contract.randomize(nnx.eval_shape(lambda: make(name, 1, **options)))
     assert model.receptive_field == (np.inf,)
     assert model.trace((900,))[-1].receptive_field == (900,)
     values = jnp.asarray(np.random.default_rng(0).normal(size=(1, 900, 2)), jnp.float32)

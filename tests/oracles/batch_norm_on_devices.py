@@ -94,7 +94,7 @@ def in_torch(norm, batch: Padded, cotangent: jax.Array) -> dict[str, np.ndarray]
 
 def errors(sizes, dtype) -> dict[int, dict[str, float]]:
     """Returns the largest relative error of each quantity, by number of devices."""
-    norm = contract.randomise(layers.BatchNorm(CHANNELS, momentum=0.8), seed=1)
+    norm = contract.randomize(layers.BatchNorm(CHANNELS, momentum=0.8), seed=1)
     state = jax.tree.map(lambda x: x.astype(dtype), nnx.state(norm))
     nnx.update(norm, state)
     batch, cotangent = draw(sizes, dtype, seed=2, scale=2.0, shift=0.5), draw(sizes, dtype, seed=3).values

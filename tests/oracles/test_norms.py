@@ -28,7 +28,7 @@ class Case(NamedTuple):
 
     make: Callable[[nnx.Rngs], layers.Layer]
     expected: Callable
-    one_pixel: bool = True  # PyTorch refuses to normalise a single value
+    one_pixel: bool = True  # PyTorch refuses to normalize a single value
 
 
 def batch_norm(x, v):
@@ -105,7 +105,7 @@ def test_outputs_and_gradients_are_pytorch(name, rank, dtype):
         for scale, shift in ((2.0, 0.5), (1.0, 0.0))
     )
     with jax.enable_x64(dtype == "float64"):
-        layer = contract.randomise(case.make(nnx.Rngs(0)), seed=10 + rank)
+        layer = contract.randomize(case.make(nnx.Rngs(0)), seed=10 + rank)
         variables = {
             ".".join(path): np.asarray(variable[...], dtype)
             for path, variable in nnx.to_flat_state(nnx.state(layer, (nnx.Param, nnx.BatchStat)))
@@ -167,7 +167,7 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
 
 def test_instance_norm_of_one_position_is_its_bias():
     """PyTorch refuses it; a batch of native sizes may hold one, and must stay finite."""
-    norm = contract.randomise(layers.InstanceNorm(CHANNELS))
+    norm = contract.randomize(layers.InstanceNorm(CHANNELS))
     out = norm(Padded.stack([np.full((1, 1, CHANNELS), 7.0, np.float32)]))
     np.testing.assert_array_equal(out.values[0, 0, 0], norm.bias[...])
 
@@ -175,7 +175,7 @@ def test_instance_norm_of_one_position_is_its_bias():
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("name", sorted(CASES.keys() - {"log softmax"}))
 def test_half_precision_is_kept_but_not_used_for_statistics(name, dtype):
-    layer = contract.randomise(CASES[name].make(nnx.Rngs(0)))
+    layer = contract.randomize(CASES[name].make(nnx.Rngs(0)))
     examples = contract.draw_examples([(40, 30), (3, 5)], CHANNELS, seed=0)
     batch = Padded.stack([np.round(100 + 2 * x) for x in examples])  # exact in 8 bits, but their squares are not
     out = layer(Padded(batch.values.astype(dtype), batch.sizes)).values
@@ -187,7 +187,7 @@ def test_half_precision_is_kept_but_not_used_for_statistics(name, dtype):
 
 def test_global_response_norm_of_silence_is_finite():
     """Dead channels, whole dead examples and fillers: the L2 norm has no gradient at 0."""
-    norm = contract.randomise(layers.GlobalResponseNorm(CHANNELS))
+    norm = contract.randomize(layers.GlobalResponseNorm(CHANNELS))
     examples = contract.draw_examples([(3, 4), (2, 2)], CHANNELS, seed=0)
     examples[0][..., 1], examples[1][...] = 0, 0
     batch = Padded.stack(examples, batch_size=3)

@@ -148,7 +148,7 @@ def test_logits_class_maps_and_gradients(name, dtype):
     sizes = [smallest, (23, 24), (24, 17), (16, 9)]
     with jax.enable_x64(dtype is np.float64):
         model = models.create(name, classes=CLASSES, in_channels=CHANNELS, rngs=nnx.Rngs(0), **options)
-        graphdef, weights, rest = nnx.split(contract.randomise(model), nnx.Param, ...)
+        graphdef, weights, rest = nnx.split(contract.randomize(model), nnx.Param, ...)
         weights, rest = (jax.tree.map(lambda array: array.astype(dtype), tree) for tree in (weights, rest))
         rng = np.random.default_rng(1)
         examples = [rng.normal(size=(*size, CHANNELS)).astype(dtype) for size in sizes]
@@ -181,7 +181,7 @@ def test_logits_class_maps_and_gradients(name, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_flatten_dense_head(dtype):
     with jax.enable_x64(dtype is np.float64):
-        head = contract.randomise(make_head(4, CLASSES, {"flatten": (3, 5), "hidden": (6,)}, rank=2, rngs=nnx.Rngs(0)))
+        head = contract.randomize(make_head(4, CLASSES, {"flatten": (3, 5), "hidden": (6,)}, rank=2, rngs=nnx.Rngs(0)))
         graphdef, weights = nnx.split(head)
         weights = jax.tree.map(lambda array: array.astype(dtype), weights)
         example = np.random.default_rng(2).normal(size=(3, 5, 4)).astype(dtype)

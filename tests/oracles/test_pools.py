@@ -56,7 +56,7 @@ def test_values_and_gradients_are_pytorchs(name):
     options, oracle = ORACLES[name]
     how = pooling.create(name.split(" ")[0], channels=C, rngs=nnx.Rngs(0), **options)
     learnable = isinstance(how, nnx.Module)
-    weights = nnx.to_pure_dict(nnx.state(contract.randomise(how, seed=1))) if learnable else {}
+    weights = nnx.to_pure_dict(nnx.state(contract.randomize(how, seed=1))) if learnable else {}
     examples = contract.draw_examples([(5, 3), (1, 1), (2, 7)], channels=C, seed=2)
     cotangent = np.random.default_rng(3).normal(size=(4, C)).astype(np.float32)
     batch = Padded.stack(examples, shape=(6, 9), batch_size=4)

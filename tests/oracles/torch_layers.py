@@ -53,7 +53,7 @@ def check_layer(
     `reference` takes a dictionary of leaf tensors, by name as in the layer's state, and the input [1, C, *S].
     """
     with jax.enable_x64(dtype is np.float64):
-        layer = contract.randomise(make())
+        layer = contract.randomize(make())
         graphdef, state, rest = nnx.split(layer, nnx.Param, ...)
         state = jax.tree.map(lambda array: array.astype(dtype), state)
         rng = np.random.default_rng(3)

@@ -29,7 +29,7 @@ def make(name: str, channels: int = C) -> pooling.Pool:
 
 def make_random(name: str) -> pooling.Pool:
     how = make(name)
-    return contract.randomise(how, seed=5) if isinstance(how, nnx.Module) else how
+    return contract.randomize(how, seed=5) if isinstance(how, nnx.Module) else how
 
 
 POOLS = {name: make_random(name) for name in NAMES}

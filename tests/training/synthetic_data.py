@@ -54,7 +54,7 @@ def relative(actual: Any, expected: Any) -> float:
     return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
-def randomised(state: TrainState) -> TrainState:
+def randomized(state: TrainState) -> TrainState:
     """Other weights, biases and running statistics: with fresh ones most mistakes are exactly 0."""
     rng = np.random.default_rng(0)
 

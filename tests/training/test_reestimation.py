@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from synthetic_data import COUNTS, Damaged, make_recipe, randomised, relative
+from synthetic_data import COUNTS, Damaged, make_recipe, randomized, relative
 
 from fcnjax import layers
 from fcnjax.data import ArraySource
@@ -22,9 +22,9 @@ def batch_norm_recipe(**changes):
 
 
 def measured(sources, **changes):
-    """The statistics of a trainer's randomised state, that state, and the trainer."""
+    """The statistics of a trainer's randomized state, that state, and the trainer."""
     trainer = Trainer(batch_norm_recipe(**changes), sources)
-    state = randomised(trainer.initial_state(0))
+    state = randomized(trainer.initial_state(0))
     return reestimated_statistics(trainer, state), state, trainer
 
 
@@ -133,7 +133,7 @@ def test_what_cannot_be_decoded_is_not_measured(sources):
     assert relative(statistics[f"{FIRST}.mean"], features.mean(0)) < 1e-5
 
 
-def test_after_training_the_batches_of_evaluation_are_better_normalised(sources):
+def test_after_training_the_batches_of_evaluation_are_better_normalized(sources):
     """A state whose moving averages never moved has a larger loss than one whose statistics are measured."""
     trainer = Trainer(batch_norm_recipe(epochs=3), sources)
     initial, state = trainer.initial_state(0), trainer.initial_state(0)

@@ -12,8 +12,8 @@ from functools import partial
 
 import jax
 
+from fcnjax import random_streams
 from fcnjax.data.augmentation.image_augmentation import (
-    AUGMENTATION_STREAM,
     Affine,
     brighten,
     change_contrast,
@@ -35,28 +35,28 @@ class Augmentation:
     """All random changes of an example, in this order; a number that is 0 changes nothing and draws nothing.
 
     Of images [B, H, W, C]: the affine map, flips, changes of brightness, contrast, saturation and hue, erasing. Of
-    signals [B, L, C]: a shift in time, noise, gain. Values are normalised ones, `(pixel / 255 - mean) / std`; what
+    signals [B, L, C]: a shift in time, noise, gain. Values are normalized ones, `(pixel / 255 - mean) / std`; what
     comes in from outside or is erased is 0, hence the mean.
 
     Attributes:
-      rotation, scale, shear, shift: of images (see `Affine`).
-      flip: of images, probability of a reflection that swaps left and right, 0 to 1.
-      flip_vertical: of images, probability of a reflection that swaps top and bottom, 0 to 1.
-      brightness: of images, bound of what is added, in units of the normalisation's std, at least 0.
-      contrast: of images, bound of the change of the factor on the deviation from the image's own mean, 0 to 1.
-      saturation: of RGB images, bound of the change of the factor on the deviation from grey, 0 to 1.
-      hue: of RGB images, degrees, 0 to 180.
-      erase: of images, probability that a rectangle is set to 0, 0 to 1.
-      erase_area: largest share of the area that is erased, greater than 0, to 1.
-      gain: of signals, decibels, at least 0.
-      noise: of signals, standard deviation of added white noise, in units of the signal's own root mean square, at
-        least 0.
-      time_shift: of signals, share of the length, 0 to 1.
+        rotation, scale, shear, shift: of images (see `Affine`).
+        flip: of images, probability of a reflection that swaps left and right, 0 to 1.
+        flip_vertical: of images, probability of a reflection that swaps top and bottom, 0 to 1.
+        brightness: of images, bound of what is added, in units of the normalization's std, at least 0.
+        contrast: of images, bound of the change of the factor on the deviation from the image's own mean, 0 to 1.
+        saturation: of RGB images, bound of the change of the factor on the deviation from gray, 0 to 1.
+        hue: of RGB images, degrees, 0 to 180.
+        erase: of images, probability that a rectangle is set to 0, 0 to 1.
+        erase_area: largest share of the area that is erased, greater than 0, to 1.
+        gain: of signals, decibels, at least 0.
+        noise: of signals, standard deviation of added white noise, in units of the signal's own root mean square, at
+            least 0.
+        time_shift: of signals, share of the length, 0 to 1.
 
     A bound is that of a uniform draw to both sides of no change, one for all channels.
 
     Raises:
-      ValueError: a number is outside its range.
+        ValueError: a number is outside its range.
 
     Source: erasing is Zhong et al., "Random Erasing Data Augmentation", 2020.
     """
@@ -91,14 +91,14 @@ class Augmentation:
         """Returns the batch, changed; sizes stay.
 
         Args:
-          batch: floating values [B, H, W, C] or [B, L, C].
-          keys: one PRNG key per example [B].
+            batch: floating values [B, H, W, C] or [B, L, C].
+            keys: one PRNG key per example [B].
 
         Raises:
-          ValueError: for a change that does not fit the number of spatial axes or channels.
+            ValueError: for a change that does not fit the number of spatial axes or channels.
         """
         batch = self._affine(batch, keys)
-        for stream, (name, change) in enumerate(self._changes(), AUGMENTATION_STREAM + 1):
+        for stream, (name, change) in enumerate(self._changes(), random_streams.AUGMENTATION + 1):
             value = getattr(self, name)
             if not value:
                 continue
@@ -130,4 +130,4 @@ class Augmentation:
 
 def _changed(batch: Padded, keys: jax.Array, change: Callable[..., jax.Array]) -> Padded:
     """Returns the batch, cleared, with each example changed by a key of its own."""
-    return batch.replace(jax.vmap(change)(batch.clean().values, batch.sizes, keys).astype(batch.dtype))
+    return batch.replace(jax.vmap(change)(batch.with_zero_padding().values, batch.sizes, keys).astype(batch.dtype))

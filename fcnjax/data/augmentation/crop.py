@@ -1,7 +1,7 @@
 """Random crops that keep the size they were drawn with: the resized crop of fixed-size training, without the resizing.
 
 Axes: N examples, D spatial axes. The one idea: what is drawn is a pure function of (seed, epoch, example id), computed
-by hashing these numbers and not from a generator's state, so a whole epoch's sizes are one vectorised call (the epoch
+by hashing these numbers and not from a generator's state, so a whole epoch's sizes are one vectorized call (the epoch
 plan needs them before any data is read), and one example's box is the same numbers again.
 """
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CROP_STREAM = 0x63726F70  # "crop": apart from anything else that may hash the same three numbers
+from fcnjax import random_streams
+
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -23,14 +24,14 @@ class RandomCrop:
     the share is one of its length and `aspect` has no meaning.
 
     Attributes:
-      area: Least and largest share of the positions to keep, above 0 and up to 1.
-      aspect: Least and largest factor on the last extent relative to the one before it; around 1. With three axes: of
-        the later axes' geometric mean to each earlier one.
-      at_least: No extent of a crop is below this (the network's minimum, one number or [D]) unless the example itself
-        is, which then keeps its extent; None means 1.
+        area: Least and largest share of the positions to keep, above 0 and up to 1.
+        aspect: Least and largest factor on the last extent relative to the one before it; around 1. With three axes: of
+            the later axes' geometric mean to each earlier one.
+        at_least: No extent of a crop is below this (the network's minimum, one number or [D]) unless the example itself
+            is, which then keeps its extent; None means 1.
 
     Raises:
-      ValueError: A number is outside its range.
+        ValueError: A number is outside its range.
 
     Source: Szegedy et al., "Going Deeper with Convolutions", 2015, section 6 (share 0.08 to 1, aspect 3/4 to 4/3);
     keeping the drawn size, and drawing only aspects that fit: derived here.
@@ -56,16 +57,16 @@ class RandomCrop:
         """The sizes of all crops of an epoch.
 
         Args:
-          seed: Any non-negative integer.
-          epoch: Pass over the data, from 0.
-          ids: int [N], the examples' ids.
-          sizes: int [N, D], their native sizes.
+            seed: Any non-negative integer.
+            epoch: Pass over the data, from 0.
+            ids: int [N], the examples' ids.
+            sizes: int [N, D], their native sizes.
 
         Returns:
-          int32 [N, D], each extent 1 to the native one.
+            int32 [N, D], each extent 1 to the native one.
 
         Raises:
-          ValueError: `ids` and `sizes` do not fit together, `at_least` has another D, or seed or epoch is negative.
+            ValueError: `ids` and `sizes` do not fit together, `at_least` has another D, or seed or epoch is negative.
         """
         sizes = np.asarray(sizes)
         axes = sizes.shape[-1]
@@ -97,16 +98,16 @@ class RandomCrop:
         """Where to cut examples; all places where a crop fits are equally likely.
 
         Args:
-          seed: As given to `sizes`.
-          epoch: As given to `sizes`.
-          ids: int [N], the examples' ids.
-          sizes: int [N, D], their native sizes.
+            seed: As given to `sizes`.
+            epoch: As given to `sizes`.
+            ids: int [N], the examples' ids.
+            sizes: int [N, D], their native sizes.
 
         Returns:
-          Starts int32 [N, D] and sizes int32 [N, D]; the latter are what `sizes` returns for these examples.
+            Starts int32 [N, D] and sizes int32 [N, D]; the latter are what `sizes` returns for these examples.
 
         Raises:
-          ValueError: As for `sizes`.
+            ValueError: As for `sizes`.
         """
         crops = self.sizes(seed, epoch, ids, sizes)
         draw, axes = _uniforms(seed, epoch, ids), crops.shape[1]
@@ -126,7 +127,7 @@ def _uniforms(seed: int, epoch: int, ids: np.ndarray) -> Callable[[int], np.ndar
         if value < 0:
             raise ValueError(f"{name}: got {value}; allowed is 0 or more")
     state = np.zeros(1, np.uint64)
-    for word in (CROP_STREAM, seed, epoch):
+    for word in (random_streams.CROP, seed, epoch):
         state = _mixed(state + GOLDEN + np.uint64(word % 2**64))
     state = _mixed(state + GOLDEN + np.asarray(ids).astype(np.uint64))  # [N]
 

@@ -1,10 +1,10 @@
-"""Random changes of one image that keep its size: an affine map, flips, changes of colour, erasing.
+"""Random changes of one image that keep its size: an affine map, flips, changes of color, erasing.
 
 Each takes an image [H, W, C] that is zero outside its size [2], and a key that it alone draws from; what it leaves
 outside is finite and to be cleared. Axes: B batch, H height, W width, C channels.
 
 They are written here because libraries (dm-pix, torchvision) flip about the middle of the rectangle and take means over
-the padding. The changes of colour commute with a normalisation `(x - mean) / std` by two numbers, so that normalised
+the padding. The changes of color commute with a normalization `(x - mean) / std` by two numbers, so that normalized
 images can be changed as they are.
 """
 
@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fcnjax import random_streams
 from fcnjax.padded import Padded
 
-AUGMENTATION_STREAM = 2_000_000  # apart from the streams of the random layers; the affine map's, others count from it
 KINDS = {1: "signals [B, L, C]", 2: "images [B, H, W, C]"}
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue, ITU-R BT.601
 _YIQ = np.stack([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
@@ -26,18 +26,18 @@ HUE_TURN = np.linalg.inv(_YIQ) @ np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]]) @ 
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
-    """A small random affine map of each image about its centre, bilinear; what comes in from outside is zero.
+    """A small random affine map of each image about its center, bilinear; what comes in from outside is zero.
 
     Each number bounds a uniform draw to both sides of no change.
 
     Attributes:
-      rotation: degrees, 0 to 180.
-      scale: of the logarithm of the zoom, height and width apart, at least 0.
-      shear: horizontal offset per unit of height, at least 0.
-      shift: of the extent, height and width apart, 0 to 1.
+        rotation: degrees, 0 to 180.
+        scale: of the logarithm of the zoom, height and width apart, at least 0.
+        shear: horizontal offset per unit of height, at least 0.
+        shift: of the extent, height and width apart, 0 to 1.
 
     Raises:
-      ValueError: a number is outside its range.
+        ValueError: a number is outside its range.
 
     Source: Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks", 2003.
     """
@@ -56,21 +56,21 @@ class Affine:
         """Returns the batch, changed; sizes stay, and nothing is drawn where all numbers are 0.
 
         Args:
-          batch: values [B, H, W, C].
-          keys: one PRNG key per example [B].
+            batch: values [B, H, W, C].
+            keys: one PRNG key per example [B].
 
         Raises:
-          ValueError: for another number of spatial axes.
+            ValueError: for another number of spatial axes.
         """
         if self == Affine():
             return batch
         for name, value in dataclasses.asdict(self).items():
             require_rank(batch, 2, name, value)
-        return batch.replace(jax.vmap(self._transform)(batch.clean().values, batch.sizes, keys))
+        return batch.replace(jax.vmap(self._transform)(batch.with_zero_padding().values, batch.sizes, keys))
 
     def _transform(self, image: jax.Array, size: jax.Array, key: jax.Array) -> jax.Array:
         """Returns one image [H, W, C], sampled at the mapped positions."""
-        drawn = jax.random.uniform(jax.random.fold_in(key, AUGMENTATION_STREAM), (6,), minval=-1.0)
+        drawn = jax.random.uniform(jax.random.fold_in(key, random_streams.AUGMENTATION), (6,), minval=-1.0)
         angle = math.radians(self.rotation) * drawn[0]
         zoom_y, zoom_x = jnp.exp(self.scale * drawn[1]), jnp.exp(self.scale * drawn[2])
         extent = size.astype(jnp.float32)
@@ -89,12 +89,12 @@ def require_rank(batch: Padded, rank: int, name: str, value: float):
     if value and batch.rank != rank:
         raise ValueError(
             f"config.augment.{name}={value}: is for {KINDS[rank]}, but the values have the shape "
-            f"{tuple(batch.uncleared.shape)}; set it to 0 for such data."
+            f"{tuple(batch.raw_values.shape)}; set it to 0 for such data."
         )
 
 
 def require_rgb(batch: Padded, name: str, value: float):
-    """Raises ValueError if a change of colours that is set meets anything but red, green and blue."""
+    """Raises ValueError if a change of colors that is set meets anything but red, green and blue."""
     if value and batch.channels != 3:
         raise ValueError(
             f"config.augment.{name}={value}: is for 3 channels (red, green, blue), but the values have "
@@ -123,17 +123,17 @@ def change_contrast(image: jax.Array, size: jax.Array, key: jax.Array, *, bound:
 
 
 def saturate(image: jax.Array, size: jax.Array, key: jax.Array, *, bound: float) -> jax.Array:
-    """Returns the image with its deviation from grey of the same luma times 1 - bound to 1 + bound."""
+    """Returns the image with its deviation from gray of the same luma times 1 - bound to 1 + bound."""
     del size
-    grey = _mapped(image, np.tile(LUMA, (3, 1)))
-    return grey + (1 + bound * _symmetric(key)) * (image - grey)
+    gray = _mapped(image, np.tile(LUMA, (3, 1)))
+    return gray + (1 + bound * _symmetric(key)) * (image - gray)
 
 
 def turn_hue(image: jax.Array, size: jax.Array, key: jax.Array, *, bound: float) -> jax.Array:
     """Returns the image with its hue turned by up to `bound` degrees either way, luma kept (a rotation in YIQ)."""
     del size
-    angle, grey = math.radians(bound) * _symmetric(key), _mapped(image, np.tile(LUMA, (3, 1)))
-    return grey + jnp.cos(angle) * (image - grey) + jnp.sin(angle) * _mapped(image, HUE_TURN)
+    angle, gray = math.radians(bound) * _symmetric(key), _mapped(image, np.tile(LUMA, (3, 1)))
+    return gray + jnp.cos(angle) * (image - gray) + jnp.sin(angle) * _mapped(image, HUE_TURN)
 
 
 def erase_rectangle(image: jax.Array, size: jax.Array, key: jax.Array, *, probability: float, most: float) -> jax.Array:
@@ -160,7 +160,7 @@ def erase_rectangle(image: jax.Array, size: jax.Array, key: jax.Array, *, probab
 def origin_sum(values: jax.Array) -> jax.Array:
     """Returns the sum of values [..] that are zero outside an example, the same bits in every rectangle.
 
-    Neighbours are added, counted from the origin: a larger rectangle adds only zeros to the same sums. How `jnp.sum`
+    Neighbors are added, counted from the origin: a larger rectangle adds only zeros to the same sums. How `jnp.sum`
     rounds depends on the shape.
     """
     values = values.astype(jnp.promote_types(values.dtype, jnp.float32))

@@ -8,9 +8,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from fcnjax import random_streams
 from fcnjax.padded import Padded
-
-MIX_STREAM = 2_500_000  # apart from those of the augmentations and the random layers
 
 
 def mix(batch: Padded, keys: jax.Array, alpha: float) -> tuple[Padded, jax.Array, jax.Array]:
@@ -24,16 +23,16 @@ def mix(batch: Padded, keys: jax.Array, alpha: float) -> tuple[Padded, jax.Array
     Who is mixed with whom depends on the keys of the batch, not on its order: every real row is the partner of one.
 
     Args:
-      batch: floating values [B, *S, C].
-      keys: one PRNG key per example [B].
-      alpha: at least 0; at 0 nothing is drawn or mixed. 0.2 is usual.
+        batch: floating values [B, *S, C].
+        keys: one PRNG key per example [B].
+        alpha: at least 0; at 0 nothing is drawn or mixed. 0.2 is usual.
 
     Returns:
-      The batch; partner, int32 [B], a real row, another one where there is one (its own in a filler row); weight,
-      float32 [B], 0.5 to 1.
+        The batch; partner, int32 [B], a real row, another one where there is one (its own in a filler row); weight,
+        float32 [B], 0.5 to 1.
 
     Raises:
-      ValueError: alpha is below 0 or not finite.
+        ValueError: alpha is below 0 or not finite.
 
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018.
     """
@@ -42,7 +41,7 @@ def mix(batch: Padded, keys: jax.Array, alpha: float) -> tuple[Padded, jax.Array
     if alpha == 0:
         return batch, jnp.arange(batch.batch_size, dtype=jnp.int32), jnp.ones(batch.batch_size)
     partner, weight = draw_mixture(batch.real, keys, alpha)
-    values = batch.clean().values
+    values = batch.with_zero_padding().values
     share = weight.astype(batch.dtype).reshape((-1,) + (1,) * (batch.rank + 1))
     return batch.replace(share * values + (1 - share) * values[partner]), partner, weight
 
@@ -51,18 +50,18 @@ def draw_mixture(real: jax.Array, keys: jax.Array, alpha: float) -> tuple[jax.Ar
     """Returns the partner int32 [B] and the weight float32 [B] that `mix` draws, which need no values.
 
     Args:
-      real: bool [B], which rows are no filler.
-      keys: one PRNG key per example [B].
-      alpha: greater than 0.
+        real: bool [B], which rows are no filler.
+        keys: one PRNG key per example [B].
+        alpha: greater than 0.
     """
-    weight = jax.vmap(lambda key: jax.random.beta(jax.random.fold_in(key, MIX_STREAM), alpha, alpha))(keys)
+    weight = jax.vmap(lambda key: jax.random.beta(jax.random.fold_in(key, random_streams.MIXUP), alpha, alpha))(keys)
     return _partners(real, keys), jnp.where(real, jnp.maximum(weight, 1 - weight), 1.0)
 
 
 def _partners(real: jax.Array, keys: jax.Array) -> jax.Array:
     """Returns int32 [B]: the real rows in a random order, each with the next one; fillers with themselves."""
     rows = jnp.arange(real.shape[0], dtype=jnp.int32)
-    drawn = jax.vmap(lambda key: jax.random.bits(jax.random.fold_in(key, MIX_STREAM + 1)))(keys)
+    drawn = jax.vmap(lambda key: jax.random.bits(jax.random.fold_in(key, random_streams.MIXUP + 1)))(keys)
     order = jnp.lexsort((drawn, ~real)).astype(jnp.int32)  # real ones first
     following = order[jnp.where(rows + 1 < jnp.sum(real), rows + 1, 0)]
     return jnp.where(real, rows.at[order].set(following), rows)

@@ -22,17 +22,17 @@ def read_length(file: Path | BinaryIO, sample_rate: int | None = None) -> int:
     """L, the number of samples `decode_audio` returns for the same arguments, from the header.
 
     Args:
-      file: A path, or a binary stream that is read from where it stands.
-      sample_rate: Samples per second after resampling, 1 or more; None keeps the file's own.
+        file: A path, or a binary stream that is read from where it stands.
+        sample_rate: Samples per second after resampling, 1 or more; None keeps the file's own.
 
     Returns:
-      ceil(native length x sample_rate / native rate).
+        ceil(native length x sample_rate / native rate).
 
     Raises:
-      UnreadableExample: The content is no audio that libsndfile knows (WAV, FLAC, OGG, MP3, AIFF, ...), holds no
-        sample, or claims more than `MAX_SAMPLES`.
-      OSError: The file cannot be read.
-      ValueError: `sample_rate` is below 1.
+        UnreadableExample: The content is no audio that libsndfile knows (WAV, FLAC, OGG, MP3, AIFF, ...), holds no
+            sample, or claims more than `MAX_SAMPLES`.
+        OSError: The file cannot be read.
+        ValueError: `sample_rate` is below 1.
     """
     _check_rate(sample_rate)
     if isinstance(file, Path):
@@ -53,16 +53,16 @@ def decode_audio(file: Path | BinaryIO, sample_rate: int | None = None) -> np.nd
     The same file gives the same values in every thread and process.
 
     Args:
-      file: A path, or a binary stream that is read from where it stands.
-      sample_rate: Samples per second of the result, 1 or more; None keeps the file's own.
+        file: A path, or a binary stream that is read from where it stands.
+        sample_rate: Samples per second of the result, 1 or more; None keeps the file's own.
 
     Returns:
-      float32 [L, 1], -1 to 1 for integer formats; L is what `read_length` says.
+        float32 [L, 1], -1 to 1 for integer formats; L is what `read_length` says.
 
     Raises:
-      UnreadableExample: As in `read_length`; the samples end before the header says; or a value is not finite.
-      OSError: The file cannot be read.
-      ValueError: `sample_rate` is below 1.
+        UnreadableExample: As in `read_length`; the samples end before the header says; or a value is not finite.
+        OSError: The file cannot be read.
+        ValueError: `sample_rate` is below 1.
 
     Source: the SoX resampler library, quality "HQ".
 

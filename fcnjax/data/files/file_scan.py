@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from fcnjax.atomic import replacing
+from fcnjax.atomic import atomic_file
 from fcnjax.data.files.audio_files import decode_audio, read_length
 from fcnjax.data.files.image_files import decode_image, read_header
 from fcnjax.data.sources.source import UnreadableExample
@@ -70,7 +70,7 @@ class AudioKind:
     """Audio files as one channel, see `decode_audio`.
 
     Attributes:
-      sample_rate: Samples per second after resampling; None keeps each file's own.
+        sample_rate: Samples per second after resampling; None keeps each file's own.
     """
 
     sample_rate: int | None = None
@@ -99,11 +99,11 @@ class ScannedFile(NamedTuple):
     """One row.
 
     Attributes:
-      stamp: The file as it was when this was found.
-      size: Extents along the D axes; zeros for a file that cannot be read.
-      channels: C of the file; 0 for a file that cannot be read.
-      verified: The whole file was decoded once, not only its header.
-      reason: Why it cannot be read; empty if it can.
+        stamp: The file as it was when this was found.
+        size: Extents along the D axes; zeros for a file that cannot be read.
+        channels: C of the file; 0 for a file that cannot be read.
+        verified: The whole file was decoded once, not only its header.
+        reason: Why it cannot be read; empty if it can.
     """
 
     stamp: Stamp
@@ -127,18 +127,18 @@ def scan_files(
     What was scanned before an interruption is kept in the cache too.
 
     Args:
-      root: Folder that `names` are relative to.
-      names: Paths of the files, with "/" on every system.
-      kind: What they are read with.
-      verify: Decode every file once. Finds what is damaged behind a sound header, at the cost of an epoch's decoding.
-      cache_dir: Folder of cache files, one per root and kind; None keeps nothing. A damaged cache file is rebuilt.
-      threads: Files read at once, 1 or more; None is two per core.
+        root: Folder that `names` are relative to.
+        names: Paths of the files, with "/" on every system.
+        kind: What they are read with.
+        verify: Decode every file once. Finds what is damaged behind a sound header, at the cost of an epoch's decoding.
+        cache_dir: Folder of cache files, one per root and kind; None keeps nothing. A damaged cache file is rebuilt.
+        threads: Files read at once, 1 or more; None is two per core.
 
     Returns:
-      A row for each name, in the order of `names`.
+        A row for each name, in the order of `names`.
 
     Raises:
-      OSError: A file cannot be read from the disk, or `cache_dir` cannot be written.
+        OSError: A file cannot be read from the disk, or `cache_dir` cannot be written.
     """
     cache = None if cache_dir is None else cache_dir / f"sizes-{_key(root, kind)}.npz"
     rows = dict(_load_cache(cache, kind.axes)) if cache else {}
@@ -217,7 +217,7 @@ def _load_cache(path: Path, axes: int) -> dict[str, ScannedFile]:
 def _save_cache(path: Path, rows: Mapping[str, ScannedFile], axes: int) -> None:
     rows = dict(sorted(rows.items()))  # else in the order in which threads happened to finish
     numbers = [(*row.stamp, row.channels, row.verified, *row.size) for row in rows.values()]
-    with replacing(path) as handle:
+    with atomic_file(path) as handle:
         np.savez(
             handle,
             names=_joined(list(rows)),

@@ -37,27 +37,27 @@ class FolderSource:
     nothing else.
 
     Args:
-      root: Folder of the data set.
-      split: The name of a folder in `root`; a pattern of paths relative to it, such as "*_[0-4].wav" or "**/*.png"; or
-        "all". Each may end in a slice, "[:80%]", "[80%:]", "[100:200]", of a fixed random order that holds the classes
-        in proportion. Several are joined by "+".
-      kind: What the files are read with.
-      channels: C of the values; None is 1 if every image of the root is grey, else 3.
-      on_error: "refuse" raises if any file of the split is bad; "mask" leaves bad files out and names them in
-        `unreadable`.
-      verify: Decode every file of the split once, so that damage behind a sound header is found now; None does so
-        unless `on_error` is "mask", where it decodes those alone that claim to be many times larger than most.
-      cache_dir: Folder where scans are kept for the next time; None scans each time.
+        root: Folder of the data set.
+        split: The name of a folder in `root`; a pattern of paths relative to it, such as "*_[0-4].wav" or "**/*.png";
+            or "all". Each may end in a slice, "[:80%]", "[80%:]", "[100:200]", of a fixed random order that holds the
+            classes in proportion. Several are joined by "+".
+        kind: What the files are read with.
+        channels: C of the values; None is 1 if every image of the root is gray, else 3.
+        on_error: "refuse" raises if any file of the split is bad; "mask" leaves bad files out and names them in
+            `unreadable`.
+        verify: Decode every file of the split once, so that damage behind a sound header is found now; None does so
+            unless `on_error` is "mask", where it decodes those alone that claim to be many times larger than most.
+        cache_dir: Folder where scans are kept for the next time; None scans each time.
 
     Attributes:
-      names: Path of each example relative to the root, with "/".
-      labels: int32 [N], class indices.
-      unreadable: Reason by name of each bad file that was left out.
+        names: Path of each example relative to the root, with "/".
+        labels: int32 [N], class indices.
+        unreadable: Reason by name of each bad file that was left out.
 
     Raises:
-      ValueError: The folder, the split or an argument is not as described.
-      UnreadableFiles: Bad files with "refuse", or nothing but bad files, all in one message.
-      OSError: The disk fails, or `cache_dir` cannot be written.
+        ValueError: The folder, the split or an argument is not as described.
+        UnreadableFiles: Bad files with "refuse", or nothing but bad files, all in one message.
+        OSError: The disk fails, or `cache_dir` cannot be written.
 
     >>> from tempfile import TemporaryDirectory
     >>> from PIL import Image
@@ -96,7 +96,7 @@ class FolderSource:
             raise UnreadableFiles(_refusal(self.root, split, self.unreadable, len(rows), cache))
         if channels is None:
             channels = max(row.channels for row in rows.values())
-            if channels == 1:  # grey; the other splits may not be, and all have to agree
+            if channels == 1:  # gray; the other splits may not be, and all have to agree
                 others = scan_files(self.root, [n for n in layout.names if n not in rows], kind, cache_dir=cache)
                 channels = max([1, *(row.channels for row in others.values())])
         chosen = [index for index in chosen if layout.names[index] not in self.unreadable]
@@ -121,7 +121,7 @@ class FolderSource:
     ) -> "FolderSource":
         """A source of JPEG, PNG, WebP, TIFF, GIF and BMP files, [H, W, C], see `decode_image`; `channels` is 1 or 3."""
         if channels not in (None, 1, 3):
-            raise ValueError(f"channels: got {channels}; allowed is 1 (grey), 3 (RGB) or None (what the files hold).")
+            raise ValueError(f"channels: got {channels}; allowed is 1 (gray), 3 (RGB) or None (what the files hold).")
         return cls(root, split, ImageKind(), channels=channels, on_error=on_error, verify=verify, cache_dir=cache_dir)
 
     @classmethod
@@ -154,16 +154,17 @@ class FolderSource:
         """The example at `index`, for a reader that makes it smaller anyway.
 
         Args:
-          index: 0 to N - 1.
-          at_least: Extents [D] that are wanted in the end; a JPEG file may then come at a fraction of its native size,
-            no extent below `at_least`, for a fraction of the time. None gives the native size, as `source[index]` does.
+            index: 0 to N - 1.
+            at_least: Extents [D] that are wanted in the end; a JPEG file may then come at a fraction of its native
+                size, no extent below `at_least`, for a fraction of the time. None gives the native size, as
+                `source[index]` does.
 
         Returns:
-          The example; its values have the native size unless `at_least` allowed less.
+            The example; its values have the native size unless `at_least` allowed less.
 
         Raises:
-          UnreadableExample: It cannot be decoded; named as in `names`.
-          OSError: It cannot be read.
+            UnreadableExample: It cannot be decoded; named as in `names`.
+            OSError: It cannot be read.
         """
         name = self.names[index]
         try:

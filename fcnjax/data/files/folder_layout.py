@@ -20,7 +20,7 @@ IGNORED_SUFFIXES = frozenset(
     {".csv", ".gz", ".html", ".ipynb", ".json", ".jsonl", ".mat", ".md", ".pdf", ".py", ".sh", ".sha256", ".tar"}
     | {".tgz", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".zip"}
 )
-IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "license", "licence", "copying", "readme", "__macosx"})
+IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "license", "copying", "readme", "__macosx"})
 SPLIT_NAMES = frozenset(
     {"dev", "eval", "evaluation", "test", "testing", "train", "training", "val", "valid", "validation"}
 )
@@ -34,9 +34,9 @@ class Layout:
     """The files of a root with their classes.
 
     Attributes:
-      names: Paths of all files relative to the root, with "/", sorted; the position of a file is its id.
-      labels: Class index of each.
-      class_names: Sorted names of the classes of the whole root.
+        names: Paths of all files relative to the root, with "/", sorted; the position of a file is its id.
+        labels: Class index of each.
+        class_names: Sorted names of the classes of the whole root.
     """
 
     names: tuple[str, ...]
@@ -54,14 +54,14 @@ def read_layout(root: Path, split: str) -> Layout:
     files that end in `IGNORED_SUFFIXES` are no part of the data set, in upper or lower case.
 
     Args:
-      root: Folder of the data set.
-      split: As in `FolderSource`; only whether it names a folder matters here.
+        root: Folder of the data set.
+        split: As in `FolderSource`; only whether it names a folder matters here.
 
     Returns:
-      The layout, the same for all splits of the root.
+        The layout, the same for all splits of the root.
 
     Raises:
-      ValueError: There is no such folder; it holds no file; a class folder holds none; a file has no class.
+        ValueError: There is no such folder; it holds no file; a class folder holds none; a file has no class.
     """
     if not root.is_dir():
         raise ValueError(f"root={root}: no such folder; name the folder that holds the classes or the splits.")
@@ -90,15 +90,15 @@ def select(root: Path, layout: Layout, split: str) -> list[int]:
     """Positions in `layout.names` of the files of a split, ascending.
 
     Args:
-      root: Folder of the data set.
-      layout: Its files.
-      split: As in `FolderSource`.
+        root: Folder of the data set.
+        layout: Its files.
+        split: As in `FolderSource`.
 
     Returns:
-      The positions; those of `x[:p%]` and `x[p%:]` share none and together are those of `x`.
+        The positions; those of `x[:p%]` and `x[p%:]` share none and together are those of `x`.
 
     Raises:
-      ValueError: No such split, or it holds no file.
+        ValueError: No such split, or it holds no file.
     """
     chosen: set[int] = set()
     for term in _terms(root, split):

@@ -30,9 +30,9 @@ MAX_PIXELS = 2**27  # 512 MiB as uint8 RGBA; what claims more is taken for a dec
 HEADER_BYTES = 2**16
 
 Result = TypeVar("Result")
-_GREY_8 = ("1", "L", "LA", "La")
-_GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
-_COLOUR_8 = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+_GRAY_8 = ("1", "L", "LA", "La")
+_GRAY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
+_COLOR_8 = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 # Formats that keep all that matters of the header in front of the pixels. TIFF may have it anywhere, WebP's length is
 # checked by its library when the file is opened.
 _HEADER_FIRST = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM")
@@ -42,8 +42,8 @@ class ImageHeader(NamedTuple):
     """What the header of an image file says.
 
     Attributes:
-      size: (H, W) in pixels as a person sees the image, that is after EXIF orientation.
-      channels: 1 if the file holds grey values or a palette of greys, else 3.
+        size: (H, W) in pixels as a person sees the image, that is after EXIF orientation.
+        channels: 1 if the file holds gray values or a palette of grays, else 3.
     """
 
     size: tuple[int, int]
@@ -62,15 +62,15 @@ def read_header(file: Path | BinaryIO) -> ImageHeader:
     PNG counts where it precedes the pixels, as writers put it.
 
     Args:
-      file: A path, or a binary stream that is read from where it stands.
+        file: A path, or a binary stream that is read from where it stands.
 
     Returns:
-      The header.
+        The header.
 
     Raises:
-      UnreadableExample: The content is no image of `FORMATS`, has a mode without a fixed range of values (32-bit), or
-        claims more than `MAX_PIXELS`.
-      OSError: The file cannot be read.
+        UnreadableExample: The content is no image of `FORMATS`, has a mode without a fixed range of values (32-bit), or
+            claims more than `MAX_PIXELS`.
+        OSError: The file cannot be read.
     """
     name = name_of(file)
     with _opened(file) as stream:
@@ -87,23 +87,23 @@ def read_header(file: Path | BinaryIO) -> ImageHeader:
 def decode_image(file: Path | BinaryIO, channels: int, at_least: tuple[int, int] | None = None) -> np.ndarray:
     """The pixels of an image, turned as its EXIF orientation says; of an animation the first frame.
 
-    Transparent pixels are shown on white. Palettes, 1-bit, CMYK and YCbCr become RGB or grey; grey becomes RGB by
-    repetition, RGB becomes grey by the weights of ITU-R 601-2 (Pillow's "L"). Colour of 16 bits a channel is cut to 8
-    by Pillow; grey of 16 bits keeps them.
+    Transparent pixels are shown on white. Palettes, 1-bit, CMYK and YCbCr become RGB or gray; gray becomes RGB by
+    repetition, RGB becomes gray by the weights of ITU-R 601-2 (Pillow's "L"). Color of 16 bits a channel is cut to 8
+    by Pillow; gray of 16 bits keeps them.
 
     Args:
-      file: A path, or a binary stream that is read from where it stands.
-      channels: C, 1 (grey) or 3 (RGB).
-      at_least: (H, W) that is wanted in the end, each 1 or more. JPEG can then be decoded at 1/2, 1/4 or 1/8 of its
-        size, several times faster, as long as no extent falls below it. None decodes the native size.
+        file: A path, or a binary stream that is read from where it stands.
+        channels: C, 1 (gray) or 3 (RGB).
+        at_least: (H, W) that is wanted in the end, each 1 or more. JPEG can then be decoded at 1/2, 1/4 or 1/8 of its
+            size, several times faster, as long as no extent falls below it. None decodes the native size.
 
     Returns:
-      uint8 [H, W, C], 0 to 255; float32 [H, W, C], 0 to 1, for grey of 16 bits.
+        uint8 [H, W, C], 0 to 255; float32 [H, W, C], 0 to 1, for gray of 16 bits.
 
     Raises:
-      UnreadableExample: As in `read_header`, or the pixels are damaged.
-      OSError: The file cannot be read.
-      ValueError: `channels` or `at_least` is outside the range named above.
+        UnreadableExample: As in `read_header`, or the pixels are damaged.
+        OSError: The file cannot be read.
+        ValueError: `channels` or `at_least` is outside the range named above.
 
     >>> file = io.BytesIO()
     >>> Image.new("L", (40, 30), 255).save(file, "JPEG")
@@ -112,7 +112,7 @@ def decode_image(file: Path | BinaryIO, channels: int, at_least: tuple[int, int]
     (15, 20, 3)
     """
     if channels not in (1, 3):
-        raise ValueError(f"channels: got {channels}; allowed is 1 (grey) or 3 (RGB).")
+        raise ValueError(f"channels: got {channels}; allowed is 1 (gray) or 3 (RGB).")
     if at_least is not None and min(at_least) < 1:
         raise ValueError(f"at_least: got {at_least}; allowed is a height and a width of 1 or more.")
     with _opened(file) as stream:
@@ -187,27 +187,27 @@ def _open(content: bytes) -> Image.Image:
     width, height = image.size
     if min(width, height) < 1 or width * height > MAX_PIXELS:
         raise ValueError(f"its header claims {height} x {width} pixels; allowed are 1 to {MAX_PIXELS} in all")
-    if image.mode not in (*_GREY_8, *_GREY_16, *_COLOUR_8):
-        raise ValueError(f"mode {image.mode} has no fixed range of values; convert it to 8 bits, or to grey of 16 bits")
+    if image.mode not in (*_GRAY_8, *_GRAY_16, *_COLOR_8):
+        raise ValueError(f"mode {image.mode} has no fixed range of values; convert it to 8 bits, or to gray of 16 bits")
     return image
 
 
 def _header(image: Image.Image) -> ImageHeader:
     width, height = image.size
-    grey = image.mode in (*_GREY_8, *_GREY_16) or (image.mode == "P" and _has_grey_palette(image))
-    return ImageHeader((width, height) if _orientation(image) >= 5 else (height, width), 1 if grey else 3)
+    gray = image.mode in (*_GRAY_8, *_GRAY_16) or (image.mode == "P" and _has_gray_palette(image))
+    return ImageHeader((width, height) if _orientation(image) >= 5 else (height, width), 1 if gray else 3)
 
 
-def _has_grey_palette(image: Image.Image) -> bool:
-    """Whether the palette, which is part of the header, holds greys only."""
+def _has_gray_palette(image: Image.Image) -> bool:
+    """Whether the palette, which is part of the header, holds grays only."""
     if image.palette is None:
         return False
     table = np.frombuffer(bytes(image.palette.palette), np.uint8)
     # How the formats lay it out: TIFF all reds, then all greens; BMP with a fourth byte; the others three in turn.
     layout = {"RGB;L": (3, -1), "BGRX": (-1, 4)}.get(image.palette.rawmode or "RGB", (-1, 3))
-    colours = table.reshape(layout)
-    colours = colours.T if layout[0] == 3 else colours[:, :3]  # [entries, 3]
-    return bool((colours == colours[:, :1]).all())
+    colors = table.reshape(layout)
+    colors = colors.T if layout[0] == 3 else colors[:, :3]  # [entries, 3]
+    return bool((colors == colors[:, :1]).all())
 
 
 def _orientation(image: Image.Image) -> int:
@@ -225,13 +225,13 @@ def _pixels(image: Image.Image, channels: int, at_least: tuple[int, int] | None)
     orientation = _orientation(image)
     if at_least is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
         height, width = at_least if orientation < 5 else at_least[::-1]
-        image.draft(None, (width, height))  # None: the mode stays, so that grey is made from RGB at every scale
+        image.draft(None, (width, height))  # None: the mode stays, so that gray is made from RGB at every scale
     image.load()
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         orientation = 1  # turned by Pillow as it was loaded
-    if image.mode in _GREY_16:
-        grey = np.asarray(image).astype(np.float32) / np.float32(65535)  # [H, W]
-        values = np.repeat(grey[..., None], channels, axis=-1)
+    if image.mode in _GRAY_16:
+        gray = np.asarray(image).astype(np.float32) / np.float32(65535)  # [H, W]
+        values = np.repeat(gray[..., None], channels, axis=-1)
     else:
         if image.has_transparency_data:
             image = image.convert("RGBA")

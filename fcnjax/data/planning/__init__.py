@@ -3,7 +3,7 @@
 from fcnjax.data.planning.buckets import BucketPlan, plan_buckets
 from fcnjax.data.planning.epoch_plan import EpochPlan, EvaluationPlan, Plan, StepPlan
 from fcnjax.data.planning.mixed_plan import MixedPlan, MixedStep
-from fcnjax.data.planning.plan_report import PlanReport, comparison_table, plan_report, rectangle_table
+from fcnjax.data.planning.plan_report import PlanReport, bucket_table, comparison_table, plan_report
 from fcnjax.data.planning.size_files import read_sizes
 
 __all__ = [
@@ -15,9 +15,9 @@ __all__ = [
     "Plan",
     "PlanReport",
     "StepPlan",
+    "bucket_table",
     "comparison_table",
     "plan_buckets",
     "plan_report",
     "read_sizes",
-    "rectangle_table",
 ]

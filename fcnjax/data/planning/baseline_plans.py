@@ -23,10 +23,10 @@ def aspect_groups(sizes: np.ndarray) -> BucketPlan:
     """Two rectangles at most: the bounding boxes of what is taller than wide, and of all else.
 
     Args:
-      sizes: int [N, 2], heights and widths.
+        sizes: int [N, 2], heights and widths.
 
     Raises:
-      ValueError: `sizes` is no table with two axes: others have no aspect ratio.
+        ValueError: `sizes` is no table with two axes: others have no aspect ratio.
 
     Source: the grouping by aspect ratio of torchvision's detection references and of Detectron2.
 
@@ -43,8 +43,8 @@ def equal_count_groups(sizes: np.ndarray, groups: int) -> BucketPlan:
     """Sizes sorted by area and cut into `groups` groups of about equally many examples; each its bounding box.
 
     Args:
-      sizes: int [N, D].
-      groups: At least 1; where many examples share a size there are fewer rectangles.
+        sizes: int [N, D].
+        groups: At least 1; where many examples share a size there are fewer rectangles.
 
     >>> equal_count_groups(np.array([[3, 9], [5, 2], [2, 4], [7, 1]]), 2).shapes.tolist()
     [[7, 4], [5, 9]]

@@ -1,7 +1,7 @@
 """The search on tables of three resolutions, and the number of rectangles that a price makes best.
 
 Axes: n distinct sizes, D spatial axes, K rectangles. The one idea: what a rectangle saves falls with every further one,
-so the best number lies near that of a cheap guess, and only its neighbours need the full search.
+so the best number lies near that of a cheap guess, and only its neighbors need the full search.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ import numpy as np
 from fcnjax.data.planning.bucket_search import (
     area_groups,
     exact_intervals,
+    greedy_buckets,
     greedy_levels,
-    greedy_rectangles,
     improve,
     move_edges,
     padded_area,
@@ -32,8 +32,8 @@ class LayeredSearch:
     """Rectangles for one table of sizes: exact for D = 1; else searched on coarse grids, settled on finer ones.
 
     Args:
-      distinct: int64 [n, D], distinct sizes in lexicographic order.
-      counts: int64 [n], how many examples have each.
+        distinct: int64 [n, D], distinct sizes in lexicographic order.
+        counts: int64 [n], how many examples have each.
     """
 
     def __init__(self, distinct: np.ndarray, counts: np.ndarray):
@@ -47,10 +47,10 @@ class LayeredSearch:
         if sizes.shape[1] == 1:
             return shrink(self.distinct, exact_intervals(sizes, weights, min(count, len(sizes)))[-1])
         few = self._few
-        starts = [improve(*few, start(*few, count)) for start in (greedy_rectangles, area_groups)]
+        starts = [improve(*few, start(*few, count)) for start in (greedy_buckets, area_groups)]
         starts = [min(starts, key=lambda start: padded_area(*few, start))]
         if len(few[0]) < len(sizes):
-            starts += [start(sizes, weights, count) for start in (greedy_rectangles, area_groups)]
+            starts += [start(sizes, weights, count) for start in (greedy_buckets, area_groups)]
         ends = [improve(sizes, weights, start) for start in starts]
         best = min(ends, key=lambda end: padded_area(sizes, weights, end))
         return shrink(self.distinct, move_edges(*self._fine, best))
@@ -59,11 +59,11 @@ class LayeredSearch:
         """Like `rectangles`, for the number of them from 1 to `most` that costs least.
 
         Args:
-          most: At least 1.
-          price: Of each rectangle, in padded positions, at least 0.
+            most: At least 1.
+            price: Of each rectangle, in padded positions, at least 0.
 
         Returns:
-          int [K, D] with K at most `most`.
+            int [K, D] with K at most `most`.
         """
         most = min(most, len(self.distinct))
         if self.distinct.shape[1] == 1:
@@ -108,15 +108,15 @@ def cheapest_count(
     """The number K from 1 to `most` for which `cost(K) + price * K` is least, found with few calls of `cost`.
 
     Args:
-      cost: What K rectangles cost, falling in K; slow.
-      begin: A guess of K, from 1 to `most`.
-      least: What no number of them can cost less than.
-      price: Of each rectangle, at least 0.
-      most: At least 1.
-      patience: Numbers in a row, no better than the best so far, that end the search for more or for fewer.
+        cost: What K rectangles cost, falling in K; slow.
+        begin: A guess of K, from 1 to `most`.
+        least: What no number of them can cost less than.
+        price: Of each rectangle, at least 0.
+        most: At least 1.
+        patience: Numbers in a row, no better than the best so far, that end the search for more or for fewer.
 
     Returns:
-      K. It can miss the optimum only behind `patience` numbers in a row that are no better.
+        K. It can miss the optimum only behind `patience` numbers in a row that are no better.
     """
     cost, best = cache(cost), begin
     total = cost(best) + price * best

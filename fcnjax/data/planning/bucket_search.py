@@ -18,22 +18,22 @@ DESCENTS = 4  # of all these outcomes, how many are followed by moving edges
 ROUNDING = 1e-12  # of a total: no gain
 
 
-def greedy_rectangles(sizes: np.ndarray, counts: np.ndarray, rectangles: int) -> np.ndarray:
+def greedy_buckets(sizes: np.ndarray, counts: np.ndarray, rectangles: int) -> np.ndarray:
     """Merges the two groups whose common bounding box costs least more, until few enough are left.
 
     Args:
-      sizes: int [n, D], distinct sizes.
-      counts: [n], how many examples have each.
-      rectangles: K, the number of groups to keep.
+        sizes: int [n, D], distinct sizes.
+        counts: [n], how many examples have each.
+        rectangles: K, the number of groups to keep.
 
     Returns:
-      int64 [K, D], bounding boxes of the groups; all sizes where there are no more than K.
+        int64 [K, D], bounding boxes of the groups; all sizes where there are no more than K.
     """
     return next(greedy_levels(sizes, counts, rectangles))
 
 
 def greedy_levels(sizes: np.ndarray, counts: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """Yields what `greedy_rectangles` returns for each K from `most`, or n if that is less, down to 1."""
+    """Yields what `greedy_buckets` returns for each K from `most`, or n if that is less, down to 1."""
     boxes = sizes.astype(np.float64)  # [n, D]
     counts = counts.astype(np.float64)  # [n]
     costs = counts * boxes.prod(axis=1)  # [n]
@@ -77,12 +77,12 @@ def exact_intervals(sizes: np.ndarray, counts: np.ndarray, most: int) -> list[np
     """The optimal lengths for D = 1, by dynamic programming over the sorted sizes: O(K n^2) in numpy.
 
     Args:
-      sizes: int [n, 1], distinct and increasing.
-      counts: [n], how many examples have each.
-      most: K, the most lengths, at most n.
+        sizes: int [n, 1], distinct and increasing.
+        counts: [n], how many examples have each.
+        most: K, the most lengths, at most n.
 
     Returns:
-      For each number of lengths from 1 to K: int64 [1, 1] to [K, 1], increasing.
+        For each number of lengths from 1 to K: int64 [1, 1] to [K, 1], increasing.
 
     Source: Jenks' natural breaks (W. D. Fisher, JASA 53, 1958) with padded length in place of variance.
     """
@@ -109,12 +109,12 @@ def area_groups(sizes: np.ndarray, counts: np.ndarray, groups: int) -> np.ndarra
     """The usual way: sizes sorted by area and cut into groups of about equally many examples.
 
     Args:
-      sizes: int [n, D], distinct sizes.
-      counts: [n], how many examples have each.
-      groups: K, at least 1.
+        sizes: int [n, D], distinct sizes.
+        counts: [n], how many examples have each.
+        groups: K, at least 1.
 
     Returns:
-      int64 [K', D] with K' at most K, bounding boxes of the groups.
+        int64 [K', D] with K' at most K, bounding boxes of the groups.
     """
     order = np.argsort(sizes.prod(axis=1), kind="stable")
     position = np.cumsum(counts[order]) - counts[order]  # [n], of the first example of each size
@@ -128,13 +128,13 @@ def improve(sizes: np.ndarray, counts: np.ndarray, rectangles: np.ndarray, sweep
     """Local search: moves edges, and merges two rectangles to place a third anew, while the padded area falls.
 
     Args:
-      sizes: int [n, D], distinct sizes; each must fit a rectangle.
-      counts: [n], how many examples have each.
-      rectangles: int [K, D], the start.
-      sweeps: Most passes over all moves.
+        sizes: int [n, D], distinct sizes; each must fit a rectangle.
+        counts: [n], how many examples have each.
+        rectangles: int [K, D], the start.
+        sweeps: Most passes over all moves.
 
     Returns:
-      int64 [K', D] with K' at most K: never worse than the start, each the bounding box of what it holds.
+        int64 [K', D] with K' at most K: never worse than the start, each the bounding box of what it holds.
     """
     sizes, counts = sizes.astype(np.int64), counts.astype(np.float64)
     rectangles = shrink(sizes, rectangles.astype(np.int64))
@@ -164,11 +164,11 @@ def shrink(sizes: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
     """The bounding boxes of what each rectangle holds, repeated until nothing changes; empty rectangles go.
 
     Args:
-      sizes: int [n, D]; each must fit a rectangle.
-      rectangles: int [K, D].
+        sizes: int [n, D]; each must fit a rectangle.
+        rectangles: int [K, D].
 
     Returns:
-      int [K', D] with K' at most K.
+        int [K', D] with K' at most K.
     """
     while True:
         homes = _home_areas(sizes, rectangles).argmin(axis=0)  # [n]
@@ -193,12 +193,12 @@ def move_edges(sizes: np.ndarray, counts: np.ndarray, rectangles: np.ndarray) ->
     """Moves one edge of one rectangle at a time to its best position until no move helps.
 
     Args:
-      sizes: int [n, D], distinct sizes; each must fit a rectangle.
-      counts: float [n], how many examples have each.
-      rectangles: int [K, D], the start; it is left as it is.
+        sizes: int [n, D], distinct sizes; each must fit a rectangle.
+        counts: float [n], how many examples have each.
+        rectangles: int [K, D], the start; it is left as it is.
 
     Returns:
-      int [K', D] with K' at most K: never worse than the start.
+        int [K', D] with K' at most K: never worse than the start.
     """
     rectangles = shrink(sizes, rectangles.copy())
     improved = True
@@ -227,14 +227,14 @@ def _edge_costs(
     positions, so that sums over all sizes are running sums over where the intervals begin and end.
 
     Args:
-      sizes: int [n, D].
-      counts: [n].
-      rest: [n], what each size costs elsewhere, inf where nothing else holds it; those fit the rectangle.
-      rectangle: int [D].
-      axis: Of the edge.
+        sizes: int [n, D].
+        counts: [n].
+        rest: [n], what each size costs elsewhere, inf where nothing else holds it; those fit the rectangle.
+        rectangle: int [D].
+        axis: Of the edge.
 
     Returns:
-      int [M], the positions; [M], the costs, inf where a size is left without a home.
+        int [M], the positions; [M], the costs, inf where a size is left without a home.
     """
     fits = np.ones(len(sizes), bool)
     for other in range(sizes.shape[1]):

@@ -19,13 +19,13 @@ class BucketPlan:
     """K rectangles, and which one an example goes to. Made by `plan_buckets`, or by hand for fixed shapes.
 
     Attributes:
-      shapes: int32 [K, D], extents in positions, at least 1; kept by increasing area, read-only.
-      batch_sizes: int32 [K], rows of a batch of each rectangle, at least 1, in the order of `shapes`; read-only. None
-        where nobody has chosen them.
+        shapes: int32 [K, D], extents in positions, at least 1; kept by increasing area, read-only.
+        batch_sizes: int32 [K], rows of a batch of each rectangle, at least 1, in the order of `shapes`; read-only. None
+            where nobody has chosen them.
 
     Raises:
-      ValueError: `shapes` is not a table [K, D] of positive extents with 1 to 3 axes, or `batch_sizes` is not one
-        positive integer for each.
+        ValueError: `shapes` is not a table [K, D] of positive extents with 1 to 3 axes, or `batch_sizes` is not one
+            positive integer for each.
 
     >>> plan = BucketPlan(np.array([[28, 28], [16, 28]]), batch_sizes=np.array([4, 7]))
     >>> plan.shapes.tolist(), plan.batch_sizes.tolist(), plan.assign(np.array([[10, 20], [20, 10]])).tolist()
@@ -50,14 +50,14 @@ class BucketPlan:
         """The same rectangles with as many rows each as a budget of positions holds.
 
         Args:
-          pixel_budget: Positions that one batch may take, padding included.
-          rows_multiple_of: Batch sizes are multiples of this, such as the number of devices; at least 1.
+            pixel_budget: Positions that one batch may take, padding included.
+            rows_multiple_of: Batch sizes are multiples of this, such as the number of devices; at least 1.
 
         Returns:
-          A plan with `batch_sizes`.
+            A plan with `batch_sizes`.
 
         Raises:
-          ValueError: A rectangle, times `rows_multiple_of`, exceeds the budget; or an argument is below 1.
+            ValueError: A rectangle, times `rows_multiple_of`, exceeds the budget; or an argument is below 1.
         """
         for name, value in (("pixel_budget", pixel_budget), ("rows_multiple_of", rows_multiple_of)):
             if value < 1:
@@ -77,13 +77,13 @@ class BucketPlan:
         """The bucket of each example: the rectangle of least area that contains it.
 
         Args:
-          sizes: int [N, D], extents of the examples.
+            sizes: int [N, D], extents of the examples.
 
         Returns:
-          int32 [N], indices into `shapes`.
+            int32 [N], indices into `shapes`.
 
         Raises:
-          ValueError: An example fits no rectangle; or `sizes` is no table with the D of `shapes`.
+            ValueError: An example fits no rectangle; or `sizes` is no table with the D of `shapes`.
         """
         sizes = checked_table("sizes", sizes, axes=self.shapes.shape[1])
         buckets = np.full(len(sizes), -1, np.int32)
@@ -102,13 +102,13 @@ class BucketPlan:
         """Padded over real positions, minus 1, when each example goes to its bucket; 0.0 is no padding at all.
 
         Args:
-          sizes: int [N, D], extents of the examples.
+            sizes: int [N, D], extents of the examples.
 
         Returns:
-          The waste; filler rows of ragged batches come on top (see `EpochPlan.waste`).
+            The waste; filler rows of ragged batches come on top (see `EpochPlan.waste`).
 
         Raises:
-          ValueError: As for `assign`.
+            ValueError: As for `assign`.
         """
         sizes = checked_table("sizes", sizes, axes=self.shapes.shape[1])
         return float(areas(self.shapes)[self.assign(sizes)].sum() / areas(sizes).sum() - 1)
@@ -131,21 +131,21 @@ def plan_buckets(
     Above a few thousand distinct sizes the search sees them on a coarser grid (see `LayeredSearch`).
 
     Args:
-      sizes: int [N, D], the size table; D = 1, 2 or 3, extents at least 1.
-      max_buckets: K, the most rectangles, at least 1; each is one compilation of the model.
-      multiple_of: Every extent is rounded up to a multiple of this (tensor cores and lanes like 8 or 128).
-      pixel_budget: Positions that one batch may take; given, the plan has `batch_sizes` (`BucketPlan.with_budget`).
-      rows_multiple_of: With a budget: batch sizes are multiples of this, such as the number of devices.
-      compile_cost: Positions whose computation takes as long as one more compilation: seconds of a compilation times
-        positions trained per second, such as 2 s * 4e7 / s = 8e7. Given, the number of rectangles is the one from 1 to
-        `max_buckets` for which `epochs * padded positions + rectangles * compile_cost` is least; at least 0.
-      epochs: With a compile cost: passes over the data that one compilation serves, at least 1.
+        sizes: int [N, D], the size table; D = 1, 2 or 3, extents at least 1.
+        max_buckets: K, the most rectangles, at least 1; each is one compilation of the model.
+        multiple_of: Every extent is rounded up to a multiple of this (tensor cores and lanes like 8 or 128).
+        pixel_budget: Positions that one batch may take; given, the plan has `batch_sizes` (`BucketPlan.with_budget`).
+        rows_multiple_of: With a budget: batch sizes are multiples of this, such as the number of devices.
+        compile_cost: Positions whose computation takes as long as one more compilation: seconds of a compilation times
+            positions trained per second, such as 2 s * 4e7 / s = 8e7. Given, the number of rectangles is the one from 1
+            to `max_buckets` for which `epochs * padded positions + rectangles * compile_cost` is least; at least 0.
+        epochs: With a compile cost: passes over the data that one compilation serves, at least 1.
 
     Returns:
-      At most `max_buckets` rectangles that contain every size.
+        At most `max_buckets` rectangles that contain every size.
 
     Raises:
-      ValueError: An argument is outside the range named above, or a rectangle alone exceeds the pixel budget.
+        ValueError: An argument is outside the range named above, or a rectangle alone exceeds the pixel budget.
 
     Source: derived here; the merging step is Ward's agglomeration with padded area in place of variance.
 

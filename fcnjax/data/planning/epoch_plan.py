@@ -21,10 +21,10 @@ class StepPlan(NamedTuple):
     """One batch before any data is read.
 
     Attributes:
-      epoch: Pass over the data, from 0.
-      bucket: Index into the shapes of the bucket plan.
-      shape: Extents [D] of the rectangle, in positions.
-      rows: int32 [B], indices into the source; -1 marks a filler row, always behind the real ones.
+        epoch: Pass over the data, from 0.
+        bucket: Index into the shapes of the bucket plan.
+        shape: Extents [D] of the rectangle, in positions.
+        rows: int32 [B], indices into the source; -1 marks a filler row, always behind the real ones.
     """
 
     epoch: int
@@ -38,7 +38,7 @@ class StepPlan(NamedTuple):
         So the plan, and with it which examples a step holds, never depends on the devices.
 
         Args:
-          rows_multiple_of: At least 1.
+            rows_multiple_of: At least 1.
         """
         missing = -len(self.rows) % rows_multiple_of
         return self if not missing else self._replace(rows=np.pad(self.rows, (0, missing), constant_values=FILLER))
@@ -47,14 +47,14 @@ class StepPlan(NamedTuple):
         """The same step with the rows that one host reads: the hosts' rows, one after another, are the whole batch.
 
         Args:
-          host: Which one, 0 to `hosts - 1`.
-          hosts: How many share the batch; B is a multiple of it, so that all hosts have the same shape.
+            host: Which one, 0 to `hosts - 1`.
+            hosts: How many share the batch; B is a multiple of it, so that all hosts have the same shape.
 
         Returns:
-          The step with rows int32 [B / hosts]; on late hosts of a ragged batch all of them may be fillers.
+            The step with rows int32 [B / hosts]; on late hosts of a ragged batch all of them may be fillers.
 
         Raises:
-          ValueError: An argument is outside the range named above.
+            ValueError: An argument is outside the range named above.
         """
         rows = len(self.rows)
         if not 0 <= host < hosts:
@@ -99,11 +99,11 @@ class _BucketedPlan:
     have room for all of it, which costs nothing and saves a batch; what is left is filled with -1 rows.
 
     Attributes:
-      sizes: int32 [N, D], the size table; the order of its rows is the source's.
-      buckets: The rectangles; each size must fit one.
-      batch_size: B, rows of every batch, at least 1; or [K] of them, one for each bucket, in the order of
-        `buckets.shapes`.
-      rows_multiple_of: Batch sizes must be multiples of this; give the number of hosts, or of devices.
+        sizes: int32 [N, D], the size table; the order of its rows is the source's.
+        buckets: The rectangles; each size must fit one.
+        batch_size: B, rows of every batch, at least 1; or [K] of them, one for each bucket, in the order of
+            `buckets.shapes`.
+        rows_multiple_of: Batch sizes must be multiples of this; give the number of hosts, or of devices.
     """
 
     sizes: np.ndarray
@@ -184,14 +184,14 @@ class EpochPlan(_BucketedPlan):
     crops, and for steps that do not depend on the buckets, see `MixedPlan`; for evaluation see `EvaluationPlan`.
 
     Attributes:
-      sizes: int32 [N, D], the size table of the source, in its order.
-      buckets: The rectangles; each size must fit one.
-      batch_size: B, rows of every batch, at least 1; or [K] of them, in the order of `buckets.shapes`.
-      seed: Any non-negative integer; with the other three it determines every step.
-      rows_multiple_of: Batch sizes must be multiples of this; give the number of hosts, or of devices.
+        sizes: int32 [N, D], the size table of the source, in its order.
+        buckets: The rectangles; each size must fit one.
+        batch_size: B, rows of every batch, at least 1; or [K] of them, in the order of `buckets.shapes`.
+        seed: Any non-negative integer; with the other three it determines every step.
+        rows_multiple_of: Batch sizes must be multiples of this; give the number of hosts, or of devices.
 
     Raises:
-      ValueError: An argument is outside the range named above, or a size fits no bucket.
+        ValueError: An argument is outside the range named above, or a size fits no bucket.
 
     >>> plan = EpochPlan(np.array([[9], [5], [9]]), BucketPlan(np.array([[5], [9]])), batch_size=2, seed=0)
     >>> plan.steps_per_epoch, plan.filler_rows, sorted(plan.step(t).shape for t in range(2))
@@ -209,13 +209,13 @@ class EpochPlan(_BucketedPlan):
         """The batch of a step.
 
         Args:
-          global_step: Steps since the start of training, 0 or more; epochs follow each other without a gap.
+            global_step: Steps since the start of training, 0 or more; epochs follow each other without a gap.
 
         Returns:
-          The plan of that batch; its rows are read-only.
+            The plan of that batch; its rows are read-only.
 
         Raises:
-          ValueError: `global_step` is negative.
+            ValueError: `global_step` is negative.
         """
         epoch, position = epoch_and_position(global_step, self.steps_per_epoch)
         buckets, rows = _shuffled_epoch(self, epoch)
@@ -227,13 +227,13 @@ class EvaluationPlan(_BucketedPlan):
     """The order of evaluation: one pass, unshuffled, each example exactly once, bucket after bucket.
 
     Attributes:
-      sizes: int32 [N, D], the size table of the source, in its order.
-      buckets: The rectangles; each size must fit one.
-      batch_size: B, rows of every batch, at least 1; or [K] of them, in the order of `buckets.shapes`.
-      rows_multiple_of: Batch sizes must be multiples of this; give the number of hosts, or of devices.
+        sizes: int32 [N, D], the size table of the source, in its order.
+        buckets: The rectangles; each size must fit one.
+        batch_size: B, rows of every batch, at least 1; or [K] of them, in the order of `buckets.shapes`.
+        rows_multiple_of: Batch sizes must be multiples of this; give the number of hosts, or of devices.
 
     Raises:
-      ValueError: An argument is outside the range named above, or a size fits no bucket.
+        ValueError: An argument is outside the range named above, or a size fits no bucket.
 
     >>> plan = EvaluationPlan(np.array([[9], [5], [9]]), BucketPlan(np.array([[5], [9]])), batch_size=2)
     >>> [(step.shape, step.rows.tolist()) for step in plan]
@@ -254,13 +254,13 @@ class EvaluationPlan(_BucketedPlan):
         """The batch at `global_step`, 0 to `len(self) - 1`.
 
         Args:
-          global_step: Position in the pass.
+            global_step: Position in the pass.
 
         Returns:
-          The plan of that batch, epoch 0; its rows are read-only.
+            The plan of that batch, epoch 0; its rows are read-only.
 
         Raises:
-          IndexError: There is no such step.
+            IndexError: There is no such step.
         """
         if not 0 <= global_step < len(self):
             raise IndexError(f"global_step: got {global_step}; allowed is 0 to {len(self) - 1} in this pass")

@@ -20,12 +20,12 @@ from fcnjax.data.size_table import areas, checked_table
 
 
 class MixedStep(NamedTuple):
-    """One optimiser step before any data is read.
+    """One optimizer step before any data is read.
 
     Attributes:
-      epoch: Pass over the data, from 0.
-      examples: Real examples of the step over all hosts and micro-batches: what the summed gradients are divided by.
-      micro_batches: The parts, smallest rectangle first; together they hold each example of the step once.
+        epoch: Pass over the data, from 0.
+        examples: Real examples of the step over all hosts and micro-batches: what the summed gradients are divided by.
+        micro_batches: The parts, smallest rectangle first; together they hold each example of the step once.
     """
 
     epoch: int
@@ -40,14 +40,14 @@ class MixedStep(NamedTuple):
         """The same step with the rows that one host reads, see `StepPlan.shard`; `examples` stays that of the step.
 
         Args:
-          host: Which one, 0 to `hosts - 1`.
-          hosts: How many share the step; each micro-batch's rows are a multiple of it.
+            host: Which one, 0 to `hosts - 1`.
+            hosts: How many share the step; each micro-batch's rows are a multiple of it.
 
         Returns:
-          The step with as many micro-batches, of the same shapes on every host.
+            The step with as many micro-batches, of the same shapes on every host.
 
         Raises:
-          ValueError: An argument is outside the range named above.
+            ValueError: An argument is outside the range named above.
         """
         return self._replace(micro_batches=tuple(part.shard(host, hosts) for part in self.micro_batches))
 
@@ -61,18 +61,18 @@ class MixedPlan:
     one batch of one rectangle, which wastes least, see `EpochPlan`.
 
     Attributes:
-      sizes: int32 [N, D], the size table of the source, in its order.
-      buckets: The rectangles; each size must fit one.
-      batch_size: Examples of a step, at least 1; the last step of an epoch holds what is left.
-      seed: Any non-negative integer; with `batch_size` and N it determines which examples each step holds.
-      micro_batch_size: B, rows of every micro-batch, at least 1; or [K] of them, in the order of `buckets.shapes`. One
-        shape is compiled for each bucket.
-      sizes_at: From the epoch to the sizes int32 [N, D] that its examples will have (`RandomCrop.sizes`), by which they
-        get their buckets; it must be a pure function. None: they keep their native sizes.
-      rows_multiple_of: `micro_batch_size` must be multiples of this; give the number of hosts, or of devices.
+        sizes: int32 [N, D], the size table of the source, in its order.
+        buckets: The rectangles; each size must fit one.
+        batch_size: Examples of a step, at least 1; the last step of an epoch holds what is left.
+        seed: Any non-negative integer; with `batch_size` and N it determines which examples each step holds.
+        micro_batch_size: B, rows of every micro-batch, at least 1; or [K] of them, in the order of `buckets.shapes`.
+            One shape is compiled for each bucket.
+        sizes_at: From the epoch to the sizes int32 [N, D] that its examples will have (`RandomCrop.sizes`), by which
+            they get their buckets; it must be a pure function. None: they keep their native sizes.
+        rows_multiple_of: `micro_batch_size` must be multiples of this; give the number of hosts, or of devices.
 
     Raises:
-      ValueError: An argument is outside the range named above, or a size fits no bucket.
+        ValueError: An argument is outside the range named above, or a size fits no bucket.
 
     >>> buckets = BucketPlan(np.array([[5], [9]]))
     >>> plan = MixedPlan(np.array([[9], [5], [9], [5]]), buckets, batch_size=4, seed=0, micro_batch_size=2)
@@ -121,13 +121,13 @@ class MixedPlan:
         """The micro-batches of a step.
 
         Args:
-          global_step: Steps since the start of training, 0 or more; epochs follow each other without a gap.
+            global_step: Steps since the start of training, 0 or more; epochs follow each other without a gap.
 
         Returns:
-          The plan of that step; its rows are read-only.
+            The plan of that step; its rows are read-only.
 
         Raises:
-          ValueError: `global_step` is negative, or a size of `sizes_at` fits no bucket.
+            ValueError: `global_step` is negative, or a size of `sizes_at` fits no bucket.
         """
         epoch, position = epoch_and_position(global_step, self.steps_per_epoch)
         order = _permutation(self.seed, epoch, len(self.sizes))

@@ -3,37 +3,34 @@
 Axes: N examples, D spatial axes, K rectangles.
 """
 
-import io
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fcnjax.atomic import write_bytes
 from fcnjax.data.planning.buckets import BucketPlan
 from fcnjax.data.size_table import areas, checked_table, distinct_sizes
+from fcnjax.figure_style import PALETTE, RED, SKY, tidy
 
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#8C6D31")  # Okabe and Ito
 _AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 MOST_DOTS = 20_000
 
 
 def plan_figure(sizes: np.ndarray, plan: BucketPlan) -> Figure:
-    """Draws the sizes and the rectangles of a plan, sizes in the colour of their rectangle.
+    """Draws the sizes and the rectangles of a plan, sizes in the color of their rectangle.
 
     Args:
-      sizes: int [N, D], the size table; each must fit a rectangle.
-      plan: The rectangles.
+        sizes: int [N, D], the size table; each must fit a rectangle.
+        plan: The rectangles.
 
     Returns:
-      For D = 1 a histogram of the lengths with a line at each rectangle's; for D = 2 a dot per distinct size, larger
-      where more examples have it, with the rectangles drawn; for D = 3 the same in the three projections.
+        For D = 1 a histogram of the lengths with a line at each rectangle's; for D = 2 a dot per distinct size, larger
+        where more examples have it, with the rectangles drawn; for D = 3 the same in the three projections.
 
     Raises:
-      ValueError: A size fits no rectangle.
+        ValueError: A size fits no rectangle.
     """
     sizes = checked_table("sizes", sizes, axes=plan.shapes.shape[1])
     pairs = list(combinations(range(sizes.shape[1]), 2)) or [(0, 0)]
@@ -44,32 +41,16 @@ def plan_figure(sizes: np.ndarray, plan: BucketPlan) -> Figure:
             _draw_lengths(axes, sizes[:, 0], plan)
         else:
             _draw_projection(axes, sizes, plan, vertical, horizontal)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=9)
+        tidy(axes, grid=None)
     waste = f"padded / real {('length', 'area', 'volume')[sizes.shape[1] - 1]} - 1 = {plan.waste(sizes):.3f}"
     figure.suptitle(f"{len(sizes):,} examples, {len(plan.shapes)} rectangles: {waste}", fontsize=10)
     return figure
 
 
-def save(figure: Figure, path: Path | str) -> Path:
-    """Writes a figure, whole or not at all, in the format that the path ends in, and returns the path.
-
-    Raises:
-      ValueError: matplotlib writes no such format.
-      OSError: The file cannot be written.
-    """
-    path, drawn = Path(path), io.BytesIO()
-    known = figure.canvas.get_supported_filetypes()
-    if path.suffix[1:].lower() not in known:
-        raise ValueError(f"plot: got {str(path)!r}; allowed endings are {', '.join(sorted(known))}; such as plan.png")
-    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150)
-    return write_bytes(path, drawn.getvalue())
-
-
 def _draw_lengths(axes: Axes, lengths: np.ndarray, plan: BucketPlan) -> None:
-    axes.hist(lengths, bins=min(120, max(1, len(np.unique(lengths)))), color=_COLOURS[5])
+    axes.hist(lengths, bins=min(120, max(1, len(np.unique(lengths)))), color=SKY)
     for edge in plan.shapes[:, 0].tolist():
-        axes.axvline(edge, color=_COLOURS[4], linewidth=1)
+        axes.axvline(edge, color=RED, linewidth=1)
     axes.set_xlabel("length (positions); lines: where a rectangle ends")
     axes.set_ylabel("examples")
 
@@ -81,15 +62,15 @@ def _draw_projection(axes: Axes, sizes: np.ndarray, plan: BucketPlan, vertical: 
     if len(distinct) > MOST_DOTS:  # evenly spread: more would only be a darker cloud
         chosen = np.linspace(0, len(distinct) - 1, MOST_DOTS).round().astype(int)
         distinct, counts, buckets = distinct[chosen], counts[chosen], buckets[chosen]
-    colours = [_COLOURS[bucket % len(_COLOURS)] for bucket in buckets]
+    colors = [PALETTE[bucket % len(PALETTE)] for bucket in buckets]
     dots = 3 + 400 * counts / counts.sum()
-    axes.scatter(distinct[:, horizontal], distinct[:, vertical], s=dots, c=colours, alpha=0.6, linewidths=0)
+    axes.scatter(distinct[:, horizontal], distinct[:, vertical], s=dots, c=colors, alpha=0.6, linewidths=0)
     for bucket in np.argsort(-areas(plan.shapes), kind="stable").tolist():
         height, width = int(plan.shapes[bucket, vertical]), int(plan.shapes[bucket, horizontal])
-        colour = _COLOURS[bucket % len(_COLOURS)]
-        axes.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor=colour, linewidth=1.3, zorder=0.5))
+        color = PALETTE[bucket % len(PALETTE)]
+        axes.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor=color, linewidth=1.3, zorder=0.5))
         if sizes.shape[1] == 2:
-            axes.annotate(f"{height}x{width}", (width, height), fontsize=7, ha="right", va="bottom", color=colour)
+            axes.annotate(f"{height}x{width}", (width, height), fontsize=7, ha="right", va="bottom", color=color)
     axes.set_xlim(0, 1.03 * int(plan.shapes[:, horizontal].max()))
     axes.set_ylim(0, 1.03 * int(plan.shapes[:, vertical].max()))
     axes.set_xlabel(f"{names[horizontal]} (positions)")

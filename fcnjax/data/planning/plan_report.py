@@ -1,7 +1,7 @@
 """What a plan costs, before anything is trained: per rectangle, and beside what loaders commonly do.
 
 Axes: N examples, D spatial axes, K rectangles. The one idea: counts and batch sizes say it all, so a report is plain
-numbers; `rectangle_table` and `comparison_table` show them on a terminal, `plan_figure` in another file draws them.
+numbers; `bucket_table` and `comparison_table` show them on a terminal, `plan_figure` in another file draws them.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from fcnjax.table_style import tight_table
 
 
 @dataclass(frozen=True)
-class RectangleRow:
+class BucketRow:
     """One rectangle of a plan.
 
     Attributes:
-      shape: Extents [D] in positions.
-      examples: How many go there.
-      share: Of all examples, 0 to 1.
-      waste: Padded over real positions of these examples, minus 1; 0.0 where there are none.
-      batch_size: Rows of a batch; None where nobody has chosen it.
-      batches: Of one epoch; None without a batch size.
-      filler_rows: Rows of one epoch that hold no example; None without a batch size.
+        shape: Extents [D] in positions.
+        examples: How many go there.
+        share: Of all examples, 0 to 1.
+        waste: Padded over real positions of these examples, minus 1; 0.0 where there are none.
+        batch_size: Rows of a batch; None where nobody has chosen it.
+        batches: Of one epoch; None without a batch size.
+        filler_rows: Rows of one epoch that hold no example; None without a batch size.
     """
 
     shape: tuple[int, ...]
@@ -44,14 +44,14 @@ class PlanRow:
     """A whole plan.
 
     Attributes:
-      name: What made it.
-      rectangles: K.
-      waste: Padded over real positions, minus 1, without filler rows.
-      batches: Of one epoch; None without batch sizes, or where a rectangle alone exceeds the pixel budget.
-      filler_rows: Rows of one epoch that hold no example. An upper bound: `EpochPlan` moves what is left over to
-        larger rectangles where that saves a batch. None as for `batches`.
-      waste_with_filler: `waste` with the filler rows counted as padding; None as for `batches`.
-      programs: Rectangles that hold an example: so many compilations of the train step.
+        name: What made it.
+        rectangles: K.
+        waste: Padded over real positions, minus 1, without filler rows.
+        batches: Of one epoch; None without batch sizes, or where a rectangle alone exceeds the pixel budget.
+        filler_rows: Rows of one epoch that hold no example. An upper bound: `EpochPlan` moves what is left over to
+            larger rectangles where that saves a batch. None as for `batches`.
+        waste_with_filler: `waste` with the filler rows counted as padding; None as for `batches`.
+        programs: Rectangles that hold an example: so many compilations of the train step.
     """
 
     name: str
@@ -68,13 +68,13 @@ class PlanReport:
     """A plan for a size table, rectangle by rectangle, and as a whole beside other plans.
 
     Attributes:
-      examples: N.
-      rectangles: One row for each rectangle, by increasing area.
-      comparison: The plan first, then the others.
+        examples: N.
+        rectangles: One row for each rectangle, by increasing area.
+        comparison: The plan first, then the others.
     """
 
     examples: int
-    rectangles: tuple[RectangleRow, ...]
+    rectangles: tuple[BucketRow, ...]
     comparison: tuple[PlanRow, ...]
 
 
@@ -89,17 +89,17 @@ def plan_report(
     """Works out what a plan costs on these sizes, and what padding to the largest and two ways of grouping would.
 
     Args:
-      sizes: int [N, D], the size table; each must fit a rectangle of the plan.
-      plan: Its `batch_sizes`, where it has them, are those of the report.
-      batch_size: Rows of every batch, where the plan has no batch sizes; also of the other plans.
-      pixel_budget: Given, it chooses the batch sizes of the other plans.
-      rows_multiple_of: With a budget: their batch sizes are multiples of this.
+        sizes: int [N, D], the size table; each must fit a rectangle of the plan.
+        plan: Its `batch_sizes`, where it has them, are those of the report.
+        batch_size: Rows of every batch, where the plan has no batch sizes; also of the other plans.
+        pixel_budget: Given, it chooses the batch sizes of the other plans.
+        rows_multiple_of: With a budget: their batch sizes are multiples of this.
 
     Returns:
-      The report; the other plans have as many rectangles as this one where that can be chosen.
+        The report; the other plans have as many rectangles as this one where that can be chosen.
 
     Raises:
-      ValueError: A size fits no rectangle, or `batch_size` is below 1 or given beside a budget.
+        ValueError: A size fits no rectangle, or `batch_size` is below 1 or given beside a budget.
 
     >>> report = plan_report(np.array([[5], [6], [6], [9]]), BucketPlan(np.array([[6], [9]])), batch_size=2)
     >>> [(row.shape, row.examples, row.filler_rows) for row in report.rectangles]
@@ -123,7 +123,7 @@ def plan_report(
     return PlanReport(len(sizes), rows, tuple(comparison))
 
 
-def rectangle_table(report: PlanReport) -> Table:
+def bucket_table(report: PlanReport) -> Table:
     """One row per rectangle, for a terminal."""
     columns = ("rectangle", "examples", "share", "batch size", "batches", "waste", "filler rows")
     table = tight_table(*columns)
@@ -156,7 +156,7 @@ def _with_batch_sizes(plan: BucketPlan, batch_size: int | None, budget: int | No
     return plan.with_budget(budget, multiple)
 
 
-def _rectangle_rows(sizes: np.ndarray, plan: BucketPlan) -> tuple[RectangleRow, ...]:
+def _rectangle_rows(sizes: np.ndarray, plan: BucketPlan) -> tuple[BucketRow, ...]:
     homes, buckets = plan.assign(sizes), len(plan.shapes)
     examples = np.bincount(homes, minlength=buckets)  # [K]
     real = np.bincount(homes, weights=areas(sizes), minlength=buckets)  # [K], positions
@@ -168,11 +168,11 @@ def _rectangle_rows(sizes: np.ndarray, plan: BucketPlan) -> tuple[RectangleRow, 
         batches = None if batch_size is None else -(-count // batch_size)
         filler = None if batch_size is None or batches is None else batches * batch_size - count
         waste = float(padded[bucket] / real[bucket] - 1) if count else 0.0
-        rows.append(RectangleRow(tuple(shape), count, count / len(sizes), waste, batch_size, batches, filler))
+        rows.append(BucketRow(tuple(shape), count, count / len(sizes), waste, batch_size, batches, filler))
     return tuple(rows)
 
 
-def _plan_row(name: str, sizes: np.ndarray, rows: tuple[RectangleRow, ...]) -> PlanRow:
+def _plan_row(name: str, sizes: np.ndarray, rows: tuple[BucketRow, ...]) -> PlanRow:
     real, area = int(areas(sizes).sum()), areas(np.array([row.shape for row in rows])).tolist()
     padded = sum(a * row.examples for a, row in zip(area, rows, strict=True))
     batches = filler = with_filler = None

@@ -15,16 +15,16 @@ def checked_rows(name: str, given: int | Sequence[int] | np.ndarray, buckets: in
     """The rows of each bucket's batches, or an error that names the argument.
 
     Args:
-      name: What the caller calls the argument; it begins the error.
-      given: One number for all buckets, or one for each.
-      buckets: K.
-      multiple_of: What each must be a multiple of (hosts, or devices), at least 1.
+        name: What the caller calls the argument; it begins the error.
+        given: One number for all buckets, or one for each.
+        buckets: K.
+        multiple_of: What each must be a multiple of (hosts, or devices), at least 1.
 
     Returns:
-      int64 [K], read-only.
+        int64 [K], read-only.
 
     Raises:
-      ValueError: `given` is no such number or table, or is no multiple of `multiple_of`.
+        ValueError: `given` is no such number or table, or is no multiple of `multiple_of`.
     """
     if multiple_of < 1:
         raise ValueError(f"rows_multiple_of: got {multiple_of}; allowed is 1 or more")
@@ -47,12 +47,12 @@ def promotions(shapes: np.ndarray, counts: np.ndarray, rows: np.ndarray) -> list
     """Remainders that go where filler rows would be, which saves their batch.
 
     Args:
-      shapes: int [K, D], rectangles by increasing area.
-      counts: int [K], examples of each bucket.
-      rows: int [K], rows of its batches.
+        shapes: int [K, D], rectangles by increasing area.
+        counts: int [K], examples of each bucket.
+        rows: int [K], rows of its batches.
 
     Returns:
-      (bucket, examples, larger bucket) for each move; a bucket's remainder leaves as a whole or stays.
+        (bucket, examples, larger bucket) for each move; a bucket's remainder leaves as a whole or stays.
     """
     counts, moves = counts.copy(), []
     for bucket in np.flatnonzero(counts % rows).tolist():
@@ -86,13 +86,13 @@ def cut(
     """Cuts examples into batches, bucket after bucket; within a bucket they keep their order.
 
     Args:
-      order: int [N], indices of the examples.
-      homes: int [N], the bucket of each; what `moves` take is written into it.
-      moves: What `promotions` returned for these counts; the last of a bucket move.
-      rows: int [K], rows of each bucket's batches.
+        order: int [N], indices of the examples.
+        homes: int [N], the bucket of each; what `moves` take is written into it.
+        moves: What `promotions` returned for these counts; the last of a bucket move.
+        rows: int [K], rows of each bucket's batches.
 
     Returns:
-      The buckets int64 [T], and for each batch its rows, int32 [rows of its bucket], read-only, fillers last.
+        The buckets int64 [T], and for each batch its rows, int32 [rows of its bucket], read-only, fillers last.
     """
     for bucket, moved, target in moves:
         homes[np.flatnonzero(homes == bucket)[-moved:]] = target

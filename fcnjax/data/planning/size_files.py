@@ -13,15 +13,15 @@ def read_sizes(path: Path | str) -> np.ndarray:
     """The size table of a CSV file.
 
     Args:
-      path: A file whose first line names columns, in any order: `length`, or `height` and `width`, with or without
-        `depth`. Other columns are ignored, and so are empty lines.
+        path: A file whose first line names columns, in any order: `length`, or `height` and `width`, with or without
+            `depth`. Other columns are ignored, and so are empty lines.
 
     Returns:
-      int64 [N, D], axes in the order depth, height, width, rows in the order of the file.
+        int64 [N, D], axes in the order depth, height, width, rows in the order of the file.
 
     Raises:
-      ValueError: A column is missing, a cell is no integer from 1 to 2^31 - 1, or there is no example.
-      OSError: The file cannot be read.
+        ValueError: A column is missing, a cell is no integer from 1 to 2^31 - 1, or there is no example.
+        OSError: The file cannot be read.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:

@@ -17,19 +17,19 @@ class ArraySource:
     For data sets on disk see `load_source`, for objects that hold examples `as_source`.
 
     Args:
-      values: N arrays [*S, C], each of its own size, uint8 (0 to 255) or floating; 1, 2 or 3 spatial axes, channels
-        last. Floating arrays are kept as float32.
-      labels: N class indices.
-      class_names: Names of the classes; None counts the classes in `labels` and names them "0", "1", ...
-      first_id: Ids are positions counted from here, so that the splits of one data set can have different ones.
+        values: N arrays [*S, C], each of its own size, uint8 (0 to 255) or floating; 1, 2 or 3 spatial axes, channels
+            last. Floating arrays are kept as float32.
+        labels: N class indices.
+        class_names: Names of the classes; None counts the classes in `labels` and names them "0", "1", ...
+        first_id: Ids are positions counted from here, so that the splits of one data set can have different ones.
 
     Raises:
-      ValueError: An array has no channel axis, another rank or channel count than the first, no positions or a value
-        that is not finite; a label is out of range; or there are not as many labels as arrays, or none at all.
-      TypeError: An array is neither uint8 nor floating.
+        ValueError: An array has no channel axis, another rank or channel count than the first, no positions or a value
+            that is not finite; a label is out of range; or there are not as many labels as arrays, or none at all.
+        TypeError: An array is neither uint8 nor floating.
 
     Attributes:
-      labels: int32 [N], class indices.
+        labels: int32 [N], class indices.
 
     >>> source = ArraySource([np.ones((28, 16, 1)), np.ones((9, 30, 1))], [0, 1])
     >>> source.sizes.tolist(), source.channels, source.class_names

@@ -36,19 +36,19 @@ def save_npz(
     `{split}_channels`; `{split}_labels` int64 [N]; and `class_names`, the same for all splits.
 
     Args:
-      path: The file; it appears whole or not at all.
-      values: A `Source`, or N arrays [*S, C] as `fcnjax.data.ArraySource` takes them.
-      labels: N class indices; left out where `values` is a source.
-      class_names: As for `ArraySource`; left out where `values` is a source.
-      split: Letters, digits and underscores.
+        path: The file; it appears whole or not at all.
+        values: A `Source`, or N arrays [*S, C] as `fcnjax.data.ArraySource` takes them.
+        labels: N class indices; left out where `values` is a source.
+        class_names: As for `ArraySource`; left out where `values` is a source.
+        split: Letters, digits and underscores.
 
     Returns:
-      The path.
+        The path.
 
     Raises:
-      ValueError: The arrays or labels are none that `ArraySource` takes, the split's name has other letters, or the
-        file has other class names or is no `.npz` file.
-      TypeError: The values are neither uint8 nor floating, or of more than one type.
+        ValueError: The arrays or labels are none that `ArraySource` takes, the split's name has other letters, or the
+            file has other class names or is no `.npz` file.
+        TypeError: The values are neither uint8 nor floating, or of more than one type.
     """
     path = Path(path)
     if not re.fullmatch(r"\w+", split):
@@ -91,16 +91,16 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     `save_npz` writes. `class_names` [K] is optional; without it the classes are those of the largest label.
 
     Args:
-      path: The file.
-      split: Its name, with a slice in examples or percent: "train[:100]", "train[95%:]".
+        path: The file.
+        split: Its name, with a slice in examples or percent: "train[:100]", "train[95%:]".
 
     Returns:
-      The source; ids are positions in the file, its splits in the order of their names.
+        The source; ids are positions in the file, its splits in the order of their names.
 
     Raises:
-      FileNotFoundError: There is no such file.
-      ValueError: No such split, an empty one, an array that is missing, pickled or does not fit the others.
-      TypeError: The values are neither uint8 nor floating.
+        FileNotFoundError: There is no such file.
+        ValueError: No such split, an empty one, an array that is missing, pickled or does not fit the others.
+        TypeError: The values are neither uint8 nor floating.
 
     >>> import tempfile
     >>> path = save_npz(Path(tempfile.mkdtemp()) / "two.npz", [np.ones((2, 3, 1)), np.ones((4, 5, 1))], [0, 1])

@@ -29,16 +29,16 @@ class SizePolicy:
     cannot satisfy both a cap and the minimum, the minimum wins.
 
     Attributes:
-      max_area: Most positions; larger examples shrink. None: no cap.
-      max_side: Most positions along the longest side; larger examples shrink. None: no cap.
-      min_side: Least positions along every side, on top of the network's minimum. None: the network's alone.
-      below: What becomes of examples below the minimum (after the caps): "refuse" raises, "upsample" enlarges them,
-        "pad" puts zeros around them, as much on both sides (the odd one behind). These zeros are content: unlike the
-        padding of a batch they are not masked, and they count in pools and statistics.
-      multiple_of: Extents are multiples of this.
+        max_area: Most positions; larger examples shrink. None: no cap.
+        max_side: Most positions along the longest side; larger examples shrink. None: no cap.
+        min_side: Least positions along every side, on top of the network's minimum. None: the network's alone.
+        below: What becomes of examples below the minimum (after the caps): "refuse" raises, "upsample" enlarges them,
+            "pad" puts zeros around them, as much on both sides (the odd one behind). These zeros are content: unlike
+            the padding of a batch they are not masked, and they count in pools and statistics.
+        multiple_of: Extents are multiples of this.
 
     Raises:
-      ValueError: An argument is outside the range named above.
+        ValueError: An argument is outside the range named above.
 
     >>> SizePolicy(max_side=100).sizes(np.array([[400, 300], [80, 90]])).tolist()
     [[100, 75], [80, 90]]
@@ -64,16 +64,16 @@ class SizePolicy:
         """The sizes that examples have under this policy, zeros of "pad" included.
 
         Args:
-          sizes: int [N, D], native sizes.
-          minimum: What the network needs, in positions: one number or [D].
-          names: N names that an error may list; None names examples by position.
+            sizes: int [N, D], native sizes.
+            minimum: What the network needs, in positions: one number or [D].
+            names: N names that an error may list; None names examples by position.
 
         Returns:
-          int32 [N, D].
+            int32 [N, D].
 
         Raises:
-          ValueError: Examples are below the minimum and `below` is "refuse"; signals or volumes would have to be
-            resampled; or `sizes` is no size table.
+            ValueError: Examples are below the minimum and `below` is "refuse"; signals or volumes would have to be
+                resampled; or `sizes` is no size table.
         """
         content, least = self.content_sizes(sizes, minimum), self._least(minimum)
         low = (content < least).any(axis=1)
@@ -93,14 +93,14 @@ class SizePolicy:
         """The sizes that examples are resampled to: those of `sizes` without the zeros of "pad", and none refused.
 
         Args:
-          sizes: int [N, D], native sizes.
-          minimum: What the network needs, in positions: one number or [D].
+            sizes: int [N, D], native sizes.
+            minimum: What the network needs, in positions: one number or [D].
 
         Returns:
-          int32 [N, D].
+            int32 [N, D].
 
         Raises:
-          ValueError: Signals or volumes would have to be resampled; or `sizes` is no size table.
+            ValueError: Signals or volumes would have to be resampled; or `sizes` is no size table.
         """
         table = checked_table("sizes", sizes)
         if table.shape[1] != 2:
@@ -145,12 +145,12 @@ class ResizedSource:
     Attributes `names`, `labels` and `unreadable` are the inner source's, where it has them.
 
     Args:
-      source: Where the examples come from.
-      policy: Their sizes.
-      minimum: What the network needs, in positions: one number or [D].
+        source: Where the examples come from.
+        policy: Their sizes.
+        minimum: What the network needs, in positions: one number or [D].
 
     Raises:
-      ValueError: As for `SizePolicy.sizes`.
+        ValueError: As for `SizePolicy.sizes`.
     """
 
     def __init__(self, source: Source, policy: SizePolicy, minimum: int | Sequence[int] = 1) -> None:
@@ -199,14 +199,14 @@ def resample(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """An image at another size, antialiased.
 
     Args:
-      values: uint8 or float32 [H, W, C].
-      size: Height and width, at least 1.
+        values: uint8 or float32 [H, W, C].
+        size: Height and width, at least 1.
 
     Returns:
-      [*size, C] of the same dtype; uint8 is rounded and clipped to 0 to 255, float values may overshoot a little.
+        [*size, C] of the same dtype; uint8 is rounded and clipped to 0 to 255, float values may overshoot a little.
 
     Raises:
-      ValueError: `values` is no image.
+        ValueError: `values` is no image.
 
     Source: Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981 (a = -0.5).
     """
@@ -219,13 +219,13 @@ def resample(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
                 (width, height), Image.Resampling.BICUBIC
             )
         )
-        for channels in ([slice(None)] if _is_colour(values) else range(values.shape[-1]))
+        for channels in ([slice(None)] if _is_color(values) else range(values.shape[-1]))
     ]
-    return resized[0] if _is_colour(values) else np.stack(resized, axis=-1)
+    return resized[0] if _is_color(values) else np.stack(resized, axis=-1)
 
 
-def _is_colour(values: np.ndarray) -> bool:
-    """Whether Pillow takes all channels at once; with four it would weigh colours by the fourth."""
+def _is_color(values: np.ndarray) -> bool:
+    """Whether Pillow takes all channels at once; with four it would weigh colors by the fourth."""
     return values.dtype == np.uint8 and values.shape[-1] == 3
 
 

@@ -16,9 +16,9 @@ class Example(NamedTuple):
     """One example at its native size.
 
     Attributes:
-      id: Names the example within its data set, whatever the split or the order; randomness is keyed by it.
-      values: uint8 (0 to 255) or float32 [*S, C].
-      label: Class index, 0 to len(class_names) - 1.
+        id: Names the example within its data set, whatever the split or the order; randomness is keyed by it.
+        values: uint8 (0 to 255) or float32 [*S, C].
+        label: Class index, 0 to len(class_names) - 1.
     """
 
     id: int
@@ -30,8 +30,8 @@ class UnreadableExample(ValueError):
     """An example whose content cannot be decoded; a disk that fails is an OSError instead.
 
     Attributes:
-      name: the file, or what else names the example to a person.
-      reason: what is wrong with it.
+        name: the file, or what else names the example to a person.
+        reason: what is wrong with it.
     """
 
     def __init__(self, name: str, reason: str):
@@ -73,8 +73,8 @@ class Source(Protocol):
         """The example at `index`, 0 to N - 1. Called from several threads at once.
 
         Raises:
-          UnreadableExample: It cannot be decoded.
-          OSError: It cannot be read.
+            UnreadableExample: It cannot be decoded.
+            OSError: It cannot be read.
         """
         ...
 

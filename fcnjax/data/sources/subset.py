@@ -17,9 +17,9 @@ class PartialSource:
     """Some examples of a source, in its order.
 
     Args:
-      source: all of them.
-      kept: int [N], positions in `source`, increasing.
-      unreadable: why each of the others is left out, by name; what the source itself left out is added.
+        source: all of them.
+        kept: int [N], positions in `source`, increasing.
+        unreadable: why each of the others is left out, by name; what the source itself left out is added.
     """
 
     def __init__(self, source: Source, kept: np.ndarray, unreadable: dict[str, str]):
@@ -61,12 +61,12 @@ def without_small(source: Source, policy: SizePolicy, minimum: Sequence[int]) ->
     """The source without the examples that a policy would refuse as too small for a network, each with its reason.
 
     Args:
-      source: native examples.
-      policy: what caps them before.
-      minimum: what the network needs [D], in positions.
+        source: native examples.
+        policy: what caps them before.
+        minimum: what the network needs [D], in positions.
 
     Raises:
-      ValueError: if none is large enough.
+        ValueError: if none is large enough.
     """
     least = np.maximum(minimum, policy.min_side or 1)
     low = (policy.content_sizes(source.sizes, minimum) < least).any(axis=1)

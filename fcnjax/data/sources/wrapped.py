@@ -26,22 +26,22 @@ def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = 
     Arrays that fit in memory are quicker as an `ArraySource`, which also checks them all for NaN.
 
     Args:
-      data: Has `__len__` and `__getitem__`, which is called from several threads at once. An item is an `Example`; a
-        pair `(values, label)`; or a mapping with the key "image", "audio" or "values", and "label". Values are what
-        numpy makes an array [*S, C] of, uint8 (0 to 255) or floating, channels last: arrays, tensors, PIL images (grey
-        ones get their channel axis). Under the key "image", [H, W] becomes [H, W, 1]; under "audio", [L] becomes [L, 1]
-        and integers are taken for 16-bit samples, full scale 1. Every access must give the same size: leave random
-        crops to the training's augmentation. A `Source` is returned as it is.
-      class_names: Names of the classes; None counts the classes in the labels and names them "0", "1", ...
-      sizes: int [N, D], the extents of each item along its spatial axes; None reads every item once, with a progress
-        bar where that takes more than a second. Where given, `class_names` must be, too.
+        data: Has `__len__` and `__getitem__`, which is called from several threads at once. An item is an `Example`; a
+            pair `(values, label)`; or a mapping with the key "image", "audio" or "values", and "label". Values are what
+            numpy makes an array [*S, C] of, uint8 (0 to 255) or floating, channels last: arrays, tensors, PIL images
+            (gray ones get their channel axis). Under the key "image", [H, W] becomes [H, W, 1]; under "audio", [L]
+            becomes [L, 1] and integers are taken for 16-bit samples, full scale 1. Every access must give the same
+            size: leave random crops to the training's augmentation. A `Source` is returned as it is.
+        class_names: Names of the classes; None counts the classes in the labels and names them "0", "1", ...
+        sizes: int [N, D], the extents of each item along its spatial axes; None reads every item once, with a progress
+            bar where that takes more than a second. Where given, `class_names` must be, too.
 
     Returns:
-      The source. Ids are positions; items of the type `Example` keep theirs where the size table is read from them.
+        The source. Ids are positions; items of the type `Example` keep theirs where the size table is read from them.
 
     Raises:
-      ValueError: `data` is empty, an item is none of the above, or labels, sizes and items do not fit each other.
-      TypeError: `data` lacks one of the two methods, or values are neither uint8 nor floating.
+        ValueError: `data` is empty, an item is none of the above, or labels, sizes and items do not fit each other.
+        TypeError: `data` lacks one of the two methods, or values are neither uint8 nor floating.
 
     >>> source = as_source([(np.ones((28, 16, 1)), 0), (np.ones((9, 30, 1)), 1)], ["tall", "wide"])
     >>> source.sizes.tolist(), source[1].label

@@ -1,6 +1,6 @@
 """Real scanned digits, each at a height and width of its own: the data set that every quick run and test uses.
 
-Axes: H height, W width, C = 1 grey channel. The one idea: the size of a digit is a pure function of the seed and of the
+Axes: H height, W width, C = 1 gray channel. The one idea: the size of a digit is a pure function of the seed and of the
 digit's index, so the size table, the splits and therefore every epoch plan are the same on every machine.
 """
 
@@ -25,7 +25,7 @@ class AnySizeDigitsConfig(tfds.core.BuilderConfig):
     """One rendering of the digits.
 
     Attributes:
-      size: Height and width in pixels of every digit, or None where each digit has its own.
+        size: Height and width in pixels of every digit, or None where each digit has its own.
     """
 
     size: tuple[int, int] | None = None
@@ -37,11 +37,11 @@ def digit_size(index: int, seed: int = SIZE_SEED) -> tuple[int, int]:
     Both sides are log-uniform on 16..40, as scales are; pairs whose aspect ratio leaves 1:2 to 2:1 are drawn again.
 
     Args:
-      index: Position of the digit in `sklearn.datasets.load_digits`, 0 to 1796.
-      seed: Any non-negative integer; the published data set uses the default.
+        index: Position of the digit in `sklearn.datasets.load_digits`, 0 to 1796.
+        seed: Any non-negative integer; the published data set uses the default.
 
     Returns:
-      `(height, width)`, a pure function of both arguments.
+        `(height, width)`, a pure function of both arguments.
 
     >>> digit_size(0) == digit_size(0)
     True
@@ -57,11 +57,11 @@ def resample(digit: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """One scanned digit at the wanted size.
 
     Args:
-      digit: float [8, 8], ink from 0 to 16.
-      size: Wanted `(height, width)` in pixels.
+        digit: float [8, 8], ink from 0 to 16.
+        size: Wanted `(height, width)` in pixels.
 
     Returns:
-      uint8 [height, width, 1], 0 to 255, by bicubic interpolation (clipped: it overshoots at edges).
+        uint8 [height, width, 1], 0 to 255, by bicubic interpolation (clipped: it overshoots at edges).
     """
     height, width = size
     image = Image.fromarray((digit * (255 / 16)).astype(np.float32))  # mode F: no rounding before resampling
@@ -73,10 +73,10 @@ def split_indices(labels: np.ndarray) -> dict[str, np.ndarray]:
     """The fixed partition of the digits: 1197 train, 200 validation, 400 test, stratified by class.
 
     Args:
-      labels: int [1797], the class of each digit in `load_digits` order.
+        labels: int [1797], the class of each digit in `load_digits` order.
 
     Returns:
-      Split name to increasing int indices; disjoint, together 0 to 1796.
+        Split name to increasing int indices; disjoint, together 0 to 1796.
     """
     from sklearn.model_selection import train_test_split  # here: it takes a second and only preparing needs it
 

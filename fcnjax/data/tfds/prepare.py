@@ -1,4 +1,4 @@
-"""Preparing data sets: done once, with TensorFlow for the TFDS catalogue, so that reading needs none."""
+"""Preparing data sets: done once, with TensorFlow for the TFDS catalog, so that reading needs none."""
 
 import contextlib
 import difflib
@@ -27,14 +27,14 @@ def prepare(build: "Callable[[], tfds.core.DatasetBuilder]", **download: Any) ->
     rename of all but the first fails, and those read what the first one wrote.
 
     Args:
-      build: Makes the builder; called anew before and after.
-      **download: Arguments of TFDS's `download_and_prepare`.
+        build: Makes the builder; called anew before and after.
+        **download: Arguments of TFDS's `download_and_prepare`.
 
     Returns:
-      The prepared builder.
+        The prepared builder.
 
     Raises:
-      Exception: Whatever TFDS raised, if the data is not there afterwards (disk full, no permission).
+        Exception: Whatever TFDS raised, if the data is not there afterwards (disk full, no permission).
     """
     if not build().is_prepared():
         # TFDS names its temporary folder with the global generator: after the same random.seed(n), two processes
@@ -59,16 +59,17 @@ def prepare_by_name(
     """Prepares a data set, unless it is there already, as records that `load_source` reads without TensorFlow.
 
     Args:
-      name: "any_size_digits", or a name of the TFDS catalogue: "mnist", "imagenette/320px-v2".
-      data_dir: Folder of prepared data sets; None means TFDS's own (TFDS_DATA_DIR, else ~/tensorflow_datasets).
-      manual_dir: Folder of files that were downloaded by hand; TFDS takes from it what it would else download.
+        name: "any_size_digits", or a name of the TFDS catalog: "mnist", "imagenette/320px-v2".
+        data_dir: Folder of prepared data sets; None means TFDS's own (TFDS_DATA_DIR, else ~/tensorflow_datasets).
+        manual_dir: Folder of files that were downloaded by hand; TFDS takes from it what it would else download.
 
     Returns:
-      The folder of the prepared data set, which appears only when all of it is there; and whether it was prepared now.
+        The folder of the prepared data set, which appears only when all of it is there; and whether it was prepared
+            now.
 
     Raises:
-      ValueError: No such data set or variant, or it needs TensorFlow and that is not installed.
-      OSError: It cannot be prepared: no network, a missing or changed file, no room, no permission.
+        ValueError: No such data set or variant, or it needs TensorFlow and that is not installed.
+        OSError: It cannot be prepared: no network, a missing or changed file, no room, no permission.
     """
     there = prepared_folder(name, data_dir)
     if there is not None:
@@ -76,14 +77,14 @@ def prepare_by_name(
     build = own_builders(data_dir).get(name)
     download: dict[str, Any] = {}
     if build is None:
-        build = _catalogue_builder(name, data_dir)
+        build = _catalog_builder(name, data_dir)
         import tensorflow_datasets as tfds
 
         config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
         download = {"download_config": config}
     try:
         return Path(prepare(build, **download).data_path), True
-    except Exception as error:  # the code of a catalogue data set may raise anything
+    except Exception as error:  # the code of a catalog data set may raise anything
         raise cannot_prepare(name, data_dir, error) from None
 
 
@@ -118,8 +119,8 @@ def own_builders(
     return found
 
 
-def catalogue_names() -> set[str]:
-    """Names of the TFDS catalogue; without TensorFlow those that its files tell, some robots' data left out."""
+def catalog_names() -> set[str]:
+    """Names of the TFDS catalog; without TensorFlow those that its files tell, some robots' data left out."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core import registered
 
@@ -135,22 +136,22 @@ def catalogue_names() -> set[str]:
 
 
 def unknown_data_set(name: str) -> str:
-    """The message for a name that is neither ours nor of the TFDS catalogue, of which it lists the nearest only."""
-    near = difflib.get_close_matches(name, catalogue_names(), n=3, cutoff=0.5)
+    """The message for a name that is neither ours nor of the TFDS catalog, of which it lists the nearest only."""
+    near = difflib.get_close_matches(name, catalog_names(), n=3, cutoff=0.5)
     known = unknown_name("data set", name, [*own_builders(), *near])
     return f"{known.removesuffix('.')}, the names of {CATALOG}, and paths of .npz files."
 
 
-def is_catalogue_name(name: str) -> bool:
-    """Whether the part before a variant or version is a name of the TFDS catalogue."""
-    return name.partition(":")[0].partition("/")[0] in catalogue_names()
+def is_catalog_name(name: str) -> bool:
+    """Whether the part before a variant or version is a name of the TFDS catalog."""
+    return name.partition(":")[0].partition("/")[0] in catalog_names()
 
 
-def _catalogue_builder(name: str, data_dir: str | os.PathLike[str] | None) -> "Callable[[], tfds.core.DatasetBuilder]":
-    if not is_catalogue_name(name):
+def _catalog_builder(name: str, data_dir: str | os.PathLike[str] | None) -> "Callable[[], tfds.core.DatasetBuilder]":
+    if not is_catalog_name(name):
         raise ValueError(unknown_data_set(name))
     if importlib.util.find_spec("tensorflow") is None:
-        raise ValueError(f"{name}: preparing a data set of the TFDS catalogue needs TensorFlow; install {EXTRA}")
+        raise ValueError(f"{name}: preparing a data set of the TFDS catalog needs TensorFlow; install {EXTRA}")
     import tensorflow_datasets as tfds
 
     folder = None if data_dir is None else Path(data_dir).expanduser()
@@ -162,7 +163,7 @@ def _catalogue_builder(name: str, data_dir: str | os.PathLike[str] | None) -> "C
 
 
 def not_prepared(name: str, data_dir: str | os.PathLike[str] | None) -> str:
-    """The message for a data set of the catalogue that is not on disk."""
+    """The message for a data set of the catalog that is not on disk."""
     where = default_data_dir() if data_dir is None else data_dir
     option = "" if data_dir is None else f" --data_dir={data_dir}"
     return f"{name} is not prepared in {where}; run 'fcnjax prepare {name}{option}' (needs {EXTRA})."

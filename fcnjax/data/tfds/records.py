@@ -34,9 +34,9 @@ def prepared_folder(name: str, data_dir: str | os.PathLike[str] | None = None) -
     """The folder of a prepared data set, or None where there is none.
 
     Args:
-      name: As TFDS writes it: "mnist", "imagenette/full-size-v2", "mnist:3.0.1"; without a version the newest one that
-        is there, without a variant the one that TFDS noted as the default.
-      data_dir: Folder of prepared data sets; None means `default_data_dir()`.
+        name: As TFDS writes it: "mnist", "imagenette/full-size-v2", "mnist:3.0.1"; without a version the newest one
+            that is there, without a variant the one that TFDS noted as the default.
+        data_dir: Folder of prepared data sets; None means `default_data_dir()`.
     """
     path, _, version = name.partition(":")
     folder = (default_data_dir() if data_dir is None else Path(data_dir).expanduser()) / path
@@ -61,10 +61,10 @@ def open_prepared(folder: Path) -> "tfds.core.DatasetBuilder":
     An audio feature becomes the integer tensor that it is stored as: TFDS makes audio features with TensorFlow only.
 
     Args:
-      folder: Holds `dataset_info.json` and `features.json`, such as data_dir/mnist/3.0.1.
+        folder: Holds `dataset_info.json` and `features.json`, such as data_dir/mnist/3.0.1.
 
     Raises:
-      ValueError: The records hold no dictionary, or audio files in place of samples.
+        ValueError: The records hold no dictionary, or audio files in place of samples.
     """
     import tensorflow_datasets as tfds  # here: it takes most of a second to import
     from google.protobuf import json_format
@@ -96,7 +96,7 @@ def open_records(builder: "tfds.core.DatasetBuilder", split: str) -> Any:
     """Random access to the records of a split, encoded images left as the bytes they are.
 
     Raises:
-      ValueError: The data set is stored in a format without random access.
+        ValueError: The data set is stored in a format without random access.
     """
     import tensorflow_datasets as tfds
 
@@ -117,7 +117,7 @@ def split_parts(builder: "tfds.core.DatasetBuilder", split: str) -> list[Part]:
     """The stretches of whole splits that a split with TFDS slices ("train[95%:]", "train+test") consists of, in order.
 
     Raises:
-      ValueError: TFDS cannot read the slice.
+        ValueError: TFDS cannot read the slice.
     """
     import tensorflow_datasets as tfds
 

@@ -34,20 +34,20 @@ class TfdsSource:
     result is kept beside the data in a hidden file (where the folder can be written) for the next time. What has been
     decoded is kept in memory when the whole split fits `cache_bytes`; else each access decodes.
 
-    Images are uint8 [H, W, C] of the feature's channel count (grey and palette files become what it says). Audio is
+    Images are uint8 [H, W, C] of the feature's channel count (gray and palette files become what it says). Audio is
     float32 [L, C]: integer samples are taken for 16-bit ones and divided by 32768, so that full scale is 1.
 
     Args:
-      builder: A prepared builder with a feature `image` or `audio` and a class `label`, stored as ArrayRecord. An
-        example's id is its feature `id` where there is one, else its position in the data set: the splits in the order
-        of their names, one after the other. Ids are thus the same whatever the slice.
-      split: A split of the builder, TFDS slices such as "train[:100]" included.
-      cache_bytes: Largest total of decoded values, in bytes, that is kept in memory; 0 keeps none.
+        builder: A prepared builder with a feature `image` or `audio` and a class `label`, stored as ArrayRecord. An
+            example's id is its feature `id` where there is one, else its position in the data set: the splits in the
+            order of their names, one after the other. Ids are thus the same whatever the slice.
+        split: A split of the builder, TFDS slices such as "train[:100]" included.
+        cache_bytes: Largest total of decoded values, in bytes, that is kept in memory; 0 keeps none.
 
     Raises:
-      ValueError: The data set lacks a feature named above or has one of a type that cannot be used, is stored without
-        random access, or the split is empty.
-      UnreadableExample: The header of an image cannot be read.
+        ValueError: The data set lacks a feature named above or has one of a type that cannot be used, is stored without
+            random access, or the split is empty.
+        UnreadableExample: The header of an image cannot be read.
     """
 
     def __init__(self, builder: "tfds.core.DatasetBuilder", split: str, *, cache_bytes: int = CACHE_BYTES) -> None:

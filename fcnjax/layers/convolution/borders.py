@@ -25,13 +25,13 @@ def with_border(windows: Sequence[Window], border: str) -> tuple[Window, ...]:
     """Returns the windows as a border needs them: "valid" ones without pads, and others from the size they can read.
 
     Args:
-      windows: one per spatial axis.
-      border: "zero", "partial" (zeros, and the result scaled by all taps over valid taps), "replicate" (the edge
-        value), "reflect" (mirrored, the edge value once), "circular" (from the opposite edge) or "valid" (nothing: no
-        window reaches beyond the edge, whatever its pads).
+        windows: one per spatial axis.
+        border: "zero", "partial" (zeros, and the result scaled by all taps over valid taps), "replicate" (the edge
+            value), "reflect" (mirrored, the edge value once), "circular" (from the opposite edge) or "valid" (nothing:
+            no window reaches beyond the edge, whatever its pads).
 
     Raises:
-      ValueError: for an unknown border.
+        ValueError: for an unknown border.
     """
     if border not in BORDERS:
         raise ValueError(unknown_name("border", border, BORDERS))
@@ -58,7 +58,7 @@ def convolve_with_border(
 
 def _extended(batch: Padded, windows: Sequence[Window], border: str) -> jax.Array:
     """Returns values [B, *E, C]: each example with its border around it, at the origin of the rectangle."""
-    values = batch.uncleared
+    values = batch.raw_values
     for axis, window in enumerate(windows):
         if not sum(window.padding):
             continue

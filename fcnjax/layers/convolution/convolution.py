@@ -20,27 +20,27 @@ class Convolution(WindowedLayer, LinearLayer):
     """Convolution with explicit pads: what an example sees beyond its own edge does not depend on its rectangle.
 
     Args:
-      in_channels: C.
-      channels: K.
-      kernel: taps, one int or one per spatial axis.
-      rank: number of spatial axes, 1 to 3.
-      stride: one int or one per axis.
-      dilation: one int or one per axis.
-      padding: `'same'` (symmetric, odd extents), `'valid'`, an int, or ints or (before, after) pairs per axis.
-      groups: number of channel groups; must divide C and K (C is depthwise).
-      border: what stands beyond the edge, as far as `padding` reaches: "zero", "partial", "replicate", "reflect",
-        "circular", or "valid" for nothing, as without any pads (see `borders.py`). "reflect" needs examples larger than
-        the pads, "circular" at least as large.
-      bias: whether to add a learnt constant per output channel.
-      rngs: source of the initial weights (He uniform; zero bias).
+        in_channels: C.
+        channels: K.
+        kernel: taps, one int or one per spatial axis.
+        rank: number of spatial axes, 1 to 3.
+        stride: one int or one per axis.
+        dilation: one int or one per axis.
+        padding: `'same'` (symmetric, odd extents), `'valid'`, an int, or ints or (before, after) pairs per axis.
+        groups: number of channel groups; must divide C and K (C is depthwise).
+        border: what stands beyond the edge, as far as `padding` reaches: "zero", "partial", "replicate", "reflect",
+            "circular", or "valid" for nothing, as without any pads (see `borders.py`). "reflect" needs examples larger
+            than the pads, "circular" at least as large.
+        bias: whether to add a learned constant per output channel.
+        rngs: source of the initial weights (He uniform; zero bias).
 
     Attributes:
-      kernel: parameter [*kernel, C / groups, K].
-      bias: parameter [K], or None.
+        kernel: parameter [*kernel, C / groups, K].
+        bias: parameter [K], or None.
 
     Raises:
-      ValueError: for fewer than 1 channel, a rank that is not 1 to 3, a padding that is not exact (`'SAME'` with a
-        stride), groups that do not divide, or an unknown border.
+        ValueError: for fewer than 1 channel, a rank that is not 1 to 3, a padding that is not exact (`'SAME'` with a
+            stride), groups that do not divide, or an unknown border.
 
     Source: the cross-correlation of `jax.lax.conv_general_dilated`; `dispatch.py` says how it is computed.
     "partial" is Liu et al., "Partial Convolution based Padding", 2018.

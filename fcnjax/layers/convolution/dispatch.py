@@ -33,10 +33,10 @@ _DIMENSIONS = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC
 def convolve(batch: Padded, kernel: jax.Array, windows: Sequence[Window], groups: int = 1) -> jax.Array:
     """Returns the cross-correlation [B, *S', K] of a batch [B, *S, C] with a kernel [*taps, C / groups, K]."""
     if not any(sum(window.padding) for window in windows):
-        batch = Padded(batch.uncleared, batch.sizes)  # whole windows alone: none of them sees what stands outside
+        batch = Padded(batch.raw_values, batch.sizes)  # whole windows alone: none of them sees what stands outside
     extents = [window.out_size(size) for window, size in zip(windows, batch.spatial_shape, strict=True)]
     strided = any(window.stride > 1 for window in windows) and all(window.dilation == 1 for window in windows)
-    known = all(isinstance(extent, int) for extent in batch.uncleared.shape)  # not a dimension of `jax.export`
+    known = all(isinstance(extent, int) for extent in batch.raw_values.shape)  # not a dimension of `jax.export`
     if not known or not strided or groups > 1 or 0 in extents:
         return _library(batch, kernel, windows, groups)
     return lax.platform_dependent(
@@ -194,7 +194,7 @@ def _widened(batch: Padded, windows: Sequence[Window], counts: Sequence[int]) ->
         (window.padding[0], count * window.stride - size - window.padding[0])
         for window, count, size in zip(windows, counts, batch.spatial_shape, strict=True)
     ]
-    return batch.widened(pads)
+    return batch.pad(pads)
 
 
 def _in_blocks(values: jax.Array, strides: Sequence[int]) -> jax.Array:

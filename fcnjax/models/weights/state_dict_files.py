@@ -35,12 +35,12 @@ def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
     """Returns the arrays of a state dict by name.
 
     Args:
-      path: a file that ends in .safetensors, .npz, .pt or .pth, the last two as `torch.save(model.state_dict(), path)`
-        writes them since PyTorch 1.6.
+        path: a file that ends in .safetensors, .npz, .pt or .pth, the last two as `torch.save(model.state_dict(),
+            path)` writes them since PyTorch 1.6.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: for another ending, a file that is damaged, or one that holds anything but named tensors.
+        FileNotFoundError: if there is no such file.
+        ValueError: for another ending, a file that is damaged, or one that holds anything but named tensors.
     """
     path = Path(path)
     if path.suffix not in READERS:

@@ -23,12 +23,12 @@ def create_from_state_dict(arch: str, state: Mapping[str, np.ndarray], **options
     """Returns the network that a PyTorch state dict is of, with its weights; it says how many classes and channels.
 
     Args:
-      arch: a key of `RULES`.
-      state: as in `load_state_dict`.
-      **options: further arguments of the network, such as `head`; only its layers must be the default ones.
+        arch: a key of `RULES`.
+        state: as in `load_state_dict`.
+        **options: further arguments of the network, such as `head`; only its layers must be the default ones.
 
     Raises:
-      ValueError: as `load_state_dict`, and for an option that the network refuses.
+        ValueError: as `load_state_dict`, and for an option that the network refuses.
     """
     _check_known(arch)
 
@@ -49,13 +49,13 @@ def load_state_dict(model: Classifier, arch: str, state: Mapping[str, np.ndarray
     """Puts the weights and running statistics of a PyTorch state dict into a network, and returns it.
 
     Args:
-      model: a network made by `fcnjax.models.create(arch, ...)`, with the layers of its default head in any order.
-      arch: a key of `RULES`.
-      state: arrays by PyTorch's names, such as "layer1.0.conv1.weight": torchvision's or timm's, whichever fit better.
-        Convolutions [K, C, *taps], dense [K, C] or [K, C, 1, ..].
+        model: a network made by `fcnjax.models.create(arch, ...)`, with the layers of its default head in any order.
+        arch: a key of `RULES`.
+        state: arrays by PyTorch's names, such as "layer1.0.conv1.weight": torchvision's or timm's, whichever fit
+            better. Convolutions [K, C, *taps], dense [K, C] or [K, C, 1, ..].
 
     Raises:
-      ValueError: for an architecture without a rule, missing or surplus keys (all are listed), or another shape.
+        ValueError: for an architecture without a rule, missing or surplus keys (all are listed), or another shape.
 
     Source: names as in torchvision's and timm's `resnet.py`, `efficientnet.py` and `convnext.py`.
     """
@@ -78,7 +78,7 @@ def pytorch_names(arch: str, ours: Iterable[str], given: Iterable[str]) -> dict[
     """Returns PyTorch's name of each of our variables, in the naming that fits the `given` keys best.
 
     Raises:
-      ValueError: if a name is missing among the given keys, or a key left over; all are listed.
+        ValueError: if a name is missing among the given keys, or a key left over; all are listed.
     """
     keys = {name for name in given if not name.endswith(IGNORED)}
     ours = list(ours)

@@ -32,10 +32,10 @@ def jit(
     """Returns `jax.jit(function)` with the compiler options that suit the default backend.
 
     Args:
-      function: a pure function of pytrees of arrays.
-      donate: positions of the arguments whose memory the outputs may take.
-      out_shardings: of the outputs, a pytree prefix; None leaves them to the compiler.
-      remat: whether the function recomputes activations, see `compile_options`.
+        function: a pure function of pytrees of arrays.
+        donate: positions of the arguments whose memory the outputs may take.
+        out_shardings: of the outputs, a pytree prefix; None leaves them to the compiler.
+        remat: whether the function recomputes activations, see `compile_options`.
     """
     shardings = {} if out_shardings is None else {"out_shardings": out_shardings}
     return jax.jit(function, donate_argnums=donate, compiler_options=compile_options(remat=remat), **shardings)
@@ -51,9 +51,9 @@ def compile_options(*, remat: bool = False) -> dict[str, Any]:
     time and saves little: the level stays XLA's own.
 
     Args:
-      remat: whether the program recomputes activations. XLA's CPU compiler drops the barriers that say when, by a
-        pass that is left out then: else it merges both computations again (`resnet_cifar` of 20 layers, 32 images of
-        32 x 32: 76 in place of 30 MiB of temporaries, against 77 without).
+        remat: whether the program recomputes activations. XLA's CPU compiler drops the barriers that say when, by a
+            pass that is left out then: else it merges both computations again (`resnet_cifar` of 20 layers, 32 images
+            of 32 x 32: 76 in place of 30 MiB of temporaries, against 77 without).
     """
     if jax.default_backend() != "cpu":
         return {}
@@ -69,18 +69,18 @@ class CompiledByShape:
     """Compiles a function once for each shape, ahead of its first call or at it, and calls the compiled program.
 
     Args:
-      function: a pure function of pytrees of arrays.
-      donate: positions of the arguments whose memory the outputs may take.
-      out_shardings: of the outputs, a pytree prefix; None leaves them to the compiler.
-      name: what it is called in messages; default: as the function is.
-      remat: as for `jit`.
+        function: a pure function of pytrees of arrays.
+        donate: positions of the arguments whose memory the outputs may take.
+        out_shardings: of the outputs, a pytree prefix; None leaves them to the compiler.
+        name: what it is called in messages; default: as the function is.
+        remat: as for `jit`.
 
     Attributes:
-      name: what it is called in messages.
-      programs: the compiled programs, by shape.
-      seconds: time that compilation has taken so far, summed over threads.
-      waited: seconds that calls have waited for compilation so far.
-      planned: the shapes that calls may have, each compiled without a word; None: any.
+        name: what it is called in messages.
+        programs: the compiled programs, by shape.
+        seconds: time that compilation has taken so far, summed over threads.
+        waited: seconds that calls have waited for compilation so far.
+        planned: the shapes that calls may have, each compiled without a word; None: any.
     """
 
     def __init__(
@@ -150,11 +150,11 @@ class Compilation:
     """One program to compile ahead.
 
     Attributes:
-      programs: where it belongs.
-      shape: its rectangle.
-      args: what it is compiled for: shapes and shardings.
-      rows: of its batch, filler rows included; 0 if it takes none.
-      args_of: from another number of rows to what it would be compiled for.
+        programs: where it belongs.
+        shape: its rectangle.
+        args: what it is compiled for: shapes and shardings.
+        rows: of its batch, filler rows included; 0 if it takes none.
+        args_of: from another number of rows to what it would be compiled for.
     """
 
     programs: CompiledByShape
@@ -184,14 +184,15 @@ def compiling_ahead(
     Python, which threads only slow down: so those that the first step waits for come first and alone.
 
     Args:
-      jobs: programs in the order of their first use.
-      first: those to begin with; None: all.
-      progress: whether to show a bar with rate and time left.
-      threads: at least 1.
-      done: called in a thread, with the jobs that were new and the seconds since the start, when all are compiled.
+        jobs: programs in the order of their first use.
+        first: those to begin with; None: all.
+        progress: whether to show a bar with rate and time left.
+        threads: at least 1.
+        done: called in a thread, with the jobs that were new and the seconds since the start, when all are compiled.
 
     Yields:
-      A function that lets the others begin; to be called once the first step is on its way, and as often as one likes.
+        A function that lets the others begin; to be called once the first step is on its way, and as often as one
+            likes.
     """
     new = [job for job in jobs if job.shape not in job.programs.programs]
     pool, begun, left = ThreadPoolExecutor(threads, thread_name_prefix="compile"), time.perf_counter(), set(new)

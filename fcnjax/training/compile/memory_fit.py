@@ -1,7 +1,7 @@
 """Batch sizes that fit a device's memory, read off compiled programs before anything runs.
 
 Axes: B rows of a batch, D spatial axes, C channels, K rectangles. The one idea: the memory of a program is a constant
-(weights, optimiser state) plus a share per row, so two compilations tell about where a budget ends, and a few more
+(weights, optimizer state) plus a share per row, so two compilations tell about where a budget ends, and a few more
 prove it. Compiling takes no memory on the device.
 """
 
@@ -37,18 +37,18 @@ def largest_batch_size(
     """The most rows of one rectangle whose program fits a budget; the next multiple was compiled and does not fit.
 
     Args:
-      program_bytes: Compiles for a rectangle and a batch size, and returns the bytes needed; should grow with the
-        batch size. Nearer to a straight line means fewer compilations: four or five as a rule.
-      shape: Extents [D] of the rectangle.
-      budget_bytes: What may be used, such as 0.9 times `device_memory_bytes()`.
-      multiple_of: Only multiples of this are considered, such as the number of devices; at least 1.
-      most: Larger ones are not tried; at least `multiple_of`.
+        program_bytes: Compiles for a rectangle and a batch size, and returns the bytes needed; should grow with the
+            batch size. Nearer to a straight line means fewer compilations: four or five as a rule.
+        shape: Extents [D] of the rectangle.
+        budget_bytes: What may be used, such as 0.9 times `device_memory_bytes()`.
+        multiple_of: Only multiples of this are considered, such as the number of devices; at least 1.
+        most: Larger ones are not tried; at least `multiple_of`.
 
     Returns:
-      A multiple of `multiple_of`, at most `most`.
+        A multiple of `multiple_of`, at most `most`.
 
     Raises:
-      ValueError: Not even `multiple_of` rows fit, or an argument is outside its range.
+        ValueError: Not even `multiple_of` rows fit, or an argument is outside its range.
 
     Source: derived here: the secant method on whole numbers, inside a bracket.
 
@@ -104,11 +104,11 @@ def train_step_bytes(
     """Returns the function that `largest_batch_size` wants, for a train step whose state is donated.
 
     Args:
-      step: From `make_train_step`.
-      state: Its state, or the shapes of one (`jax.eval_shape`).
-      channels: C of the examples.
-      dtype: Of the values of a batch.
-      remat: As for `jit`.
+        step: From `make_train_step`.
+        state: Its state, or the shapes of one (`jax.eval_shape`).
+        channels: C of the examples.
+        dtype: Of the values of a batch.
+        remat: As for `jit`.
     """
     jitted = jit(step, donate=(0,), remat=remat)
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
@@ -117,8 +117,10 @@ def train_step_bytes(
         values: Any = jax.ShapeDtypeStruct((rows, *shape, channels), dtype)
         sizes: Any = jax.ShapeDtypeStruct((rows, len(shape)), jnp.int32)
         per_row: Any = jax.ShapeDtypeStruct((rows,), jnp.int32)
-        clock = jax.ShapeDtypeStruct((2,), jnp.uint32)
-        return compiled_bytes(jitted.lower(state, Padded(values, sizes), Targets(per_row, per_row), clock).compile())
+        seed_and_epoch = jax.ShapeDtypeStruct((2,), jnp.uint32)
+        return compiled_bytes(
+            jitted.lower(state, Padded(values, sizes), Targets(per_row, per_row), seed_and_epoch).compile()
+        )
 
     return program_bytes
 
@@ -152,10 +154,10 @@ def compiled_bytes(compiled: Any) -> int:
     """Bytes on the device while a compiled program runs: arguments, outputs that share none of them, temporaries.
 
     Args:
-      compiled: What `jax.jit(function).lower(...).compile()` returns.
+        compiled: What `jax.jit(function).lower(...).compile()` returns.
 
     Raises:
-      ValueError: The backend has no analysis of memory.
+        ValueError: The backend has no analysis of memory.
     """
     memory = compiled.memory_analysis()
     if memory is None:
@@ -168,7 +170,7 @@ def device_memory_bytes(device: Any = None) -> int:
     """Bytes that programs on a device may use: what its allocator allows, or the machine's memory on a CPU.
 
     Args:
-      device: A `jax.Device`; default: the first one.
+        device: A `jax.Device`; default: the first one.
     """
     device = jax.devices()[0] if device is None else device
     statistics = device.memory_stats() or {}

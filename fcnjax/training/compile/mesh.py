@@ -33,15 +33,15 @@ def join_hosts(
     """Makes this process one of several hosts of a run; to be called before JAX does anything else.
 
     Args:
-      coordinator: "auto" where the cluster tells (SLURM, GKE, Open MPI, Cloud TPU); else the address of host 0, such as
-        "10.0.0.1:8476".
-      hosts: how many there are; None where the cluster tells.
-      host: which one this is, 0 to `hosts - 1`; None where the cluster tells.
-      heartbeat_seconds: a host that is silent for so long is taken for dead, and the others end.
+        coordinator: "auto" where the cluster tells (SLURM, GKE, Open MPI, Cloud TPU); else the address of host 0, such
+            as "10.0.0.1:8476".
+        hosts: how many there are; None where the cluster tells.
+        host: which one this is, 0 to `hosts - 1`; None where the cluster tells.
+        heartbeat_seconds: a host that is silent for so long is taken for dead, and the others end.
 
     Raises:
-      ValueError: if the cluster tells nothing and an argument is missing, or does not fit the others.
-      HostFailure: if the others do not appear in time.
+        ValueError: if the cluster tells nothing and an argument is missing, or does not fit the others.
+        HostFailure: if the others do not appear in time.
     """
     address = None if coordinator == "auto" else coordinator
     if address is not None and (hosts is None or host is None or not 0 <= host < hosts):
@@ -101,11 +101,11 @@ def state_shardings(mesh: Mesh, state: Any, *, shard: bool) -> Any:
     """Returns the sharding of each array of a state, a pytree like it.
 
     Args:
-      mesh: from `make_mesh`.
-      state: arrays, or their shapes.
-      shard: whether large arrays are cut along the longest axis that the devices divide (fully sharded data parallel:
-        weights, averages and optimiser states take less memory on each device, and are gathered when a step needs
-        them); else every device holds all.
+        mesh: from `make_mesh`.
+        state: arrays, or their shapes.
+        shard: whether large arrays are cut along the longest axis that the devices divide (fully sharded data parallel:
+            weights, averages and optimizer states take less memory on each device, and are gathered when a step needs
+            them); else every device holds all.
     """
     return jax.tree.map(lambda array: NamedSharding(mesh, _spec(array.shape, mesh.size) if shard else P()), state)
 
@@ -154,10 +154,10 @@ def together(what: str) -> Iterator[None]:
     """Ends the run on all hosts where the block fails on one: the others would wait for it for ever.
 
     Args:
-      what: the block does, for the message.
+        what: the block does, for the message.
 
     Raises:
-      HostFailure: if the block went well here and failed elsewhere.
+        HostFailure: if the block went well here and failed elsewhere.
     """
     failure = None
     try:

@@ -23,10 +23,10 @@ class CacheContents(NamedTuple):
     """What is in the cache.
 
     Attributes:
-      folder: where it is; None if it is off.
-      programs: how many.
-      size: bytes of all of them.
-      largest: bytes that they may take.
+        folder: where it is; None if it is off.
+        programs: how many.
+        size: bytes of all of them.
+        largest: bytes that they may take.
     """
 
     folder: Path | None
@@ -56,7 +56,7 @@ def use_program_cache() -> Path | None:
     cannot be written is said once, and no cache used.
 
     Returns:
-      The folder, or None if the cache is off.
+        The folder, or None if the cache is off.
     """
     folder = cache_folder()
     if folder is None or _setting("jax_compilation_cache_dir") is not None:

@@ -27,29 +27,30 @@ from fcnjax.training.step.step import (
     make_update,
 )
 
-NO_RECTANGLE: tuple[int, ...] = ()  # of programs that take no batch
+NO_BUCKET: tuple[int, ...] = ()  # of programs that take no batch
 
 
 class Programs:
     """The steps of one network on the devices of a mesh, each compiled once for each rectangle that it meets.
 
     Args:
-      mesh: from `make_mesh`.
-      gradient: from `make_gradient`.
-      optimizer: whose step follows it.
-      evaluation: from `make_evaluation_step`.
-      initial_state: from a seed (uint32 []) to the state before the first step.
-      channels: C of the examples.
-      total: from `make_total`; None where all examples weigh the same.
-      shard_weights: see `state_shardings`.
-      ema_decay: of averaged weights, see `fcnjax.training.step.average`; None averages nothing.
-      remat: whether the gradient computes activations anew, see `jit`.
+        mesh: from `make_mesh`.
+        gradient: from `make_gradient`.
+        optimizer: whose step follows it.
+        evaluation: from `make_evaluation_step`.
+        initial_state: from a seed (uint32 []) to the state before the first step.
+        channels: C of the examples.
+        total: from `make_total`; None where all examples weigh the same.
+        shard_weights: see `state_shardings`.
+        ema_decay: of averaged weights, see `fcnjax.training.step.average`; None averages nothing.
+        remat: whether the gradient computes activations anew, see `jit`.
 
     Attributes:
-      train_step, accumulate_step, evaluation_step, update, all_finite: compiled; see `fcnjax.training.step.step`.
-      zero_sums: from the weights to the sums before the first part of a step.
-      add_total: from a sum of weights and the sizes, targets and clock of one more part to the sum with it; or None.
-      state: shapes and shardings of the train state.
+        train_step, accumulate_step, evaluation_step, update, all_finite: compiled; see `fcnjax.training.step.step`.
+        zero_sums: from the weights to the sums before the first part of a step.
+        add_total: from a sum of weights and the sizes, targets and `seed_and_epoch` of one more part to the sum with
+            it; or None.
+        state: shapes and shardings of the train state.
     """
 
     def __init__(
@@ -112,8 +113,8 @@ class Programs:
         jobs = [self._job(self.accumulate_step, plan, bucket, ahead, total) for bucket in buckets]
         if self.add_total is not None:
             jobs = [each for job in jobs for each in (self._adding_of(self.add_total, job), job)]
-        zeros = Compilation(self.zero_sums, NO_RECTANGLE, (self.state.weights,))
-        return [zeros, *jobs[:2], Compilation(self.update, NO_RECTANGLE, ahead), *jobs[2:]]
+        zeros = Compilation(self.zero_sums, NO_BUCKET, (self.state.weights,))
+        return [zeros, *jobs[:2], Compilation(self.update, NO_BUCKET, ahead), *jobs[2:]]
 
     def for_evaluation(self, plans: Iterable[EvaluationPlan]) -> list[Compilation]:
         """Returns the programs of evaluations, in the order in which they need them."""
@@ -126,7 +127,7 @@ class Programs:
 
     def for_checkpoints(self) -> list[Compilation]:
         """Returns the program that looks at weights before they are kept."""
-        return [Compilation(self.all_finite, NO_RECTANGLE, ((self.state.weights, self.state.statistics),))]
+        return [Compilation(self.all_finite, NO_BUCKET, ((self.state.weights, self.state.statistics),))]
 
     def largest(self, jobs: Sequence[Compilation]) -> Compilation:
         """Returns the program of `jobs` that needs most memory: of training where there is one, by padded positions."""
@@ -147,17 +148,17 @@ class Programs:
         self, programs: CompiledByShape, plan: Any, bucket: int, before: tuple[Any, ...], after: tuple[Any, ...]
     ) -> Compilation:
         shape, rows = self._rectangle(plan, bucket)
-        clock = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=replicated(self.mesh))
+        seed_and_epoch = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=replicated(self.mesh))
 
         def args_of(rows: int) -> tuple[Any, ...]:
-            return (*before, *self._batch(shape, rows), clock, *after)
+            return (*before, *self._batch(shape, rows), seed_and_epoch, *after)
 
         return Compilation(programs, shape, args_of(rows), rows, args_of)
 
     def _adding_of(self, programs: CompiledByShape, job: Compilation) -> Compilation:
         """Returns the program that adds the weights of the part of a step which a job accumulates."""
-        _, _, batch, targets, clock, total = job.args
-        return Compilation(programs, job.shape, (total, batch.sizes, targets, clock))
+        _, _, batch, targets, seed_and_epoch, total = job.args
+        return Compilation(programs, job.shape, (total, batch.sizes, targets, seed_and_epoch))
 
     def _evaluation(self, plan: EvaluationPlan, bucket: int) -> Compilation:
         shape, rows = self._rectangle(plan, bucket)
@@ -184,8 +185,8 @@ class Programs:
 
 
 def _adding(total: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    def add(before: jax.Array, sizes: jax.Array, targets: Targets, clock: jax.Array) -> jax.Array:
-        return before + total(sizes, targets, clock)
+    def add(before: jax.Array, sizes: jax.Array, targets: Targets, seed_and_epoch: jax.Array) -> jax.Array:
+        return before + total(sizes, targets, seed_and_epoch)
 
     return add
 

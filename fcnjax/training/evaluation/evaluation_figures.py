@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import binomtest
 
+from fcnjax.figure_style import BLUE, GRAY, RED, tidy
 from fcnjax.naming import shortened
 from fcnjax.training.evaluation.metrics import Metrics, shares, worst_confusions
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8a8a8a"  # of Okabe and Ito's palette
 MOST_NUMBERS, MOST_NAMES, MOST_CELLS = 12, 40, 250  # classes that a confusion matrix shows so, along an axis
 PAIRS = 15  # mistakes that are listed
 
@@ -25,13 +25,14 @@ def confusion_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
     """Draws the confusion matrix, and beside it the most frequent mistakes by name.
 
     Args:
-      metrics: what was measured.
-      class_names: K names.
+        metrics: what was measured.
+        class_names: K names.
 
     Returns:
-      The figure. A cell is the share of its row, the examples of one class. Up to 12 classes have their counts written
-      in, up to 40 their names at the axes; above 250, where a cell would be less than a dot, a cell shows the largest
-      share among neighbouring classes, so that no mistake that stands out is lost.
+        The figure. A cell is the share of its row, the examples of one class. Up to 12 classes have their counts
+            written
+        in, up to 40 their names at the axes; above 250, where a cell would be less than a dot, a cell shows the largest
+        share among neighboring classes, so that no mistake that stands out is lost.
     """
     figure = Figure(figsize=(13.5, 6.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
@@ -49,8 +50,8 @@ def confusion_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
     _label_classes(left, class_names)
     if metrics.classes <= MOST_NUMBERS:
         for (row, column), count in np.ndenumerate(metrics.confusion):
-            colour = "white" if parts[row, column] > 0.5 else "black"
-            left.text(column, row, f"{count:,}", ha="center", va="center", fontsize=8, color=colour)
+            color = "white" if parts[row, column] > 0.5 else "black"
+            left.text(column, row, f"{count:,}", ha="center", va="center", fontsize=8, color=color)
     left.set_xlabel("prediction")
     left.set_ylabel("label")
     _draw_mistakes(right, metrics, class_names)
@@ -62,11 +63,12 @@ def reliability_figure(metrics: Metrics) -> Figure:
     """Draws accuracy against the probability of the prediction, and how many examples have which.
 
     Args:
-      metrics: what was measured.
+        metrics: what was measured.
 
     Returns:
-      The figure: bars as high as the accuracy in a bin, at the line where it equals the mean probability if calibrated;
-      below them the examples of each bin.
+        The figure: bars as high as the accuracy in a bin, at the line where it equals the mean probability if
+            calibrated;
+        below them the examples of each bin.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, figure 4.
     """
@@ -75,19 +77,19 @@ def reliability_figure(metrics: Metrics) -> Figure:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     middles, width = (table.edges[1:] + table.edges[:-1]) / 2, 1 / len(table.counts)
     upper.bar(middles, np.nan_to_num(table.accuracy), 0.92 * width, color=BLUE, label="accuracy")
-    upper.plot(table.confidence, table.confidence, "o", color=ORANGE, markersize=5, label="mean probability")
-    upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
+    upper.plot(table.confidence, table.confidence, "o", color=RED, markersize=5, label="mean probability")
+    upper.plot([0, 1], [0, 1], "--", color=GRAY, linewidth=1)
     upper.set_ylim(0, 1)
     upper.set_xlim(0, 1)
     upper.set_ylabel("accuracy")
     upper.legend(loc="upper left", fontsize=9, frameon=False)
-    lower.bar(middles, table.counts, 0.92 * width, color=GREY)
+    lower.bar(middles, table.counts, 0.92 * width, color=GRAY)
     lower.set_ylabel("examples")
     lower.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     lower.set_xlabel("probability of the prediction")
     figure.suptitle(f"expected calibration error {table.error:.4f}, {metrics.count:,} examples", fontsize=11)
     for axes in (upper, lower):
-        _tidy(axes)
+        tidy(axes)
     return figure
 
 
@@ -95,12 +97,12 @@ def size_figure(metrics: Metrics, groups: int = 10, confidence: float = 0.95) ->
     """Draws accuracy against the size of the examples, in groups of about equal count.
 
     Args:
-      metrics: what was measured.
-      groups: how many to ask for, at least 1 (see `Metrics.by_size`).
-      confidence: coverage of the Wilson interval of each group, over test examples, in (0, 1).
+        metrics: what was measured.
+        groups: how many to ask for, at least 1 (see `Metrics.by_size`).
+        confidence: coverage of the Wilson interval of each group, over test examples, in (0, 1).
 
     Returns:
-      The figure; a group is as wide as the areas that it holds.
+        The figure; a group is as wide as the areas that it holds.
     """
     figure = Figure(figsize=(7.5, 4.4), layout="constrained")
     axes = figure.add_subplot()
@@ -114,14 +116,14 @@ def size_figure(metrics: Metrics, groups: int = 10, confidence: float = 0.95) ->
             middle, accuracy, [[low], [high]], spread, "o", color=BLUE, markersize=6, linewidth=1.5, capsize=2
         )
     if metrics.count:
-        axes.axhline(metrics.accuracy(), color=GREY, linestyle="--", linewidth=1)
+        axes.axhline(metrics.accuracy(), color=GRAY, linestyle="--", linewidth=1)
         if metrics.areas.max() > 8 * metrics.areas.min():
             axes.set_xscale("log")
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("positions of the example (length, area or volume)")
     axes.set_ylabel(f"accuracy, with {100 * confidence:.3g} % interval")
     figure.suptitle(f"accuracy by size; dashed: all {metrics.count:,} examples", fontsize=11)
-    _tidy(axes)
+    tidy(axes)
     return figure
 
 
@@ -146,17 +148,10 @@ def _draw_mistakes(axes: Axes, metrics: Metrics, class_names: Sequence[str]):
     names = [
         f"{shortened(class_names[label])} → {shortened(class_names[prediction])}" for label, prediction, _ in pairs
     ]
-    axes.barh(range(len(pairs)), [times for *_, times in pairs], color=ORANGE, height=0.7)
+    axes.barh(range(len(pairs)), [times for *_, times in pairs], color=RED, height=0.7)
     axes.set_yticks(range(len(pairs)), names, fontsize=8, parse_math=False)
     axes.set_ylim(max(len(pairs), 1) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel("times")
     axes.set_title("most frequent mistakes (label → prediction)", fontsize=10)
-    _tidy(axes)
-
-
-def _tidy(axes: Axes):
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9)
+    tidy(axes)

@@ -13,7 +13,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from fcnjax.atomic import appearing, write_json, write_text
+from fcnjax.atomic import atomic_folder, write_json, write_text
 from fcnjax.data import Source
 from fcnjax.naming import shortened
 from fcnjax.table_style import tight_table
@@ -24,7 +24,7 @@ def check_new(folder: Path | str) -> Path:
     """Returns the path of a folder for a report, which may exist if it is empty.
 
     Raises:
-      FileExistsError: if it holds anything, or is no folder.
+        FileExistsError: if it holds anything, or is no folder.
     """
     path = Path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -53,29 +53,29 @@ def write_report(folder: Path | str, metrics: Metrics, source: Source, about: di
     """Writes the report of an evaluation into a new folder, which is there whole or not at all, and returns its path.
 
     Args:
-      folder: new or empty.
-      metrics: of all examples of the source.
-      source: what was evaluated: names of the classes, ids, and names of the examples where it has them.
-      about: what else `metrics.json` should say, such as the split.
+        folder: new or empty.
+        metrics: of all examples of the source.
+        source: what was evaluated: names of the classes, ids, and names of the examples where it has them.
+        about: what else `metrics.json` should say, such as the split.
 
     Raises:
-      FileExistsError: if the folder holds anything.
-      OSError: if it cannot be written.
+        FileExistsError: if the folder holds anything.
+        OSError: if it cannot be written.
     """
-    from fcnjax.data.planning.plan_figure import save
+    from fcnjax.figure_style import save_figure
     from fcnjax.training.evaluation.evaluation_figures import (  # matplotlib
         confusion_figure,
         reliability_figure,
         size_figure,
     )
 
-    with appearing(check_new(folder)) as path:
+    with atomic_folder(check_new(folder)) as path:
         write_json(path / "metrics.json", (about or {}) | figures(metrics))
         write_text(path / "per_class.csv", _csv(_class_rows(metrics, source.class_names)))
         write_text(path / "predictions.csv", _csv(_prediction_rows(metrics, source)))
-        save(confusion_figure(metrics, source.class_names), path / "confusion.png")
-        save(reliability_figure(metrics), path / "reliability.png")
-        save(size_figure(metrics), path / "sizes.png")
+        save_figure(confusion_figure(metrics, source.class_names), path / "confusion.png")
+        save_figure(reliability_figure(metrics), path / "reliability.png")
+        save_figure(size_figure(metrics), path / "sizes.png")
     return Path(folder)
 
 

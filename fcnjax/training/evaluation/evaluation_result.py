@@ -19,13 +19,13 @@ class EvaluationResult:
     """Every example of a split counted exactly once.
 
     Attributes:
-      loss: mean cross-entropy.
-      correct: number of examples whose largest logit is their label's.
-      count: number of examples.
-      logits: float32 [N, K], in the order of the source; NaN where an example could not be decoded.
-      labels: int32 [N], likewise; -1 where an example could not be decoded.
-      sizes: int32 [N, D], likewise: what the source says of them.
-      unreadable: how many could not be decoded.
+        loss: mean cross-entropy.
+        correct: number of examples whose largest logit is their label's.
+        count: number of examples.
+        logits: float32 [N, K], in the order of the source; NaN where an example could not be decoded.
+        labels: int32 [N], likewise; -1 where an example could not be decoded.
+        sizes: int32 [N, D], likewise: what the source says of them.
+        unreadable: how many could not be decoded.
     """
 
     loss: float
@@ -46,7 +46,7 @@ class EvaluationResult:
         """All figures of the examples that were decoded.
 
         Raises:
-          FloatingPointError: if the network gives NaN for one of them.
+            FloatingPointError: if the network gives NaN for one of them.
         """
         metrics = measure(self.logits, self.labels, self.sizes)
         if metrics.left_out != self.unreadable:
@@ -61,9 +61,9 @@ def collected(source: Source, parts: Sequence[tuple[np.ndarray, Evaluation]], un
     """Puts together the evaluated batches of a split.
 
     Args:
-      source: the split.
-      parts: for each batch the examples in its rows, int [B] (where it holds one), and what the step gave for them.
-      unreadable: how many examples could not be decoded, on all hosts.
+        source: the split.
+        parts: for each batch the examples in its rows, int [B] (where it holds one), and what the step gave for them.
+        unreadable: how many examples could not be decoded, on all hosts.
     """
     logits = np.full((len(source), len(source.class_names)), np.nan, np.float32)
     labels = np.full(len(source), -1, np.int32)

@@ -21,10 +21,10 @@ class Calibration(NamedTuple):
     """A reliability diagram: examples grouped by the probability of their prediction.
 
     Attributes:
-      edges: float64 [bins + 1], of equal widths from 0 to 1; a bin holds its upper edge and not its lower one.
-      counts: int64 [bins], examples.
-      correct: int64 [bins], those whose prediction is right.
-      confidence: float64 [bins], mean probability of the predictions; NaN where a bin is empty.
+        edges: float64 [bins + 1], of equal widths from 0 to 1; a bin holds its upper edge and not its lower one.
+        counts: int64 [bins], examples.
+        correct: int64 [bins], those whose prediction is right.
+        confidence: float64 [bins], mean probability of the predictions; NaN where a bin is empty.
     """
 
     edges: np.ndarray
@@ -47,13 +47,13 @@ class Calibration(NamedTuple):
 
 
 class SizeGroup(NamedTuple):
-    """Examples of neighbouring sizes.
+    """Examples of neighboring sizes.
 
     Attributes:
-      smallest: least area in the group, in positions (length or volume of signals and volumes).
-      largest: greatest one.
-      examples: how many.
-      correct: those whose prediction is right.
+        smallest: least area in the group, in positions (length or volume of signals and volumes).
+        largest: greatest one.
+        examples: how many.
+        correct: those whose prediction is right.
     """
 
     smallest: int
@@ -67,15 +67,15 @@ class Metrics:
     """What is known of the n examples that have logits, in their order; made by `measure`.
 
     Attributes:
-      known: bool [N], which examples these are: those without NaN among their logits.
-      labels: int64 [n].
-      predictions: int64 [n], the class of the largest logit; of equal ones the first.
-      ranks: int64 [n], classes that stand before the label, which are those of larger logits and those of equal ones
-        that come first; 0 where the prediction is right.
-      probabilities: float64 [n], softmax of the prediction.
-      losses: float64 [n], cross-entropy.
-      areas: int64 [n], positions of the example.
-      classes: K.
+        known: bool [N], which examples these are: those without NaN among their logits.
+        labels: int64 [n].
+        predictions: int64 [n], the class of the largest logit; of equal ones the first.
+        ranks: int64 [n], classes that stand before the label, which are those of larger logits and those of equal ones
+            that come first; 0 where the prediction is right.
+        probabilities: float64 [n], softmax of the prediction.
+        losses: float64 [n], cross-entropy.
+        areas: int64 [n], positions of the example.
+        classes: K.
     """
 
     known: np.ndarray
@@ -111,7 +111,7 @@ class Metrics:
         """Returns the number of examples whose label is among the k largest logits.
 
         Raises:
-          ValueError: for k outside 1 to K.
+            ValueError: for k outside 1 to K.
         """
         if not 1 <= k <= self.classes:
             raise ValueError(f"k={k} of the top-k accuracy: must be 1 to {self.classes}, the number of classes.")
@@ -162,10 +162,10 @@ class Metrics:
         where many examples share an area.
 
         Args:
-          groups: asked for, at least 1; 4 makes quartiles.
+            groups: asked for, at least 1; 4 makes quartiles.
 
         Raises:
-          ValueError: for groups below 1.
+            ValueError: for groups below 1.
         """
         if groups < 1:
             raise ValueError(f"groups={groups} of sizes: must be at least 1; 4 makes quartiles.")
@@ -188,12 +188,12 @@ def measure(logits: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> Metric
     """Returns the figures of an evaluation.
 
     Args:
-      logits: floating [N, K]; a row with NaN (an example that could not be decoded) is left out and counted.
-      labels: integer [N], 0 to K - 1; anything where the logits are NaN.
-      sizes: integer [N, D], extents of the examples in positions.
+        logits: floating [N, K]; a row with NaN (an example that could not be decoded) is left out and counted.
+        labels: integer [N], 0 to K - 1; anything where the logits are NaN.
+        sizes: integer [N, D], extents of the examples in positions.
 
     Raises:
-      ValueError: if the shapes do not fit each other, or a label is out of range.
+        ValueError: if the shapes do not fit each other, or a label is out of range.
 
     >>> metrics = measure(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]), np.array([[8, 9], [7, 7]]))
     >>> metrics.correct(), metrics.count, metrics.confusion.tolist()
@@ -228,8 +228,8 @@ def _per_example(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
     first = np.arange(logits.shape[1]) < labels[:, None]
     ranks = ((logits > own) | ((logits == own) & first)).sum(axis=1)
     largest = logits.max(axis=1)
-    normaliser = np.log(np.exp(logits - largest[:, None]).sum(axis=1))  # of the largest logit: log-sum-exp less it
-    return predictions, ranks, np.exp(-normaliser), normaliser + (largest - own[:, 0])
+    normalizer = np.log(np.exp(logits - largest[:, None]).sum(axis=1))  # of the largest logit: log-sum-exp less it
+    return predictions, ranks, np.exp(-normalizer), normalizer + (largest - own[:, 0])
 
 
 def shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:

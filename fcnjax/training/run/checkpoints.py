@@ -25,10 +25,10 @@ class Checkpoints:
     A checkpoint is written in the background while training goes on; the one before stays until it is whole.
 
     Args:
-      folder: of the checkpoints.
-      checkpointer: orbax's, open.
-      about: what is kept beside the arrays, ready for JSON: the config and versions.
-      on_failure: "stop" raises where a checkpoint cannot be written, "continue" says so and goes on without it.
+        folder: of the checkpoints.
+        checkpointer: orbax's, open.
+        about: what is kept beside the arrays, ready for JSON: the config and versions.
+        on_failure: "stop" raises where a checkpoint cannot be written, "continue" says so and goes on without it.
     """
 
     def __init__(self, folder: Path, checkpointer: ocp.training.Checkpointer, about: Any, on_failure: str):
@@ -51,12 +51,12 @@ class Checkpoints:
         """Begins to save a pytree of arrays as the checkpoint of `step`; waits for the end of the one before.
 
         Args:
-          step: number of steps done.
-          state: arrays; they may be donated as soon as this returns.
-          accuracy: on the validation split, by which the best ones are kept.
+            step: number of steps done.
+            state: arrays; they may be donated as soon as this returns.
+            accuracy: on the validation split, by which the best ones are kept.
 
         Raises:
-          OSError: if this one cannot be begun or the one before could not be written, and the run is to stop then.
+            OSError: if this one cannot be begun or the one before could not be written, and the run is to stop then.
         """
         self.wait()
         if step in self.steps:
@@ -71,7 +71,7 @@ class Checkpoints:
         """Waits until the last checkpoint is whole.
 
         Raises:
-          OSError: if it could not be written, and the run is to stop then.
+            OSError: if it could not be written, and the run is to stop then.
         """
         if self._saving is not None:
             (step, response), self._saving = self._saving, None
@@ -110,11 +110,11 @@ def open_checkpoints(
     """Opens the checkpoints of a run; what an interrupted save left behind is removed.
 
     Args:
-      folder: of the checkpoints.
-      last: how many of the latest are kept, at least 1.
-      best: how many of those with the highest validation accuracy are kept besides.
-      about: see `Checkpoints`.
-      on_failure: see `Checkpoints`.
+        folder: of the checkpoints.
+        last: how many of the latest are kept, at least 1.
+        best: how many of those with the highest validation accuracy are kept besides.
+        about: see `Checkpoints`.
+        on_failure: see `Checkpoints`.
     """
     policies = ocp.training.save_decision_policies, ocp.training.preservation_policies
     rated = {"get_metric_fn": lambda metrics: metrics["accuracy"], "keep_checkpoints_without_metrics": False}
@@ -147,13 +147,13 @@ def read_checkpoint(folder: Path, like: T, which: str) -> T:
     """Returns a checkpoint of a run that may be going on, with the structure, shapes and shardings of `like`.
 
     Args:
-      folder: of the checkpoints.
-      like: arrays.
-      which: "best" (in validation), "last", or a step.
+        folder: of the checkpoints.
+        like: arrays.
+        which: "best" (in validation), "last", or a step.
 
     Raises:
-      FileNotFoundError: if there is none such.
-      ValueError: if it cannot be read.
+        FileNotFoundError: if there is none such.
+        ValueError: if it cannot be read.
     """
     steps, best = [], None
     if folder.is_dir():
@@ -173,7 +173,7 @@ def save_arrays(folder: Path, arrays: Any):
     """Saves a pytree of arrays as a folder, which appears whole or not at all; an older one is replaced.
 
     Raises:
-      OSError: if it cannot be written.
+        OSError: if it cannot be written.
     """
     try:
         with _interrupts_held():

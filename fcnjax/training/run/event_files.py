@@ -22,11 +22,11 @@ class EventFile:
     `SummaryWriter` writes in a thread, which a full disk ends; once its queue is full, training would wait for ever.
 
     Args:
-      folder: made if it does not exist.
-      resumed_step: steps done before this process began; TensorBoard forgets what earlier files hold of later steps.
+        folder: made if it does not exist.
+        resumed_step: steps done before this process began; TensorBoard forgets what earlier files hold of later steps.
 
     Raises:
-      OSError: if the file cannot be written.
+        OSError: if the file cannot be written.
     """
 
     def __init__(self, folder: Path, resumed_step: int = 0):

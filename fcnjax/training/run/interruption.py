@@ -18,8 +18,8 @@ def termination_noted() -> Iterator[Callable[[int], bool]]:
     """Notes a SIGTERM in place of dying of it.
 
     Yields:
-      A function of the number of steps done, which says whether to end now. With several hosts it says so on all of
-      them after the same step, a little later than the signal; all of them must call it after each step.
+        A function of the number of steps done, which says whether to end now. With several hosts it says so on all of
+        them after the same step, a little later than the signal; all of them must call it after each step.
     """
     if jax.process_count() > 1:  # JAX's coordination service notes the signal, and tells all hosts
         yield multihost_utils.reached_preemption_sync_point

@@ -27,10 +27,10 @@ class Journal:
     `with Journal(folder) as journal:` opens the files; reports of steps that a resumed run does again are dropped.
 
     Args:
-      folder: the run folder, which exists.
-      settings: whether TensorBoard is written for.
-      resumed_step: steps done before this process began.
-      terminal: whether each report is a line on stderr, too, above the bar of tqdm where there is one.
+        folder: the run folder, which exists.
+        settings: whether TensorBoard is written for.
+        resumed_step: steps done before this process began.
+        terminal: whether each report is a line on stderr, too, above the bar of tqdm where there is one.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Journal:
         """Reports an interval of training.
 
         Args:
-          row: its figures.
-          loss: of its steps.
-          learning_rate: of its last step.
+            row: its figures.
+            loss: of its steps.
+            learning_rate: of its last step.
         """
         figures = dataclasses.asdict(row)
         self._write_speed(figures)

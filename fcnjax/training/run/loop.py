@@ -40,11 +40,11 @@ class TrainedRun(NamedTuple):
     """What a finished run leaves in memory; the same is in its folder.
 
     Attributes:
-      state: after the last step.
-      test: evaluation of the test split.
-      folder: the run folder.
-      seconds: wall time of this call, compilation included.
-      unreadable: examples of any split that could not be decoded, by name, with the reason.
+        state: after the last step.
+        test: evaluation of the test split.
+        folder: the run folder.
+        seconds: wall time of this call, compilation included.
+        unreadable: examples of any split that could not be decoded, by name, with the reason.
     """
 
     state: TrainState
@@ -62,24 +62,24 @@ def train(
     A resumed run ends with the same weights and metrics, bit for bit, as one that was never interrupted.
 
     Args:
-      recipe: what to train.
-      workdir: the run folder; new, or of an interrupted run of the same recipe.
-      trainer: whose data and compiled steps are used, a `Trainer` of the same recipe but for the seed and how often it
-        validates and checkpoints; default: a new one.
-      progress: whether to show a bar with rate and time left.
-      title: what the bar is called; default: the name of the folder.
+        recipe: what to train.
+        workdir: the run folder; new, or of an interrupted run of the same recipe.
+        trainer: whose data and compiled steps are used, a `Trainer` of the same recipe but for the seed and how often
+            it validates and checkpoints; default: a new one.
+        progress: whether to show a bar with rate and time left.
+        title: what the bar is called; default: the name of the folder.
 
     Returns:
-      The trained state and its test figures.
+        The trained state and its test figures.
 
     Raises:
-      ValueError: if `trainer` is of another recipe.
-      FileExistsError: if the folder holds anything but an interrupted run of this recipe.
-      ValueError: for data or a recipe that does not fit the network.
-      FloatingPointError: if the training loss is not finite.
-      OSError: if a checkpoint cannot be written, and the recipe is to stop then.
-      Terminated: if the process was asked to end by SIGTERM; what it had is saved.
-      HostFailure: if something of this went wrong on another host of the run.
+        ValueError: if `trainer` is of another recipe.
+        FileExistsError: if the folder holds anything but an interrupted run of this recipe.
+        ValueError: for data or a recipe that does not fit the network.
+        FloatingPointError: if the training loss is not finite.
+        OSError: if a checkpoint cannot be written, and the recipe is to stop then.
+        Terminated: if the process was asked to end by SIGTERM; what it had is saved.
+        HostFailure: if something of this went wrong on another host of the run.
     """
     begun = time.perf_counter()
     with together("reading the data"):
@@ -253,11 +253,11 @@ def load_run(workdir: Path | str, checkpoint: str | None = None) -> tuple[Traine
     """Returns the trainer and the final state of a finished run, or the state of a checkpoint of any run.
 
     Args:
-      workdir: the run folder.
-      checkpoint: "best" (in validation), "last", or a step, such as "1200"; None takes the final weights.
+        workdir: the run folder.
+        checkpoint: "best" (in validation), "last", or a step, such as "1200"; None takes the final weights.
 
     Raises:
-      FileNotFoundError: if the folder holds no finished run, or no such checkpoint.
+        FileNotFoundError: if the folder holds no finished run, or no such checkpoint.
     """
     path = Path(workdir)
     trainer = Trainer(Recipe.from_config(read_config(path)), cache_dir=path.parent / SCANS)
@@ -271,7 +271,7 @@ def load_state(trainer: Trainer, workdir: Path) -> TrainState:
     """Returns the final state of the finished run in a folder, for a trainer of its recipe; averaged if the run was.
 
     Raises:
-      FileNotFoundError: if the folder holds no finished run.
+        FileNotFoundError: if the folder holds no finished run.
     """
     if not is_finished(workdir):
         raise FileNotFoundError(f"workdir={workdir}: holds no finished run. Repeat its 'fcnjax train' to finish it.")
@@ -290,16 +290,16 @@ def evaluate(workdir: Path | str, split: str = "test", checkpoint: str | None = 
     """Evaluates the final weights of a finished run, or a checkpoint of any.
 
     Args:
-      workdir: the run folder.
-      split: "train", "validation" or "test".
-      checkpoint: as for `load_run`.
+        workdir: the run folder.
+        split: "train", "validation" or "test".
+        checkpoint: as for `load_run`.
 
     Returns:
-      Loss, exact counts, and logits in the order of the split.
+        Loss, exact counts, and logits in the order of the split.
 
     Raises:
-      FileNotFoundError: if the folder holds no finished run, or no such checkpoint.
-      ValueError: for another split.
+        FileNotFoundError: if the folder holds no finished run, or no such checkpoint.
+        ValueError: for another split.
     """
     if split not in SPLITS:
         raise ValueError(unknown_name("split", split, SPLITS))

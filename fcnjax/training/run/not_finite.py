@@ -31,16 +31,16 @@ def report_not_finite(
     id, label and size, and its name where the source has names.
 
     Args:
-      folder: the run folder.
-      step: number of the step, counted from 1.
-      epoch: counted from 0.
-      loss: what is not finite.
-      parts: the batches that the step is made of; their values are not read, and may be gone.
-      source: what the examples come from; None names none of them.
-      what: the sentence begins with, before the loss.
+        folder: the run folder.
+        step: number of the step, counted from 1.
+        epoch: counted from 0.
+        loss: what is not finite.
+        parts: the batches that the step is made of; their values are not read, and may be gone.
+        source: what the examples come from; None names none of them.
+        what: the sentence begins with, before the loss.
 
     Returns:
-      One sentence on what happened, where, and what to do; where the file cannot be written it is not spoken of.
+        One sentence on what happened, where, and what to do; where the file cannot be written it is not spoken of.
     """
     host = jax.process_index()
     file = folder / (f"{NOT_FINITE}.json" if host == 0 else f"{NOT_FINITE}_host_{host}.json")

@@ -23,15 +23,15 @@ def import_weights(source: Path | str, arch: str, to: Path | str, **options: Any
     """Turns a PyTorch state dict into a folder that `load_imported` reads, and returns the network.
 
     Args:
-      source: file of the state dict (see `fcnjax.models.weights.state_dict_files.read_state_dict`).
-      arch: a key of `fcnjax.models.weights.torch_weights.RULES`, such as "resnet50".
-      to: the new folder.
-      **options: further arguments of the network, of types that JSON has.
+        source: file of the state dict (see `fcnjax.models.weights.state_dict_files.read_state_dict`).
+        arch: a key of `fcnjax.models.weights.torch_weights.RULES`, such as "resnet50".
+        to: the new folder.
+        **options: further arguments of the network, of types that JSON has.
 
     Raises:
-      FileExistsError: if there is anything at `to`; nothing is read.
-      FileNotFoundError: if there is no file `source`.
-      ValueError: if the file cannot be read, or its arrays are not those of the network; no folder is made.
+        FileExistsError: if there is anything at `to`; nothing is read.
+        FileNotFoundError: if there is no file `source`.
+        ValueError: if the file cannot be read, or its arrays are not those of the network; no folder is made.
     """
     to = Path(to)
     if to.exists():
@@ -52,8 +52,8 @@ def load_imported(path: Path | str) -> Classifier:
     """Returns the network that `import_weights` saved in a folder.
 
     Raises:
-      FileNotFoundError: if the folder holds no imported network.
-      ValueError: if the folder is damaged.
+        FileNotFoundError: if the folder holds no imported network.
+        ValueError: if the folder is damaged.
     """
     path = Path(path)
     if not (path / MODEL).is_file():

@@ -19,8 +19,8 @@ class Profiler:
     disk that fails costs the trace and one warning (and JAX then refuses any other trace in the same process).
 
     Args:
-      folder: the run folder; the trace lies in `profile/plugins/profile/` of it, by the time of its beginning.
-      settings: which steps.
+        folder: the run folder; the trace lies in `profile/plugins/profile/` of it, by the time of its beginning.
+        settings: which steps.
     """
 
     def __init__(self, folder: Path, settings: ProfileSettings):
@@ -49,8 +49,8 @@ class Profiler:
         """Ends the trace if `step` is the last to record. To be called once it is under way.
 
         Args:
-          step: its number, counted from 1.
-          results: arrays that the step computes; the end of the trace waits for them, other steps do not.
+            step: its number, counted from 1.
+            results: arrays that the step computes; the end of the trace waits for them, other steps do not.
         """
         self._end_step()
         if self._recording and step >= self._steps[-1]:

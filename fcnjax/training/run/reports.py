@@ -21,11 +21,11 @@ class Reports:
     """The metrics, the clock and the journal of a run, open while it trains.
 
     Args:
-      folder: the run folder, entered.
-      recipe: what is trained.
-      trainer: that trains it.
-      start: steps done before.
-      terminal: whether intervals and evaluations are also lines on the terminal.
+        folder: the run folder, entered.
+        recipe: what is trained.
+        trainer: that trains it.
+        start: steps done before.
+        terminal: whether intervals and evaluations are also lines on the terminal.
     """
 
     def __init__(self, folder: RunFolder, recipe: Recipe, trainer: Trainer, start: int, *, terminal: bool):
@@ -54,7 +54,7 @@ class Reports:
         """Waits for a step's loss, notes and returns it.
 
         Raises:
-          FloatingPointError: if it is not finite.
+            FloatingPointError: if it is not finite.
         """
         loss, epoch = float(done.loss), done.work.epoch
         if not math.isfinite(loss):

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from fcnjax.atomic import held, read_json, write_json, write_text
+from fcnjax.atomic import locked_folder, read_json, write_json, write_text
 from fcnjax.training.compile.compilation import compile_options
 from fcnjax.training.compile.mesh import is_first_host
 from fcnjax.training.settings.recipe import Recipe
@@ -41,13 +41,13 @@ class RunFolder:
     hosts of a run the first alone reads and writes it.
 
     Args:
-      path: the folder; made on entry if it does not exist.
-      recipe: what the run is to be.
+        path: the folder; made on entry if it does not exist.
+        recipe: what the run is to be.
 
     Raises:
-      FileExistsError: if the folder holds a finished run, a run of another recipe (the groups in `FREE` apart), or
-        anything that is not a run; on entry, if another process is working in it.
-      ValueError: if the config in it cannot be read.
+        FileExistsError: if the folder holds a finished run, a run of another recipe (the groups in `FREE` apart), or
+            anything that is not a run; on entry, if another process is working in it.
+        ValueError: if the config in it cannot be read.
     """
 
     def __init__(self, path: Path | str, recipe: Recipe):
@@ -63,7 +63,7 @@ class RunFolder:
         if not self._writes:
             return self
         with ExitStack() as entered:
-            entered.enter_context(held(self.path))
+            entered.enter_context(locked_folder(self.path))
             self._check()  # again: another process may have come first
             environments = read_environments(self.path)
             write_json(self.path / ENVIRONMENT, [*environments, environment()])
@@ -134,7 +134,7 @@ class RunFolder:
         """Returns whether all metrics are in the file; tries to write what is not. A checkpoint is to come behind them.
 
         Raises:
-          OSError: if the disk fails, unless the run is to go on then.
+            OSError: if the disk fails, unless the run is to go on then.
         """
         try:
             while self._waiting and self._file is not None:
@@ -214,8 +214,8 @@ def read_config(path: Path) -> dict[str, Any]:
     """Returns the config of the run in a folder, as nested dictionaries.
 
     Raises:
-      FileNotFoundError: if the folder holds no run.
-      ValueError: if the file cannot be read.
+        FileNotFoundError: if the folder holds no run.
+        ValueError: if the file cannot be read.
     """
     if not is_run(path):
         raise FileNotFoundError(f"workdir={path}: holds no run (no {CONFIG}). Train one with 'fcnjax train'.")

@@ -35,13 +35,13 @@ def build(cls: type[T], config: Mapping[str, Any], prefix: str = "") -> T:
     """Returns an instance of a dataclass from nested mappings (a `ConfigDict` too); groups of fields are dataclasses.
 
     Args:
-      cls: the dataclass, which checks its own values and raises ValueError.
-      config: fields by name.
-      prefix: where in the whole config this group stands, such as "optimizer.".
+        cls: the dataclass, which checks its own values and raises ValueError.
+        config: fields by name.
+        prefix: where in the whole config this group stands, such as "optimizer.".
 
     Raises:
-      ValueError: for an unknown field, with the nearest one, a missing one, or a value out of its range.
-      TypeError: for a value of another type than the field's.
+        ValueError: for an unknown field, with the nearest one, a missing one, or a value out of its range.
+        TypeError: for a value of another type than the field's.
     """
     if not hasattr(config, "items"):  # a ConfigDict is no Mapping
         raise TypeError(f"{f'config.{prefix}'.rstrip('.')}={config!r}: must be a group of fields.")

@@ -10,10 +10,10 @@ from ml_collections import ConfigDict, config_dict
 
 
 def default_config(network: str = "fcn") -> Any:
-    """Returns a `ConfigDict` with all fields, for small grey images; `config.data.name` is for the caller to set.
+    """Returns a `ConfigDict` with all fields, for small gray images; `config.data.name` is for the caller to set.
 
     Args:
-      network: A key of `fcnjax.models.MODELS`.
+        network: A key of `fcnjax.models.MODELS`.
     """
     config = ConfigDict()
     config.seed = 0
@@ -27,7 +27,7 @@ def default_config(network: str = "fcn") -> Any:
     config.mixup = 0.0  # Beta parameter; 0: none
     config.ema_decay = config_dict.placeholder(float)  # of averaged weights, which are then evaluated and saved
     config.remat = False  # less memory for about a third more computation
-    config.shard_weights = False  # each device keeps a part of the weights and of the optimiser's state
+    config.shard_weights = False  # each device keeps a part of the weights and of the optimizer's state
     config.validate_every = 1  # epochs; 0: after the last one only
     config.checkpoint_every = 1  # epochs; 0: none at the end of epochs
     config.checkpoint_steps = 0  # besides; 0: none
@@ -43,7 +43,7 @@ def default_config(network: str = "fcn") -> Any:
     config.data.data_dir = config_dict.placeholder(str)  # None: where TFDS keeps its data sets
     config.data.mean = 0.0  # of pixels in [0, 1]
     config.data.std = 1.0
-    config.data.channels = config_dict.placeholder(int)  # of image files: 1, 3; None: 1 where all are grey
+    config.data.channels = config_dict.placeholder(int)  # of image files: 1, 3; None: 1 where all are gray
     config.data.sample_rate = config_dict.placeholder(int)  # of audio files, Hz; None: their own
     config.data.on_error = "refuse"  # what cannot be decoded, before training; or mask: train on the rest
 
@@ -161,7 +161,7 @@ def digits_config(network: str = "fcn") -> Any:
 
 
 def photos_config(network: str = "resnet18") -> Any:
-    """Returns a config for colour photographs of some hundred pixels a side, each at its own size."""
+    """Returns a config for color photographs of some hundred pixels a side, each at its own size."""
     config = default_config(network)
     config.update(epochs=30, batch_size=32, max_buckets=8)
     with config.ignore_type():  # one number per channel in place of one for all: ImageNet's

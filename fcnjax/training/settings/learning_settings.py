@@ -1,4 +1,4 @@
-"""How a network learns, as a recipe states it: the loss, the optimiser and its schedule. Axes: K classes."""
+"""How a network learns, as a recipe states it: the loss, the optimizer and its schedule. Axes: K classes."""
 
 import dataclasses
 import itertools
@@ -13,23 +13,23 @@ BALANCED = "balanced"
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSettings:
-    """Optimiser and schedule, all of them optax's.
+    """Optimizer and schedule, all of them optax's.
 
     Attributes:
-      name: "adamw"; "sgd" (Nesterov momentum); "lamb" (adamw whose step is scaled to the norm of each array, for large
-        batches); "muon" (orthogonalised steps for the kernels of the backbone, adamw for the rest).
-      learning_rate: peak, greater than 0.
-      schedule: "cosine" (to 0 at the end of the run), "step" (see `boundaries`) or "constant".
-      warmup: share of the steps during which the rate rises linearly from 0, in [0, 1).
-      boundaries: of "step": shares of the run, each greater than the one before, greater than `warmup` and below 1.
-      factor: of "step": what the rate is multiplied with at each boundary, in (0, 1].
-      weight_decay: decoupled, on kernels only, at least 0.
-      momentum: of sgd and muon, in [0, 1); 0.95 is usual for muon.
-      beta1, beta2: of adamw, lamb and muon's adamw: share of the old mean of gradients, and of their squares, that a
-        step keeps, in [0, 1).
-      epsilon: of adamw, lamb and muon, greater than 0: gradients well below it move a weight in proportion, not by
-        their sign alone, so that rounding in a gradient that should be 0 does not become a full step.
-      clip_norm: largest global norm of the gradient; None does not clip.
+        name: "adamw"; "sgd" (Nesterov momentum); "lamb" (adamw whose step is scaled to the norm of each array, for
+            large batches); "muon" (orthogonalized steps for the kernels of the backbone, adamw for the rest).
+        learning_rate: peak, greater than 0.
+        schedule: "cosine" (to 0 at the end of the run), "step" (see `boundaries`) or "constant".
+        warmup: share of the steps during which the rate rises linearly from 0, in [0, 1).
+        boundaries: of "step": shares of the run, each greater than the one before, greater than `warmup` and below 1.
+        factor: of "step": what the rate is multiplied with at each boundary, in (0, 1].
+        weight_decay: decoupled, on kernels only, at least 0.
+        momentum: of sgd and muon, in [0, 1); 0.95 is usual for muon.
+        beta1, beta2: of adamw, lamb and muon's adamw: share of the old mean of gradients, and of their squares, that a
+            step keeps, in [0, 1).
+        epsilon: of adamw, lamb and muon, greater than 0: gradients well below it move a weight in proportion, not by
+            their sign alone, so that rounding in a gradient that should be 0 does not become a full step.
+        clip_norm: largest global norm of the gradient; None does not clip.
     """
 
     name: str = "adamw"
@@ -76,10 +76,10 @@ class LossSettings:
     """Cross-entropy of training; evaluation is always the plain one, so that runs compare.
 
     Attributes:
-      label_smoothing: share of each target that is spread evenly over all classes, in [0, 1).
-      class_weights: K numbers greater than 0; "balanced", which is N / (K * n_k) of the n_k training examples of
-        class k; or None, which weighs all classes alike. The mean over a step is that of PyTorch's
-        `CrossEntropyLoss(weight=...)`: over the weights of its examples, not their number.
+        label_smoothing: share of each target that is spread evenly over all classes, in [0, 1).
+        class_weights: K numbers greater than 0; "balanced", which is N / (K * n_k) of the n_k training examples of
+            class k; or None, which weighs all classes alike. The mean over a step is that of PyTorch's
+            `CrossEntropyLoss(weight=...)`: over the weights of its examples, not their number.
     """
 
     label_smoothing: float = 0.0

@@ -10,8 +10,9 @@ class LogSettings:
     """How often a run says where it stands, and where to.
 
     Attributes:
-      every_steps: steps between two reports of loss and speed, besides the one at the end of each epoch; 0: only those.
-      tensorboard: whether the reports also go to event files in the folder `tensorboard` of the run.
+        every_steps: steps between two reports of loss and speed, besides the one at the end of each epoch; 0: only
+            those.
+        tensorboard: whether the reports also go to event files in the folder `tensorboard` of the run.
     """
 
     every_steps: int = 0
@@ -34,8 +35,8 @@ class ProfileSettings:
     """Which steps are recorded for a profiler's viewer, into the folder `profile` of the run.
 
     Attributes:
-      start: the first one, counted from 1; those before it have met most of the compilations.
-      steps: how many; 0 records nothing.
+        start: the first one, counted from 1; those before it have met most of the compilations.
+        steps: how many; 0 records nothing.
     """
 
     start: int = 10

@@ -26,15 +26,15 @@ class DataSettings:
     """Which data, and how pixels become numbers.
 
     Attributes:
-      name: data set, such as "any_size_digits" or "any_size_digits/fixed_28x28".
-      train_split, validation_split, test_split: names of its splits.
-      data_dir: where prepared data sets lie; None is TFDS's own default.
-      mean, std: of the pixels scaled to [0, 1], one number or one per channel: inputs are
-        `(pixel / 255 - mean) / std`.
-      channels: of images that are read from files, 1 (grey) or 3; None takes 1 where all are grey.
-      sample_rate: that recordings are resampled to, in Hz; None keeps their own.
-      on_error: what becomes of an example that cannot be decoded: "refuse" (all are found and listed before training)
-        or "mask" (its row becomes filler; counted and listed at the end).
+        name: data set, such as "any_size_digits" or "any_size_digits/fixed_28x28".
+        train_split, validation_split, test_split: names of its splits.
+        data_dir: where prepared data sets lie; None is TFDS's own default.
+        mean, std: of the pixels scaled to [0, 1], one number or one per channel: inputs are
+            `(pixel / 255 - mean) / std`.
+        channels: of images that are read from files, 1 (gray) or 3; None takes 1 where all are gray.
+        sample_rate: that recordings are resampled to, in Hz; None keeps their own.
+        on_error: what becomes of an example that cannot be decoded: "refuse" (all are found and listed before training)
+            or "mask" (its row becomes filler; counted and listed at the end).
     """
 
     name: str
@@ -61,12 +61,12 @@ class FrontendSettings:
     """What stands before the network; what is None is its own default.
 
     Attributes:
-      name: "log_mel" for signals (see `fcnjax.layers.LogMel`); None: nothing, the network sees the raw values.
-      sample_rate: in Hz, that of the recordings; None takes `data.sample_rate`, else its default.
-      window, hop: in seconds.
-      mels: bands.
-      f_min, f_max: of the lowest and highest band, in Hz.
-      time_masks, time_width, frequency_masks, frequency_width: of `fcnjax.layers.SpecAugment`, in training.
+        name: "log_mel" for signals (see `fcnjax.layers.LogMel`); None: nothing, the network sees the raw values.
+        sample_rate: in Hz, that of the recordings; None takes `data.sample_rate`, else its default.
+        window, hop: in seconds.
+        mels: bands.
+        f_min, f_max: of the lowest and highest band, in Hz.
+        time_masks, time_width, frequency_masks, frequency_width: of `fcnjax.layers.SpecAugment`, in training.
     """
 
     name: str | None = None
@@ -96,9 +96,9 @@ class LoaderSettings:
     """How examples are read: nothing in it changes what a run computes, so a run may go on with other values.
 
     Attributes:
-      threads: that read and pad, at least 1.
-      workers: processes that do so in place of this one's threads; 0 for none.
-      prefetch: batches held ready in host memory, at least 1.
+        threads: that read and pad, at least 1.
+        workers: processes that do so in place of this one's threads; 0 for none.
+        prefetch: batches held ready in host memory, at least 1.
     """
 
     threads: int = 2
@@ -116,14 +116,15 @@ class ModelSettings:
     """The backbone; what is None is the network's own default, what it does not know is refused.
 
     Attributes:
-      name: a key of `fcnjax.models.MODELS`.
-      channels: of `fcn`: output channels of each block.
-      norm: of `fcn`: "batch", "group", "layer" or "none".
-      activation: of `fcn`: after each convolution and norm.
-      dropout: rate of channel dropout, in [0, 1), where the network has it.
-      depth: of `resnet_cifar`: 6 n + 2 layers.
-      width: channels of the first stage, of the networks that are made of stages; of EfficientNet a factor on all.
-      dtype: what is computed in, "float32" or "bfloat16"; weights, statistics and pooled sums are float32 in any case.
+        name: a key of `fcnjax.models.MODELS`.
+        channels: of `fcn`: output channels of each block.
+        norm: of `fcn`: "batch", "group", "layer" or "none".
+        activation: of `fcn`: after each convolution and norm.
+        dropout: rate of channel dropout, in [0, 1), where the network has it.
+        depth: of `resnet_cifar`: 6 n + 2 layers.
+        width: channels of the first stage, of the networks that are made of stages; of EfficientNet a factor on all.
+        dtype: what is computed in, "float32" or "bfloat16"; weights, statistics and pooled sums are float32 in any
+            case.
     """
 
     name: str = "fcn"
@@ -146,22 +147,22 @@ class HeadSettings:
     """The head (see `fcnjax.Head`).
 
     Attributes:
-      hidden: widths of hidden layers.
-      activation: after each hidden layer.
-      norm: before all other layers: "batch", "group", "layer" or "none"; None is the network's own default.
-      dropout: rate of channel dropout before the classifier, in [0, 1); None is the network's own default.
-      score_activation: after the classifier; None is the network's own default.
-      log_softmax: whether the class maps are log-probabilities.
-      kernel: taps of the first linear layer along every axis, odd; the pool must come after it where it is not 1.
-      flatten: extent of the features that a flatten-dense head is made for (see `fcnjax.heads.FlattenDenseHead`), in
-        place of a pool; None has a pool.
-      pool: a key of `fcnjax.pooling.POOLS`, such as "mean" or "attention".
-      pool_r: sharpness of logsumexp, initial one of logsumexp_learnable; None is its default.
-      pool_p: exponent of gem; None is its default.
-      pool_heads: heads of attention, at least 1, dividing the channels; None is its default.
-      pool_k: number of values of top_k, at least 1; None is its default.
-      pool_at: the layer before which the pool stands: 0 is GAP-first, their number conv-first; None is the network's
-        own default (of `fcn` conv-first).
+        hidden: widths of hidden layers.
+        activation: after each hidden layer.
+        norm: before all other layers: "batch", "group", "layer" or "none"; None is the network's own default.
+        dropout: rate of channel dropout before the classifier, in [0, 1); None is the network's own default.
+        score_activation: after the classifier; None is the network's own default.
+        log_softmax: whether the class maps are log-probabilities.
+        kernel: taps of the first linear layer along every axis, odd; the pool must come after it where it is not 1.
+        flatten: extent of the features that a flatten-dense head is made for (see `fcnjax.heads.FlattenDenseHead`), in
+            place of a pool; None has a pool.
+        pool: a key of `fcnjax.pooling.POOLS`, such as "mean" or "attention".
+        pool_r: sharpness of logsumexp, initial one of logsumexp_learnable; None is its default.
+        pool_p: exponent of gem; None is its default.
+        pool_heads: heads of attention, at least 1, dividing the channels; None is its default.
+        pool_k: number of values of top_k, at least 1; None is its default.
+        pool_at: the layer before which the pool stands: 0 is GAP-first, their number conv-first; None is the network's
+            own default (of `fcn` conv-first).
     """
 
     hidden: tuple[int, ...] = ()
@@ -203,41 +204,42 @@ class Recipe:
     """A whole training run.
 
     Attributes:
-      data, model, head, optimizer, loss: see their classes.
-      size: native sizes (the default), or what they are brought to (see `fcnjax.data.SizePolicy`).
-      crop: a random part of each training example, at the size drawn (see `fcnjax.data.RandomCrop`); by
-        default all of it.
-      mixup: Beta parameter with which each training example is mixed with another of its batch (see `fcnjax.data.mix`);
-        0: none.
-      augment: random changes of training examples (see `fcnjax.data.Augmentation`); all 0 changes nothing.
-      frontend: what stands before the network.
-      loader: threads, processes and read-ahead.
-      log, profile: what is observed of the run (see `fcnjax.training.settings.observation_settings`).
-      seed: of the initial weights, the order of the data and every random layer, in [0, 2**32).
-      epochs: passes over the training split, at least 1.
-      batching: "bucket" (a step is rows of one rectangle) or "mixed" (a step is examples drawn from all, computed in
-        parts of one rectangle each, whose gradients are summed: which examples share a step does not depend on the
-        rectangles, and with a norm per example no weight does).
-      batch_size: rows of a step at most, at least 1.
-      pixel_budget: positions of a batch, or of a part of a step where batching is "mixed": each rectangle gets as many
-        rows as fit, `batch_size` at most; None does not bound them.
-      max_buckets: number of rectangles that the sizes are padded to, at least 1; the most, if there is a compile cost.
-      multiple_of: extents of rectangles are multiples of this.
-      compile_cost: what one more program costs, in padded positions of computation: with it the number of rectangles
-        is chosen that costs least over all epochs; None takes `max_buckets`.
-      ema_decay: share of the average of weights and running statistics that a step keeps, in [0, 1); the average is
-        then what is evaluated and saved (see `fcnjax.training.step.average`). None averages nothing.
-      remat: whether activations within blocks are computed anew in the backward pass: less memory, about a third more
-        computation, the same gradients.
-      shard_weights: whether each device keeps a part of the weights and of the optimiser's state, in place of all.
-      validate_every: epochs between evaluations of the validation split; 0 evaluates it after the last epoch only.
-      checkpoint_every: epochs between checkpoints; 0: none at the end of epochs. Without any checkpoint an interrupted
-        run begins anew.
-      checkpoint_steps: steps between checkpoints, besides; 0: none.
-      checkpoint_last: how many of the latest checkpoints are kept, at least 1.
-      checkpoint_best: how many of those with the highest validation accuracy are kept besides; each validation is then
-        followed by a checkpoint.
-      checkpoint_failure: what becomes of the run where one cannot be written: "stop", or "continue" without it.
+        data, model, head, optimizer, loss: see their classes.
+        size: native sizes (the default), or what they are brought to (see `fcnjax.data.SizePolicy`).
+        crop: a random part of each training example, at the size drawn (see `fcnjax.data.RandomCrop`); by
+            default all of it.
+        mixup: Beta parameter with which each training example is mixed with another of its batch (see
+            `fcnjax.data.mix`); 0: none.
+        augment: random changes of training examples (see `fcnjax.data.Augmentation`); all 0 changes nothing.
+        frontend: what stands before the network.
+        loader: threads, processes and read-ahead.
+        log, profile: what is observed of the run (see `fcnjax.training.settings.observation_settings`).
+        seed: of the initial weights, the order of the data and every random layer, in [0, 2**32).
+        epochs: passes over the training split, at least 1.
+        batching: "bucket" (a step is rows of one rectangle) or "mixed" (a step is examples drawn from all, computed in
+            parts of one rectangle each, whose gradients are summed: which examples share a step does not depend on the
+            rectangles, and with a norm per example no weight does).
+        batch_size: rows of a step at most, at least 1.
+        pixel_budget: positions of a batch, or of a part of a step where batching is "mixed": each rectangle gets as
+            many rows as fit, `batch_size` at most; None does not bound them.
+        max_buckets: number of rectangles that the sizes are padded to, at least 1; the most, if there is a compile
+            cost.
+        multiple_of: extents of rectangles are multiples of this.
+        compile_cost: what one more program costs, in padded positions of computation: with it the number of rectangles
+            is chosen that costs least over all epochs; None takes `max_buckets`.
+        ema_decay: share of the average of weights and running statistics that a step keeps, in [0, 1); the average is
+            then what is evaluated and saved (see `fcnjax.training.step.average`). None averages nothing.
+        remat: whether activations within blocks are computed anew in the backward pass: less memory, about a third more
+            computation, the same gradients.
+        shard_weights: whether each device keeps a part of the weights and of the optimizer's state, in place of all.
+        validate_every: epochs between evaluations of the validation split; 0 evaluates it after the last epoch only.
+        checkpoint_every: epochs between checkpoints; 0: none at the end of epochs. Without any checkpoint an
+            interrupted run begins anew.
+        checkpoint_steps: steps between checkpoints, besides; 0: none.
+        checkpoint_last: how many of the latest checkpoints are kept, at least 1.
+        checkpoint_best: how many of those with the highest validation accuracy are kept besides; each validation is
+            then followed by a checkpoint.
+        checkpoint_failure: what becomes of the run where one cannot be written: "stop", or "continue" without it.
     """
 
     data: DataSettings
@@ -298,8 +300,8 @@ class Recipe:
         """Returns the recipe that a config (`ConfigDict` or nested mappings) describes.
 
         Raises:
-          ValueError: for an unknown field, with the nearest one, a missing one, or a value out of its range.
-          TypeError: for a value of another type than the field's.
+            ValueError: for an unknown field, with the nearest one, a missing one, or a value out of its range.
+            TypeError: for a value of another type than the field's.
         """
         return build(cls, config)
 

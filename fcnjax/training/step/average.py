@@ -16,8 +16,8 @@ class Average:
     """Averages over the steps so far, float32 like what they are of.
 
     Attributes:
-      weights: by name.
-      statistics: running statistics by name: those of the weights at each step, which fit the averaged ones.
+        weights: by name.
+        statistics: running statistics by name: those of the weights at each step, which fit the averaged ones.
     """
 
     weights: Arrays
@@ -31,11 +31,11 @@ def moved_average(average: Average, weights: Arrays, statistics: Arrays, step: j
     soon forgotten, however short the run.
 
     Args:
-      average: that of the steps before; at first the initial weights and statistics.
-      weights: after the step.
-      statistics: after the step.
-      step: int32 [], t, the number of steps before this one.
-      decay: in [0, 1); near 1 - 1 / n for an average over about n steps.
+        average: that of the steps before; at first the initial weights and statistics.
+        weights: after the step.
+        statistics: after the step.
+        step: int32 [], t, the number of steps before this one.
+        decay: in [0, 1); near 1 - 1 / n for an average over about n steps.
 
     Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992; the warm-up is that of
     TensorFlow's `ExponentialMovingAverage(num_updates=...)`.

@@ -1,7 +1,7 @@
 """Losses of training: cross-entropy with smoothed labels and weighted classes, and what a mean of it is taken over.
 
-Axes: B batch, K classes. The one idea: a loss gives each example a sum's share and `Weigh` its share of the divisor, so
-that a mean over a batch, over the parts of a step, and over mixtures of two examples is one formula.
+Axes: B batch, K classes. The one idea: a loss gives each example a sum's share and `ExampleWeights` its share of the
+divisor, so that a mean over a batch, over the parts of a step, and over mixtures of two examples is one formula.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from fcnjax.data import Source, labels_of
 from fcnjax.training.settings.learning_settings import BALANCED, LossSettings
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # logits [B, K], labels [B] -> loss of each example [B]
-Weigh = Callable[[jax.Array], jax.Array]  # labels [B] -> weight of each example in the mean [B]
+ExampleWeights = Callable[[jax.Array], jax.Array]  # labels [B] -> weight of each example in the mean [B]
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -27,12 +27,12 @@ def make_loss(label_smoothing: float = 0.0, class_weights: Sequence[float] | Non
     """Returns cross-entropy against smoothed labels, each class's share of it times its weight.
 
     With smoothing e, class weights w and log-probabilities z, the loss of an example of class y is
-    `-(1 - e) * w[y] * z[y] - e / K * sum_k w[k] * z[k]`, and the mean is over the `w[y]` (see `make_weigh`): that of
-    PyTorch's `CrossEntropyLoss(weight=w, label_smoothing=e)`. Without either it is `cross_entropy` itself.
+    `-(1 - e) * w[y] * z[y] - e / K * sum_k w[k] * z[k]`, and the mean is over the `w[y]` (see `make_example_weights`):
+    that of PyTorch's `CrossEntropyLoss(weight=w, label_smoothing=e)`. Without either it is `cross_entropy` itself.
 
     Args:
-      label_smoothing: e, in [0, 1).
-      class_weights: w [K], greater than 0; None is 1 for all.
+        label_smoothing: e, in [0, 1).
+        class_weights: w [K], greater than 0; None is 1 for all.
 
     Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2016, section 7.
     """
@@ -53,7 +53,7 @@ def _smoothed(logits: jax.Array, labels: jax.Array, label_smoothing: float) -> j
     return optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), label_smoothing)
 
 
-def make_weigh(class_weights: Sequence[float] | None) -> Weigh | None:
+def make_example_weights(class_weights: Sequence[float] | None) -> ExampleWeights | None:
     """Returns what gives each example the weight of its class; None where all weigh the same."""
     if class_weights is None:
         return None
@@ -65,8 +65,8 @@ def class_weights_of(settings: LossSettings, train: Source) -> tuple[float, ...]
     """Returns the weight of each class [K] that settings name, for these training examples; None where none are named.
 
     Raises:
-      ValueError: for another number of weights than classes; for "balanced" if a class has no example, or the source
-        does not know its labels.
+        ValueError: for another number of weights than classes; for "balanced" if a class has no example, or the source
+            does not know its labels.
     """
     weights, names, field = settings.class_weights, train.class_names, "config.loss.class_weights"
     if weights is None:

@@ -1,4 +1,4 @@
-"""Optimisers and schedules by name, all of them optax's."""
+"""Optimizers and schedules by name, all of them optax's."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def learning_rate_at(settings: OptimizerSettings, steps: int, step: int) -> floa
 
 
 def make_optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTransformation:
-    """Returns the optimiser for a run of `steps` steps; weight decay acts on kernels only, not on norms and biases."""
+    """Returns the optimizer for a run of `steps` steps; weight decay acts on kernels only, not on norms and biases."""
     rate, decay = make_schedule(settings, steps), settings.weight_decay
     adam: dict[str, Any] = {"b1": settings.beta1, "b2": settings.beta2, "eps": settings.epsilon}
     parts = [] if settings.clip_norm is None else [optax.clip_by_global_norm(settings.clip_norm)]
@@ -82,7 +82,7 @@ def _matrices(weights: Any) -> Any:
     """Returns, by name, how kernels [*taps, C, K] are matrices [taps * C, K]; None for what adamw moves.
 
     That is the head, as Muon's authors advise, and kernels with one input channel each: depthwise ones are no matrix
-    between channels, and those on grey inputs are small.
+    between channels, and those on gray inputs are small.
     """
 
     def matrix(name: str, array: Any) -> optax.contrib.MuonDimensionNumbers | None:

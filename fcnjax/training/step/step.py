@@ -1,4 +1,4 @@
-"""The functional step: weights, statistics and optimiser state in, the same out.
+"""The functional step: weights, statistics and optimizer state in, the same out.
 
 NNX modules define the network; a step merges plain arrays into one, differentiates, and splits it again. Weights and
 statistics are flat dictionaries by name, such as "blocks.0.layers.0.kernel". Axes: B batch, K classes.
@@ -18,7 +18,7 @@ from fcnjax.data import draw_mixture, mix
 from fcnjax.models import Classifier
 from fcnjax.padded import Padded
 from fcnjax.training.step.average import Average, moved_average
-from fcnjax.training.step.loss import Loss, Weigh, cross_entropy
+from fcnjax.training.step.loss import ExampleWeights, Loss, cross_entropy
 
 Arrays = dict[str, jax.Array]
 Augment = Callable[[Padded, jax.Array], Padded]  # batch, one key per example [B] -> batch of the same sizes
@@ -30,11 +30,11 @@ class TrainState:
     """All that a step changes; as a pytree without `average` where it is None, so that checkpoints do not name it.
 
     Attributes:
-      step: int32 [], number of steps done.
-      weights: trainable arrays by name.
-      statistics: running statistics by name.
-      optimizer: optax state.
-      average: of weights and statistics over the steps, or None where none is kept.
+        step: int32 [], number of steps done.
+        weights: trainable arrays by name.
+        statistics: running statistics by name.
+        optimizer: optax state.
+        average: of weights and statistics over the steps, or None where none is kept.
     """
 
     step: jax.Array
@@ -64,8 +64,8 @@ class Targets(NamedTuple):
     """What a step needs to know of the rows of a batch besides their values.
 
     Attributes:
-      labels: int32 [B].
-      ids: int32 [B], of the examples within their data set; randomness is keyed by them.
+        labels: int32 [B].
+        ids: int32 [B], of the examples within their data set; randomness is keyed by them.
     """
 
     labels: np.ndarray | jax.Array
@@ -78,12 +78,12 @@ class Evaluation:
     """Sums over the real examples of a batch, and their logits.
 
     Attributes:
-      loss: float32 [], summed.
-      correct: int32 [].
-      count: int32 [], real examples.
-      logits: float32 [B, K].
-      real: bool [B], which rows hold an example.
-      labels: int32 [B], as they were given: of all hosts' rows, like the others.
+        loss: float32 [], summed.
+        correct: int32 [].
+        count: int32 [], real examples.
+        logits: float32 [B, K].
+        real: bool [B], which rows hold an example.
+        labels: int32 [B], as they were given: of all hosts' rows, like the others.
     """
 
     loss: jax.Array
@@ -113,21 +113,24 @@ def make_gradient(
     loss: Loss = cross_entropy,
     augment: Augment = lambda batch, keys: batch,
     mixup: float = 0.0,
-    weigh: Weigh | None = None,
+    example_weights: ExampleWeights | None = None,
 ) -> Gradient:
-    """Returns `gradient(weights, statistics, batch, targets, clock, total) -> (mean loss, statistics, gradients)`.
+    """Returns the function that differentiates the loss.
 
-    `clock` is uint32 [2], seed and epoch. With an example's id they make its PRNG key, so that what is random for an
+    `gradient(weights, statistics, batch, targets, seed_and_epoch, total) -> (mean loss, statistics, gradients)`
+
+    `seed_and_epoch` is uint32 [2]. With an example's id they make its PRNG key, so that what is random for an
     example depends neither on its place in a batch nor on the step. `total` is what the sum of losses is divided by,
     float32 []: the number of examples of the whole step, or the sum of their weights (see `make_total`), of which the
     batch may be a part; None takes the batch's own.
 
     Args:
-      graphdef: the network's structure.
-      loss: of each example.
-      augment: changes the batch first.
-      mixup: of `fcnjax.data.mix`; 0 mixes nothing.
-      weigh: weight of each example in the mean, that of a mixture is mixed as its loss is; None weighs all alike.
+        graphdef: the network's structure.
+        loss: of each example.
+        augment: changes the batch first.
+        mixup: of `fcnjax.data.mix`; 0 mixes nothing.
+        example_weights: weight of each example in the mean, that of a mixture is mixed as its loss is; None weighs all
+            alike.
     """
 
     def objective(weights: Arrays, statistics: Arrays, batch: Padded, targets: Targets, keys: jax.Array, total):
@@ -140,12 +143,14 @@ def make_gradient(
             losses = weight * losses + (1 - weight) * loss(logits, labels[partner])
         losses = jnp.where(batch.real, losses, 0.0)
         if total is None:
-            total = _total(weigh, batch.real, labels, partner, weight)
-        total = jnp.maximum(total, 1) if weigh is None else jnp.where(total > 0, total, 1.0)
+            total = _total(example_weights, batch.real, labels, partner, weight)
+        total = jnp.maximum(total, 1) if example_weights is None else jnp.where(total > 0, total, 1.0)
         return jnp.sum(losses) / total, _flat(nnx.state(model, nnx.BatchStat))
 
-    def gradient(weights: Arrays, statistics: Arrays, batch: Padded, targets: Targets, clock: jax.Array, total=None):
-        keys = _example_keys(clock, targets)
+    def gradient(
+        weights: Arrays, statistics: Arrays, batch: Padded, targets: Targets, seed_and_epoch: jax.Array, total=None
+    ):
+        keys = _example_keys(seed_and_epoch, targets)
         differentiate = jax.value_and_grad(objective, has_aux=True)
         (mean, moved), gradients = differentiate(weights, statistics, augment(batch, keys), targets, keys, total)
         return mean, moved, gradients
@@ -153,52 +158,58 @@ def make_gradient(
     return gradient
 
 
-def make_total(weigh: Weigh, mixup: float = 0.0) -> Callable[[jax.Array, Targets, jax.Array], jax.Array]:
-    """Returns `total(sizes, targets, clock) -> sum of the weights of the real examples`, for `make_gradient`'s;
+def make_total(
+    example_weights: ExampleWeights, mixup: float = 0.0
+) -> Callable[[jax.Array, Targets, jax.Array], jax.Array]:
+    """Returns `total(sizes, targets, seed_and_epoch) -> sum of the weights of the real examples`;
     `sizes` are those of the batch, int32 [B, D].
 
     Args:
-      weigh: as for `make_gradient`.
-      mixup: as for `make_gradient`.
+        example_weights: as for `make_gradient`.
+        mixup: as for `make_gradient`.
     """
 
-    def total(sizes: jax.Array, targets: Targets, clock: jax.Array) -> jax.Array:
+    def total(sizes: jax.Array, targets: Targets, seed_and_epoch: jax.Array) -> jax.Array:
         real = jnp.all(jnp.asarray(sizes) > 0, axis=1)
-        mixed = draw_mixture(real, _example_keys(clock, targets), mixup) if mixup else (None, 1.0)
-        return _total(weigh, real, jnp.asarray(targets.labels), *mixed)
+        mixed = draw_mixture(real, _example_keys(seed_and_epoch, targets), mixup) if mixup else (None, 1.0)
+        return _total(example_weights, real, jnp.asarray(targets.labels), *mixed)
 
     return total
 
 
-def _total(weigh: Weigh | None, real: jax.Array, labels: jax.Array, partner: jax.Array | None, weight) -> jax.Array:
+def _total(
+    example_weights: ExampleWeights | None, real: jax.Array, labels: jax.Array, partner: jax.Array | None, weight
+) -> jax.Array:
     """Returns what a sum of losses is divided by: a count, or a sum of weights mixed as the losses are."""
-    if weigh is None:
+    if example_weights is None:
         return jnp.sum(real)
-    weights = weigh(labels)
+    weights = example_weights(labels)
     if partner is not None:
         weights = weight * weights + (1 - weight) * weights[partner]
     return jnp.sum(jnp.where(real, weights, 0.0))
 
 
-def _example_keys(clock: jax.Array, targets: Targets) -> jax.Array:
+def _example_keys(seed_and_epoch: jax.Array, targets: Targets) -> jax.Array:
     """Returns one PRNG key per example [B]."""
-    key = jax.random.fold_in(jax.random.key(clock[0]), clock[1])
+    key = jax.random.fold_in(jax.random.key(seed_and_epoch[0]), seed_and_epoch[1])
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, targets.ids)
 
 
 def make_train_step(
     gradient: Gradient, optimizer: optax.GradientTransformation, ema_decay: float | None = None
 ) -> Callable[..., tuple[TrainState, jax.Array]]:
-    """Returns `step(state, batch, targets, clock) -> (state, mean loss over the real examples)`.
+    """Returns `step(state, batch, targets, seed_and_epoch) -> (state, mean loss over the real examples)`.
 
     Args:
-      gradient: from `make_gradient`.
-      optimizer: from optax.
-      ema_decay: of the state's average (see `moved_average`), which must have one then; None leaves it as it is.
+        gradient: from `make_gradient`.
+        optimizer: from optax.
+        ema_decay: of the state's average (see `moved_average`), which must have one then; None leaves it as it is.
     """
 
-    def step(state: TrainState, batch: Padded, targets: Targets, clock: jax.Array) -> tuple[TrainState, jax.Array]:
-        mean, statistics, gradients = gradient(state.weights, state.statistics, batch, targets, clock)
+    def step(
+        state: TrainState, batch: Padded, targets: Targets, seed_and_epoch: jax.Array
+    ) -> tuple[TrainState, jax.Array]:
+        mean, statistics, gradients = gradient(state.weights, state.statistics, batch, targets, seed_and_epoch)
         return _moved(state, statistics, gradients, optimizer, ema_decay), mean
 
     return step
@@ -210,8 +221,8 @@ class Sums:
     """What the micro-batches of a step have given so far.
 
     Attributes:
-      loss: float32 [].
-      gradients: by name, like the weights.
+        loss: float32 [].
+        gradients: by name, like the weights.
     """
 
     loss: jax.Array
@@ -224,15 +235,15 @@ class Sums:
 
 
 def make_accumulating_step(gradient: Gradient) -> Callable[..., tuple[TrainState, Sums]]:
-    """Returns `accumulate(state, sums, batch, targets, clock, total) -> (state, sums)`, for one part of a step.
+    """Returns `accumulate(state, sums, batch, targets, seed_and_epoch, total) -> (state, sums)`, for part of a step.
 
     Weights stay as they are; running statistics, where there are any, move with every part.
     """
 
     def accumulate(
-        state: TrainState, sums: Sums, batch: Padded, targets: Targets, clock: jax.Array, total: jax.Array
+        state: TrainState, sums: Sums, batch: Padded, targets: Targets, seed_and_epoch: jax.Array, total: jax.Array
     ) -> tuple[TrainState, Sums]:
-        mean, statistics, gradients = gradient(state.weights, state.statistics, batch, targets, clock, total)
+        mean, statistics, gradients = gradient(state.weights, state.statistics, batch, targets, seed_and_epoch, total)
         added = jax.tree.map(jnp.add, sums, Sums(mean, gradients))
         return dataclasses.replace(state, statistics=statistics), added
 

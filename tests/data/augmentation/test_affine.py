@@ -94,12 +94,12 @@ def test_each_draw_does_what_its_name_says(images, monkeypatch, drawn):
     shear = np.array([[1, 0], [0.2 * drawn[3], 1]])
     rotation = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     zoom = np.diag(np.exp([-0.3 * drawn[1], -0.3 * drawn[2]]))
-    matrix = zoom @ rotation @ shear  # from positions of the output to positions of the input, about the centre
+    matrix = zoom @ rotation @ shear  # from positions of the output to positions of the input, about the center
     batch = apply(MAP, images, jax.random.split(jax.random.key(0), 3), (15, 16))
     for image, changed in zip(images, batch.unstack(), strict=True):
         extent = np.array(image.shape[:2])
-        centre = (extent - 1) / 2
-        offset = centre + 0.15 * np.array(drawn[4:]) * extent - matrix @ centre
+        center = (extent - 1) / 2
+        offset = center + 0.15 * np.array(drawn[4:]) * extent - matrix @ center
         for channel in range(2):
             wanted = scipy.ndimage.affine_transform(
                 image[..., channel].astype(np.float64), matrix, offset, order=1, mode="grid-constant"
@@ -123,7 +123,7 @@ def test_a_quarter_turn_and_a_shift_by_whole_pixels_are_exact(monkeypatch):
 
 
 def test_draws_fill_their_range_and_do_not_leave_it():
-    """The centre of mass of a blob, over many keys: a shift of at most 2 of 20 rows and 3 of 30 columns."""
+    """The center of mass of a blob, over many keys: a shift of at most 2 of 20 rows and 3 of 30 columns."""
     y, x = np.mgrid[:20, :30]
     blob = np.exp(-((y - 9.5) ** 2 + (x - 14.5) ** 2) / 4)[..., None].astype(np.float32)
     batch = apply(Affine(shift=0.1), [blob] * 200, jax.random.split(jax.random.key(0), 200))

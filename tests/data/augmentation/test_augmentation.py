@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fcnjax import random_streams
 from fcnjax.data import Affine, Augmentation
-from fcnjax.data.augmentation.augmentation import AUGMENTATION_STREAM
 from fcnjax.padded import Padded
 
 SIZES = {2: ((9, 7), (12, 14), (5, 11)), 1: ((300,), (77,), (513,))}
@@ -58,7 +58,7 @@ def changed(fields, example, count=1, seed=3) -> np.ndarray:
 def uniform(name, count, seed=3, shape=(), **bounds):
     """What a field draws, spelt out: its own stream of each example's key."""
     streams = ["flip", "flip_vertical", "brightness", "contrast", "saturation", "hue", "erase", "time_shift"]
-    own = jax.vmap(lambda key: jax.random.fold_in(key, AUGMENTATION_STREAM + 1 + streams.index(name)))
+    own = jax.vmap(lambda key: jax.random.fold_in(key, random_streams.AUGMENTATION + 1 + streams.index(name)))
     return np.asarray(jax.vmap(lambda key: jax.random.uniform(key, shape, **bounds))(own(keys_of(count, seed))))
 
 
@@ -131,9 +131,9 @@ def test_flips_mirror_about_the_examples_own_middle_as_often_as_they_say(name, a
     assert abs(mirrored.mean() - 0.25) < 0.033  # 3 standard deviations
 
 
-def test_colours_are_what_their_formulas_say():
+def test_colors_are_what_their_formulas_say():
     image = draw(SIZES[2][1:2])[0].astype(np.float64)
-    grey = np.array([[[1]]]) * (image @ [0.299, 0.587, 0.114])[..., None]
+    gray = np.array([[[1]]]) * (image @ [0.299, 0.587, 0.114])[..., None]
 
     def drawn(name):
         return uniform(name, 1, minval=-1.0)[0].astype(np.float64)
@@ -141,7 +141,7 @@ def test_colours_are_what_their_formulas_say():
     wanted = {
         "brightness": image + 0.8 * drawn("brightness"),
         "contrast": image.mean() + (1 + 0.9 * drawn("contrast")) * (image - image.mean()),
-        "saturation": grey + (1 + 0.9 * drawn("saturation")) * (image - grey),
+        "saturation": gray + (1 + 0.9 * drawn("saturation")) * (image - gray),
     }
     for name, expected in wanted.items():
         np.testing.assert_allclose(changed({name: SETTINGS[name]}, image, 1)[0], expected, atol=1e-5, err_msg=name)
@@ -159,16 +159,16 @@ def test_hue_keeps_luma_and_chroma_and_turns_by_the_angle_drawn():
 
 
 @pytest.mark.parametrize("name", ["contrast", "saturation", "hue"])
-def test_colours_commute_with_normalisation(name):
-    """A normalised image is changed as its pixels would have been."""
+def test_colors_commute_with_normalization(name):
+    """A normalized image is changed as its pixels would have been."""
     pixels = draw(SIZES[2][:1])[0]
-    on_pixels, on_normalised = (changed({name: SETTINGS[name]}, image, 4) for image in (pixels, (pixels - 0.4) / 0.25))
-    np.testing.assert_allclose(on_normalised, (on_pixels - 0.4) / 0.25, atol=1e-4)
+    on_pixels, on_normalized = (changed({name: SETTINGS[name]}, image, 4) for image in (pixels, (pixels - 0.4) / 0.25))
+    np.testing.assert_allclose(on_normalized, (on_pixels - 0.4) / 0.25, atol=1e-4)
 
 
 def test_draws_fill_their_range_evenly():
-    grey = np.zeros((3, 4, 1), np.float32)
-    added = changed({"brightness": 0.8}, grey, 400)[:, 0, 0, 0] / 0.8
+    gray = np.zeros((3, 4, 1), np.float32)
+    added = changed({"brightness": 0.8}, gray, 400)[:, 0, 0, 0] / 0.8
     tone = np.ones((5, 1), np.float32)
     decibels = 20 * np.log10(changed({"gain": 12.0}, tone, 400)[:, 0, 0]) / 12
     for drawn in (added, decibels):
@@ -232,7 +232,7 @@ def test_fields_that_do_not_fit_the_data_are_named_in_one_sentence(name):
 
 
 @pytest.mark.parametrize("name", ["saturation", "hue"])
-def test_colours_need_three_channels(name):
+def test_colors_need_three_channels(name):
     with pytest.raises(ValueError, match=f"config.augment.{name}=0.5: is for 3 channels .*, but the values have 1;"):
         Augmentation(**{name: 0.5})(Padded.stack([np.ones((4, 5, 1), np.float32)]), keys_of(1))
 

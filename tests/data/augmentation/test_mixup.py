@@ -73,7 +73,7 @@ def test_an_example_without_mates_stays_itself():
     np.testing.assert_allclose(mixed.unstack()[0], image, atol=1e-6)
 
 
-def test_weights_are_of_the_beta_distribution_and_favour_the_example():
+def test_weights_are_of_the_beta_distribution_and_favor_the_example():
     examples = [np.ones((1, 1, 1), np.float32)] * 2000
     _, partner, weight = apply(examples, keys_of(2000), 0.4)
     assert (weight.min() >= 0.5, weight.max() <= 1.0) == (True, True)

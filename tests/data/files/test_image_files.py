@@ -16,7 +16,7 @@ from fcnjax.data import UnreadableExample, decode_image, read_size
 from fcnjax.data.files.image_files import HEADER_BYTES, MAX_PIXELS, read_header
 
 RNG = np.random.default_rng(0)
-GREY = RNG.integers(0, 256, (13, 17), np.uint8)
+GRAY = RNG.integers(0, 256, (13, 17), np.uint8)
 RGB = RNG.integers(0, 256, (13, 17, 3), np.uint8)
 ALPHA = RNG.integers(0, 256, (13, 17), np.uint8)
 WIDE = RNG.integers(0, 65536, (13, 17), np.uint16)
@@ -48,7 +48,7 @@ LOSSLESS = {
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-def test_lossless_colour_comes_back_exactly(name):
+def test_lossless_color_comes_back_exactly(name):
     file_format, options = LOSSLESS[name]
     file = encoded(RGB, file_format, **options)
     assert read_header(file) == ((13, 17), 3)
@@ -59,15 +59,15 @@ def test_lossless_colour_comes_back_exactly(name):
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "GIF", "BMP"])
-def test_lossless_grey_comes_back_exactly_and_is_known_as_grey(file_format):
-    file = encoded(GREY, file_format)
+def test_lossless_gray_comes_back_exactly_and_is_known_as_gray(file_format):
+    file = encoded(GRAY, file_format)
     assert read_header(file) == ((13, 17), 1)
     for channels in (1, 3):
         file.seek(0)
-        np.testing.assert_array_equal(decode_image(file, channels), np.repeat(GREY[..., None], channels, -1))
+        np.testing.assert_array_equal(decode_image(file, channels), np.repeat(GRAY[..., None], channels, -1))
 
 
-@pytest.mark.parametrize("values", [GREY, RGB, SMOOTH])
+@pytest.mark.parametrize("values", [GRAY, RGB, SMOOTH])
 def test_jpeg_is_what_pillow_decodes(values):
     file = encoded(values, "JPEG", quality=95)
     channels = 1 if values.ndim == 2 else 3
@@ -80,7 +80,7 @@ def test_jpeg_is_what_pillow_decodes(values):
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
-def test_transparent_colour_is_shown_on_white(file_format):
+def test_transparent_color_is_shown_on_white(file_format):
     options = {"lossless": True, "exact": True} if file_format == "WEBP" else {}
     file = encoded(Image.fromarray(np.dstack([RGB, ALPHA])), file_format, **options)
     assert read_header(file).channels == 3
@@ -88,15 +88,15 @@ def test_transparent_colour_is_shown_on_white(file_format):
     np.testing.assert_allclose(decode_image(file, 3), on_white(RGB, ALPHA), atol=1)
 
 
-def test_transparent_grey_is_shown_on_white_and_stays_grey():
-    file = encoded(Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(ALPHA)]), "PNG")
+def test_transparent_gray_is_shown_on_white_and_stays_gray():
+    file = encoded(Image.merge("LA", [Image.fromarray(GRAY), Image.fromarray(ALPHA)]), "PNG")
     assert read_header(file).channels == 1
     file.seek(0)
-    np.testing.assert_allclose(decode_image(file, 1), on_white(GREY[..., None], ALPHA), atol=1)
+    np.testing.assert_allclose(decode_image(file, 1), on_white(GRAY[..., None], ALPHA), atol=1)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "GIF"])
-def test_palettes_are_looked_up_and_their_transparent_colour_is_white(file_format):
+def test_palettes_are_looked_up_and_their_transparent_color_is_white(file_format):
     palette = RNG.integers(0, 256, (256, 3), np.uint8)
     indices = RNG.integers(0, 256, (13, 17), np.uint8)
     image = Image.frombytes("P", (17, 13), indices.tobytes())
@@ -111,7 +111,7 @@ def test_palettes_are_looked_up_and_their_transparent_colour_is_white(file_forma
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
-def test_16_bits_of_grey_are_kept(file_format):
+def test_16_bits_of_gray_are_kept(file_format):
     file = encoded(WIDE, file_format)
     assert read_header(file) == ((13, 17), 1)
     for channels in (1, 3):
@@ -122,29 +122,29 @@ def test_16_bits_of_grey_are_kept(file_format):
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "GIF", "BMP", "TIFF"])
-@pytest.mark.parametrize("grey", [True, False])
-def test_a_palette_of_greys_is_grey(file_format, grey):
+@pytest.mark.parametrize("gray", [True, False])
+def test_a_palette_of_grays_is_gray(file_format, gray):
     palette = np.repeat(RNG.permutation(256).astype(np.uint8)[:, None], 3, axis=1)
-    if not grey:
+    if not gray:
         palette[200, 2] ^= 1
     indices = np.resize(np.arange(256, dtype=np.uint8), (16, 17))
     image = Image.frombytes("P", (17, 16), indices.tobytes())
     image.putpalette(palette.ravel().tolist())
     file = encoded(image, file_format)
-    assert read_header(file).channels == (1 if grey else 3)
+    assert read_header(file).channels == (1 if gray else 3)
     file.seek(0)
     np.testing.assert_array_equal(decode_image(file, 3), palette[indices])
 
 
 def test_1_bit_is_black_and_white():
-    file = encoded(Image.fromarray(GREY > 127), "PNG")
+    file = encoded(Image.fromarray(GRAY > 127), "PNG")
     assert read_header(file).channels == 1
     file.seek(0)
-    np.testing.assert_array_equal(decode_image(file, 1)[..., 0], np.where(GREY > 127, 255, 0))
+    np.testing.assert_array_equal(decode_image(file, 1)[..., 0], np.where(GRAY > 127, 255, 0))
 
 
 def test_cmyk_is_the_complement_without_black():
-    inks = np.dstack([RGB, np.zeros_like(GREY)])
+    inks = np.dstack([RGB, np.zeros_like(GRAY)])
     file = encoded(Image.frombytes("CMYK", (17, 13), inks.tobytes()), "TIFF")
     np.testing.assert_array_equal(decode_image(file, 3), 255 - RGB)
 

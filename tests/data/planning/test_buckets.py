@@ -10,7 +10,7 @@ from size_tables import size_tables
 from fcnjax.data import BucketPlan, plan_buckets
 from fcnjax.data.planning import bucket_count
 from fcnjax.data.planning.bucket_count import cheapest_count
-from fcnjax.data.planning.bucket_search import area_groups, exact_intervals, greedy_rectangles, improve
+from fcnjax.data.planning.bucket_search import area_groups, exact_intervals, greedy_buckets, improve
 from fcnjax.data.size_table import areas, distinct_sizes
 
 
@@ -77,7 +77,7 @@ def test_more_intervals_waste_no_more(sizes, most):
 @settings(max_examples=40)
 def test_never_worse_than_one_search_from_either_start(sizes, most):
     distinct, counts = np.unique(sizes, axis=0, return_counts=True)
-    for start in (greedy_rectangles, area_groups):
+    for start in (greedy_buckets, area_groups):
         ours, theirs = plan_buckets(sizes, most), improve(distinct, counts, start(distinct, counts, most))
         assert ours.waste(sizes) <= BucketPlan(theirs).waste(sizes) + 1e-12
 

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from size_tables import size_tables
 
-from fcnjax.data import BucketPlan, EpochPlan, comparison_table, plan_buckets, plan_report, read_sizes, rectangle_table
+from fcnjax.data import BucketPlan, EpochPlan, bucket_table, comparison_table, plan_buckets, plan_report, read_sizes
 from fcnjax.data.planning.baseline_plans import aspect_groups, equal_count_groups, pad_to_max
-from fcnjax.data.planning.plan_figure import plan_figure, save
+from fcnjax.data.planning.plan_figure import plan_figure
+from fcnjax.figure_style import save_figure
 
 SIZES = np.array([[4, 9], [4, 8], [9, 3], [9, 9], [2, 2]])
 
@@ -102,7 +103,7 @@ def test_a_rectangle_that_nobody_needs_is_not_compiled():
 def test_tables_fit_80_columns():
     sizes = np.full((1_300_000, 2), 1000)
     report = plan_report(sizes, BucketPlan(np.array([[1000, 1200], [4000, 4000]])), batch_size=2)
-    for table in (rectangle_table(report), comparison_table(report)):
+    for table in (bucket_table(report), comparison_table(report)):
         assert Console(width=200).measure(table).maximum <= 80
 
 
@@ -118,9 +119,9 @@ def test_figures_show_every_rectangle(axes, panels, tmp_path):
         else:
             assert len(panel.patches) == len(plan.shapes)
             assert len(panel.collections[0].get_offsets()) == len(np.unique(sizes, axis=0))
-    assert save(figure, tmp_path / "new" / "plan.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="plan.xyz'; allowed endings are .*png.*; such as plan.png"):
-        save(figure, tmp_path / "plan.xyz")
+    assert save_figure(figure, tmp_path / "new" / "plan.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="plan.xyz': allowed endings are .*png.*; such as plan.png"):
+        save_figure(figure, tmp_path / "plan.xyz")
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,8 @@ def test_resampling_is_linear_in_each_channel(channels, dtype):
     ramp = np.broadcast_to(np.linspace(20, 200, 61)[:, None, None], (61, 40, channels)) + np.arange(channels)
     values = np.round(ramp).astype(dtype)
     down = resample(values, (31, 25)).astype(float)
-    centres = (np.arange(31) + 0.5) * 61 / 31 - 0.5
-    wanted = np.interp(centres, np.arange(61), np.linspace(20, 200, 61))[:, None, None] + np.arange(channels)
+    centers = (np.arange(31) + 0.5) * 61 / 31 - 0.5
+    wanted = np.interp(centers, np.arange(61), np.linspace(20, 200, 61))[:, None, None] + np.arange(channels)
     np.testing.assert_allclose(down[3:-3], np.broadcast_to(wanted[3:-3], down[3:-3].shape), atol=1.2)
     np.testing.assert_array_equal(
         resample(np.full((9, 7, channels), 77, dtype), (4, 13)), np.full((4, 13, channels), 77)
@@ -152,7 +152,7 @@ def test_resampling_is_linear_in_each_channel(channels, dtype):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_reducing_is_antialiased(dtype):
-    """The finest chequerboard becomes grey; picking every third pixel would keep it black and white."""
+    """The finest chequerboard becomes gray; picking every third pixel would keep it black and white."""
     board = (np.indices((90, 90)).sum(axis=0) % 2 * 200).astype(dtype)[..., None]
     assert np.abs(resample(board, (30, 30)).astype(float) - 100)[1:-1, 1:-1].max() < 12
 

@@ -3,10 +3,10 @@ import importlib.util
 import pytest
 
 from fcnjax.data import load_source, prepare_by_name
-from fcnjax.data.tfds.prepare import cannot_prepare, catalogue_names
+from fcnjax.data.tfds.prepare import cannot_prepare, catalog_names
 
 
-def test_preparing_the_catalogue_without_tensorflow_says_what_to_install(tmp_path, monkeypatch):
+def test_preparing_the_catalog_without_tensorflow_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"mnist: .* needs TensorFlow; install the extra catalog: pip install"):
         prepare_by_name("mnist", tmp_path)
@@ -43,6 +43,6 @@ def test_a_failure_is_one_sentence(error, says):
     assert "\n" not in message
 
 
-def test_the_catalogue_is_known_without_importing_it():
+def test_the_catalog_is_known_without_importing_it():
     wanted = {"mnist", "caltech101", "imagenette", "speech_commands", "spoken_digit", "gtzan", "food101", "dtd"}
-    assert wanted <= catalogue_names()
+    assert wanted <= catalog_names()

@@ -168,7 +168,7 @@ def test_what_is_not_prepared_says_how_to(tmp_path):
         load_source("mnist", "train", tmp_path)
 
 
-def test_unknown_names_list_the_nearest_of_the_catalogue_only(tmp_path):
+def test_unknown_names_list_the_nearest_of_the_catalog_only(tmp_path):
     with pytest.raises(ValueError, match="unknown data set 'caltech_101': did you mean 'caltech101'") as caught:
         load_source("caltech_101", "train", tmp_path)
     assert len(str(caught.value)) < 400

@@ -1,4 +1,4 @@
-"""TFDS data sets of a few examples, prepared without TensorFlow though their features are those of the catalogue."""
+"""TFDS data sets of a few examples, prepared without TensorFlow though their features are those of the catalog."""
 
 import io
 import json
@@ -13,7 +13,7 @@ CLASSES = ("ant", "bee", "cat")
 
 
 def photo(index: int) -> bytes:
-    """An image file of one colour, in the mode of its turn; its height, 10 + index, tells which one it is."""
+    """An image file of one color, in the mode of its turn; its height, 10 + index, tells which one it is."""
     image = Image.new("RGB", (30 - index, 10 + index), (200, 40, 10 * index)).convert(MODES[index % 4])
     content = io.BytesIO()
     image.save(content, "PNG" if MODES[index % 4] == "P" else "JPEG")

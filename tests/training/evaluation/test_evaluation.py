@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from synthetic_data import COUNTS, Damaged, make_recipe, randomised
+from synthetic_data import COUNTS, Damaged, make_recipe, randomized
 
 from fcnjax.padded import Padded
 from fcnjax.training import Trainer
@@ -16,7 +16,7 @@ from fcnjax.training.evaluation.metrics import measure
 def by_hand(sources):
     """Mean loss, correct and logits of the test split, one example after another, in float64."""
     trainer = Trainer(make_recipe(), sources)
-    model = trainer.model(randomised(trainer.initial_state(0)))
+    model = trainer.model(randomized(trainer.initial_state(0)))
     call = jax.jit(lambda batch: model(batch))
     logits, losses, correct = [], [], 0
     for index in range(len(sources["test"])):
@@ -31,7 +31,7 @@ def by_hand(sources):
 @pytest.mark.parametrize(("batch_size", "buckets"), [(1, 2), (7, 1), (7, 2), (64, 1), (64, 2)])
 def test_every_example_counts_once_whatever_the_batches(sources, by_hand, batch_size, buckets):
     trainer = Trainer(make_recipe(batch_size=batch_size, max_buckets=buckets), sources)
-    result = trainer.evaluate(randomised(trainer.initial_state(0)), "test")
+    result = trainer.evaluate(randomized(trainer.initial_state(0)), "test")
     loss, correct, logits = by_hand
     assert (result.correct, result.count) == (correct, COUNTS["test"])
     assert 0 < correct < COUNTS["test"]
@@ -53,7 +53,7 @@ def test_evaluation_changes_nothing_and_draws_nothing(trainer):
 @pytest.mark.parametrize(("batch_size", "buckets"), [(1, 2), (7, 1), (64, 2)])
 def test_labels_come_in_the_order_of_the_source_and_the_figures_agree(sources, by_hand, batch_size, buckets):
     trainer = Trainer(make_recipe(batch_size=batch_size, max_buckets=buckets), sources)
-    result, source = trainer.evaluate(randomised(trainer.initial_state(0)), "test"), sources["test"]
+    result, source = trainer.evaluate(randomized(trainer.initial_state(0)), "test"), sources["test"]
     labels = [source[index].label for index in range(len(source))]
     assert result.labels.dtype == np.int32
     np.testing.assert_array_equal(result.labels, labels)
@@ -70,7 +70,7 @@ def test_labels_come_in_the_order_of_the_source_and_the_figures_agree(sources, b
 def test_what_cannot_be_decoded_has_no_label_and_is_in_no_figure(sources):
     damaged = sources | {"test": Damaged(sources["test"], (2, 7))}
     trainer = Trainer(make_recipe(data={"on_error": "mask"}), damaged)
-    result = trainer.evaluate(randomised(trainer.initial_state(0)), "test")
+    result = trainer.evaluate(randomized(trainer.initial_state(0)), "test")
     assert np.flatnonzero(result.labels == -1).tolist() == [2, 7]
     assert (result.metrics.count, result.metrics.left_out) == (COUNTS["test"] - 2, 2)
     assert result.metrics.correct() == result.correct

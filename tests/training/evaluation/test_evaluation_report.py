@@ -9,7 +9,7 @@ from PIL import Image
 from rich.console import Console
 from synthetic_data import draw_logits
 
-from fcnjax.atomic import appearing
+from fcnjax.atomic import atomic_folder
 from fcnjax.data import ArraySource
 from fcnjax.training.evaluation import evaluation_figures
 from fcnjax.training.evaluation.evaluation_report import check_new, figures, summary_tables, write_report
@@ -143,7 +143,7 @@ def test_a_folder_that_holds_anything_is_refused_and_stays(tmp_path):
 
 def test_what_fails_on_the_way_leaves_no_folder(tmp_path):
     def interrupted():
-        with appearing(tmp_path / "report") as folder:
+        with atomic_folder(tmp_path / "report") as folder:
             (folder / "half.txt").write_text("half")
             raise KeyboardInterrupt
 
@@ -152,6 +152,6 @@ def test_what_fails_on_the_way_leaves_no_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "report").mkdir()
     (tmp_path / "report/mine").touch()
-    with pytest.raises(OSError, match="not empty"), appearing(tmp_path / "report") as folder:
+    with pytest.raises(OSError, match="not empty"), atomic_folder(tmp_path / "report") as folder:
         (folder / "theirs").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["report", "mine"]

@@ -99,7 +99,7 @@ def assert_same_run(got: Path, wanted: Path) -> None:
     like = trainer.initial_state(0)
     states = [read_checkpoint(path / "checkpoints", like, "last") for path in (got, wanted)]
     assert int(states[0].step) == trainer.steps
-    jax.tree.map(np.testing.assert_array_equal, *states)  # weights, statistics and optimiser
+    jax.tree.map(np.testing.assert_array_equal, *states)  # weights, statistics and optimizer
 
 
 @pytest.mark.slow

@@ -289,12 +289,15 @@ def test_a_start_that_was_killed_before_it_was_a_run_is_no_obstacle(trainer, tmp
 
 
 def test_two_processes_never_work_in_one_folder(trainer, tmp_path):
-    code = "import sys; from fcnjax.atomic import held\nwith held(sys.argv[1]):\n    print('held', flush=True); input()"
+    code = (
+        "import sys; from fcnjax.atomic import locked_folder\n"
+        "with locked_folder(sys.argv[1]):\n    print('locked', flush=True); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
+        assert other.stdout.readline() == "locked\n"
         with pytest.raises(FileExistsError, match=f"workdir={tmp_path}: another process is working in it"):
             train(trainer.recipe, tmp_path, trainer=trainer, progress=False)
         other.kill()

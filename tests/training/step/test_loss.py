@@ -10,7 +10,7 @@ from synthetic_data import make_examples, make_recipe
 from fcnjax.data import PartialSource, ResizedSource, SizePolicy, as_source, draw_mixture, labels_of
 from fcnjax.padded import Padded
 from fcnjax.training import LossSettings, Trainer
-from fcnjax.training.step.loss import class_weights_of, cross_entropy, make_loss, make_weigh
+from fcnjax.training.step.loss import class_weights_of, cross_entropy, make_example_weights, make_loss
 from fcnjax.training.step.step import Targets, make_gradient, make_total
 
 WEIGHTS = (0.5, 2.0, 1.25)
@@ -33,11 +33,11 @@ def torch_loss(torch, logits, labels, smoothing, weights, reduction="mean"):
 def test_losses_means_and_gradients_are_those_of_pytorch(torch, smoothing, weights):
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(7, 3)) * 3, rng.integers(3, size=7)
-    loss, weigh = make_loss(smoothing, weights), make_weigh(weights) or jnp.ones_like
+    loss, example_weights = make_loss(smoothing, weights), make_example_weights(weights) or jnp.ones_like
 
     def mean(logits: jax.Array) -> jax.Array:
         given = jnp.asarray(labels)
-        return jnp.sum(loss(logits, given)) / jnp.sum(weigh(given))
+        return jnp.sum(loss(logits, given)) / jnp.sum(example_weights(given))
 
     theirs = torch.tensor(logits, requires_grad=True)
     wanted = torch_loss(torch, theirs, labels, smoothing, weights)
@@ -49,7 +49,7 @@ def test_losses_means_and_gradients_are_those_of_pytorch(torch, smoothing, weigh
 
 def test_without_smoothing_and_weights_the_step_is_what_it_was():
     assert make_loss() is cross_entropy
-    assert make_weigh(None) is None
+    assert make_example_weights(None) is None
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,9 @@ def batch_of(count: int, rows: int) -> tuple[Padded, Targets]:
 def test_the_mean_of_a_step_is_over_weights_of_real_examples_and_mixtures(torch, weighted, mixup):
     batch, targets = batch_of(5, rows=8)
     state = weighted.initial_state(0)
-    loss, weigh = make_loss(0.1, WEIGHTS), make_weigh(WEIGHTS)
-    assert weigh is not None
-    gradient = jax.jit(make_gradient(weighted.graphdef, loss, mixup=mixup, weigh=weigh))
+    loss, example_weights = make_loss(0.1, WEIGHTS), make_example_weights(WEIGHTS)
+    assert example_weights is not None
+    gradient = jax.jit(make_gradient(weighted.graphdef, loss, mixup=mixup, example_weights=example_weights))
     value, *_ = gradient(state.weights, state.statistics, batch, targets, CLOCK)
 
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(jax.random.key(3), 1), targets.ids)
@@ -95,7 +95,9 @@ def test_the_mean_of_a_step_is_over_weights_of_real_examples_and_mixtures(torch,
     weights = np.array(WEIGHTS)
     divisor = np.sum(share * weights[labels[:5]] + (1 - share) * weights[labels[partner[:5]]])
     assert float(value) == pytest.approx(np.sum(share * own + (1 - share) * other) / divisor, rel=1e-5)
-    assert float(make_total(weigh, mixup)(batch.sizes, targets, jnp.asarray(CLOCK))) == pytest.approx(divisor, rel=1e-5)
+    assert float(make_total(example_weights, mixup)(batch.sizes, targets, jnp.asarray(CLOCK))) == pytest.approx(
+        divisor, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
@@ -109,17 +111,19 @@ def test_a_step_made_of_parts_is_the_step_of_their_sum(sources, mixup):
         loss={"label_smoothing": 0.1, "class_weights": list(WEIGHTS)},
     )
     trainer = Trainer(recipe, sources)
-    state, weigh = trainer.initial_state(1), make_weigh(WEIGHTS)
-    assert weigh is not None
-    loss, total = make_loss(0.1, WEIGHTS), jax.jit(make_total(weigh, mixup))
-    gradient = jax.jit(make_gradient(trainer.graphdef, loss, mixup=mixup, weigh=weigh))
+    state, example_weights = trainer.initial_state(1), make_example_weights(WEIGHTS)
+    assert example_weights is not None
+    loss, total = make_loss(0.1, WEIGHTS), jax.jit(make_total(example_weights, mixup))
+    gradient = jax.jit(make_gradient(trainer.graphdef, loss, mixup=mixup, example_weights=example_weights))
     [(step, parts)] = trainer.batches(1, 0, 1)
-    means, totals, clock = [], [], np.array([1, 0], np.uint32)
+    means, totals, seed_and_epoch = [], [], np.array([1, 0], np.uint32)
     for part in parts:
         targets = Targets(part.labels, part.ids)
-        totals.append(float(total(part.sizes, targets, clock)))
+        totals.append(float(total(part.sizes, targets, seed_and_epoch)))
         means.append(
-            float(gradient(state.weights, state.statistics, Padded(part.values, part.sizes), targets, clock)[0])
+            float(
+                gradient(state.weights, state.statistics, Padded(part.values, part.sizes), targets, seed_and_epoch)[0]
+            )
         )
     assert len(totals) > 1
     _, value = trainer.step(state, 1, step, parts)

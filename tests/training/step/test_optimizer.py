@@ -114,7 +114,7 @@ def test_adamw_and_lamb_follow_their_formulas_with_the_betas_given(name):
     np.testing.assert_allclose(weights["kernel"], moments(name, gradient, weight, 0.1, 0.8, 0.7), rtol=1e-4)
 
 
-def test_muon_orthogonalises_kernels_as_matrices_from_taps_and_channels_to_channels():
+def test_muon_orthogonalizes_kernels_as_matrices_from_taps_and_channels_to_channels():
     """Every singular value of a step is near one size, however ill-conditioned the gradient; adamw moves the rest."""
     shapes = {
         "blocks.0.layers.0.kernel": (3, 3, 4, 20),  # tall and flat

@@ -65,9 +65,9 @@ def test_a_deep_network_takes_clearly_less_memory():
         rows: Any = jax.ShapeDtypeStruct((16,), jnp.int32)
         values: Any = jax.ShapeDtypeStruct((16, 32, 32, 1), jnp.float32)
         sizes: Any = jax.ShapeDtypeStruct((16, 2), jnp.int32)
-        clock = jax.ShapeDtypeStruct((2,), jnp.uint32)
+        seed_and_epoch = jax.ShapeDtypeStruct((2,), jnp.uint32)
         gradient = jit(make_gradient(graphdef), remat=remat)
-        lowered = gradient.lower(weights, statistics, Padded(values, sizes), Targets(rows, rows), clock)
+        lowered = gradient.lower(weights, statistics, Padded(values, sizes), Targets(rows, rows), seed_and_epoch)
         return compiled_bytes(lowered.compile())
 
     assert step_bytes(remat=True) < 0.6 * step_bytes(remat=False)

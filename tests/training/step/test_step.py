@@ -77,14 +77,14 @@ class Setting:
         return len(self.examples)
 
     def run(
-        self, order: Sequence[int] = range(5), shape=(16, 18), rows: int = 5, clock=(0, 0)
+        self, order: Sequence[int] = range(5), shape=(16, 18), rows: int = 5, seed_and_epoch=(0, 0)
     ) -> tuple[TrainState, float]:
         """One step on the examples in an order, in a rectangle, with filler rows behind them."""
         batch = Padded.stack([self.examples[i] for i in order], shape, rows)
         labels, ids = np.zeros(rows, np.int32), np.full(rows, -1, np.int32)
         labels[: len(order)] = [self.labels[i] for i in order]
         ids[: len(order)] = [40 + i for i in order]
-        state, loss = self.step(self.state, batch, Targets(labels, ids), np.array(clock, np.uint32))
+        state, loss = self.step(self.state, batch, Targets(labels, ids), np.array(seed_and_epoch, np.uint32))
         return state, float(loss)
 
 
@@ -112,8 +112,8 @@ def test_randomness_is_keyed_by_seed_epoch_and_example(setting):
     """A step is repeatable, and each of the three changes it."""
     _, loss = setting.run()
     assert setting.run()[1] == loss
-    assert setting.run(clock=(1, 0))[1] != pytest.approx(loss, rel=1e-3)
-    assert setting.run(clock=(0, 1))[1] != pytest.approx(loss, rel=1e-3)
+    assert setting.run(seed_and_epoch=(1, 0))[1] != pytest.approx(loss, rel=1e-3)
+    assert setting.run(seed_and_epoch=(0, 1))[1] != pytest.approx(loss, rel=1e-3)
     renamed = Padded.stack(setting.examples, (16, 18)), Targets(np.array(setting.labels, np.int32), np.arange(5))
     _, other = setting.step(setting.state, *renamed, np.zeros(2, np.uint32))
     assert float(other) != pytest.approx(loss, rel=1e-3)

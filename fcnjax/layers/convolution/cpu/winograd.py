@@ -1,6 +1,6 @@
 """Winograd's minimal filtering F(2, 2), for windows that are two positions wide.
 
-Two neighbouring outputs of a filter with two taps take three products instead of four:
+Two neighboring outputs of a filter with two taps take three products instead of four:
 
     y0 = a0 w0 + a1 w1 = (a0 - a1) w0 + a1 (w0 + w1)
     y1 = a1 w0 + a2 w1 = (a2 - a1) w1 + a1 (w0 + w1)

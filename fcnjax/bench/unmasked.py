@@ -1,4 +1,4 @@
-"""Whole: a batch without masks, for the price of masks. Axes: B batch, S spatial, C channels."""
+"""UnmaskedBatch: a batch without masks, for the price of masks. Axes: B batch, S spatial, C channels."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from fcnjax.padded import Padded
 
 
 @jax.tree_util.register_pytree_with_keys_class
-class Whole(Padded):
+class UnmaskedBatch(Padded):
     """A batch in which every example fills the rectangle, known while a program is traced: nothing is ever cleared.
 
-    The layers, given a `Whole`, are those of any other network; their programs just hold no operation on positions and
-    sizes. (Where a layer asks for `mask` itself, it selects by a constant, which XLA removes.)
+    The layers, given an `UnmaskedBatch`, are those of any other network; their programs just hold no operation on
+    positions and sizes. (Where a layer asks for `mask` itself, it selects by a constant, which XLA removes.)
     """
 
     @classmethod
-    def of(cls, values: jax.Array) -> "Whole":
+    def of(cls, values: jax.Array) -> "UnmaskedBatch":
         """Returns the batch of values [B, *S, C]."""
         return cls(values, _full_sizes(values.shape))  # type: ignore[arg-type]  (known sizes are numpy's)
 
@@ -35,12 +35,12 @@ class Whole(Padded):
     def mask(self) -> jax.Array:
         return jnp.ones((*self.values.shape[:-1], 1), bool)
 
-    def clean(self) -> "Whole":
+    def with_zero_padding(self) -> "UnmaskedBatch":
         return self
 
-    def replace(self, values: jax.Array, sizes: Any = None) -> "Whole":
+    def replace(self, values: jax.Array, sizes: Any = None) -> "UnmaskedBatch":
         del sizes
-        return Whole.of(values)
+        return UnmaskedBatch.of(values)
 
 
 def _full_sizes(shape: tuple[int, ...]) -> np.ndarray:

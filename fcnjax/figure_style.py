@@ -1,0 +1,47 @@
+"""How figures look and how they are saved. Import this only where something is drawn: it imports matplotlib."""
+
+import io
+from pathlib import Path
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fcnjax.atomic import write_bytes
+
+# Okabe and Ito's palette, which stays distinct with color blindness, and a brown.
+BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK, BROWN = PALETTE = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#D55E00",
+    "#56B4E9",
+    "#000000",
+    "#8C6D31",
+)
+GRAY = "#8a8a8a"  # of what stands behind
+
+
+def tidy(axes: Axes, grid: Literal["both", "x"] | None = "both") -> None:
+    """Removes the upper and the right spine, draws grid lines along `grid`, and makes the tick labels small."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9)
+    if grid is not None:
+        axes.grid(True, axis=grid, color="#dddddd", linewidth=0.7)
+        axes.set_axisbelow(True)
+
+
+def save_figure(figure: Figure, path: Path | str) -> Path:
+    """Writes a figure in the format of the path's ending, whole or not at all, and returns the path.
+
+    Raises:
+      ValueError: if matplotlib does not write that format.
+      OSError: if the file cannot be written.
+    """
+    path, drawn = Path(path), io.BytesIO()
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise ValueError(f"plot={str(path)!r}: allowed endings are {', '.join(sorted(known))}; such as plan.png")
+    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150)
+    return write_bytes(path, drawn.getvalue())
