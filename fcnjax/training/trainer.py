@@ -4,7 +4,7 @@ Axes: N examples, K classes.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,7 +53,6 @@ from fcnjax.training.step.step import (
     TrainState,
     make_evaluation_step,
     make_gradient,
-    make_total,
     merge,
     split,
 )
@@ -134,28 +133,25 @@ class Trainer:
         self.optimizer = make_optimizer(recipe.optimizer, recipe.epochs * self.steps_per_epoch)
         self.mesh = make_mesh(devices)
         self.feed = Feed(recipe, self.sources, self.mesh)
-        gradient, total = self._make_gradient()
         self.programs = Programs(
             self.mesh,
-            gradient,
+            self._make_gradient(divide=True),
+            self._make_gradient(divide=False),
             self.optimizer,
             make_evaluation_step(self.graphdef),
             self._make_state,
             train.channels,
-            total=total,
             shard_weights=recipe.shard_weights,
             ema_decay=recipe.ema_decay,
             remat=recipe.remat,
         )
         self._sums: Sums | None = None  # zero between steps: the memory of one step's gradients
 
-    def _make_gradient(self) -> tuple[Gradient, Callable[..., jax.Array] | None]:
-        """Returns the gradient, and what a part of a step adds to the divisor of its losses (None: its examples)."""
+    def _make_gradient(self, *, divide: bool) -> Gradient:
         recipe = self.recipe
         weights = class_weights_of(recipe.loss, self.sources["train"])
         loss, example_weights = make_loss(recipe.loss.label_smoothing, weights), make_example_weights(weights)
-        total = None if example_weights is None else make_total(example_weights, recipe.mixup)
-        return make_gradient(self.graphdef, loss, recipe.augment, recipe.mixup, example_weights), total
+        return make_gradient(self.graphdef, loss, recipe.augment, recipe.mixup, example_weights, divide=divide)
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -246,7 +242,7 @@ class Trainer:
         timed = TimedInput(self.batches(seed, start, self.steps), lambda: loss is not None and not loss.is_ready())
         for number, (step, batch) in enumerate(timed, start):
             unreadable, parts = self.feed.missing(batch), batches_of(batch)
-            state, loss = self.step(state, seed, step, batch, unreadable)
+            state, loss = self.step(state, seed, step, batch)
             work, examples = StepWork.of(number + 1, step.epoch, parts), self._planned(seed, number) - unreadable
             if hosts > 1:  # each knows the sizes of its own rows
                 work = work._replace(examples=examples, real=hosts * work.real, padded=hosts * work.padded)
@@ -263,7 +259,6 @@ class Trainer:
         seed: int,
         step: StepPlan | MixedStep,
         batch: Batch | Sequence[Batch],
-        unreadable: int | None = None,
     ) -> tuple[TrainState, jax.Array]:
         """Runs one step of training.
 
@@ -272,7 +267,6 @@ class Trainer:
             seed: of the random layers.
             step: what is planned.
             batch: its batch, or those of its parts.
-            unreadable: how many of its examples could not be decoded on any host; None asks all hosts.
 
         Returns:
             The new state, and the step's mean loss.
@@ -283,28 +277,16 @@ class Trainer:
             return programs.train_step(step.shape, state, *self.feed.inputs(batch), seed_and_epoch)
         assert isinstance(step, MixedStep)
         inputs = [self.feed.inputs(rows) for rows in batch]
-        unreadable = self.feed.missing(batch) if unreadable is None else unreadable
-        total = self._total_of(step, inputs, seed_and_epoch, unreadable)
         sums, self._sums = self._sums, None  # what is donated must not be found again after an interruption
         sums = programs.zero_sums(NO_BUCKET, state.weights) if sums is None else sums
         for part, rows in zip(step.micro_batches, inputs, strict=True):
-            state, sums = programs.accumulate_step(part.shape, state, sums, *rows, seed_and_epoch, total)
+            state, sums = programs.accumulate_step(part.shape, state, sums, *rows, seed_and_epoch)
         state, loss, self._sums = programs.update(NO_BUCKET, state, sums)
         return state, loss
 
     def _planned(self, seed: int, step: int) -> int:
         """Returns how many examples a step is to have, on all hosts together."""
         return sum(int((part.rows >= 0).sum()) for part in parts_of(self.plan(seed).step(step)))
-
-    def _total_of(self, step: MixedStep, inputs: Sequence[Any], seed_and_epoch: np.ndarray, unreadable: int) -> Any:
-        """Returns what the losses of a step made of parts are divided by, float32 []."""
-        add = self.programs.add_total
-        if add is None:
-            return np.float32(step.examples - unreadable)
-        total: Any = np.float32(0)
-        for part, (rows, targets) in zip(step.micro_batches, inputs, strict=True):
-            total = add(part.shape, total, rows.sizes, targets, seed_and_epoch)
-        return total
 
     def rows_that_fit(self, share: float) -> tuple[tuple[int, ...], int]:
         """Returns the largest rectangle of training, and how many rows of it a batch on all devices may have.

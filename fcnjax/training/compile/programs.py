@@ -3,7 +3,7 @@
 Axes: B rows of a batch, D spatial axes, C channels, K rectangles.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -35,12 +35,12 @@ class Programs:
 
     Args:
         mesh: from `make_mesh`.
-        gradient: from `make_gradient`.
+        gradient: from `make_gradient`, divided.
+        summed_gradient: from `make_gradient`, not divided.
         optimizer: whose step follows it.
         evaluation: from `make_evaluation_step`.
         initial_state: from a seed (uint32 []) to the state before the first step.
         channels: C of the examples.
-        total: from `make_total`; None where all examples weigh the same.
         shard_weights: see `state_shardings`.
         ema_decay: of averaged weights, see `fcnjax.training.step.average`; None averages nothing.
         remat: whether the gradient computes activations anew, see `jit`.
@@ -48,8 +48,6 @@ class Programs:
     Attributes:
         train_step, accumulate_step, evaluation_step, update, all_finite: compiled; see `fcnjax.training.step.step`.
         zero_sums: from the weights to the sums before the first part of a step.
-        add_total: from a sum of weights and the sizes, targets and `seed_and_epoch` of one more part to the sum with
-            it; or None.
         state: shapes and shardings of the train state.
     """
 
@@ -57,12 +55,12 @@ class Programs:
         self,
         mesh: Mesh,
         gradient: Gradient,
+        summed_gradient: Gradient,
         optimizer: optax.GradientTransformation,
         evaluation: Any,
         initial_state: Any,
         channels: int,
         *,
-        total: Any = None,
         shard_weights: bool = False,
         ema_decay: float | None = None,
         remat: bool = False,
@@ -76,11 +74,10 @@ class Programs:
         summed = state_shardings(mesh, sums, shard=shard_weights)
         self._sums = _with_shardings(sums, summed)
         self.zero_sums = CompiledByShape(Sums.zeros, (), summed, "zeros")
-        self.add_total = None if total is None else CompiledByShape(_adding(total), (), everywhere, "sum of weights")
         train = make_train_step(gradient, optimizer, ema_decay)
         self.train_step = CompiledByShape(train, (0,), (shardings, everywhere), "train", remat=remat)
         self.accumulate_step = CompiledByShape(
-            make_accumulating_step(gradient), (0, 1), (shardings, summed), "train, a part of a step", remat=remat
+            make_accumulating_step(summed_gradient), (0, 1), (shardings, summed), "train, a part of a step", remat=remat
         )
         self.update = CompiledByShape(
             make_update(optimizer, ema_decay), (0, 1), (shardings, everywhere, summed), "update"
@@ -104,17 +101,14 @@ class Programs:
         )
         if isinstance(plan, EpochPlan):
             buckets = [*buckets, *(set(np.flatnonzero(plan.batches_per_bucket).tolist()) - set(buckets))]
-            return [self._job(self.train_step, plan, bucket, (self.state,), ()) for bucket in buckets]
+            return [self._job(self.train_step, plan, bucket, self.state) for bucket in buckets]
         # Another epoch may draw sizes for any of them; and these steps, begun amid an epoch, need not be all of one.
         later = range(len(plan.buckets.shapes)) if plan.sizes_at is not None else plan.buckets.assign(plan.sizes)
         buckets = [*buckets, *sorted({int(bucket) for bucket in later} - set(buckets))]
-        total = (jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(self.mesh)),)
-        ahead = (self.state, self._sums)
-        jobs = [self._job(self.accumulate_step, plan, bucket, ahead, total) for bucket in buckets]
-        if self.add_total is not None:
-            jobs = [each for job in jobs for each in (self._adding_of(self.add_total, job), job)]
+        parts = [self._job(self.accumulate_step, plan, bucket, self.state, self._sums) for bucket in buckets]
         zeros = Compilation(self.zero_sums, NO_BUCKET, (self.state.weights,))
-        return [zeros, *jobs[:2], Compilation(self.update, NO_BUCKET, ahead), *jobs[2:]]
+        update = Compilation(self.update, NO_BUCKET, (self.state, self._sums))
+        return [zeros, *parts[:2], update, *parts[2:]]
 
     def for_evaluation(self, plans: Iterable[EvaluationPlan]) -> list[Compilation]:
         """Returns the programs of evaluations, in the order in which they need them."""
@@ -144,21 +138,14 @@ class Programs:
         for job in jobs:
             job.programs.planned = (job.programs.planned or set()) | {job.shape}
 
-    def _job(
-        self, programs: CompiledByShape, plan: Any, bucket: int, before: tuple[Any, ...], after: tuple[Any, ...]
-    ) -> Compilation:
+    def _job(self, programs: CompiledByShape, plan: Any, bucket: int, *before: Any) -> Compilation:
         shape, rows = self._rectangle(plan, bucket)
         seed_and_epoch = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=replicated(self.mesh))
 
         def args_of(rows: int) -> tuple[Any, ...]:
-            return (*before, *self._batch(shape, rows), seed_and_epoch, *after)
+            return (*before, *self._batch(shape, rows), seed_and_epoch)
 
         return Compilation(programs, shape, args_of(rows), rows, args_of)
-
-    def _adding_of(self, programs: CompiledByShape, job: Compilation) -> Compilation:
-        """Returns the program that adds the weights of the part of a step which a job accumulates."""
-        _, _, batch, targets, seed_and_epoch, total = job.args
-        return Compilation(programs, job.shape, (total, batch.sizes, targets, seed_and_epoch))
 
     def _evaluation(self, plan: EvaluationPlan, bucket: int) -> Compilation:
         shape, rows = self._rectangle(plan, bucket)
@@ -182,13 +169,6 @@ class Programs:
 
         values = array(*shape, self._channels, dtype=jnp.float32)
         return Padded(values, array(len(shape))), Targets(array(), array())
-
-
-def _adding(total: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    def add(before: jax.Array, sizes: jax.Array, targets: Targets, seed_and_epoch: jax.Array) -> jax.Array:
-        return before + total(sizes, targets, seed_and_epoch)
-
-    return add
 
 
 def parts_of(step: StepPlan | MixedStep) -> tuple[StepPlan, ...]:

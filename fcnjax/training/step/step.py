@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from flax import nnx, traverse_util
 
-from fcnjax.data import draw_mixture, mix
+from fcnjax.data import mix
 from fcnjax.models import Classifier
 from fcnjax.padded import Padded
 from fcnjax.training.step.average import Average, moved_average
@@ -105,7 +105,7 @@ def merge(graphdef: nnx.GraphDef[Classifier], weights: Arrays, statistics: Array
     return nnx.merge(graphdef, _nested(weights), _nested(statistics))
 
 
-Gradient = Callable[..., tuple[jax.Array, Arrays, Arrays]]
+Gradient = Callable[..., tuple[jax.Array, Arrays, Arrays, jax.Array]]
 
 
 def make_gradient(
@@ -114,79 +114,61 @@ def make_gradient(
     augment: Augment = lambda batch, keys: batch,
     mixup: float = 0.0,
     example_weights: ExampleWeights | None = None,
+    *,
+    divide: bool = True,
 ) -> Gradient:
     """Returns the function that differentiates the loss.
 
-    `gradient(weights, statistics, batch, targets, seed_and_epoch, total) -> (mean loss, statistics, gradients)`
+    `gradient(weights, statistics, batch, targets, seed_and_epoch) -> (loss, statistics, gradients, total)`
 
-    `seed_and_epoch` is uint32 [2]. With an example's id they make its PRNG key, so that what is random for an
-    example depends neither on its place in a batch nor on the step. `total` is what the sum of losses is divided by,
-    float32 []: the number of examples of the whole step, or the sum of their weights (see `make_total`), of which the
-    batch may be a part; None takes the batch's own.
+    `seed_and_epoch` is uint32 [2]. With an example's id they make its PRNG key, so the random draws for an example
+    depend neither on its place in a batch nor on the step. `total`, float32 [], is the number of real examples, or the
+    sum of their weights. With mixup, the weight of a mixture is mixed like its loss.
 
     Args:
         graphdef: the network's structure.
         loss: of each example.
         augment: changes the batch first.
-        mixup: of `fcnjax.data.mix`; 0 mixes nothing.
-        example_weights: weight of each example in the mean, that of a mixture is mixed as its loss is; None weighs all
-            alike.
+        mixup: Beta parameter of `fcnjax.data.mix`; 0 mixes nothing.
+        example_weights: weight of each example in the mean; None weighs all alike.
+        divide: whether the loss is divided by `total`. A step made of several parts adds up undivided losses and
+            gradients, and divides once (see `make_update`).
     """
 
-    def objective(weights: Arrays, statistics: Arrays, batch: Padded, targets: Targets, keys: jax.Array, total):
+    def objective(weights: Arrays, statistics: Arrays, batch: Padded, targets: Targets, keys: jax.Array):
         model = merge(graphdef, weights, statistics)
         labels = jnp.asarray(targets.labels)
-        batch, partner, weight = mix(batch, keys, mixup) if mixup else (batch, None, 1.0)
+        batch, partner, share = mix(batch, keys, mixup) if mixup else (batch, None, 1.0)
         logits = model(batch, train=True, keys=keys).astype(jnp.float32)
         losses = loss(logits, labels)
         if partner is not None:
-            losses = weight * losses + (1 - weight) * loss(logits, labels[partner])
-        losses = jnp.where(batch.real, losses, 0.0)
-        if total is None:
-            total = _total(example_weights, batch.real, labels, partner, weight)
-        total = jnp.maximum(total, 1) if example_weights is None else jnp.where(total > 0, total, 1.0)
-        return jnp.sum(losses) / total, _flat(nnx.state(model, nnx.BatchStat))
+            losses = share * losses + (1 - share) * loss(logits, labels[partner])
+        summed = jnp.sum(jnp.where(batch.real, losses, 0.0))
+        total = _total(example_weights, batch.real, labels, partner, share)
+        return summed / _divisor(total) if divide else summed, (_flat(nnx.state(model, nnx.BatchStat)), total)
 
-    def gradient(
-        weights: Arrays, statistics: Arrays, batch: Padded, targets: Targets, seed_and_epoch: jax.Array, total=None
-    ):
+    def gradient(weights: Arrays, statistics: Arrays, batch: Padded, targets: Targets, seed_and_epoch: jax.Array):
         keys = _example_keys(seed_and_epoch, targets)
         differentiate = jax.value_and_grad(objective, has_aux=True)
-        (mean, moved), gradients = differentiate(weights, statistics, augment(batch, keys), targets, keys, total)
-        return mean, moved, gradients
+        (value, (moved, total)), gradients = differentiate(weights, statistics, augment(batch, keys), targets, keys)
+        return value, moved, gradients, total
 
     return gradient
 
 
-def make_total(
-    example_weights: ExampleWeights, mixup: float = 0.0
-) -> Callable[[jax.Array, Targets, jax.Array], jax.Array]:
-    """Returns `total(sizes, targets, seed_and_epoch) -> sum of the weights of the real examples`;
-    `sizes` are those of the batch, int32 [B, D].
-
-    Args:
-        example_weights: as for `make_gradient`.
-        mixup: as for `make_gradient`.
-    """
-
-    def total(sizes: jax.Array, targets: Targets, seed_and_epoch: jax.Array) -> jax.Array:
-        real = jnp.all(jnp.asarray(sizes) > 0, axis=1)
-        mixed = draw_mixture(real, _example_keys(seed_and_epoch, targets), mixup) if mixup else (None, 1.0)
-        return _total(example_weights, real, jnp.asarray(targets.labels), *mixed)
-
-    return total
-
-
-def _total(
-    example_weights: ExampleWeights | None, real: jax.Array, labels: jax.Array, partner: jax.Array | None, weight
-) -> jax.Array:
-    """Returns what a sum of losses is divided by: a count, or a sum of weights mixed as the losses are."""
+def _total(example_weights: ExampleWeights | None, real: jax.Array, labels: jax.Array, partner: Any, share: Any):
+    """Returns the number of real examples, or the sum of their weights, mixed like the losses; float32 []."""
     if example_weights is None:
-        return jnp.sum(real)
+        return jnp.sum(real, dtype=jnp.float32)
     weights = example_weights(labels)
     if partner is not None:
-        weights = weight * weights + (1 - weight) * weights[partner]
+        weights = share * weights + (1 - share) * weights[partner]
     return jnp.sum(jnp.where(real, weights, 0.0))
+
+
+def _divisor(total: jax.Array) -> jax.Array:
+    """Returns what a sum of losses is divided by: 1 for a step without examples, whose losses and gradients are 0."""
+    return jnp.where(total > 0, total, 1.0)
 
 
 def _example_keys(seed_and_epoch: jax.Array, targets: Targets) -> jax.Array:
@@ -209,7 +191,7 @@ def make_train_step(
     def step(
         state: TrainState, batch: Padded, targets: Targets, seed_and_epoch: jax.Array
     ) -> tuple[TrainState, jax.Array]:
-        mean, statistics, gradients = gradient(state.weights, state.statistics, batch, targets, seed_and_epoch)
+        mean, statistics, gradients, _ = gradient(state.weights, state.statistics, batch, targets, seed_and_epoch)
         return _moved(state, statistics, gradients, optimizer, ema_decay), mean
 
     return step
@@ -218,33 +200,38 @@ def make_train_step(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Sums:
-    """What the micro-batches of a step have given so far.
+    """Sums over the examples of a step so far, none of them divided.
 
     Attributes:
         loss: float32 [].
         gradients: by name, like the weights.
+        total: float32 [], number of real examples or the sum of their weights.
     """
 
     loss: jax.Array
     gradients: Arrays
+    total: jax.Array
 
     @classmethod
     def zeros(cls, weights: Arrays) -> "Sums":
-        """Returns the sums before the first micro-batch."""
-        return cls(jnp.float32(0), {name: jnp.zeros_like(array) for name, array in weights.items()})  # type: ignore[arg-type]
+        """Returns the sums before the first part of a step."""
+        return cls(jnp.zeros(()), jax.tree.map(jnp.zeros_like, weights), jnp.zeros(()))
 
 
 def make_accumulating_step(gradient: Gradient) -> Callable[..., tuple[TrainState, Sums]]:
-    """Returns `accumulate(state, sums, batch, targets, seed_and_epoch, total) -> (state, sums)`, for part of a step.
+    """Returns `accumulate(state, sums, batch, targets, seed_and_epoch) -> (state, sums)`, for one part of a step.
 
-    Weights stay as they are; running statistics, where there are any, move with every part.
+    Weights stay as they are; running statistics, if the network has any, move with every part.
+
+    Args:
+        gradient: from `make_gradient(..., divide=False)`.
     """
 
     def accumulate(
-        state: TrainState, sums: Sums, batch: Padded, targets: Targets, seed_and_epoch: jax.Array, total: jax.Array
+        state: TrainState, sums: Sums, batch: Padded, targets: Targets, seed_and_epoch: jax.Array
     ) -> tuple[TrainState, Sums]:
-        mean, statistics, gradients = gradient(state.weights, state.statistics, batch, targets, seed_and_epoch, total)
-        added = jax.tree.map(jnp.add, sums, Sums(mean, gradients))
+        loss, statistics, gradients, total = gradient(state.weights, state.statistics, batch, targets, seed_and_epoch)
+        added = jax.tree.map(jnp.add, sums, Sums(loss, gradients, total))
         return dataclasses.replace(state, statistics=statistics), added
 
     return accumulate
@@ -259,8 +246,10 @@ def make_update(
     """
 
     def update(state: TrainState, sums: Sums) -> tuple[TrainState, jax.Array, Sums]:
-        moved = _moved(state, state.statistics, sums.gradients, optimizer, ema_decay)
-        return moved, sums.loss, jax.tree.map(jnp.zeros_like, sums)
+        divisor = _divisor(sums.total)
+        gradients = {name: array / divisor.astype(array.dtype) for name, array in sums.gradients.items()}
+        moved = _moved(state, state.statistics, gradients, optimizer, ema_decay)
+        return moved, sums.loss / divisor, jax.tree.map(jnp.zeros_like, sums)
 
     return update
 

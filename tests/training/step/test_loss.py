@@ -11,7 +11,7 @@ from fcnjax.data import PartialSource, ResizedSource, SizePolicy, as_source, dra
 from fcnjax.padded import Padded
 from fcnjax.training import LossSettings, Trainer
 from fcnjax.training.step.loss import class_weights_of, cross_entropy, make_example_weights, make_loss
-from fcnjax.training.step.step import Targets, make_gradient, make_total
+from fcnjax.training.step.step import Targets, make_gradient
 
 WEIGHTS = (0.5, 2.0, 1.25)
 CLOCK = np.array([3, 1], np.uint32)
@@ -73,7 +73,7 @@ def test_the_mean_of_a_step_is_over_weights_of_real_examples_and_mixtures(torch,
     loss, example_weights = make_loss(0.1, WEIGHTS), make_example_weights(WEIGHTS)
     assert example_weights is not None
     gradient = jax.jit(make_gradient(weighted.graphdef, loss, mixup=mixup, example_weights=example_weights))
-    value, *_ = gradient(state.weights, state.statistics, batch, targets, CLOCK)
+    value, _, _, total = gradient(state.weights, state.statistics, batch, targets, CLOCK)
 
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(jax.random.key(3), 1), targets.ids)
     partner, share = np.arange(8), np.ones(8)
@@ -95,9 +95,7 @@ def test_the_mean_of_a_step_is_over_weights_of_real_examples_and_mixtures(torch,
     weights = np.array(WEIGHTS)
     divisor = np.sum(share * weights[labels[:5]] + (1 - share) * weights[labels[partner[:5]]])
     assert float(value) == pytest.approx(np.sum(share * own + (1 - share) * other) / divisor, rel=1e-5)
-    assert float(make_total(example_weights, mixup)(batch.sizes, targets, jnp.asarray(CLOCK))) == pytest.approx(
-        divisor, rel=1e-5
-    )
+    assert float(total) == pytest.approx(divisor, rel=1e-5)
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
@@ -113,18 +111,15 @@ def test_a_step_made_of_parts_is_the_step_of_their_sum(sources, mixup):
     trainer = Trainer(recipe, sources)
     state, example_weights = trainer.initial_state(1), make_example_weights(WEIGHTS)
     assert example_weights is not None
-    loss, total = make_loss(0.1, WEIGHTS), jax.jit(make_total(example_weights, mixup))
+    loss = make_loss(0.1, WEIGHTS)
     gradient = jax.jit(make_gradient(trainer.graphdef, loss, mixup=mixup, example_weights=example_weights))
     [(step, parts)] = trainer.batches(1, 0, 1)
     means, totals, seed_and_epoch = [], [], np.array([1, 0], np.uint32)
     for part in parts:
-        targets = Targets(part.labels, part.ids)
-        totals.append(float(total(part.sizes, targets, seed_and_epoch)))
-        means.append(
-            float(
-                gradient(state.weights, state.statistics, Padded(part.values, part.sizes), targets, seed_and_epoch)[0]
-            )
-        )
+        inputs = Padded(part.values, part.sizes), Targets(part.labels, part.ids)
+        mean, _, _, total = gradient(state.weights, state.statistics, *inputs, seed_and_epoch)
+        means.append(float(mean))
+        totals.append(float(total))
     assert len(totals) > 1
     _, value = trainer.step(state, 1, step, parts)
     assert float(value) == pytest.approx(np.average(means, weights=totals), rel=1e-5)
