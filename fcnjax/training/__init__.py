@@ -4,10 +4,8 @@ from fcnjax.training.build import SCANS, abstract_model, load_sources, make_buck
 from fcnjax.training.compile import (
     CompiledByShape,
     device_memory_bytes,
-    fit_batch_sizes,
     jit,
     largest_batch_size,
-    train_step_bytes,
 )
 from fcnjax.training.evaluation import EvaluationResult, Metrics, check_new, measure, summary_tables, write_report
 from fcnjax.training.reestimation import reestimated_statistics
@@ -48,7 +46,6 @@ __all__ = [
     "check_new",
     "device_memory_bytes",
     "evaluate",
-    "fit_batch_sizes",
     "import_weights",
     "jit",
     "largest_batch_size",
@@ -63,6 +60,5 @@ __all__ = [
     "reestimated_statistics",
     "summary_tables",
     "train",
-    "train_step_bytes",
     "write_report",
 ]

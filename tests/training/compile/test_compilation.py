@@ -202,9 +202,7 @@ def test_a_program_that_does_not_fit_is_refused_before_the_first_step(sources, t
     monkeypatch.setattr(trainer_module, "device_memory_bytes", lambda device=None: needed)
     trainer.check_memory(trainer.compilations(0, 0))  # as much as there is
     monkeypatch.setattr(trainer_module, "device_memory_bytes", lambda device=None: needed - 1)
-    with pytest.raises(
-        ValueError, match=r"rectangle 16x18: a program with 8 rows of it needs .*; \d rows fit"
-    ) as caught:
+    with pytest.raises(ValueError, match=r"bucket 16x18: a program with 8 rows of it needs .*; \d rows fit") as caught:
         train(recipe, tmp_path / "run", trainer=trainer, progress=False)
     assert not (tmp_path / "run").exists()  # it is free for the recipe that fits
     budget = int(re.search(r"config\.pixel_budget=(\d+)", str(caught.value))[1])

@@ -4,22 +4,17 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_data import make_recipe, make_sources
 
-from fcnjax.data import BucketPlan
 from fcnjax.training import (
     Trainer,
     device_memory_bytes,
-    fit_batch_sizes,
     largest_batch_size,
-    train_step_bytes,
 )
-from fcnjax.training.compile.memory_fit import compiled_bytes
-from fcnjax.training.step.step import make_gradient, make_train_step
+from fcnjax.training.compile.memory_fit import compiled_bytes, rows_that_fit
 
 
 @given(st.integers(0, 10**9), st.integers(1, 10**6), st.integers(1, 2000), st.integers(1, 16))
@@ -42,39 +37,27 @@ def test_memory_that_grows_in_leaps(rows, leap, most_leaps):
         return 10**6 * min(rows // leap, most_leaps) ** 2 + rows
 
     asked: list[int] = []
-    found = largest_batch_size(program_bytes, (8,), program_bytes((8,), rows), most=6000)
+    found = largest_batch_size(program_bytes, (8,), program_bytes((8,), rows), max_rows=6000)
     assert found == rows
     assert len(set(asked)) <= 12 + math.log2(6000)
 
 
 def test_no_more_rows_than_wanted():
-    assert largest_batch_size(lambda shape, rows: 100, (8,), 100, multiple_of=8, most=100) == 96
+    assert largest_batch_size(lambda shape, rows: 100, (8,), 100, multiple_of=8, max_rows=100) == 96
 
 
-def test_a_real_train_step_fits_and_the_next_does_not():
-    trainer = Trainer(make_recipe(model={"channels": (3,), "norm": "none"}), make_sources())
-    step = make_train_step(make_gradient(trainer.graphdef), trainer.optimizer)
-    state = trainer.initial_state(0)
-    of, measured = train_step_bytes(step, state, channels=1), {}
-
-    def program_bytes(shape, rows):
-        return measured.setdefault(rows, of(shape, rows))
-
+@pytest.mark.parametrize("batching", ["bucket", "mixed"])
+def test_a_real_train_step_fits_and_the_next_does_not(batching):
+    trainer = Trainer(make_recipe(model={"channels": (3,), "norm": "none"}, batching=batching), make_sources())
+    job = next(job for job in trainer.programs.for_training(trainer.plan(0), 0) if job.rows)
     budget = 100_000
-    rows = largest_batch_size(program_bytes, (10, 10), budget, multiple_of=4)
+    rows = rows_that_fit(job, budget, multiple_of=4)
     assert rows >= 8
     assert rows % 4 == 0
-    assert measured[rows] <= budget < measured[rows + 4]
-    weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    assert measured[rows] > weights + rows * 10 * 10 * 4  # the state and the values of the batch at the very least
-
-
-def test_every_rectangle_gets_its_rows():
-    plan = BucketPlan(np.array([[9, 9], [2, 8], [4, 5]]))
-    fitted = fit_batch_sizes(plan, lambda shape, rows: 300 + rows * math.prod(shape), 1000, multiple_of=4)
-    assert fitted.shapes.tolist() == [[2, 8], [4, 5], [9, 9]]
-    assert fitted.batch_sizes is not None
-    assert fitted.batch_sizes.tolist() == [40, 32, 8]
+    fitting, larger = (compiled_bytes(job.programs.compile_apart(*job.args_of(n))) for n in (rows, rows + 4))
+    assert fitting <= budget < larger
+    weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trainer.programs.state))
+    assert fitting > weights + rows * math.prod(job.shape) * 4  # the state and the batch at least
 
 
 def test_donated_arguments_count_once():
@@ -85,10 +68,10 @@ def test_donated_arguments_count_once():
 
 
 def test_what_cannot_fit_is_said():
-    with pytest.raises(ValueError, match="budget_bytes: got 1,000; 4 rows of rectangle 6x9 take 1,016;"):
+    with pytest.raises(ValueError, match="budget_bytes=1,000: 4 rows of bucket 6x9 need 1,016;"):
         largest_batch_size(lambda shape, rows: 1000 + 4 * rows, (6, 9), 1000, multiple_of=4)
-    with pytest.raises(ValueError, match="multiple_of: got 0; allowed is 1 to `most`, which is 8"):
-        largest_batch_size(lambda shape, rows: 1, (6, 9), 1000, multiple_of=0, most=8)
+    with pytest.raises(ValueError, match="multiple_of=0: must be 1 to max_rows=8"):
+        largest_batch_size(lambda shape, rows: 1, (6, 9), 1000, multiple_of=0, max_rows=8)
 
 
 def test_a_device_has_memory():
