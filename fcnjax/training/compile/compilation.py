@@ -1,7 +1,7 @@
-"""One compiled program per shape, compiled ahead in threads: a shape that was not planned is a fact one can see.
+"""One compiled program per shape, compiled ahead in threads. A shape that no plan names is compiled with a warning.
 
 The programs of a run are known before it starts. They are compiled in the order of their first use while the first
-steps already run; a call waits for its own program alone.
+steps already run. A call waits for its own program only.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from fcnjax.xla import accepted_options, refused
 
-THREADS = 2  # that compile; the compiler itself has threads of its own
+THREADS = 2  # of Python; the compiler has threads of its own
 
 
 class UnplannedCompilation(UserWarning):
-    """A shape that no plan named had to be compiled in the midst of a run."""
+    """A shape that no plan names had to be compiled during a run."""
 
 
 def jit(
@@ -33,8 +33,8 @@ def jit(
 
     Args:
         function: a pure function of pytrees of arrays.
-        donate: positions of the arguments whose memory the outputs may take.
-        out_shardings: of the outputs, a pytree prefix; None leaves them to the compiler.
+        donate: positions of the arguments whose memory the outputs may use.
+        out_shardings: shardings of the outputs, a pytree prefix; None leaves them to the compiler.
         remat: whether the function recomputes activations, see `compile_options`.
     """
     shardings = {} if out_shardings is None else {"out_shardings": out_shardings}
@@ -42,18 +42,19 @@ def jit(
 
 
 def compile_options(*, remat: bool = False) -> dict[str, Any]:
-    """Returns the compiler options for the default backend, of those that it accepts and `XLA_FLAGS` does not set.
+    """Returns the compiler options for the default backend that it accepts and that `XLA_FLAGS` does not set.
 
-    On CPU the matrix products are precompiled, and with XLA's older emitters the rest gains nothing from LLVM's full
-    effort: for the forum thread's network the two programs of a training run compiled in 7.3 instead of 13.2 s, side by
-    side, and their steps took the same time (level 0: 4.9 s, but steps 5 times as long); drawing one kernel in 0.2
-    instead of 1.5 s. Where XLA has no option for the older emitters (jax 0.11), level 1 costs 2 to 12 % of a step's
-    time and saves little: the level stays XLA's own.
+    On a CPU the matrix products are precompiled, and with XLA's older emitters LLVM's full effort does not speed up the
+    rest. For the forum thread's network the two programs of a training run compiled in 7.3 s instead of 13.2 s, side by
+    side, and their steps took the same time (at level 0: 4.9 s, but steps 5 times as long); the program that draws one
+    kernel compiled in 0.2 s instead of 1.5 s. If XLA does not have an option for the older emitters (jax 0.11), level 1
+    costs 2 to 12 % of a step's time and saves little, so the level stays XLA's own.
 
     Args:
-        remat: whether the program recomputes activations. XLA's CPU compiler drops the barriers that say when, by a
-            pass that is left out then: else it merges both computations again (`resnet_cifar` of 20 layers, 32 images
-            of 32 x 32: 76 in place of 30 MiB of temporaries, against 77 without).
+        remat: whether the program recomputes activations. A pass of XLA's CPU compiler drops the barriers that say
+            when, and the compiler then merges the recomputation with the first computation. The pass is therefore left
+            out (`resnet_cifar` of 20 layers, 32 images of 32 x 32: 30 MiB of temporaries instead of 76; without
+            recomputation 77).
     """
     if jax.default_backend() != "cpu":
         return {}
@@ -66,21 +67,21 @@ def compile_options(*, remat: bool = False) -> dict[str, Any]:
 
 
 class CompiledByShape:
-    """Compiles a function once for each shape, ahead of its first call or at it, and calls the compiled program.
+    """Compiles a function once for each shape, before or at its first call, and calls the compiled program.
 
     Args:
         function: a pure function of pytrees of arrays.
-        donate: positions of the arguments whose memory the outputs may take.
-        out_shardings: of the outputs, a pytree prefix; None leaves them to the compiler.
-        name: what it is called in messages; default: as the function is.
+        donate: positions of the arguments whose memory the outputs may use.
+        out_shardings: shardings of the outputs, a pytree prefix; None leaves them to the compiler.
+        name: what messages call it; default: the name of the function.
         remat: as for `jit`.
 
     Attributes:
-        name: what it is called in messages.
+        name: what messages call it.
         programs: the compiled programs, by shape.
-        seconds: time that compilation has taken so far, summed over threads.
+        seconds: of compilation so far, summed over threads.
         waited: seconds that calls have waited for compilation so far.
-        planned: the shapes that calls may have, each compiled without a word; None: any.
+        planned: the shapes that are compiled without a warning; None: any.
     """
 
     def __init__(
@@ -104,12 +105,12 @@ class CompiledByShape:
         """Calls the program for `shape`, which must determine the shapes of all `args`.
 
         Warns:
-          UnplannedCompilation: if the shape is none of `planned`, and has no program yet.
+          UnplannedCompilation: if the shape is not in `planned` and does not have a program yet.
         """
         program = self.programs.get(shape)
         if program is None:
             if self.planned is not None and shape not in self.planned:
-                text = f"{self.name}: met the rectangle {shape}, which the plan does not have: compiling it now."
+                text = f"{self.name}: the plan does not have the bucket shape {shape}: compiling it now."
                 warnings.warn(text, UnplannedCompilation, stacklevel=2)
             begun = time.perf_counter()
             program = self.compile(shape, *args)
@@ -117,17 +118,17 @@ class CompiledByShape:
         return program(*args)
 
     def compile_apart(self, *args: Any) -> Any:
-        """Returns the program for `args` (arrays, or their shapes and shardings), and keeps none."""
+        """Returns the program for `args` (arrays, or their shapes and shardings) without keeping it."""
         return self._jitted.lower(*args).compile()
 
     def compile(self, shape: Hashable, *args: Any) -> Any:
-        """Returns the program for `shape`, compiled for `args` (arrays, or their shapes and shardings) where it is new.
+        """Returns the program for `shape`, compiled for `args` (arrays, or their shapes and shardings) if it is new.
 
-        Threads may call this at the same time; each shape is compiled by one of them, and the others wait for it.
+        Threads may call this at the same time. One of them compiles a shape, and the others wait for it.
         """
         with self._lock:
             future = self._futures.get(shape)
-            mine = future is None or (future.done() and future.exception() is not None)  # a failure may be tried again
+            mine = future is None or (future.done() and future.exception() is not None)  # tries again after a failure
             if mine:
                 future = self._futures[shape] = Future()
         assert future is not None
@@ -150,11 +151,11 @@ class Compilation:
     """One program to compile ahead.
 
     Attributes:
-        programs: where it belongs.
-        shape: its rectangle.
-        args: what it is compiled for: shapes and shardings.
-        rows: of its batch, filler rows included; 0 if it takes none.
-        args_of: from another number of rows to what it would be compiled for.
+        programs: the function that it compiles.
+        shape: shape of its bucket.
+        args: shapes and shardings of its arguments.
+        rows: rows of its batch, filler rows included; 0 if it does not take a batch.
+        args_of: from another number of rows to the arguments it would then have.
     """
 
     programs: CompiledByShape
@@ -165,7 +166,7 @@ class Compilation:
 
     @property
     def positions(self) -> int:
-        """Padded positions of its batch, by which programs are compared in memory."""
+        """Padded positions of its batch, by which the memory of programs is compared."""
         return self.rows * math.prod(self.shape)
 
 
@@ -178,21 +179,21 @@ def compiling_ahead(
     threads: int = THREADS,
     done: Callable[[list[Compilation], float], None] = lambda jobs, seconds: None,
 ) -> Iterator[Callable[[], None]]:
-    """Compiles what is new of `jobs` in the background, in their order, while the block runs.
+    """Compiles the new ones of `jobs` in the background, in their order, while the block runs.
 
-    What nobody has begun to compile when the block ends stays uncompiled. Before a program is compiled it is traced, by
-    Python, which threads only slow down: so those that the first step waits for come first and alone.
+    A program whose compilation has not begun when the block ends stays uncompiled. Python traces a program before it is
+    compiled, and several threads only slow tracing down. The programs that the first step waits for therefore come
+    first and alone.
 
     Args:
         jobs: programs in the order of their first use.
-        first: those to begin with; None: all.
+        first: the jobs to begin with; None: all.
         progress: whether to show a bar with rate and time left.
         threads: at least 1.
         done: called in a thread, with the jobs that were new and the seconds since the start, when all are compiled.
 
     Yields:
-        A function that lets the others begin; to be called once the first step is on its way, and as often as one
-            likes.
+        A function that starts the other jobs. Call it after the first step was dispatched; further calls do nothing.
     """
     new = [job for job in jobs if job.shape not in job.programs.programs]
     pool, begun, left = ThreadPoolExecutor(threads, thread_name_prefix="compile"), time.perf_counter(), set(new)
@@ -201,7 +202,7 @@ def compiling_ahead(
     lock = threading.Lock()
 
     def compile_one(job: Compilation):
-        job.programs.compile(job.shape, *job.args)  # who calls a program that failed is told why
+        job.programs.compile(job.shape, *job.args)  # a failure is raised where the program is called
         with lock:
             left.discard(job)
             last = not left

@@ -1,7 +1,7 @@
-"""Devices and hosts: one mesh axis that shares out the rows of a batch, and where each array lies on it.
+"""Devices and hosts: one mesh axis divides the rows of a batch, and each array has its sharding on it.
 
-Every array of a step is a global one, under one sharded `jit`: sums over the batch are sums over all devices, and which
-examples a step holds never depends on their number. Axes: B rows of a batch.
+Every array of a step is global, under one sharded `jit`. Sums over the batch are therefore sums over all devices, batch
+norm's included, and the examples of a step never depend on the number of devices. Axes: B rows of a batch.
 """
 
 import math
@@ -18,9 +18,9 @@ from jax.sharding import PartitionSpec as P
 from fcnjax.naming import first_line
 
 AXIS = "data"
-SMALLEST_SHARDED = 2**12  # elements: below it, gathering an array costs more than it saves
+SMALLEST_SHARDED = 2**12  # elements; gathering a smaller array costs more than it saves
 HEARTBEAT_SECONDS = 60
-START_SECONDS = 300  # that the hosts wait for each other at the start
+START_SECONDS = 300  # how long the hosts wait for each other at the start
 
 
 class HostFailure(RuntimeError):
@@ -30,24 +30,24 @@ class HostFailure(RuntimeError):
 def join_hosts(
     coordinator: str, hosts: int | None = None, host: int | None = None, *, heartbeat_seconds: int = HEARTBEAT_SECONDS
 ):
-    """Makes this process one of several hosts of a run; to be called before JAX does anything else.
+    """Makes this process one of the hosts of a run. Call it before JAX does anything else.
 
     Args:
-        coordinator: "auto" where the cluster tells (SLURM, GKE, Open MPI, Cloud TPU); else the address of host 0, such
-            as "10.0.0.1:8476".
-        hosts: how many there are; None where the cluster tells.
-        host: which one this is, 0 to `hosts - 1`; None where the cluster tells.
-        heartbeat_seconds: a host that is silent for so long is taken for dead, and the others end.
+        coordinator: "auto" on a cluster that JAX knows (SLURM, GKE, Open MPI, Cloud TPU); else the address of host 0,
+            such as "10.0.0.1:8476".
+        hosts: number of hosts; None with "auto".
+        host: number of this host, 0 to `hosts - 1`; None with "auto".
+        heartbeat_seconds: how long a host may be silent before the others take it for dead and end.
 
     Raises:
-        ValueError: if the cluster tells nothing and an argument is missing, or does not fit the others.
-        HostFailure: if the others do not appear in time.
+        ValueError: if an argument is missing or does not fit the others, or "auto" does not find a cluster.
+        HostFailure: if the other hosts do not appear in time.
     """
     address = None if coordinator == "auto" else coordinator
     if address is not None and (hosts is None or host is None or not 0 <= host < hosts):
         raise ValueError(
-            f"--coordinator={coordinator}: needs --hosts and --host, the number of this one from 0; got {hosts} and "
-            f"{host}. With --coordinator=auto the cluster tells."
+            f"--coordinator={coordinator}: needs --hosts and --host, the number of this host from 0; got {hosts} and "
+            f"{host}. On a cluster that JAX knows, give --coordinator=auto alone."
         )
     try:
         jax.distributed.initialize(
@@ -67,12 +67,12 @@ def join_hosts(
 
 
 def describe_host_failure(error: Exception) -> str:
-    """Returns what to tell the user of an error that another host's end has most likely caused."""
+    """Returns what to tell the user about an error that most likely comes from the end of another host."""
     if isinstance(error, HostFailure):
         return str(error)
     return (
-        f"another host of this run is gone, or cannot be reached ({first_line(error)}). The same command on all "
-        "hosts, in the same or another number, goes on from the last checkpoint."
+        f"another host of this run has ended or cannot be reached ({first_line(error)}). The same command on all "
+        "hosts, the same number or another, resumes from the last checkpoint."
     )
 
 
@@ -88,24 +88,24 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of what every device holds whole."""
+    """Returns the sharding of arrays that every device holds whole."""
     return NamedSharding(mesh, P())
 
 
 def by_rows(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of arrays whose first axis is the batch's."""
+    """Returns the sharding of arrays whose first axis is the batch."""
     return NamedSharding(mesh, P(AXIS))
 
 
 def state_shardings(mesh: Mesh, state: Any, *, shard: bool) -> Any:
-    """Returns the sharding of each array of a state, a pytree like it.
+    """Returns the shardings of a state, a pytree like it.
 
     Args:
         mesh: from `make_mesh`.
         state: arrays, or their shapes.
-        shard: whether large arrays are cut along the longest axis that the devices divide (fully sharded data parallel:
-            weights, averages and optimizer states take less memory on each device, and are gathered when a step needs
-            them); else every device holds all.
+        shard: whether large arrays are divided along the longest axis that the devices divide evenly (fully sharded
+            data parallel: weights, averages and optimizer states take less memory on each device, and are gathered when
+            a step needs them); else every device holds all.
     """
     return jax.tree.map(lambda array: NamedSharding(mesh, _spec(array.shape, mesh.size) if shard else P()), state)
 
@@ -119,9 +119,9 @@ def _spec(shape: tuple[int, ...], devices: int) -> P:
 
 
 def place_rows(mesh: Mesh, rows: np.ndarray | jax.Array) -> jax.Array:
-    """Returns the global array [B, ...] of which this host has the rows [B / hosts, ...]; the copy goes on meanwhile.
+    """Returns the global array [B, ...] of which this host has the rows [B / hosts, ...], without waiting for the copy.
 
-    What is placed already stays as it is.
+    An array that is on the devices already stays as it is.
     """
     if isinstance(rows, jax.Array):
         return rows
@@ -151,13 +151,13 @@ def gather_texts(text: str) -> list[str]:
 
 @contextmanager
 def together(what: str) -> Iterator[None]:
-    """Ends the run on all hosts where the block fails on one: the others would wait for it for ever.
+    """Ends the run on all hosts if the block fails on one, for which the others would wait forever.
 
     Args:
-        what: the block does, for the message.
+        what: what the block does, for the message.
 
     Raises:
-        HostFailure: if the block went well here and failed elsewhere.
+        HostFailure: if the block succeeded here and failed on another host.
     """
     failure = None
     try:

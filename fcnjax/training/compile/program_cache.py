@@ -1,7 +1,7 @@
-"""The cache of compiled programs, on disk: what was compiled once for a shape is read back by later runs.
+"""The cache of compiled programs on disk: a later run reads back what an earlier one compiled.
 
-JAX's own persistent cache, with a folder, a bound on its size (the programs used least recently go first) and a look
-into it.
+It is JAX's own persistent cache. This file chooses its folder, bounds its size (the least recently used programs go
+first) and lists its contents.
 """
 
 import os
@@ -36,9 +36,9 @@ class CacheContents(NamedTuple):
 
 
 def cache_folder() -> Path | None:
-    """Returns the folder of the cache: what JAX is set to, else `FCNJAX_CACHE_DIR`, else in the user's cache folder.
+    """Returns the folder of the cache: JAX's own setting, else `FCNJAX_CACHE_DIR`, else one in the user's cache folder.
 
-    None if it is off: `FCNJAX_CACHE_DIR` is empty, or JAX's own switch `JAX_ENABLE_COMPILATION_CACHE` is false.
+    None if the cache is off: `FCNJAX_CACHE_DIR` is empty, or JAX's own switch `JAX_ENABLE_COMPILATION_CACHE` is false.
     """
     given = os.environ.get(FOLDER)
     if given == "" or not _setting("jax_enable_compilation_cache"):
@@ -50,10 +50,10 @@ def cache_folder() -> Path | None:
 
 
 def use_program_cache() -> Path | None:
-    """Lets this process keep its compiled programs for later ones; a setting of the whole process, for commands.
+    """Turns the cache on for this process. Commands call it, since it is a setting of the whole process.
 
-    What is set through JAX's own variables (`JAX_COMPILATION_CACHE_DIR`, `..._MAX_SIZE`) stays as it is. A folder that
-    cannot be written is said once, and no cache used.
+    Settings made through JAX's own variables (`JAX_COMPILATION_CACHE_DIR`, `..._MAX_SIZE`) stay as they are. If the
+    folder cannot be written, one line on stderr says so and the cache stays off.
 
     Returns:
         The folder, or None if the cache is off.
@@ -65,12 +65,12 @@ def use_program_cache() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         check_writable(folder)
     except OSError as error:
-        print(f"{folder}: no compiled programs are kept there ({error}); set {FOLDER}.", file=sys.stderr)
+        print(f"{folder}: compiled programs cannot be kept there ({error}); set {FOLDER}.", file=sys.stderr)
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if _setting("jax_compilation_cache_max_size") == -1:
         jax.config.update("jax_compilation_cache_max_size", LARGEST)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # the small ones are many at a start
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # a run starts with many small programs
     return folder
 
 
@@ -83,10 +83,10 @@ def cache_contents() -> CacheContents:
 
 
 def clear_cache() -> CacheContents:
-    """Removes all programs, and returns what there was. Runs that are going on compile anew what they still need."""
+    """Removes all programs and returns what the cache held. Active runs recompile the programs that they still need."""
     contents = cache_contents()
     if contents.folder is not None:
-        for pattern in (_PROGRAM, _LAST_USE):  # what else lies there is not ours
+        for pattern in (_PROGRAM, _LAST_USE):  # other files in the folder are not ours
             for file in contents.folder.glob(pattern):
                 file.unlink(missing_ok=True)
     return contents
@@ -99,5 +99,5 @@ def _setting(name: str) -> Any:
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
-    except FileNotFoundError:  # removed in the meantime by a run that needed room
+    except FileNotFoundError:  # another run has removed it to make room
         return 0

@@ -1,6 +1,6 @@
-"""Programs: the compiled steps of a recipe on all devices, and in what order a run needs them.
+"""Programs: the compiled steps of a recipe on all devices, and the order in which a run needs them.
 
-Axes: B rows of a batch, D spatial axes, C channels, K rectangles.
+Axes: B rows of a batch, D spatial axes, C channels.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,23 +27,23 @@ from fcnjax.training.step.step import (
     make_update,
 )
 
-NO_BUCKET: tuple[int, ...] = ()  # of programs that take no batch
+NO_BUCKET: tuple[int, ...] = ()  # the shape of programs that do not take a batch
 
 
 class Programs:
-    """The steps of one network on the devices of a mesh, each compiled once for each rectangle that it meets.
+    """The steps of one network on the devices of a mesh, each compiled once for each bucket shape.
 
     Args:
         mesh: from `make_mesh`.
         gradient: from `make_gradient`, divided.
         summed_gradient: from `make_gradient`, not divided.
-        optimizer: whose step follows it.
+        optimizer: from optax.
         evaluation: from `make_evaluation_step`.
         initial_state: from a seed (uint32 []) to the state before the first step.
         channels: C of the examples.
         shard_weights: see `state_shardings`.
         ema_decay: of averaged weights, see `fcnjax.training.step.average`; None averages nothing.
-        remat: whether the gradient computes activations anew, see `jit`.
+        remat: whether the gradient recomputes activations, see `jit`.
 
     Attributes:
         train_step, accumulate_step, evaluation_step, update, all_finite: compiled; see `fcnjax.training.step.step`.
@@ -102,7 +102,7 @@ class Programs:
         if isinstance(plan, EpochPlan):
             buckets = [*buckets, *(set(np.flatnonzero(plan.batches_per_bucket).tolist()) - set(buckets))]
             return [self._job(self.train_step, plan, bucket, self.state) for bucket in buckets]
-        # Another epoch may draw sizes for any of them; and these steps, begun amid an epoch, need not be all of one.
+        # Another epoch may draw sizes for any bucket, and steps resumed mid-epoch span two epochs.
         later = range(len(plan.buckets.shapes)) if plan.sizes_at is not None else plan.buckets.assign(plan.sizes)
         buckets = [*buckets, *sorted({int(bucket) for bucket in later} - set(buckets))]
         parts = [self._job(self.accumulate_step, plan, bucket, self.state, self._sums) for bucket in buckets]
@@ -120,26 +120,26 @@ class Programs:
         return list(jobs.values())
 
     def for_checkpoints(self) -> list[Compilation]:
-        """Returns the program that looks at weights before they are kept."""
+        """Returns the program that checks weights before they are saved."""
         return [Compilation(self.all_finite, NO_BUCKET, ((self.state.weights, self.state.statistics),))]
 
     def largest(self, jobs: Sequence[Compilation]) -> Compilation:
-        """Returns the program of `jobs` that needs most memory: of training where there is one, by padded positions."""
+        """Returns the program that needs the most memory: a training step if `jobs` has one, by padded positions."""
         batches = [job for job in jobs if job.rows]
         return max(batches, key=lambda job: (job.programs is not self.evaluation_step, job.positions))
 
     def begins_with(self, jobs: Sequence[Compilation]) -> list[Compilation]:
-        """Returns those of `jobs` that a run waits for before its first step: its first ones, and the largest."""
+        """Returns the jobs that a run waits for before its first step: those up to its first step, and the largest."""
         first = next(index for index, job in enumerate(jobs) if job.rows)
         return [*jobs[: first + 1], self.largest(jobs)]
 
     def expect(self, jobs: Iterable[Compilation]):
-        """Notes that a run needs these programs and no others: any other compilation is worth a warning from now on."""
+        """Notes that a run needs these programs only: any other compilation gives a warning from now on."""
         for job in jobs:
             job.programs.planned = (job.programs.planned or set()) | {job.shape}
 
     def _job(self, programs: CompiledByShape, plan: Any, bucket: int, *before: Any) -> Compilation:
-        shape, rows = self._rectangle(plan, bucket)
+        shape, rows = self._bucket(plan, bucket)
         seed_and_epoch = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=replicated(self.mesh))
 
         def args_of(rows: int) -> tuple[Any, ...]:
@@ -148,7 +148,7 @@ class Programs:
         return Compilation(programs, shape, args_of(rows), rows, args_of)
 
     def _evaluation(self, plan: EvaluationPlan, bucket: int) -> Compilation:
-        shape, rows = self._rectangle(plan, bucket)
+        shape, rows = self._bucket(plan, bucket)
 
         def args_of(rows: int) -> tuple[Any, ...]:
             batch, targets = self._batch(shape, rows)
@@ -156,8 +156,8 @@ class Programs:
 
         return Compilation(self.evaluation_step, shape, args_of(rows), rows, args_of)
 
-    def _rectangle(self, plan: Any, bucket: int) -> tuple[tuple[int, ...], int]:
-        """Returns the extents of a bucket and the rows of its batches, with those that all devices need."""
+    def _bucket(self, plan: Any, bucket: int) -> tuple[tuple[int, ...], int]:
+        """Returns the shape of a bucket and the rows of its batches, rounded up to a multiple of the devices."""
         rows = -(-int(plan.rows_per_bucket[bucket]) // self.mesh.size) * self.mesh.size
         return tuple(plan.buckets.shapes[bucket].tolist()), rows
 
@@ -172,7 +172,7 @@ class Programs:
 
 
 def parts_of(step: StepPlan | MixedStep) -> tuple[StepPlan, ...]:
-    """Returns the parts of a step, each of one rectangle."""
+    """Returns the parts of a step, each from one bucket."""
     return step.micro_batches if isinstance(step, MixedStep) else (step,)
 
 

@@ -1,4 +1,4 @@
-"""Exponential moving average of a network over the steps of its training, which is then what is evaluated and saved."""
+"""Exponential moving average of a network over the steps of training. A run that keeps one evaluates and saves it."""
 
 import dataclasses
 from typing import Any
@@ -13,11 +13,11 @@ Arrays = dict[str, jax.Array]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Average:
-    """Averages over the steps so far, float32 like what they are of.
+    """Averages over the steps so far, float32 like the arrays they average.
 
     Attributes:
         weights: by name.
-        statistics: running statistics by name: those of the weights at each step, which fit the averaged ones.
+        statistics: running statistics by name, averaged like the weights, which they therefore fit.
     """
 
     weights: Arrays
@@ -27,11 +27,11 @@ class Average:
 def moved_average(average: Average, weights: Arrays, statistics: Arrays, step: jax.Array, decay: float) -> Average:
     """Returns the average after one more step, `d * average + (1 - d) * new`, from the state after that step.
 
-    d is the decay, but no more than (1 + t) / (10 + t) after t steps: 1/10 at first, so that the initial weights are
-    soon forgotten, however short the run.
+    d is the decay, but at most (1 + t) / (10 + t) after t steps. It starts at 1/10, so that even a short run soon
+    forgets its initial weights.
 
     Args:
-        average: that of the steps before; at first the initial weights and statistics.
+        average: of the steps before; before the first step, the initial weights and statistics.
         weights: after the step.
         statistics: after the step.
         step: int32 [], t, the number of steps before this one.

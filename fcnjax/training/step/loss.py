@@ -1,7 +1,7 @@
-"""Losses of training: cross-entropy with smoothed labels and weighted classes, and what a mean of it is taken over.
+"""Losses of training: cross-entropy with smoothed labels and weighted classes.
 
-Axes: B batch, K classes. The one idea: a loss gives each example a sum's share and `ExampleWeights` its share of the
-divisor, so that a mean over a batch, over the parts of a step, and over mixtures of two examples is one formula.
+Axes: B batch, K classes. The one idea: a loss gives each example's term of a sum, and `ExampleWeights` its term of the
+divisor. The mean over a batch, over the parts of a step and over mixtures of two examples is then one formula.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,11 +24,12 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def make_loss(label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> Loss:
-    """Returns cross-entropy against smoothed labels, each class's share of it times its weight.
+    """Returns cross-entropy against smoothed labels, the term of each class times its weight.
 
-    With smoothing e, class weights w and log-probabilities z, the loss of an example of class y is
-    `-(1 - e) * w[y] * z[y] - e / K * sum_k w[k] * z[k]`, and the mean is over the `w[y]` (see `make_example_weights`):
-    that of PyTorch's `CrossEntropyLoss(weight=w, label_smoothing=e)`. Without either it is `cross_entropy` itself.
+    With smoothing e, class weights w and log-probabilities z, the loss of an example of class y is `-(1 - e) * w[y] *
+    z[y] - e / K * sum_k w[k] * z[k]`, and the mean divides by the sum of `w[y]` (see `make_example_weights`), like
+    PyTorch's `CrossEntropyLoss(weight=w, label_smoothing=e)`. Without smoothing and weights it is `cross_entropy`
+    itself.
 
     Args:
         label_smoothing: e, in [0, 1).
@@ -54,7 +55,7 @@ def _smoothed(logits: jax.Array, labels: jax.Array, label_smoothing: float) -> j
 
 
 def make_example_weights(class_weights: Sequence[float] | None) -> ExampleWeights | None:
-    """Returns what gives each example the weight of its class; None where all weigh the same."""
+    """Returns the function that gives each example the weight of its class; None if all weigh the same."""
     if class_weights is None:
         return None
     weights = np.asarray(class_weights, np.float32)
@@ -62,11 +63,15 @@ def make_example_weights(class_weights: Sequence[float] | None) -> ExampleWeight
 
 
 def class_weights_of(settings: LossSettings, train: Source) -> tuple[float, ...] | None:
-    """Returns the weight of each class [K] that settings name, for these training examples; None where none are named.
+    """Returns the weight of each class [K] that the settings ask for; None if they ask for none.
+
+    Args:
+        settings: `class_weights` is None, K numbers, or "balanced": N / (K * examples of the class).
+        train: the training examples, N of them, whose labels are counted.
 
     Raises:
-        ValueError: for another number of weights than classes; for "balanced" if a class has no example, or the source
-            does not know its labels.
+        ValueError: if the number of weights is not K; with "balanced", if a class does not have an example or the
+            source does not know its labels.
     """
     weights, names, field = settings.class_weights, train.class_names, "config.loss.class_weights"
     if weights is None:
@@ -78,13 +83,13 @@ def class_weights_of(settings: LossSettings, train: Source) -> tuple[float, ...]
     labels = labels_of(train)
     if labels is None:
         raise ValueError(
-            f"{field}={BALANCED!r}: the training examples do not tell their labels without being read; give the source "
-            "an attribute labels [N], or one weight per class."
+            f"{field}={BALANCED!r}: the source does not know the labels of its examples; give it an attribute labels "
+            "[N], or give one weight per class."
         )
     counts = np.bincount(labels, minlength=len(names))
     if not counts.all():
         raise ValueError(
-            f"{field}={BALANCED!r}: class {names[int(np.argmin(counts))]!r} has no training example to weigh it by; "
+            f"{field}={BALANCED!r}: class {names[int(np.argmin(counts))]!r} does not have a training example; "
             "give one weight per class."
         )
     return tuple((len(labels) / (len(names) * counts)).tolist())

@@ -9,15 +9,19 @@ import optax
 
 from fcnjax.training.settings.learning_settings import OptimizerSettings
 
-MUON_RMS = 0.2  # of a step at rate 1: adamw's, so that one learning rate serves all weights
+MUON_RMS = 0.2  # root mean square of an update at rate 1, like adamw's: one learning rate serves all weights
 
 
 def make_schedule(settings: OptimizerSettings, steps: int) -> optax.Schedule:
-    """Returns the learning rate as a function of the step, for a run of `steps` steps."""
+    """Returns the learning rate as a function of the step, for a run of `steps` steps.
+
+    To try another schedule, add its name to `SCHEDULES` in `fcnjax/training/settings/learning_settings.py` and a branch
+    here.
+    """
     warmup, peak = round(settings.warmup * steps), settings.learning_rate
     if settings.schedule == "cosine":
         after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
-    elif settings.schedule == "step":  # in a short run, boundaries may fall on one step
+    elif settings.schedule == "step":  # in a short run, two boundaries may round to the same step
         reached = Counter(round(share * steps) - warmup for share in settings.boundaries)
         after = optax.piecewise_constant_schedule(peak, {step: settings.factor**n for step, n in reached.items()})
     else:
@@ -39,7 +43,7 @@ def learning_rate_at(settings: OptimizerSettings, steps: int, step: int) -> floa
 
 
 def make_optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTransformation:
-    """Returns the optimizer for a run of `steps` steps; weight decay acts on kernels only, not on norms and biases."""
+    """Returns the optimizer for a run of `steps` steps. Weight decay acts on kernels only, not on norms and biases."""
     rate, decay = make_schedule(settings, steps), settings.weight_decay
     adam: dict[str, Any] = {"b1": settings.beta1, "b2": settings.beta2, "eps": settings.epsilon}
     parts = [] if settings.clip_norm is None else [optax.clip_by_global_norm(settings.clip_norm)]
@@ -58,9 +62,9 @@ def make_optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTra
 
 
 def _muon_direction(settings: OptimizerSettings, adam: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Returns muon for the matrices and `adam` for the rest, both without rate and decay.
+    """Returns muon for the matrices and `adam` for the other weights, both without learning rate and weight decay.
 
-    optax's muon has an adamw of its own for the rest, but one with Nesterov momentum, and no mask for its decay.
+    optax's own muon moves the other weights by an adamw with Nesterov momentum, whose decay cannot be masked.
 
     Source: Jordan et al., "Muon", 2024; step sizes as in Liu et al., "Muon is Scalable for LLM Training", 2025.
     """
@@ -79,14 +83,15 @@ def _muon_direction(settings: OptimizerSettings, adam: optax.GradientTransformat
 
 
 def _matrices(weights: Any) -> Any:
-    """Returns, by name, how kernels [*taps, C, K] are matrices [taps * C, K]; None for what adamw moves.
+    """Returns, by name, how a kernel [*taps, C, K] is read as a matrix [taps * C, K]; None for weights that adamw
+    moves.
 
-    That is the head, as Muon's authors advise, and kernels with one input channel each: depthwise ones are no matrix
-    between channels, and those on gray inputs are small.
+    adamw moves the head, as Muon's authors advise, and kernels with one input channel: a depthwise kernel is not a
+    matrix between channels, and a kernel on gray inputs is small.
     """
 
     def matrix(name: str, array: Any) -> optax.contrib.MuonDimensionNumbers | None:
-        rank = getattr(array, "ndim", 0)  # optax asks again, with a `MaskedNode` for what adamw moves
+        rank = getattr(array, "ndim", 0)  # optax asks again, with a `MaskedNode` for the weights that adamw moves
         if rank < 2 or array.shape[-2] == 1 or name.startswith("head."):
             return None
         return optax.contrib.MuonDimensionNumbers(tuple(range(rank - 1)), (rank - 1,))

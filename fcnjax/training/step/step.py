@@ -1,7 +1,7 @@
-"""The functional step: weights, statistics and optimizer state in, the same out.
+"""The functional training step: takes weights, statistics and optimizer state, and returns them changed.
 
-NNX modules define the network; a step merges plain arrays into one, differentiates, and splits it again. Weights and
-statistics are flat dictionaries by name, such as "blocks.0.layers.0.kernel". Axes: B batch, K classes.
+NNX modules define the network. A step merges plain arrays into a module, differentiates its loss, and splits it again.
+Weights and statistics are flat dictionaries by name, such as "blocks.0.layers.0.kernel". Axes: B batch, K classes.
 """
 
 import dataclasses
@@ -27,14 +27,14 @@ Augment = Callable[[Padded, jax.Array], Padded]  # batch, one key per example [B
 @jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """All that a step changes; as a pytree without `average` where it is None, so that checkpoints do not name it.
+    """Everything that a step changes. As a pytree it leaves out an `average` of None: checkpoints do not name it.
 
     Attributes:
         step: int32 [], number of steps done.
         weights: trainable arrays by name.
         statistics: running statistics by name.
         optimizer: optax state.
-        average: of weights and statistics over the steps, or None where none is kept.
+        average: of weights and statistics over the steps; None if the run keeps none.
     """
 
     step: jax.Array
@@ -45,27 +45,27 @@ class TrainState:
 
     @property
     def evaluated(self) -> tuple[Arrays, Arrays]:
-        """Weights and running statistics that evaluation uses and a run saves: the average where there is one."""
+        """Weights and running statistics that evaluation uses and a run saves: the average if the run keeps one."""
         kept = self if self.average is None else self.average
         return kept.weights, kept.statistics
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], None]:
-        """Returns the fields that are no None, as JAX wants them."""
+        """Returns the fields with their names, without an `average` of None (pytree protocol)."""
         names = ("step", "weights", "statistics", "optimizer", *(() if self.average is None else ("average",)))
         return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names], None
 
     @classmethod
     def tree_unflatten(cls, _: None, fields: Sequence[Any]) -> "TrainState":
-        """Returns the state of those fields."""
+        """Returns the state of those fields (pytree protocol)."""
         return cls(*fields)
 
 
 class Targets(NamedTuple):
-    """What a step needs to know of the rows of a batch besides their values.
+    """What a step needs to know about the rows of a batch besides their values.
 
     Attributes:
         labels: int32 [B].
-        ids: int32 [B], of the examples within their data set; randomness is keyed by them.
+        ids: int32 [B], ids of the examples within their data set, which key all random draws.
     """
 
     labels: np.ndarray | jax.Array
@@ -83,7 +83,7 @@ class Evaluation:
         count: int32 [], real examples.
         logits: float32 [B, K].
         real: bool [B], which rows hold an example.
-        labels: int32 [B], as they were given: of all hosts' rows, like the others.
+        labels: int32 [B], as given; like the other arrays, of the rows of all hosts.
     """
 
     loss: jax.Array
@@ -101,7 +101,7 @@ def split(model: Classifier) -> tuple[nnx.GraphDef[Classifier], Arrays, Arrays]:
 
 
 def merge(graphdef: nnx.GraphDef[Classifier], weights: Arrays, statistics: Arrays) -> Classifier:
-    """Returns the network of a structure, weights and running statistics: the inverse of `split`."""
+    """Returns the network with this structure, weights and running statistics: the inverse of `split`."""
     return nnx.merge(graphdef, _nested(weights), _nested(statistics))
 
 
@@ -185,7 +185,7 @@ def make_train_step(
     Args:
         gradient: from `make_gradient`.
         optimizer: from optax.
-        ema_decay: of the state's average (see `moved_average`), which must have one then; None leaves it as it is.
+        ema_decay: of the state's average (see `moved_average`), which the state must have; None leaves it as it is.
     """
 
     def step(
@@ -240,7 +240,7 @@ def make_accumulating_step(gradient: Gradient) -> Callable[..., tuple[TrainState
 def make_update(
     optimizer: optax.GradientTransformation, ema_decay: float | None = None
 ) -> Callable[[TrainState, Sums], tuple[TrainState, jax.Array, Sums]]:
-    """Returns `update(state, sums) -> (state, mean loss, sums of zero)`, the end of a step made of parts.
+    """Returns `update(state, sums) -> (state, mean loss, sums of zero)`, the end of a step made of several parts.
 
     Args: as for `make_train_step`.
     """
@@ -271,7 +271,7 @@ def _moved(
 
 
 def all_finite(arrays: Any) -> jax.Array:
-    """Returns whether every number in a pytree of arrays is finite, bool []."""
+    """Returns bool [], whether every number in a pytree of arrays is finite."""
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(array)) for array in jax.tree.leaves(arrays)]))
 
 

@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_costs_nothing_else(tmp_path
     said, where, *_ = run(**{FOLDER: str(file / "cache")})
     assert where == "None"
     assert said.count("\n") == 1
-    assert f"{file / 'cache'}: no compiled programs are kept there" in said
+    assert f"{file / 'cache'}: compiled programs cannot be kept there" in said
 
 
 @pytest.mark.parametrize("arguments", [[], ["--clear"]])

@@ -149,7 +149,7 @@ def test_weights_that_cannot_be_are_refused_in_one_sentence(sources):
     items = [train[index] for index in range(len(train))]
     with pytest.raises(ValueError, match=r"^config.loss.class_weights=\(1.0, 2.0\): must have one number for each of"):
         class_weights_of(LossSettings(class_weights=(1.0, 2.0)), train)
-    with pytest.raises(ValueError, match=r"^config.loss.class_weights='balanced': the training examples do not tell"):
+    with pytest.raises(ValueError, match=r"^config.loss.class_weights='balanced': the source does not know"):
         class_weights_of(balanced, as_source(items, tuple("abc"), sizes=train.sizes))
-    with pytest.raises(ValueError, match="class 'd' has no training example to weigh it by"):
+    with pytest.raises(ValueError, match="class 'd' does not have a training example"):
         class_weights_of(balanced, as_source(items, tuple("abcd")))
