@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from fcnjax import lab
 
@@ -17,6 +18,11 @@ def test_mean_interval_equals_the_formula_with_tabled_quantiles(n):
     found = lab.mean_interval(x)
     np.testing.assert_allclose([found.mean, found.low, found.high], [mean, mean - half, mean + half], rtol=1e-6)
     assert found.n == n
+
+
+def test_nearly_equal_samples_have_an_interval_without_warnings():
+    found = lab.mean_interval([0.97, np.nextafter(0.97, 1)])
+    assert 0 < found.high - found.low < 1e-14
 
 
 def test_mean_interval_by_hand():
@@ -67,16 +73,16 @@ def test_paired_interval_ignores_what_pairs_share():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: lab.mean_interval([]), "at least one"),
-        (lambda: lab.mean_interval([[1.0]]), r"shape \(1, 1\)"),
-        (lambda: lab.mean_interval([1.0, 2.0], 95), "outside"),
-        (lambda: lab.paired_interval([1.0, 2.0], [1.0]), "equal shapes"),
-        (lambda: lab.proportion_interval(5, 4), "no proportion"),
-        (lambda: lab.max_relative_difference([], []), "empty"),
-        (lambda: lab.max_relative_difference([1.0], [1.0, 2.0]), "equal shapes"),
+        (lambda: lab.mean_interval([]), r"x of shape \(0,\): must be \[n\] with n at least 1"),
+        (lambda: lab.mean_interval([[1.0]]), r"x of shape \(1, 1\): must be \[n\]"),
+        (lambda: lab.mean_interval([1.0, 2.0], 95), "confidence=95: must be inside"),
+        (lambda: lab.paired_interval([1.0, 2.0], [1.0]), "must have equal shapes"),
+        (lambda: lab.proportion_interval(5, 4), "successes=5, count=4: must be 0 <= successes <= count"),
+        (lambda: lab.max_relative_difference([], []), r"a of shape \(0,\): must hold at least one value"),
+        (lambda: lab.max_relative_difference([1.0], [1.0, 2.0]), "must have equal shapes"),
     ],
 )
-def test_impossible_samples_are_named(call, message):
+def test_impossible_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -86,6 +92,13 @@ def test_proportion_interval_solves_its_equation():
     found = lab.proportion_interval(76, 80)
     for bound in (found.low, found.high):
         assert abs(0.95 - bound) == pytest.approx(1.959964 * math.sqrt(bound * (1 - bound) / 80), rel=1e-5)
+
+
+@pytest.mark.parametrize("successes", [0, 3, 79, 80])
+def test_proportion_interval_of_whole_numbers_is_that_of_scipy(successes):
+    found = lab.proportion_interval(successes, 80, 0.9)
+    expected = stats.binomtest(successes, 80).proportion_ci(0.9, method="wilson")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 @pytest.mark.parametrize("successes", [0, 7])
