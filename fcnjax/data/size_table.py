@@ -70,6 +70,35 @@ def distinct_sizes(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(np.unravel_index(keys, extents), axis=1).astype(np.int64), counts
 
 
+def quantile_groups(values: np.ndarray, groups: int) -> np.ndarray:
+    """Returns the group of each example when examples are grouped by value, with about equal counts.
+
+    Equal values are never divided: all of them go to the group of the middle one. There are fewer groups if many
+    examples share a value.
+
+    Args:
+        values: [N], what to group by, such as areas.
+        groups: number of groups to ask for, at least 1; 4 makes quartiles.
+
+    Returns:
+        int64 [N], 0 for the group of the smallest values; every group up to the last has examples.
+
+    Raises:
+        ValueError: if `groups` is below 1.
+
+    Source: derived here.
+
+    >>> quantile_groups(np.array([7, 1, 3, 3, 9]), 2).tolist()
+    [1, 0, 0, 0, 1]
+    """
+    if groups < 1:
+        raise ValueError(f"groups={groups}: must be at least 1; use 4 for quartiles.")
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    middles = 2 * np.cumsum(counts) - counts  # twice the rank of the middle example: whole numbers
+    _, group = np.unique(groups * middles // max(2 * len(values), 1), return_inverse=True)  # [distinct values]
+    return group[place]
+
+
 def coarsened(distinct: np.ndarray, counts: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """At most `most` sizes that stand for all: frequent ones themselves, else the bounding boxes of cells of a grid.
 

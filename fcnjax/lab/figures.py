@@ -69,7 +69,7 @@ def size_figure(results: Results, bins: SizeBins, confidence: float = 0.95) -> F
     Returns:
         The figure; a bin stands at the median side of its examples, all panels share their axes.
     """
-    sides = [float(np.median(bins.sides[bins.index == i])) for i in range(len(bins.counts))]
+    sides = [float(np.median(sides)) for sides in bins.members]
     by_bin = {name: accuracy_by_bin(results, name, bins, confidence) for name in results.experiment.names}
     curves = {name: np.array([100 * interval.mean for interval in by_bin[name]]) for name in by_bin}
     figure, panels = _panels(results.experiment, np.array(sides), curves)

@@ -1,25 +1,29 @@
-"""Numbers derived from `Results` that claims, tables and figures share, so that each is computed in one place."""
+"""Numbers derived from `Results` that claims, tables and figures share.
+
+Axes: N test examples, D spatial axes. Each number is computed in one place, so that a claim and a table cannot differ.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from fcnjax.data.size_table import areas, quantile_groups
 from fcnjax.lab.results import Results
 from fcnjax.lab.statistics import Interval, max_relative_difference, proportion_interval
 
 
 @dataclass(frozen=True)
 class FunctionComparison:
-    """How far two arms that should be one function are apart, the worst over all seeds.
+    """How far two arms that should be one function are apart; each number is the worst over all seeds.
 
     Attributes:
         a: name of the first arm.
         b: name of the second arm, the reference of the relative differences.
-        initial: relative difference of the logits before training, see `max_relative_difference`.
-        loss: largest relative difference of the losses of one step, over the first ``loss_steps`` steps.
-        loss_steps: number of steps compared; fewer than asked for when the runs are shorter.
+        initial: relative difference of the logits before training (see `max_relative_difference`).
+        loss: largest relative difference of the losses of one step, over the first `loss_steps` steps.
+        loss_steps: number of steps compared; fewer than asked for if the runs are shorter.
         final: relative difference of the logits after training.
-        final_absolute: the same in the unit of the logits.
+        final_absolute: absolute difference of the logits after training.
         differing: number of test predictions that differ, over all seeds.
         predictions: number of test predictions compared, over all seeds.
     """
@@ -36,7 +40,7 @@ class FunctionComparison:
 
 
 def compare_functions(results: Results, a: str, b: str, loss_steps: int = 50) -> FunctionComparison:
-    """Returns how far arms ``a`` and ``b`` are apart, seed by seed, at initialization, early and after training.
+    """Returns how far arms `a` and `b` are apart: before training, in the first steps, and after training.
 
     Args:
         results: what was measured.
@@ -48,12 +52,12 @@ def compare_functions(results: Results, a: str, b: str, loss_steps: int = 50) ->
         The largest differences over all seeds; NaN wherever a run holds NaN.
 
     Raises:
-        ValueError: an unknown arm, or ``loss_steps`` below 1.
+        ValueError: if an arm is unknown, or `loss_steps` is below 1.
 
     Source: derived here.
     """
     if loss_steps < 1:
-        raise ValueError(f"loss_steps {loss_steps} compares nothing: use 1 or more.")
+        raise ValueError(f"loss_steps={loss_steps}: must be at least 1; use the default, 50.")
     pairs = list(zip(results.runs_of(a), results.runs_of(b), strict=True))
     steps = min(loss_steps, *(len(run.losses) for pair in pairs for run in pair))
     return FunctionComparison(
@@ -74,7 +78,7 @@ def _step_difference(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _worst(differences: list[float]) -> float:
-    return float(np.max(differences))  # unlike max(), lets a NaN through
+    return float(np.max(differences))  # unlike max(), propagates NaN
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,60 +86,56 @@ class SizeBins:
     """Test examples grouped by size.
 
     Attributes:
-        sides: side of every example [N], the geometric mean of its extents, in the unit of the sizes.
-        index: bin of every example [N], 0 for the smallest.
-        edges: boundaries between bins [bins + 1], ascending.
-        unit: unit of the sides, for labels.
+        sides: [N], side of each example: the geometric mean of its extents.
+        index: int [N], bin of each example, 0 for the smallest; no bin is empty.
+        unit: unit of the sides, such as `px`.
     """
 
     sides: np.ndarray
     index: np.ndarray
-    edges: np.ndarray
     unit: str
 
     @property
     def counts(self) -> np.ndarray:
-        """Number of examples in every bin [bins]."""
-        return np.bincount(self.index, minlength=len(self.edges) - 1)
+        """Number of examples of each bin, int [bins]."""
+        return np.bincount(self.index)
+
+    @property
+    def members(self) -> tuple[np.ndarray, ...]:
+        """Sides of the examples of each bin."""
+        return tuple(self.sides[self.index == i] for i in range(len(self.counts)))
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Range of sides that each bin really holds, such as ``"16.0 to 20.5"``."""
-        held = [self.sides[self.index == i] for i in range(len(self.edges) - 1)]
-        return tuple(f"{side.min():.1f} to {side.max():.1f}" if np.ptp(side) else f"{side[0]:.1f}" for side in held)
+        """Range of sides of each bin, such as `16.0 to 20.5`."""
+        return tuple(
+            f"{sides.min():.1f} to {sides.max():.1f}" if np.ptp(sides) else f"{sides[0]:.1f}" for sides in self.members
+        )
 
 
-def size_bins(results: Results, bins: int = 5) -> SizeBins:
-    """Groups the test examples into bins of about equal count by their side, ``sqrt(H * W)`` for images.
+def size_bins(results: Results, groups: int = 5) -> SizeBins:
+    """Returns the test examples in bins of about equal count, by their area.
 
     Args:
         results: what was measured.
-        bins: number of bins asked for, at least 1; fewer come back where many examples share one side.
+        groups: number of bins to ask for, at least 1; there are fewer if many examples share an area.
 
     Returns:
-        The bins, none of them empty.
+        The bins, none of them empty (see `quantile_groups`).
 
     Raises:
-        ValueError: ``bins`` below 1.
-
-    Source: derived here.
+        ValueError: if `groups` is below 1.
     """
-    if bins < 1:
-        raise ValueError(f"bins {bins} groups nothing: use 1 or more.")
-    sizes = results.sizes.astype(np.float64)
-    sides = np.exp(np.mean(np.log(sizes), axis=1)).round(6)  # equal extents must give equal sides
-    edges = np.unique(np.quantile(sides, np.linspace(0, 1, bins + 1)))
-    index = np.clip(np.searchsorted(edges, sides, side="right") - 1, 0, max(len(edges) - 2, 0))
-    kept, index = np.unique(index, return_inverse=True)
-    edges = np.append(edges[kept], edges[-1])
-    return SizeBins(sides, index, edges, results.experiment.size_unit)
+    positions = areas(results.sizes)
+    sides = positions ** (1 / results.sizes.shape[1])  # sqrt(height * width) of images
+    return SizeBins(sides, quantile_groups(positions, groups), results.experiment.size_unit)
 
 
 def accuracy_by_bin(results: Results, arm: str, bins: SizeBins, confidence: float = 0.95) -> tuple[Interval, ...]:
-    """Returns the accuracy of ``arm`` in every bin, averaged over seeds, with its Wilson interval over test examples.
+    """Returns the accuracy of `arm` in each bin, averaged over seeds, with its Wilson interval over test examples.
 
-    The interval counts every example once, whatever the number of seeds: seeds agree on most examples, so more seeds do
-    not stand for more examples. With few examples in a bin this is the larger uncertainty.
+    The interval counts every example once, whatever the number of seeds: seeds agree on most examples, so more seeds
+    are not more examples. In a bin of few examples this uncertainty is larger than that over seeds.
 
     Args:
         results: what was measured.
@@ -147,12 +147,12 @@ def accuracy_by_bin(results: Results, arm: str, bins: SizeBins, confidence: floa
         One interval per bin, in [0, 1].
 
     Raises:
-        ValueError: an unknown arm.
+        ValueError: if the arm is unknown.
 
     Source: `proportion_interval`.
     """
     rates = results.correct(arm).mean(axis=0)  # [N]
-    sums = np.bincount(bins.index, weights=rates, minlength=len(bins.counts))
+    sums = np.bincount(bins.index, weights=rates)
     return tuple(
         proportion_interval(min(float(total), float(count)), int(count), confidence)
         for total, count in zip(sums, bins.counts, strict=True)
@@ -160,5 +160,5 @@ def accuracy_by_bin(results: Results, arm: str, bins: SizeBins, confidence: floa
 
 
 def step_time_ratios(results: Results, arm: str, baseline: str) -> np.ndarray:
-    """Returns the step time of ``arm`` over that of ``baseline`` [rounds], within each interleaved round."""
+    """Returns the step time of `arm` over that of `baseline` in each interleaved round [rounds]."""
     return np.array(results.cost(arm).step_ms) / np.array(results.cost(baseline).step_ms)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fcnjax.data.size_table import areas
+from fcnjax.data.size_table import areas, quantile_groups
 
 CALIBRATION_BINS = 15
 ROWS_AT_ONCE = 4096  # bounds the float64 copies of the logits
@@ -156,31 +156,19 @@ class Metrics:
         return np.bincount(self.labels[self.right], minlength=self.classes)
 
     def by_size(self, groups: int = 4) -> list[SizeGroup]:
-        """Returns the examples in groups of about equal count by area, smallest first.
-
-        Examples of one area are never torn apart: all go where the middle one of them belongs. Fewer groups come back
-        where many examples share an area.
+        """Returns the examples in groups of about equal count by area, smallest first (see `quantile_groups`).
 
         Args:
-            groups: asked for, at least 1; 4 makes quartiles.
+            groups: number of groups to ask for, at least 1; 4 makes quartiles.
 
         Raises:
-            ValueError: for groups below 1.
+            ValueError: if `groups` is below 1.
         """
-        if groups < 1:
-            raise ValueError(f"groups={groups} of sizes: must be at least 1; 4 makes quartiles.")
-        distinct, place, counts = np.unique(self.areas, return_inverse=True, return_counts=True)
-        middles = 2 * np.cumsum(counts) - counts  # twice the rank of the middle example: whole numbers
-        group = groups * middles // max(2 * self.count, 1)  # [distinct areas]
-        index = group[place]
+        index = quantile_groups(self.areas, groups)
+        members = [index == group for group in range(index.max(initial=-1) + 1)]
         return [
-            SizeGroup(
-                int(distinct[group == g].min()),
-                int(distinct[group == g].max()),
-                int((index == g).sum()),
-                int((self.right & (index == g)).sum()),
-            )
-            for g in np.unique(group)
+            SizeGroup(int(self.areas[m].min()), int(self.areas[m].max()), int(m.sum()), int((self.right & m).sum()))
+            for m in members
         ]
 
 

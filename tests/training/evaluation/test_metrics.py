@@ -165,5 +165,5 @@ def test_figures_that_mean_nothing_are_refused():
     for k in (0, 4):
         with pytest.raises(ValueError, match=f"k={k} of the top-k accuracy: must be 1 to 3"):
             metrics.correct(k)
-    with pytest.raises(ValueError, match="groups=0 of sizes: must be at least 1"):
+    with pytest.raises(ValueError, match="groups=0: must be at least 1"):
         metrics.by_size(0)
