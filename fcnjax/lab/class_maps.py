@@ -1,6 +1,7 @@
-"""The class map panel: which part of an image speaks for the class that was predicted.
+"""The class map panel: which parts of an image support the class that was predicted.
 
-Axes: H, W, C of an image; h, w positions of a class map; K classes.
+Axes: H, W, C of an image; h, w of a class map; K classes. The one idea: all images are drawn at one scale, and a map is
+stretched over its image.
 """
 
 import textwrap
@@ -14,8 +15,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Inches: the longest side of the largest image, the narrowest column, the gap between columns, the line of words above
-# a cell, the room of the headings and of the color bar.
+from fcnjax.figure_style import BLACK, GRAY, RED
+
+# In inches: the longest side of the largest image, the narrowest column, the gap between columns, the words above a
+# cell, the space of the headings, and the space of the color bar.
 _SIDE, _NARROWEST, _GAP, _LINE, _HEADING, _BAR = 1.25, 0.95, 0.2, 0.3, 0.5, 0.7
 
 
@@ -24,13 +27,13 @@ class ClassMapRow:
     """One example with its class maps.
 
     Attributes:
-        image: pixels at native size [H, W, C], C of 1 or 3, finite.
-        maps: class maps [h, w, K] by arm, keyed by the words above the column; the same keys in every row.
-        predictions: predicted class by arm, in [0, K), the same keys.
+        image: [H, W, C], pixels at native size, finite; C is 1 or 3.
+        maps: class maps [h, w, K] by arm; the keys are the headings of the columns, the same in every row.
+        predictions: predicted class by arm, in [0, K), with the keys of `maps`.
         label: true class.
 
     Raises:
-        ValueError: a rank, a key or a class is not as above.
+        ValueError: if a shape, the keys or a class are not as above.
     """
 
     image: np.ndarray
@@ -42,47 +45,47 @@ class ClassMapRow:
         object.__setattr__(self, "image", np.asarray(self.image))
         object.__setattr__(self, "maps", {name: np.asarray(value) for name, value in self.maps.items()})
         if self.image.ndim != 3 or self.image.shape[2] not in (1, 3):
-            raise ValueError(f"image has shape {self.image.shape}: a row needs [H, W, 1] or [H, W, 3].")
+            raise ValueError(f"image of shape {self.image.shape}: must be [H, W, 1] or [H, W, 3].")
         if not self.maps or set(self.maps) != set(self.predictions):
             raise ValueError(
-                f"maps of {list(self.maps)} and predictions of {list(self.predictions)}: give both per arm."
+                f"maps of {list(self.maps)}, predictions of {list(self.predictions)}: must be of the same arms."
             )
         for name, value in self.maps.items():
             if value.ndim != 3 or not 0 <= self.predictions[name] < value.shape[2]:
                 raise ValueError(
-                    f"maps of {name!r} have shape {value.shape}, predicted class {self.predictions[name]}: "
-                    "need [h, w, K] and a class in [0, K)."
+                    f"maps[{name!r}] of shape {value.shape}, predictions[{name!r}]={self.predictions[name]}: "
+                    "must be [h, w, K] and a class in [0, K)."
                 )
 
     def predicted_map(self, name: str) -> np.ndarray:
-        """Returns the map of the class that arm ``name`` predicts [h, w]."""
+        """Returns the map of the class that the arm `name` predicts [h, w]."""
         return self.maps[name][:, :, self.predictions[name]]
 
 
 def class_map_panel(rows: Sequence[ClassMapRow], shared: bool = True, unit: str = "class score") -> Figure:
-    """Draws examples one per row at their relative native sizes, beside each the maps of the predicted classes.
+    """Draws one example per row, and beside it the map of the class that each arm predicts.
 
-    A map is stretched over its image, so that its cells lie about where they look; the image's contour is drawn over
-    it. Wrong predictions are written in red with the word "wrong".
+    A map is stretched over its image, so that its cells lie about where their receptive fields are, with the contour of
+    the image on top. Wrong predictions are marked in red and by the word "wrong".
 
     Args:
         rows: at least one, all with the same arms.
-        shared: one color scale for all maps, with one color bar; else one scale and bar per arm, for arms whose maps
-            have different units.
+        shared: whether all maps share one color scale and one color bar; otherwise there is one per arm, for arms
+            with maps in different units.
         unit: words beside the color bar.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: no rows, or rows with different arms.
+        ValueError: if there are no rows, or their arms differ.
 
     Source: class activation maps, Zhou et al., "Learning deep features for discriminative localization", CVPR 2016.
     """
     names = list(rows[0].maps) if rows else []
     if not rows or any(list(row.maps) != names for row in rows):
         raise ValueError(
-            f"rows hold arms {[list(row.maps) for row in rows]}: give at least one row, the same arms in all."
+            f"rows with arms {[list(row.maps) for row in rows]}: must be at least one row, with the same arms in all."
         )
     figure, grid = _cells(rows, len(names) + 1)
     scales = {
@@ -99,7 +102,7 @@ def class_map_panel(rows: Sequence[ClassMapRow], shared: bool = True, unit: str 
 
 
 def _cells(rows: Sequence[ClassMapRow], columns: int) -> tuple[Figure, list[list[Axes]]]:
-    """Returns a figure and its axes [rows][columns], each as large as its image, all at one scale."""
+    """Returns a figure and its axes [rows][columns], each as large as its image at one common scale."""
     scale = _SIDE / max(max(row.image.shape[:2]) for row in rows)  # inches per pixel
     widest = max(row.image.shape[1] for row in rows) * scale
     step = max(widest, _NARROWEST) + _GAP
@@ -121,21 +124,21 @@ def _scale(maps: list[np.ndarray]) -> Normalize:
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     reach = max(abs(low), abs(high)) or 1.0
-    return Normalize(0.0, reach) if low >= 0 else Normalize(-reach, reach)  # zero is white or the middle
+    return Normalize(0.0, reach) if low >= 0 else Normalize(-reach, reach)  # zero is white
 
 
 def _colors(scale: Normalize) -> str:
     return "Blues" if scale.vmin == 0 else "RdBu"
 
 
-def _frame(axes: Axes, row: ClassMapRow, words: str, color: str = "black") -> tuple[float, float, float, float]:
-    """Sets up a cell in pixels of the image, its words above it, and returns the extent that fills it."""
+def _frame(axes: Axes, row: ClassMapRow, words: str, color: str = BLACK) -> tuple[float, float, float, float]:
+    """Sets up a cell in pixel coordinates of the image, with words above it, and returns the extent that fills it."""
     height, width, _ = row.image.shape
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[:].set(color="#666666", linewidth=0.6)
+    axes.spines[:].set(color=GRAY, linewidth=0.6)
     axes.set_title(words, fontsize=8, pad=3, color=color)
     return 0, width, height, 0
 
@@ -151,15 +154,15 @@ def _draw_image(axes: Axes, row: ClassMapRow) -> None:
 def _draw_map(axes: Axes, row: ClassMapRow, name: str, scale: Normalize) -> None:
     right = row.predictions[name] == row.label
     words = f"says {row.predictions[name]}" + ("" if right else " (wrong)")
-    place = _frame(axes, row, words, "black" if right else "#b00020")
+    place = _frame(axes, row, words, BLACK if right else RED)
     values = row.predicted_map(name)
     axes.imshow(values, extent=place, cmap=_colors(scale), norm=scale, interpolation="nearest", aspect="auto")
     brightness = row.image.mean(axis=2)
-    if np.ptp(brightness) > 0 and min(brightness.shape) > 1:  # contour warns when there is nothing to draw
+    if np.ptp(brightness) > 0 and min(brightness.shape) > 1:  # contour warns if there is nothing to draw
         height, width = brightness.shape
         middle = (float(brightness.min()) + float(brightness.max())) / 2
         x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
-        axes.contour(x, y, brightness, levels=[middle], colors="#222222", linewidths=0.8, alpha=0.8)
+        axes.contour(x, y, brightness, levels=[middle], colors=BLACK, linewidths=0.8, alpha=0.8)
 
 
 def _draw_headings(figure: Figure, grid: list[list[Axes]], headings: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Tables of `Results` as rows of words, for every output format alike."""
+"""Tables of `Results`: rows of words, the same for every output format."""
 
 from dataclasses import dataclass
 
@@ -12,33 +12,33 @@ from fcnjax.lab.statistics import paired_interval, scientific
 
 @dataclass(frozen=True)
 class Table:
-    """Words in rows and columns.
+    """A table of words.
 
     Attributes:
         columns: headings.
-        rows: cells, as many per row as there are columns.
+        rows: cells, one per column in each row.
         caption: what the table shows; may be empty.
-        numeric: whether each column holds numbers, set to the right; all but the first by default.
+        left: number of columns that are aligned to the left; the others are aligned to the right, as numbers are.
 
     Raises:
-        ValueError: a row or ``numeric`` has another length than ``columns``.
+        ValueError: if a row has more or fewer cells than there are columns.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
-    numeric: tuple[bool, ...] = ()
+    left: int = 1
 
     def __post_init__(self):
-        if not self.numeric:
-            object.__setattr__(self, "numeric", (False,) + (True,) * (len(self.columns) - 1))
-        for cells in (*self.rows, self.numeric):
-            if len(cells) != len(self.columns):
-                raise ValueError(f"{cells} has {len(cells)} cells for {len(self.columns)} columns {self.columns}.")
+        for i, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"rows[{i}]={row}: must have {len(self.columns)} cells, one per column {self.columns}."
+                )
 
 
 def arm_table(results: Results) -> Table:
-    """Returns one row per arm: what it is, accuracy, paired difference, multiply-adds, step time."""
+    """Returns one row per arm: description, accuracy, paired difference, multiply-adds and step time."""
     experiment = results.experiment
     rows = []
     for arm in experiment.arms:
@@ -67,14 +67,14 @@ def arm_table(results: Results) -> Table:
         "head multiply-adds per image",
         "step time, ms (min to max)",
     )
-    if experiment.varies == "arm":  # nothing was named that varies: the title alone says it
+    if experiment.varies == "arm":  # the default: two columns of one heading otherwise
         columns = (columns[0], "description", *columns[2:])
     caption = f"Accuracies: mean over seeds (n = {len(results.seeds)}), {results.test_count} test examples."
-    return Table(columns, tuple(rows), caption, (False, False, True, True, True, True))
+    return Table(columns, tuple(rows), caption, left=2)
 
 
 def function_table(results: Results, loss_steps: int = 50) -> Table:
-    """Returns one row per pair of arms that should be one function: how far apart they are, the worst over seeds."""
+    """Returns one row per pair of arms that should be one function: their largest differences over all seeds."""
     rows, steps = [], loss_steps
     for a, b in results.experiment.equal_functions:
         found = compare_functions(results, a, b, loss_steps)
@@ -104,12 +104,12 @@ def size_table(results: Results, bins: SizeBins) -> Table:
 
 
 def fact_table(results: Results) -> Table:
-    """Returns the facts of how it was measured, one per row."""
-    return Table(("what", "value"), tuple(results.facts.items()), numeric=(False, False))
+    """Returns one row per fact on how the results were measured."""
+    return Table(("what", "value"), tuple(results.facts.items()), left=2)
 
 
 def run_rows(results: Results) -> list[dict[str, str]]:
-    """Returns one row per arm and seed for `write_csv`; numbers in full precision, empty where there is none."""
+    """Returns one row per arm and seed for `write_csv`: numbers in full precision, empty cells without a baseline."""
     rows = []
     for arm in results.experiment.arms:
         cost = results.cost(arm.name)

@@ -1,6 +1,6 @@
-"""Writers of a `Report`: CSV, Markdown with figure files, one self-contained HTML file, tables on the terminal.
+"""Writers of a `Report`: CSV, Markdown with figure files, one self-contained HTML file, and tables on the terminal.
 
-Every file is written whole or not at all. HTML escapes all text, loads nothing from elsewhere and holds its figures.
+Every file is written whole or not at all. The HTML file escapes all text, holds its figures and loads nothing.
 """
 
 import base64
@@ -12,12 +12,12 @@ from pathlib import Path
 import jinja2
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as TerminalTable
 
 from fcnjax.atomic import write_bytes, write_text
 from fcnjax.lab.report import Report, Section
 from fcnjax.lab.results import Results
 from fcnjax.lab.tables import Table, run_rows
+from fcnjax.table_style import tight_table
 
 
 def write_csv(results: Results, path: Path | str) -> Path:
@@ -27,7 +27,7 @@ def write_csv(results: Results, path: Path | str) -> Path:
     last step), head_multiply_adds, median_step_ms.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: if the file cannot be written.
     """
     rows = run_rows(results)
     buffer = io.StringIO(newline="")
@@ -38,10 +38,10 @@ def write_csv(results: Results, path: Path | str) -> Path:
 
 
 def write_markdown(report: Report, path: Path | str) -> Path:
-    """Writes the report as GitHub Markdown, its pictures as ``figures/*.png`` beside it, and returns the path.
+    """Writes the report as GitHub Markdown, with its pictures in `figures/` beside it, and returns the path.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: if a file cannot be written.
     """
     path = Path(path)
     for section in report.sections:
@@ -54,10 +54,10 @@ def write_markdown(report: Report, path: Path | str) -> Path:
 
 
 def write_html(report: Report, path: Path | str) -> Path:
-    """Writes the report as one HTML file that needs nothing else, and returns the path.
+    """Writes the report as one HTML file, with its pictures inside, and returns the path.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: if the file cannot be written.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fcnjax.lab", "."),
@@ -76,7 +76,7 @@ def print_tables(report: Report, console: Console | None = None) -> None:
 
     Args:
         report: what to print.
-        console: where to; standard output by default.
+        console: where to print it; standard output by default.
     """
     console = console or Console()
     console.print(f"[bold]{escape(report.title)}[/bold]")
@@ -88,20 +88,14 @@ def print_tables(report: Report, console: Console | None = None) -> None:
             console.print(f"[{color}]{claim.verdict:>13}[/{color}]  {escape(claim.statement)}")
             console.print(f"{'':15}[dim]{escape(claim.evidence)}[/dim]")
         for table in section.tables:
-            console.print(_terminal_table(table))
-
-
-def _terminal_table(table: Table) -> TerminalTable:
-    drawn = TerminalTable(caption=escape(table.caption) or None, caption_justify="left")
-    for heading, numeric in zip(table.columns, table.numeric, strict=True):
-        drawn.add_column(escape(heading), justify="right" if numeric else "left")
-    for row in table.rows:
-        drawn.add_row(*(escape(cell) for cell in row))
-    return drawn
+            drawn = tight_table(*map(escape, table.columns), title=escape(table.caption) or None, left=table.left)
+            for row in table.rows:
+                drawn.add_row(*map(escape, row))
+            console.print(drawn)
 
 
 def _markdown_section(section: Section) -> list[str]:
-    parts = [f"## {_plain(section.title)}", *(_plain(words) for words in section.paragraphs)]
+    parts = [f"## {_plain(section.title)}", *map(_plain, section.paragraphs)]
     if section.claims:
         parts.append(
             "\n".join(f"- **{c.verdict}**: {_plain(c.statement)}. {_plain(c.evidence)}" for c in section.claims)
@@ -117,20 +111,18 @@ def _markdown_section(section: Section) -> list[str]:
 
 
 def _markdown_table(table: Table) -> str:
-    lines = [table.columns, tuple("---:" if numeric else "---" for numeric in table.numeric)]
-    body = [" | ".join(lines[1])]
-    head = " | ".join(_plain(cell) for cell in lines[0])
-    rows = [" | ".join(_plain(cell) for cell in row) for row in table.rows]
-    return "\n".join(f"| {line} |" for line in [head, *body, *rows])
+    head, *rows = ([_plain(cell) for cell in cells] for cells in (table.columns, *table.rows))
+    rule = ["---" if i < table.left else "---:" for i in range(len(table.columns))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
 def _plain(text: str) -> str:
-    """Escapes what Markdown or HTML inside it would take as a command, and keeps the text on one line."""
+    """Returns the text on one line, with everything escaped that Markdown or HTML in Markdown would interpret."""
     line = re.sub(r"([\\`*|<~])", r"\\\1", " ".join(text.split()))
-    return re.sub(r"\](?=[(\[])", r"\]", line)  # brackets alone are no link
+    return re.sub(r"\](?=[(\[])", r"\]", line)  # brackets alone do not make a link
 
 
 def _typeset(text: str) -> str:
-    """Keeps what stands in brackets on one line, and draws arrows that a browser cannot break in two."""
+    """Returns the text with intervals and counts that stay on one line, and arrows as one character."""
     kept = re.sub(r"\[[^\[\]]*\]|\([^()]*\d[^()]*\)", lambda found: found[0].replace(" ", "\u00a0"), text)
     return kept.replace("->", "\u2192")

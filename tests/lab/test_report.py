@@ -182,9 +182,9 @@ def test_class_map_scales_are_shared_or_one_per_arm():
 
 def test_class_map_rows_validate_themselves():
     row = make_rows()[0]
-    with pytest.raises(ValueError, match="image has shape"):
+    with pytest.raises(ValueError, match=r"image of shape \(16, 18\): must be"):
         dataclasses.replace(row, image=row.image[:, :, 0])
-    with pytest.raises(ValueError, match="give both per arm"):
+    with pytest.raises(ValueError, match="must be of the same arms"):
         dataclasses.replace(row, predictions={})
     with pytest.raises(ValueError, match=r"a class in \[0, K\)"):
         dataclasses.replace(row, predictions=dict.fromkeys(row.maps, 10))
@@ -198,5 +198,5 @@ def test_flat_images_and_flat_maps_are_drawn_without_warnings():
 
 
 def test_tables_refuse_ragged_rows():
-    with pytest.raises(ValueError, match="1 cells for 2 columns"):
+    with pytest.raises(ValueError, match=r"rows\[0\]=\('x',\): must have 2 cells"):
         lab.Table(("a", "b"), (("x",),))
