@@ -1,7 +1,7 @@
 """Head ordering: does it matter whether a classifier pools first or classifies first?
 
-`python -m experiments.head_ordering --config=configs/digits.py --seeds=5 --workdir=runs/head_ordering`, or `make
-ablation`. Interrupted, the same command goes on where it stopped.
+Run `python -m experiments.head_ordering --config=configs/digits.py --seeds=5 --workdir=runs/head_ordering`, or `make
+ablation`. After an interruption the same command does the runs that are missing.
 """
 
 import sys
@@ -15,7 +15,7 @@ from fcnjax.commands.command_line import parse, read_recipe, run_command
 from fcnjax.lab.runner import Runner
 from fcnjax.training import jit
 
-# All of the head that decides what the arms' descriptions say; nothing of it comes from the config.
+# Every field of the head that the descriptions of the arms state, so that none of them comes from the config.
 LINEAR = {
     "head.hidden": (),
     "head.activation": "relu",
@@ -80,7 +80,7 @@ SIZE_BINS = 5
 
 
 def claims(results: lab.Results) -> list[lab.Claim]:
-    """Returns what the results say on the question, the most important first."""
+    """Returns the claims that answer the question, the most important first."""
     bins = lab.size_bins(results, SIZE_BINS)
     return [
         *(lab.same_function(results, a, b) for a, b in EXPERIMENT.equal_functions),
@@ -93,7 +93,7 @@ def claims(results: lab.Results) -> list[lab.Claim]:
 
 
 def class_maps(runner: Runner) -> lab.Picture:
-    """Returns a picture of the class maps of the arms that have them, over test digits of different sizes."""
+    """Returns a picture of class maps: the arms in `MAPPED`, over the smallest, tallest, widest and largest digit."""
     source, seed = runner.sources["test"], runner.seeds[0]
     height, width = source.sizes.T.astype(float)
     chosen = [
@@ -130,7 +130,7 @@ def class_maps(runner: Runner) -> lab.Picture:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the experiment and writes results.csv, report.md and report.html."""
+    """Runs the experiment and writes `results.csv`, `report.md` and `report.html` into its folder."""
 
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_integer("seeds", 5, "Number of seeds: runs of every arm.", lower_bound=1, flag_values=values)

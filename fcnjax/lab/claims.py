@@ -1,7 +1,7 @@
-"""Claims whose words are computed from `Results`: other numbers, other words.
+"""Claims: sentences that are computed from `Results`, so that they change with the numbers.
 
-A claim holds (True), does not hold (False), or is not decided (None) by these data; an interval that contains zero
-decides nothing, since it shows neither a difference nor that there is none.
+A claim holds (True), does not hold (False), or is not decided by these data (None). An interval that contains zero
+decides nothing: it shows neither that there is a difference nor that there is not.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from fcnjax.lab.statistics import Interval, mean_interval, number, paired_interv
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence that the data bear out, contradict or leave open.
+    """A sentence that the data support, contradict or leave open.
 
     Attributes:
-        statement: the sentence, without a full stop.
-        holds: True, False, or None when these data do not decide it.
-        evidence: the numbers, and what they do not cover.
+        statement: the sentence, without its period.
+        holds: True, False, or None if these data do not decide it.
+        evidence: the numbers behind it, and what they do not cover.
     """
 
     statement: str
@@ -29,7 +29,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """``"holds"``, ``"does not hold"`` or ``"not decided"``."""
+        """`holds` in words: "holds", "does not hold" or "not decided"."""
         return {True: "holds", False: "does not hold", None: "not decided"}[self.holds]
 
 
@@ -41,22 +41,22 @@ def same_function(
     loss_steps: int = 50,
     loss_tolerance: float = 1e-4,
 ) -> Claim:
-    """Claims that arms ``a`` and ``b`` are one function of their parameters, and says what rounding makes of it.
+    """Returns the claim that arms `a` and `b` compute one function of their parameters, up to rounding.
 
     Args:
         results: what was measured.
         a: name of the first arm.
         b: name of the second arm.
-        tolerance: largest relative difference of the initial logits that still counts as rounding.
+        tolerance: largest relative difference of the initial logits that counts as rounding.
         loss_steps: number of first steps whose losses are compared.
-        loss_tolerance: largest relative difference of the losses of one of these steps.
+        loss_tolerance: largest relative difference of the losses of one step that counts as rounding.
 
     Returns:
-        The claim; it holds when both differences are within their tolerance for every seed. What training makes of the
-        rounding is given as numbers and decides nothing.
+        The claim. It holds if both differences are within their tolerance for every seed. The differences after
+        training, which amplifies rounding, are part of the evidence and do not decide.
 
     Raises:
-        ValueError: an unknown arm.
+        ValueError: if an arm is unknown.
 
     Source: derived here.
     """
@@ -75,7 +75,7 @@ def same_function(
 
 
 def accuracy_difference(results: Results, arm: str, baseline: str, confidence: float = 0.95) -> Claim:
-    """Claims that ``arm`` is more or less accurate than ``baseline``, or that this is not decided.
+    """Returns the claim that `arm` is more or less accurate than `baseline`, whichever the data show.
 
     Args:
         results: what was measured.
@@ -84,12 +84,12 @@ def accuracy_difference(results: Results, arm: str, baseline: str, confidence: f
         confidence: coverage of the interval in (0, 1).
 
     Returns:
-        The claim; it holds when the interval of the paired difference excludes 0, or when the accuracies are equal
-        seed by seed, and is open otherwise: with one seed, and where all seeds give one same difference, so that
-        nothing is known of their spread.
+        The claim. It holds if the interval of the paired difference excludes 0, or if the accuracies are equal seed by
+        seed. It is not decided if the interval contains 0, if there is only one seed, or if every seed gives the same
+        difference other than 0, which leaves its spread unknown.
 
     Raises:
-        ValueError: an unknown arm.
+        ValueError: if an arm is unknown.
 
     Source: `paired_interval`.
     """
@@ -117,22 +117,22 @@ def _difference_words(difference: Interval, title: str, reference: str, seeds: s
 
 
 def all_above(results: Results, threshold: float) -> Claim:
-    """Claims that the mean accuracy of every arm is above ``threshold``.
+    """Returns the claim that the mean accuracy of every arm is above `threshold`.
 
     Args:
         results: what was measured.
         threshold: accuracy in [0, 1].
 
     Returns:
-        The claim, with the lowest mean and the lowest single run.
+        The claim, with the lowest mean and the lowest single run as evidence.
 
     Raises:
-        ValueError: ``threshold`` outside [0, 1].
+        ValueError: if `threshold` is outside [0, 1].
 
     Source: derived here.
     """
     if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold {threshold} is outside [0, 1]: 0.96 means 96 %.")
+        raise ValueError(f"threshold={threshold}: must be in [0, 1]; use 0.96 for 96 %.")
     arms = results.experiment.arms
     means = {arm.name: float(np.mean(results.accuracies(arm.name))) for arm in arms}
     above = sum(bool(mean > threshold) for mean in means.values())
@@ -148,7 +148,7 @@ def all_above(results: Results, threshold: float) -> Claim:
 
 
 def cost_ratio(results: Results, arm: str, baseline: str) -> Claim:
-    """Claims how many times the head's multiply-adds and the step time of ``baseline`` the arm needs.
+    """Returns the claim that compares the cost of `arm` with that of `baseline`: head multiply-adds and step time.
 
     Args:
         results: what was measured.
@@ -156,11 +156,11 @@ def cost_ratio(results: Results, arm: str, baseline: str) -> Claim:
         baseline: name of the arm it is compared with.
 
     Returns:
-        The claim; the multiply-adds are counted, so it holds, unless the baseline has none to compare with. A step time
-        ratio whose range over rounds contains 1 is called no difference.
+        The claim. It holds, since the multiply-adds are counted, unless the head of the baseline needs none. If the
+        range over rounds of the step time ratio contains 1, the claim says that the step times do not differ.
 
     Raises:
-        ValueError: an unknown arm.
+        ValueError: if an arm is unknown.
 
     Source: derived here.
     """
@@ -188,7 +188,7 @@ def cost_ratio(results: Results, arm: str, baseline: str) -> Claim:
 
 
 def size_effect(results: Results, arm: str, bins: SizeBins, confidence: float = 0.95) -> Claim:
-    """Claims that ``arm`` is more or less accurate on the smallest than on the largest test examples.
+    """Returns the claim that `arm` is more or less accurate on the smallest than on the largest test examples.
 
     Args:
         results: what was measured.
@@ -197,16 +197,17 @@ def size_effect(results: Results, arm: str, bins: SizeBins, confidence: float = 
         confidence: coverage of the intervals in (0, 1).
 
     Returns:
-        The claim; it holds when the interval of the difference, over test examples, excludes 0 and is open otherwise.
+        The claim. It holds if the interval of the difference, over test examples, excludes 0; it is not decided
+        otherwise.
 
     Raises:
-        ValueError: an unknown arm, or fewer than two bins.
+        ValueError: if the arm is unknown, or there are fewer than two bins.
 
     Source: `proportion_difference`.
     """
     labels, accuracies = bins.labels, accuracy_by_bin(results, arm, bins, confidence)
     if len(labels) < 2:
-        raise ValueError(f"bins holds {len(labels)} bin: comparing small with large needs at least two.")
+        raise ValueError(f"bins with labels {labels}: must be at least 2 bins; ask `size_bins` for more groups.")
     (title,) = _titles(results, arm)
     difference = proportion_difference(accuracies[0], accuracies[-1])
     small, large = (f"{labels[i]} {bins.unit}".strip() for i in (0, -1))
@@ -224,7 +225,7 @@ def size_effect(results: Results, arm: str, bins: SizeBins, confidence: float = 
 
 
 def accuracy_words(results: Results, arm: str, confidence: float = 0.95) -> str:
-    """Writes the mean test accuracy of ``arm`` in per cent with its interval over seeds."""
+    """Returns the mean test accuracy of `arm` in per cent, with its interval over seeds, as text."""
     return mean_interval(results.accuracies(arm), confidence).words(scale=100)
 
 

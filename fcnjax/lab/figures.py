@@ -1,7 +1,7 @@
-"""Figures of `Results`, drawn without pyplot: every function returns a `matplotlib.figure.Figure` of its own.
+"""Figures of `Results`, drawn without pyplot: every function returns a new `matplotlib.figure.Figure`.
 
-An arm has one color and one marker in every figure (palette of Okabe and Ito, told apart with color blindness), and
-arms that coincide stay visible: each has a row or a panel of its own.
+An arm has the same color and marker in every figure. Arms with equal results stay visible, since each has its own row
+or panel.
 """
 
 import textwrap
@@ -21,7 +21,7 @@ _MARKERS = "osD^vPX*"
 
 
 def arm_styles(experiment: Experiment) -> dict[str, tuple[str, str]]:
-    """Returns color and marker of every arm, by name; they repeat together only after 56 arms."""
+    """Returns the color and the marker of each arm, by name; a combination repeats only after 56 arms."""
     return {
         name: (PALETTE[i % len(PALETTE)], _MARKERS[(i + i // len(PALETTE)) % len(_MARKERS)])
         for i, name in enumerate(experiment.names)
@@ -29,14 +29,14 @@ def arm_styles(experiment: Experiment) -> dict[str, tuple[str, str]]:
 
 
 def accuracy_figure(results: Results, confidence: float = 0.95) -> Figure:
-    """Draws test accuracy per arm: every seed as a dot, the mean with its interval beside them.
+    """Draws the test accuracy of each arm: one dot per seed, and the mean with its interval above them.
 
     Args:
         results: what was measured.
-        confidence: coverage of the intervals over seeds, in (0, 1); one seed gets no interval.
+        confidence: coverage of the intervals over seeds, in (0, 1); with one seed no interval is drawn.
 
     Returns:
-        The figure, arms from top to bottom in their order.
+        The figure, with the arms from top to bottom in their order.
     """
     arms, styles = results.experiment.arms, arm_styles(results.experiment)
     figure = Figure(figsize=(8.5, 1.1 + 0.58 * len(arms)), layout="constrained")
@@ -59,15 +59,15 @@ def accuracy_figure(results: Results, confidence: float = 0.95) -> Figure:
 
 
 def size_figure(results: Results, bins: SizeBins, confidence: float = 0.95) -> Figure:
-    """Draws accuracy against the size of the test examples, one panel per arm, the other arms in gray behind.
+    """Draws accuracy against the size of the test examples: one panel per arm, with the other arms in gray behind.
 
     Args:
         results: what was measured.
         bins: from `size_bins`.
-        confidence: coverage of the band, which covers test examples (see `accuracy_by_bin`).
+        confidence: coverage of the band over test examples, in (0, 1) (see `accuracy_by_bin`).
 
     Returns:
-        The figure; a bin stands at the median side of its examples, all panels share their axes.
+        The figure. A bin is drawn at the median side of its examples, and all panels share their axes.
     """
     sides = [float(np.median(sides)) for sides in bins.members]
     by_bin = {name: accuracy_by_bin(results, name, bins, confidence) for name in results.experiment.names}
@@ -85,13 +85,13 @@ def size_figure(results: Results, bins: SizeBins, confidence: float = 0.95) -> F
 
 
 def loss_figure(results: Results) -> Figure:
-    """Draws the training loss, one panel per arm: seeds as thin lines, their mean in front, other arms in gray behind.
+    """Draws the training loss: one panel per arm, with its seeds as thin lines, their mean, and the other arms in gray.
 
     Args:
         results: what was measured.
 
     Returns:
-        The figure, smoothed over a short window of steps, with a logarithmic axis when every loss is above 0.
+        The figure. Losses are averaged over a short window of steps; the axis is logarithmic if all are above 0.
     """
     experiment = results.experiment
     shortest = min(len(run.losses) for run in results.runs)
@@ -116,7 +116,7 @@ def loss_figure(results: Results) -> Figure:
 
 
 def _panels(experiment: Experiment, x: np.ndarray, curves: dict[str, np.ndarray]) -> tuple[Figure, dict[str, Axes]]:
-    """Returns a figure with one panel per arm, its title and the curves of all other arms in gray already drawn."""
+    """Returns a figure with one panel per arm, in which its title and the gray curves of the others are drawn."""
     count = len(experiment.arms)
     columns = min(3, count)
     rows = -(-count // columns)
@@ -134,5 +134,5 @@ def _panels(experiment: Experiment, x: np.ndarray, curves: dict[str, np.ndarray]
 
 
 def _ranks_among_equals(values: np.ndarray) -> np.ndarray:
-    """Returns how many equal values stand before each one."""
+    """Returns how many equal values come before each value."""
     return np.array([int(np.sum(np.isclose(values[:i], value))) for i, value in enumerate(values)])

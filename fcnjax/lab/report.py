@@ -1,6 +1,6 @@
-"""A report as a value: sections of words, claims, tables and pictures, computed from `Results`.
+"""A report as a value: sections of paragraphs, claims, tables and pictures, computed from `Results`.
 
-`fcnjax.lab.writers` turns the value into Markdown, HTML or terminal tables; nothing here knows a file format.
+`fcnjax.lab.writers` writes it as Markdown, HTML or terminal tables; nothing here knows a format of text.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ class Picture:
     """A drawn figure.
 
     Attributes:
-        name: slug, the file name beside a Markdown report.
-        png: the image file's content.
-        caption: what it shows; also its alternative text.
+        name: slug, the file name in the `figures` folder of a Markdown report.
+        png: content of the image file.
+        caption: what it shows; also the alternative text.
     """
 
     name: str
@@ -33,11 +33,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of a report; whatever is empty is left out.
+    """A part of a report with a heading; what is empty is left out.
 
     Attributes:
         title: heading.
-        paragraphs: plain text, one string each.
+        paragraphs: plain text, one string per paragraph.
         claims: sentences with verdict and evidence.
         tables: tables with captions.
         pictures: figures with captions.
@@ -52,20 +52,20 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """A title and its sections, in reading order."""
+    """A title and sections, in the order of reading."""
 
     title: str
     sections: tuple[Section, ...]
 
 
 def picture(name: str, figure: Figure, caption: str, dpi: int = 144) -> Picture:
-    """Draws ``figure`` once and returns it as a `Picture`.
+    """Returns a figure as a `Picture`.
 
     Args:
-        name: slug, the file name beside a Markdown report.
+        name: slug, the file name in the `figures` folder of a Markdown report.
         figure: any matplotlib figure.
-        caption: what it shows, a sentence.
-        dpi: pixels per inch; 144 is sharp at README width.
+        caption: a sentence that says what it shows.
+        dpi: pixels per inch; 144 is sharp at the width of a README.
 
     Returns:
         The picture; equal figures give equal bytes.
@@ -83,15 +83,18 @@ def build_report(
     bins: SizeBins | int = 5,
     loss_steps: int = 50,
 ) -> Report:
-    """Returns the report: question, answer, arms, one function?, accuracy by size, class maps, how it was measured.
+    """Returns the report of an experiment.
+
+    Its sections are the question, the answer, the arms, equal functions, accuracy by size, class maps and how it was
+    measured.
 
     Args:
         results: what was measured.
-        claims: the answer, the most important first.
-        class_maps: a drawn `class_map_panel`, or None to leave the section out.
-        extra: sections of the experiment's own, placed before "How it was measured".
-        bins: size bins, or how many of about equal count.
-        loss_steps: number of first steps whose losses the table of equal functions compares.
+        claims: the answer, the most important claim first.
+        class_maps: picture of a `class_map_panel`, or None to leave the section out.
+        extra: further sections, placed before "How it was measured".
+        bins: from `size_bins`, or the number of bins to ask for.
+        loss_steps: number of first steps whose losses the table of equal functions compares, at least 1.
 
     Returns:
         The report.

@@ -1,7 +1,7 @@
-"""What an experiment has measured: one `RunResult` per arm and seed, one `ArmCost` per arm, together `Results`.
+"""What an experiment has measured: one `RunResult` per arm and seed and one `ArmCost` per arm, together `Results`.
 
-Axes: N test examples, K classes, D spatial axes. A `RunResult` is also the unit of resumption: it is on disk, whole, or
-the run has yet to be done.
+Axes: N test examples, K classes, D spatial axes. A `RunResult` is also the unit of resumption: a run whose result is
+not on disk is done again.
 """
 
 import math
@@ -20,7 +20,7 @@ from fcnjax.lab.experiment import Experiment
 
 _ARRAYS = ("losses", "initial_logits", "final_logits", "labels", "sizes", "ids")
 
-# What numpy, zipfile and zlib raise on a file that is cut, flipped or of something else.
+# What numpy, zipfile and zlib raise for a file that is cut short, has a changed byte or is of another kind.
 _BROKEN = (
     OSError,
     EOFError,
@@ -38,20 +38,20 @@ _BROKEN = (
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """What one arm did with one seed.
+    """The result of one arm with one seed.
 
     Attributes:
         arm: name of the arm.
-        seed: the seed that it shares with the same seed of every other arm.
-        losses: training loss of every step [steps], steps >= 1.
-        initial_logits: scores of the test examples before training [N, K].
-        final_logits: scores of the same examples after training [N, K].
-        labels: true classes [N], integers in [0, K).
-        sizes: extents of the test examples [N, D], each at least 1.
-        ids: names of the test examples [N], integers or strings, each once.
+        seed: the seed; runs of different arms with one seed are paired.
+        losses: [steps], training loss of each step; steps >= 1.
+        initial_logits: [N, K], scores of the test examples before training.
+        final_logits: [N, K], scores of the same examples after training.
+        labels: int [N], true classes in [0, K).
+        sizes: int [N, D], extents of the test examples, each at least 1.
+        ids: [N], different integers or strings that identify the test examples.
 
     Raises:
-        ValueError: a shape, a label, a size or an id is not as above.
+        ValueError: if a shape, a label, a size or an id is not as above.
     """
 
     arm: str
@@ -69,22 +69,23 @@ class RunResult:
         for name, rank in (("losses", 1), ("final_logits", 2), ("labels", 1), ("sizes", 2), ("ids", 1)):
             shape = getattr(self, name).shape
             if len(shape) != rank or 0 in shape:
-                raise ValueError(f"{self._who}: {name} has shape {shape}, it needs {rank} axes, none of them empty.")
+                raise ValueError(f"{self._who}: {name} of shape {shape}: must be of rank {rank} and not empty.")
         count, classes = self.final_logits.shape
         if self.initial_logits.shape != (count, classes):
             raise ValueError(
-                f"{self._who}: initial_logits has shape {self.initial_logits.shape} and final_logits "
-                f"{(count, classes)}: both must score the same examples."
+                f"{self._who}: initial_logits of shape {self.initial_logits.shape}: must be {(count, classes)} as "
+                "final_logits; score the same examples."
             )
         for name in ("labels", "sizes", "ids"):
-            if len(getattr(self, name)) != count:
-                raise ValueError(f"{self._who}: {name} has {len(getattr(self, name))} rows for {count} examples.")
+            rows = len(getattr(self, name))
+            if rows != count:
+                raise ValueError(f"{self._who}: {name} of {rows} rows: must be {count}, one per example.")
         if self.labels.dtype.kind not in "iu" or self.labels.min() < 0 or self.labels.max() >= classes:
             raise ValueError(f"{self._who}: labels must be integers in [0, {classes}).")
         if self.sizes.min() < 1:
-            raise ValueError(f"{self._who}: sizes holds {self.sizes.min()}; filler rows must be left out of results.")
+            raise ValueError(f"{self._who}: sizes with {self.sizes.min()}: must be at least 1; leave filler rows out.")
         if self.ids.dtype.kind not in "iuU" or len(np.unique(self.ids)) != count:
-            raise ValueError(f"{self._who}: ids must be integers or strings, each example once.")
+            raise ValueError(f"{self._who}: ids must be integers or strings, a different one per example.")
 
     @property
     def _who(self) -> str:
@@ -92,12 +93,12 @@ class RunResult:
 
     @property
     def predictions(self) -> np.ndarray:
-        """Class with the largest final score [N]."""
+        """Class with the largest final score, int [N]."""
         return np.argmax(self.final_logits, axis=1)
 
     @property
     def correct(self) -> np.ndarray:
-        """Whether each prediction is the true class [N], bool; a score that is not finite counts as wrong."""
+        """Whether each prediction is the true class, bool [N]; False if a score of the example is not finite."""
         return (self.predictions == self.labels) & np.all(np.isfinite(self.final_logits), axis=1)
 
     @property
@@ -106,10 +107,10 @@ class RunResult:
         return float(np.mean(self.correct))
 
     def save(self, path: Path | str) -> Path:
-        """Writes the result as ``.npz`` under exactly ``path``, whole or not at all, and returns the path.
+        """Writes the result to `path` as `.npz`, whole or not at all, and returns the path; no suffix is added.
 
         Raises:
-            OSError: the folder cannot be written.
+            OSError: if the file cannot be written.
         """
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         with atomic_file(path) as handle:
@@ -121,8 +122,8 @@ class RunResult:
         """Returns the result that `save` wrote, bit for bit.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is broken or is not a run result.
+            FileNotFoundError: if the file does not exist.
+            ValueError: if the file is broken or holds something else.
         """
         try:
             with Path(path).open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
@@ -130,23 +131,21 @@ class RunResult:
         except FileNotFoundError:
             raise
         except _BROKEN as error:
-            raise ValueError(
-                f"{path} is not a readable run result ({error}): delete it and run this arm again."
-            ) from error
+            raise ValueError(f"{path}: must be a run result ({error}); delete it and run this arm again.") from error
 
 
 @dataclass(frozen=True)
 class ArmCost:
-    """What an arm costs.
+    """The cost of one arm.
 
     Attributes:
         arm: name of the arm.
         head_multiply_adds: multiply-adds of the head per image, averaged over the test images; at least 0.
-        step_ms: milliseconds of a training step, one figure per round; in every round each arm had its turn, so that
-            figures of one round are comparable. At least one, each above 0.
+        step_ms: time of a training step in milliseconds, one per round, at least one, each above 0. Every arm is timed
+            once in every round, so that times of one round are comparable.
 
     Raises:
-        ValueError: a figure is outside its range or not finite.
+        ValueError: if a number is outside its range or not finite.
     """
 
     arm: str
@@ -156,29 +155,30 @@ class ArmCost:
     def __post_init__(self):
         object.__setattr__(self, "step_ms", tuple(float(ms) for ms in self.step_ms))
         if not (math.isfinite(self.head_multiply_adds) and self.head_multiply_adds >= 0):
-            raise ValueError(f"arm {self.arm!r}: head_multiply_adds {self.head_multiply_adds} must be 0 or more.")
+            raise ValueError(f"arm {self.arm!r}: head_multiply_adds={self.head_multiply_adds}: must be at least 0.")
         if not self.step_ms or not all(math.isfinite(ms) and ms > 0 for ms in self.step_ms):
-            raise ValueError(f"arm {self.arm!r}: step_ms {self.step_ms} needs one time above 0 per round.")
+            raise ValueError(f"arm {self.arm!r}: step_ms={self.step_ms}: must be one time above 0 per round.")
 
     @property
     def median_step_ms(self) -> float:
-        """Median of the rounds, in milliseconds."""
+        """Median over the rounds, in milliseconds."""
         return float(np.median(self.step_ms))
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Everything that a report is computed from.
+    """All that a report is computed from.
 
     Attributes:
         experiment: what was asked.
-        runs: one result for every arm and every seed, in any order.
-        costs: one for every arm, all with the same number of rounds.
-        facts: how it was measured (hardware, versions, data set, command), name to words, in the order of the report.
+        runs: one result per arm and seed, in any order.
+        costs: one cost per arm, all with the same number of rounds.
+        facts: how the results were measured (hardware, versions, data set, command): value by name, in the order of
+            the report.
 
     Raises:
-        ValueError: a run or cost is missing, repeated or of an unknown arm; or arms differ in seeds, or runs in their
-            test examples (ids, labels, sizes) or number of classes, so that they cannot be paired.
+        ValueError: if a run or a cost is missing, repeated or of an unknown arm; or if runs cannot be paired, because
+            their seeds, test examples (ids, labels, sizes) or numbers of classes differ.
     """
 
     experiment: Experiment
@@ -190,52 +190,53 @@ class Results:
         object.__setattr__(self, "runs", tuple(self.runs))
         object.__setattr__(self, "costs", tuple(self.costs))
         object.__setattr__(self, "facts", MappingProxyType(dict(self.facts)))
-        self._require_paired_runs()
-        self._require_same_examples()
-        self._require_costs()
+        self._check_paired_runs()
+        self._check_same_examples()
+        self._check_costs()
 
-    def _require_paired_runs(self) -> None:
+    def _check_paired_runs(self) -> None:
         for run in self.runs:
             self.experiment.arm(run.arm)
         keys = [(run.arm, run.seed) for run in self.runs]
         for arm, seed in keys:
             if keys.count((arm, seed)) > 1:
-                raise ValueError(f"arm {arm!r} has seed {seed} more than once: give every run once.")
+                raise ValueError(f"runs of arm {arm!r}, seed {seed}: must be one, not several.")
         every_seed = {seed for _, seed in keys}
         for name in self.experiment.names:
             missing = sorted(every_seed - {seed for arm, seed in keys if arm == name})
             if missing or not every_seed:
                 raise ValueError(
-                    f"arm {name!r} has no run for seeds {missing}: arms are paired, finish every run first."
+                    f"runs of arm {name!r}: must be one for each seed (missing: {missing or 'all'}); "
+                    "finish every run first."
                 )
 
-    def _require_same_examples(self) -> None:
+    def _check_same_examples(self) -> None:
         first = self.runs[0]
         for run in self.runs[1:]:
             if run.final_logits.shape[1] != first.final_logits.shape[1]:
-                raise ValueError(f"{run._who} has another number of classes than {first._who}.")
+                raise ValueError(f"{run._who}: must have as many classes as {first._who}.")
             for name in ("ids", "labels", "sizes"):
                 if not np.array_equal(getattr(run, name), getattr(first, name)):
                     raise ValueError(
-                        f"{run._who} has other test {name} than {first._who}: score the same examples in one order."
+                        f"{run._who}: must have the test {name} of {first._who}; score the same examples in one order."
                     )
 
-    def _require_costs(self) -> None:
+    def _check_costs(self) -> None:
         measured = sorted(cost.arm for cost in self.costs)
         if measured != sorted(self.experiment.names):
-            raise ValueError(f"costs are of arms {measured}: give one for each of {sorted(self.experiment.names)}.")
+            raise ValueError(f"costs of arms {measured}: must be one for each of {sorted(self.experiment.names)}.")
         rounds = {len(cost.step_ms) for cost in self.costs}
         if len(rounds) > 1:
-            raise ValueError(f"costs have {sorted(rounds)} rounds: time every arm once in every round.")
+            raise ValueError(f"costs of {sorted(rounds)} rounds: must all have as many; time every arm once per round.")
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds that every arm ran with, ascending."""
+        """The seeds in ascending order, the same for every arm."""
         return tuple(sorted({run.seed for run in self.runs}))
 
     @property
     def sizes(self) -> np.ndarray:
-        """Extents of the test examples [N, D]."""
+        """Extents of the test examples, int [N, D]."""
         return self.runs[0].sizes
 
     @property
@@ -244,25 +245,25 @@ class Results:
         return len(self.runs[0].labels)
 
     def runs_of(self, arm: str) -> tuple[RunResult, ...]:
-        """Returns the runs of ``arm``, by ascending seed; raises ValueError for an unknown arm."""
+        """Returns the runs of `arm`, by ascending seed; raises ValueError if the arm is unknown."""
         self.experiment.arm(arm)
         return tuple(sorted((run for run in self.runs if run.arm == arm), key=lambda run: run.seed))
 
     def accuracies(self, arm: str) -> np.ndarray:
-        """Returns the test accuracies of ``arm`` [seeds], by ascending seed, in [0, 1]."""
+        """Returns the test accuracies of `arm`, in [0, 1], by ascending seed [seeds]."""
         return np.array([run.accuracy for run in self.runs_of(arm)])
 
     def correct(self, arm: str) -> np.ndarray:
-        """Returns which predictions of ``arm`` are right [seeds, N], bool, by ascending seed."""
+        """Returns which predictions of `arm` are right, by ascending seed: bool [seeds, N]."""
         return np.stack([run.correct for run in self.runs_of(arm)])
 
     def losses(self, arm: str) -> np.ndarray:
-        """Returns the training losses of ``arm`` [seeds, steps], by ascending seed, cut to the shortest run."""
+        """Returns the training losses of `arm`, by ascending seed, cut to the shortest run [seeds, steps]."""
         runs = self.runs_of(arm)
         steps = min(len(run.losses) for run in runs)
         return np.stack([run.losses[:steps] for run in runs])
 
     def cost(self, arm: str) -> ArmCost:
-        """Returns the cost of ``arm``; raises ValueError for an unknown arm."""
+        """Returns the cost of `arm`; raises ValueError if the arm is unknown."""
         self.experiment.arm(arm)
         return next(cost for cost in self.costs if cost.arm == arm)

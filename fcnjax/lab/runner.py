@@ -1,6 +1,6 @@
-"""Runs an experiment: every arm with every seed, each in a run folder, going on where an interruption stopped it.
+"""Runs an experiment: every arm with every seed, each in a run folder; a second call does the runs that are missing.
 
-Under the experiment's folder: `experiment.json` (base recipe and arms), `runs/<arm>/seed_<n>/` (the run folders),
+The folder of the experiment holds `experiment.json` (base recipe and arms), `runs/<arm>/seed_<n>/` (the run folders),
 `results/<arm>/seed_<n>.npz` (what the report needs of each run) and `costs.json`.
 """
 
@@ -31,18 +31,18 @@ class Runner:
 
     Args:
         experiment: the arms.
-        recipe: what all arms share; each arm overrides some of it. Its seed is not used.
-        seeds: one run of every arm for each.
-        workdir: the experiment's folder; new, or of the same experiment and recipe.
+        recipe: what all arms share and each arm overrides in part; its seed is not used.
+        seeds: the seeds; every arm has one run with each.
+        workdir: the folder of the experiment; new, or of the same experiment and recipe.
 
     Raises:
         FileExistsError: if the folder holds another experiment, or anything else.
-        ValueError: for an override that names no field of the recipe.
+        ValueError: if an override does not name a field of the recipe.
     """
 
     def __init__(self, experiment: Experiment, recipe: Recipe, seeds: Sequence[int], workdir: Path | str):
         self.experiment, self.seeds, self.workdir = experiment, tuple(seeds), Path(workdir)
-        # The unit of resumption is a whole run, and no result depends on what validation said on the way.
+        # An interrupted run starts again, and no result depends on validation during training.
         recipe = dataclasses.replace(recipe, checkpoint_every=0, validate_every=0)
         self.recipes = {arm.name: arm_recipe(recipe, arm) for arm in experiment.arms}
         self._claim_folder(recipe)
@@ -50,7 +50,7 @@ class Runner:
         self._trainers: dict[str, Trainer] = {}
 
     def run(self) -> Results:
-        """Runs what is not done yet and returns everything; a bar shows the runs and the time left.
+        """Does the runs that are missing and returns the results of all; a progress bar shows runs and time left.
 
         Raises:
             FileExistsError: if another process is working in the folder.
@@ -73,7 +73,7 @@ class Runner:
         return Results(self.experiment, tuple(runs), self._costs(), self._facts())
 
     def trainer(self, arm: str) -> Trainer:
-        """Returns the trainer of an arm, made when it is first needed."""
+        """Returns the trainer of an arm, which is made at the first call."""
         if arm not in self._trainers:
             self._trainers[arm] = Trainer(self.recipes[arm], self.sources)
         return self._trainers[arm]
@@ -87,17 +87,18 @@ class Runner:
         trainer, path = self.trainer(arm), self._run_path(arm, seed)
         recipe = dataclasses.replace(self.recipes[arm], seed=seed)
         initial = trainer.evaluate(trainer.initial_state(seed), "test")
-        if is_finished(path):  # interrupted between the end of the run and the saving of its result
+        if is_finished(path):  # interrupted after the end of the run and before its result was saved
             final = trainer.evaluate(load_state(trainer, path), "test")
         else:
             final = train(recipe, path, trainer=trainer, progress=False).test
         source = self.sources["test"]
         labels, ids = zip(*((source[i].label, source[i].id) for i in range(len(source))), strict=True)
         losses = [row["loss"] for row in RunFolder.read_metrics(path, "train")]
-        if len(losses) != recipe.epochs * trainer.steps_per_epoch:
+        steps = recipe.epochs * trainer.steps_per_epoch
+        if len(losses) != steps:
             raise ValueError(
-                f"{path}: its metrics hold {len(losses)} training losses, one for each of the "
-                f"{recipe.epochs * trainer.steps_per_epoch} steps is needed; remove the folder to train the run again."
+                f"{path}: must hold {steps} training losses, one per step, not {len(losses)}; "
+                "remove the folder to repeat the run."
             )
         return RunResult(
             arm, seed, np.array(losses), initial.logits, final.logits, np.array(labels), source.sizes, np.array(ids)
@@ -139,11 +140,11 @@ class Runner:
             changed = sorted(key for key in keys if mine.get(key) != theirs.get(key))
             if changed:
                 raise FileExistsError(
-                    f"workdir={self.workdir}: holds results of another config (different: {', '.join(changed)}). "
-                    "Choose a new folder."
+                    f"workdir={self.workdir}: must hold results of this config (different: {', '.join(changed)}); "
+                    "choose a new folder."
                 )
         elif self.workdir.exists() and any(self.workdir.iterdir()):
-            raise FileExistsError(f"workdir={self.workdir}: is not empty and holds no experiment. Choose a new folder.")
+            raise FileExistsError(f"workdir={self.workdir}: must be empty or hold an experiment; choose a new folder.")
         else:
             write_json(path, mine)
 
@@ -160,15 +161,15 @@ class Runner:
 
 
 def _all_of(facts: Iterable[str]) -> str:
-    """Returns the different ones, in order: more than one if the runs of an experiment were not made alike."""
+    """Returns the distinct facts, in order; more than one if the conditions changed between runs."""
     return "; ".join(dict.fromkeys(facts)) or "unknown"
 
 
 def arm_recipe(recipe: Recipe, arm: Arm) -> Recipe:
-    """Returns the recipe of an arm: the shared one with the arm's overrides, by dotted field.
+    """Returns the recipe of an arm: the shared recipe with the arm's overrides.
 
     Raises:
-        ValueError: for an override that names no field, with the nearest one.
+        ValueError: if an override does not name a field; the message names the nearest field.
     """
     tree = recipe.to_dict()
     for name, value in arm.overrides.items():
@@ -181,16 +182,16 @@ def arm_recipe(recipe: Recipe, arm: Arm) -> Recipe:
 
 
 def measure_costs(trainers: Mapping[str, Trainer]) -> list[ArmCost]:
-    """Measures what each arm's head and step cost.
+    """Returns the measured costs of the arms: multiply-adds of the head, and time of a training step.
 
-    The arms take turns on the same batch, the one in the most used rectangle, so that a slow moment of the machine
-    meets all of them.
+    The steps of all arms are timed in interleaved rounds on the same batch, of the bucket that is used most often, so
+    that a slow moment of the machine affects all arms.
 
     Args:
-        trainers: by arm; all of the same data and batch size.
+        trainers: trainer by arm; all with the same data and batch size.
 
     Returns:
-        For each arm the head's multiply-adds per test image, counted, and the step's milliseconds in each round.
+        One cost per arm. The multiply-adds are counted, not timed.
     """
     batch = next(iter(trainers.values())).typical_batch()
 

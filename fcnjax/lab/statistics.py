@@ -17,10 +17,10 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the interval around it.
+    """An estimate and its confidence interval.
 
     Attributes:
-        mean: the center, in the unit of the samples.
+        mean: the mean or the proportion, in the unit of the samples.
         low: lower bound; NaN if the interval is unknown.
         high: upper bound; NaN if the interval is unknown.
         n: number of samples.

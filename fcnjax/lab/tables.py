@@ -67,7 +67,7 @@ def arm_table(results: Results) -> Table:
         "head multiply-adds per image",
         "step time, ms (min to max)",
     )
-    if experiment.varies == "arm":  # the default: two columns of one heading otherwise
+    if experiment.varies == "arm":  # the default, which would repeat the first heading
         columns = (columns[0], "description", *columns[2:])
     caption = f"Accuracies: mean over seeds (n = {len(results.seeds)}), {results.test_count} test examples."
     return Table(columns, tuple(rows), caption, left=2)

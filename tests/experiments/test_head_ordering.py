@@ -1,4 +1,4 @@
-"""The experiment, for real but tiny: interrupted, continued, repeated, and refused for another config."""
+"""The whole experiment at a small size: interrupted, continued, repeated, and refused for another config."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ FEW = {"train": 200, "validation": 50, "test": 100}
 
 @pytest.fixture
 def head_ordering(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
-    """The module, which is no part of the installed package."""
+    """The module, which is not part of the installed package."""
     monkeypatch.syspath_prepend(request.config.rootpath)
     import experiments.head_ordering as module
 
@@ -50,7 +50,7 @@ def test_an_override_of_an_unknown_field_names_the_nearest_one():
 
 
 def few_digits(recipe: Recipe) -> dict[str, ArraySource]:
-    """The first digits of each split."""
+    """Returns the first digits of each split."""
     few = {}
     for name, source in load_sources(recipe).items():
         examples = [source[index] for index in range(FEW[name])]
@@ -59,13 +59,13 @@ def few_digits(recipe: Recipe) -> dict[str, ArraySource]:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Time of change and content of every file."""
+    """Returns the time of change and the content of every file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
 @pytest.mark.slow
-def test_the_experiment_goes_on_where_it_stopped_and_writes_its_report(
+def test_the_experiment_continues_after_an_interruption_and_writes_its_report(
     head_ordering, request, tmp_path, monkeypatch, capsys
 ):
     root, folder = request.config.rootpath, tmp_path / "experiment"
@@ -123,7 +123,7 @@ def test_the_experiment_goes_on_where_it_stopped_and_writes_its_report(
         assert told["count"] == FEW["test"]
         assert (config["seed"], config["checkpoint_every"]) == (seed, 0)
 
-    # Paired: a seed fixes weights and data for all arms, so that equal orders begin alike and seeds differ.
+    # A seed fixes weights and data for all arms: equal functions begin alike, and seeds differ.
     for first, second in head_ordering.EXPERIMENT.equal_functions:
         for seed in range(SEEDS):
             a, b = loaded[first, seed], loaded[second, seed]
@@ -144,7 +144,7 @@ def test_the_experiment_goes_on_where_it_stopped_and_writes_its_report(
     assert f"python -m experiments.head_ordering --config={root / 'configs/digits.py'}" in report
     assert f"report: {folder / 'report.html'}" in "".join(out.split("\n"))
 
-    # Interrupted between the end of a run and the saving of its result: the result comes from the run's weights.
+    # Interrupted after the end of a run and before its result was saved: the result comes from the run's weights.
     result = folder / "results" / names[1] / "seed_1.npz"
     before, lost = snapshot(folder / "runs"), result.read_bytes()
     result.unlink()
@@ -154,15 +154,15 @@ def test_the_experiment_goes_on_where_it_stopped_and_writes_its_report(
         assert run()[0] == 130
     assert result.read_bytes() == lost
     assert snapshot(folder / "runs") == before
-    # Another config in the same folder is refused, and so is a folder of something else.
+    # A folder of another config is refused, and so is a folder that holds anything else.
     before = snapshot(folder)
     code, _, error = run("--config.optimizer.learning_rate=0.25")
     assert code == 2
     assert error == (
-        f"head_ordering: workdir={folder}: holds results of another config (different: optimizer). "
-        "Choose a new folder.\n"
+        f"head_ordering: workdir={folder}: must hold results of this config (different: optimizer); "
+        "choose a new folder.\n"
     )
     code, _, error = run(f"--workdir={tmp_path}")
     assert code == 2
-    assert error == f"head_ordering: workdir={tmp_path}: is not empty and holds no experiment. Choose a new folder.\n"
+    assert error == f"head_ordering: workdir={tmp_path}: must be empty or hold an experiment; choose a new folder.\n"
     assert snapshot(folder) == before

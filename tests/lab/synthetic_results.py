@@ -1,4 +1,4 @@
-"""A synthetic set of results with realistic numbers: 400 test digits of side 16 to 40, 6 arms, 5 seeds."""
+"""Synthetic results with realistic numbers: 400 test digits of 16 to 40 px, 6 arms, 5 seeds."""
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def make_experiment() -> lab.Experiment:
 
 
 def make_run(arm: str, seed: int, error: float | None = None) -> lab.RunResult:
-    """Arms that are one function share a family, hence their random numbers up to rounding."""
+    """Returns a run; arms that compute one function have the same random numbers, up to rounding."""
     family = {"linear-conv": "linear-gap", "hidden-conv": "hidden-between"}.get(arm, arm)
     examples = np.random.default_rng(99)
     sizes = examples.integers(16, 41, size=(TEST_COUNT, 2))
@@ -68,7 +68,7 @@ def make_run(arm: str, seed: int, error: float | None = None) -> lab.RunResult:
 
 def make_costs() -> tuple[lab.ArmCost, ...]:
     rng = np.random.default_rng(5)
-    machine = 1 + 0.02 * rng.random(7)  # slow moments meet every arm
+    machine = 1 + 0.02 * rng.random(7)  # slow moments affect every arm
     return tuple(
         lab.ArmCost(name, MULTIPLY_ADDS[name], tuple(STEP_MS[name] * machine * (1 + 0.004 * rng.random(7))))
         for name in MULTIPLY_ADDS
@@ -76,7 +76,7 @@ def make_costs() -> tuple[lab.ArmCost, ...]:
 
 
 def make_rows() -> list[lab.ClassMapRow]:
-    """Drawn rings of several sizes, with maps that are high where the ring is; the last is misread by one arm."""
+    """Returns drawn rings of several sizes, with maps that are high on the ring; one arm misclassifies the last."""
     rows = []
     for i, (height, width) in enumerate(((16, 18), (20, 34), (28, 28), (40, 24))):
         y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]

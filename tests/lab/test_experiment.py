@@ -19,14 +19,14 @@ def test_overrides_are_a_read_only_copy():
 
 @pytest.mark.parametrize("name", ["", "Linear", "a b", "../a", "-a", "a/b", "a\n"])
 def test_names_that_cannot_be_folders_are_refused(name):
-    with pytest.raises(ValueError, match="cannot name a folder"):
+    with pytest.raises(ValueError, match="must be a folder name of"):
         lab.Arm(name, "title")
 
 
 def test_arm_refuses_an_empty_title_and_itself_as_baseline():
-    with pytest.raises(ValueError, match="empty title"):
+    with pytest.raises(ValueError, match="title=' ': must not be empty"):
         lab.Arm("a", " ")
-    with pytest.raises(ValueError, match="its own baseline"):
+    with pytest.raises(ValueError, match="baseline='a': must be another arm"):
         lab.Arm("a", "A", baseline="a")
 
 
@@ -36,15 +36,15 @@ A, B, C = lab.Arm("a", "A"), lab.Arm("b", "B", baseline="a"), lab.Arm("c", "C", 
 @pytest.mark.parametrize(
     ("arms", "pairs", "message"),
     [
-        ((), (), "no arms"),
-        ((A, A), (), r"\['a'\] more than once"),
-        ((B,), (), "no arm 'a': its arms are b"),
-        ((A, B, C), (), "has a baseline itself"),
-        ((A, B), (("a", "x"),), "no arm 'x'"),
-        ((A, B), (("a", "a"),), "with itself"),
+        ((), (), r"arms=\(\): must be at least one"),
+        ((A, A), (), r"must have different names; \['a'\] repeat"),
+        ((B,), (), "arm='a': must be one of b, the arms of 'e'"),
+        ((A, B, C), (), "arm 'c', baseline='b': must not have a baseline itself"),
+        ((A, B), (("a", "x"),), "arm='x': must be one of a, b"),
+        ((A, B), (("a", "a"),), r"\('a', 'a'\): must be pairs of two different arms"),
     ],
 )
-def test_experiments_that_make_no_sense_are_refused(arms, pairs, message):
+def test_inconsistent_experiments_are_refused(arms, pairs, message):
     with pytest.raises(ValueError, match=message):
         lab.Experiment("e", "?", arms, pairs)
 

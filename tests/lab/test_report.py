@@ -58,7 +58,7 @@ def test_sections_come_in_order(report):
     ]
 
 
-def test_html_needs_nothing_else(report, tmp_path):
+def test_html_is_one_file_that_loads_nothing(report, tmp_path):
     path = lab.write_html(report, tmp_path / "new" / "report.html")
     page = parsed(path)
     images = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
@@ -130,7 +130,7 @@ def test_terminal_tables_show_titles_as_they_are(nasty_report):
     assert "have the same accuracy with each of 5 seeds" in printed
 
 
-def test_one_seed_makes_a_report_that_says_what_it_lacks(tmp_path):
+def test_a_report_of_one_seed_says_that_intervals_are_unknown(tmp_path):
     single = make_results(runs=tuple(make_run(name, 0) for name in make_experiment().names), facts={})
     claims = [lab.accuracy_difference(single, arm.name, base.name) for arm, base in single.experiment.pairs]
     text = lab.write_markdown(lab.build_report(single, claims), tmp_path / "report.md").read_text(encoding="utf-8")
@@ -161,7 +161,7 @@ def test_a_diverged_arm_still_makes_a_report(results, tmp_path):
     lab.write_html(lab.build_report(broken, claims), tmp_path / "report.html")
 
 
-def test_an_arm_keeps_its_color_and_no_two_share_one():
+def test_every_arm_has_its_own_color_and_marker():
     styles = lab.arm_styles(make_experiment())
     assert len({color for color, _ in styles.values()}) == 6
     assert len({marker for _, marker in styles.values()}) == 6

@@ -70,16 +70,16 @@ def test_kill_between_write_and_rename_leaves_nothing_under_the_final_name(tmp_p
     done = subprocess.run([sys.executable, "-c", code, str(path)], env=os.environ, check=False)
     assert done.returncode == -signal.SIGKILL
     assert not path.exists()
-    assert len(list(tmp_path.iterdir())) == 1  # the hidden temporary file, which the next write does not trip over
+    assert len(list(tmp_path.iterdir())) == 1  # the hidden temporary file, which does not hinder the next write
     atomic.write_text(path, "whole")
     assert path.read_text() == "whole"
 
 
 @pytest.mark.parametrize("keep", [0, 10, 1000, -30])
-def test_a_broken_file_is_one_clear_sentence(run, tmp_path, keep):
+def test_a_truncated_file_is_refused_in_one_sentence(run, tmp_path, keep):
     path = run.save(tmp_path / "run.npz")
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=r"run\.npz is not a readable run result .*run this arm again"):
+    with pytest.raises(ValueError, match=r"run\.npz: must be a run result .*run this arm again"):
         lab.RunResult.load(path)
 
 
@@ -88,7 +88,7 @@ def test_a_flipped_byte_is_noticed(run, tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255
     path.write_bytes(bytes(content))
-    with pytest.raises(ValueError, match="not a readable run result"):
+    with pytest.raises(ValueError, match="must be a run result"):
         lab.RunResult.load(path)
 
 
@@ -96,7 +96,7 @@ def test_a_file_of_something_else_and_no_file(tmp_path):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     np.save(tmp_path / "array.npy", np.zeros(3))
     for name in ("other.npz", "array.npy"):
-        with pytest.raises(ValueError, match="not a readable run result"):
+        with pytest.raises(ValueError, match="must be a run result"):
             lab.RunResult.load(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         lab.RunResult.load(tmp_path / "absent.npz")
@@ -105,14 +105,14 @@ def test_a_file_of_something_else_and_no_file(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"losses": np.zeros(0)}, "losses has shape"),
-        ({"labels": np.zeros((400, 1), int)}, "labels has shape"),
+        ({"losses": np.zeros(0)}, r"losses of shape \(0,\): must be of rank 1"),
+        ({"labels": np.zeros((400, 1), int)}, "labels of shape .*: must be of rank 1"),
         ({"labels": np.full(400, 10)}, r"integers in \[0, 10\)"),
         ({"labels": np.zeros(400)}, "integers"),
-        ({"labels": np.zeros(399, int)}, "399 rows for 400"),
-        ({"initial_logits": np.zeros((400, 9))}, "same examples"),
-        ({"sizes": np.zeros((400, 2), int)}, "filler rows"),
-        ({"ids": np.zeros(400, int)}, "each example once"),
+        ({"labels": np.zeros(399, int)}, "labels of 399 rows: must be 400"),
+        ({"initial_logits": np.zeros((400, 9))}, "score the same examples"),
+        ({"sizes": np.zeros((400, 2), int)}, "must be at least 1; leave filler rows out"),
+        ({"ids": np.zeros(400, int)}, "a different one per example"),
     ],
 )
 def test_run_results_validate_themselves(run, changes, message):
@@ -132,7 +132,7 @@ def test_lookups_are_ordered_by_seed_whatever_the_order_of_runs(results):
     assert [run.seed for run in shuffled.runs_of("hidden-gap")] == list(SEEDS)
     np.testing.assert_array_equal(shuffled.accuracies("hidden-gap"), results.accuracies("hidden-gap"))
     assert shuffled.correct("hidden-gap").shape == (5, 400)
-    with pytest.raises(ValueError, match="no arm 'nothing': its arms are linear-gap"):
+    with pytest.raises(ValueError, match="arm='nothing': must be one of linear-gap, "):
         results.accuracies("nothing")
 
 
@@ -144,12 +144,12 @@ def other(run, name):
 def test_results_that_cannot_be_paired_are_refused(results):
     runs = results.runs
     for wrong, message in [
-        (runs[:-1], r"'softmax-pool' has no run for seeds \[4\]"),
-        (runs[:-5], r"'softmax-pool' has no run for seeds \[0, 1, 2, 3, 4\]"),
-        ((*runs, runs[0]), "'linear-gap' has seed 0 more than once"),
-        ((), "has no run"),
-        ((*runs, dataclasses.replace(runs[0], arm="x")), "no arm 'x'"),
-        *[((*runs[:-1], other(runs[-1], name)), f"other test {name}") for name in ("ids", "labels", "sizes")],
+        (runs[:-1], r"'softmax-pool': must be one for each seed \(missing: \[4\]\)"),
+        (runs[:-5], r"'softmax-pool': must be .* \(missing: \[0, 1, 2, 3, 4\]\)"),
+        ((*runs, runs[0]), "arm 'linear-gap', seed 0: must be one"),
+        ((), "missing: all"),
+        ((*runs, dataclasses.replace(runs[0], arm="x")), "arm='x': must be one of"),
+        *[((*runs[:-1], other(runs[-1], name)), f"must have the test {name}") for name in ("ids", "labels", "sizes")],
     ]:
         with pytest.raises(ValueError, match=message):
             make_results(runs=wrong)
@@ -157,9 +157,9 @@ def test_results_that_cannot_be_paired_are_refused(results):
 
 def test_costs_must_be_of_every_arm_and_every_round():
     costs = make_costs()
-    with pytest.raises(ValueError, match="give one for each"):
+    with pytest.raises(ValueError, match="must be one for each"):
         make_results(costs=costs[:-1])
-    with pytest.raises(ValueError, match="once in every round"):
+    with pytest.raises(ValueError, match="must all have as many"):
         make_results(costs=(*costs[:-1], dataclasses.replace(costs[-1], step_ms=(1.0,))))
 
 
