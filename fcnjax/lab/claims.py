@@ -112,7 +112,7 @@ def _difference_words(difference: Interval, title: str, reference: str, seeds: s
     if difference.degenerate:
         return f"Whether {pair} differ in accuracy is open: each of {seeds} gives the same difference", None
     if difference.contains(0.0):
-        return f"{pair} do not differ in accuracy beyond their interval with {seeds}", None
+        return f"The accuracies of {pair} are statistically indistinguishable with {seeds}", None
     return f"{title} is {'more' if difference.mean > 0 else 'less'} accurate than {reference}", True
 
 
@@ -174,7 +174,7 @@ def cost_ratio(results: Results, arm: str, baseline: str) -> Claim:
     if len(ratios) == 1:
         words = "and its step time was measured only once"
     elif low <= 1 <= high:
-        words = "and its step time does not differ beyond the spread of the rounds"
+        words = "and its step time differs by less than the spread of the rounds"
     else:
         words = f"and its step takes {np.median(ratios):.2f} times as long"
     evidence = f"{mine:,.0f} against {theirs:,.0f} head multiply-adds per test image; {time}."
@@ -212,7 +212,8 @@ def size_effect(results: Results, arm: str, bins: SizeBins, confidence: float = 
     difference = proportion_difference(accuracies[0], accuracies[-1])
     small, large = (f"{labels[i]} {bins.unit}".strip() for i in (0, -1))
     if difference.contains(0.0):
-        statement = f"{title} does not differ between the smallest and the largest test examples beyond the interval"
+        sizes = "on the smallest and the largest test examples"
+        statement = f"The accuracies of {title} {sizes} are statistically indistinguishable"
     else:
         word = "less" if difference.mean < 0 else "more"
         statement = f"{title} is {word} accurate on the smallest test examples than on the largest"

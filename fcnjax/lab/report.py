@@ -106,7 +106,7 @@ def build_report(
         _arm_section(results),
     ]
     if results.experiment.equal_functions:
-        words = "These arms should compute one function of the same parameters. Measured, the worst over all seeds:"
+        words = "These arms should compute one function of the same parameters. Largest differences over all seeds:"
         sections.append(Section("One function?", (words,), tables=(function_table(results, loss_steps),)))
     sections.append(_size_section(results, groups))
     if class_maps is not None:
@@ -144,13 +144,14 @@ def _method_section(results: Results) -> Section:
     if pairs:
         names = ", ".join(f"{arm.title} against {baseline.title}" for arm, baseline in pairs)
         meaning.append(
-            f"Paired differences compare the same seed in both arms ({names}). Each interval stands alone: among "
-            f"{len(pairs)} such intervals about {0.05 * len(pairs):.2g} would exclude zero by chance."
+            f"Paired differences compare the same seed in both arms ({names}). The intervals are not corrected for "
+            f"their number: among {len(pairs)} such intervals about {0.05 * len(pairs):.2g} would exclude zero by "
+            "chance."
         )
     rounds = len(results.costs[0].step_ms)
     meaning.append(
-        f"Step times are medians of {rounds} round{'s' * (rounds > 1)} in which the {len(experiment.arms)} arms took "
-        "turns, so that a slow moment of the machine meets all of them. Multiply-adds are counted, not timed."
+        f"Step times are medians of {rounds} round{'s' * (rounds > 1)} in which the {len(experiment.arms)} arms ran "
+        "one after another, so that a slow moment of the machine affects all of them. Multiply-adds are counted."
     )
     tables = (fact_table(results),) if results.facts else ()
     return Section("How it was measured", tuple(meaning), tables=tables)

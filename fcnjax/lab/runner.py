@@ -124,7 +124,7 @@ class Runner:
                 f"{first.optimizer.name} at {first.optimizer.learning_rate:g} for all arms (not tuned per arm)"
             ),
             "pairing": "a seed fixes initial weights, data order and augmentation, the same in every arm",
-            "rectangles": f"{len(trainer.buckets.shapes)}, padded / real area - 1 = {trainer.plan(0).waste:.2f}",
+            "buckets": f"{len(trainer.buckets.shapes)}, padded / real area - 1 = {trainer.plan(0).waste:.2f}",
             "hardware": _all_of(f"{about['devices']}, {about['platform']}" for about in environments),
             "versions": _all_of(
                 ", ".join(f"{name} {version}" for name, version in about["versions"].items()) for about in environments

@@ -106,7 +106,7 @@ def test_accuracy_difference_says_when_the_interval_holds_zero(results):
     base = exactly(results, "hidden-gap", (10, 12, 9, 14, 11))
     claim = lab.accuracy_difference(exactly(base, "hidden-conv", (12, 9, 11, 10, 14)), "hidden-conv", "hidden-gap")
     assert claim.holds is None
-    assert "do not differ in accuracy beyond their interval with 5 seeds" in claim.statement
+    assert "are statistically indistinguishable with 5 seeds" in claim.statement
 
 
 def test_accuracy_difference_with_one_seed_is_unknown():
@@ -160,7 +160,7 @@ def test_cost_ratio_compares_within_rounds():
     assert "needs 10.3 times the head multiply-adds" in claim.statement
     assert "1.20 (median of 3 interleaved rounds, 1.10 to 1.20)" in claim.evidence
     assert "181,936 against 17,664" in claim.evidence
-    assert timed((9.0, 24.0, 11.0)).statement.endswith("does not differ beyond the spread of the rounds")
+    assert timed((9.0, 24.0, 11.0)).statement.endswith("differs by less than the spread of the rounds")
 
 
 def test_cost_ratio_without_a_baseline_cost_is_not_decided():
@@ -182,7 +182,7 @@ def test_size_effect_follows_the_data(results, small, large, word):
         runs.append(dataclasses.replace(run, final_logits=logits))
     claim = lab.size_effect(make_results(runs=runs), "linear-gap", bins)
     assert claim.holds is (None if word is None else True)
-    assert (f"is {word} accurate on the smallest" if word else "does not differ") in claim.statement
+    assert (f"is {word} accurate on the smallest" if word else "are statistically indistinguishable") in claim.statement
 
 
 def test_size_effect_needs_two_bins(results):
