@@ -13,7 +13,7 @@ from fcnjax.data import bucket_table, comparison_table, plan_buckets, plan_repor
 from fcnjax.naming import joined
 from fcnjax.training import Trainer, load_sources, make_buckets
 
-PLANNED = {"max_buckets", "multiple_of", "pixel_budget", "batch_size", "epochs", "compile_cost"}  # fields of a recipe
+PLANNED = {"max_buckets", "multiple_of", "pixel_budget", "batch_size"}  # fields of a recipe
 
 
 def run(argv: Sequence[str]) -> None:
@@ -25,9 +25,8 @@ def run(argv: Sequence[str]) -> None:
     budget: dict[str, Any] = {"pixel_budget": given.pixel_budget, "rows_multiple_of": given.rows_multiple_of}
     batch_size, recipe, sources = given.batch_size, None, {}
     if "sizes" in named:
-        sizes, most = read_sizes(given.sizes), 8 if given.max_buckets is None else given.max_buckets
-        choice = {"compile_cost": given.compile_cost, "epochs": given.epochs, "multiple_of": given.multiple_of}
-        plan = plan_buckets(sizes, most, **choice, **budget)
+        sizes, count = read_sizes(given.sizes), 8 if given.max_buckets is None else given.max_buckets
+        plan = plan_buckets(sizes, count, multiple_of=given.multiple_of, **budget)
     else:
         recipe = read_recipe(given.config)
         recipe = dataclasses.replace(recipe, **{name: given[name].value for name in named & PLANNED})
@@ -72,11 +71,8 @@ def _define_plan(values: flags.FlagValues) -> None:
         "pixel_budget": (None, "Positions of a batch: chooses a batch size per rectangle."),
         "rows_multiple_of": (1, "With --pixel_budget: batch sizes are multiples of this."),
         "batch_size": (None, "Rows of every batch; default: the config's."),
-        "epochs": (1, "With --compile_cost: passes over the data that one compilation serves."),
     }
     for name, (default, text) in numbers.items():
         flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
-    cost = "Positions whose training takes as long as one compilation: chooses the number of rectangles."
-    flags.DEFINE_float("compile_cost", None, cost, lower_bound=0, flag_values=values)
     share = "Also find the pixel budget whose train step takes this share of the device's memory, such as 0.9."
     flags.DEFINE_float("fit_memory", None, share, lower_bound=0, upper_bound=1, flag_values=values)

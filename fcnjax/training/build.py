@@ -126,8 +126,6 @@ def make_buckets(recipe: Recipe, sources: Mapping[str, Source], *, cache_dir: Pa
         "max_buckets": recipe.max_buckets,
         "multiple_of": recipe.multiple_of,
         "pixel_budget": recipe.pixel_budget,
-        "compile_cost": recipe.compile_cost,
-        "epochs": recipe.epochs if recipe.compile_cost is not None else 1,
     }
     buckets = _planned(sizes, options, None if cache_dir is None else Path(cache_dir))
     rows = np.full(len(buckets.shapes), recipe.batch_size, np.int32)

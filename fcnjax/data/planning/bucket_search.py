@@ -5,17 +5,51 @@ each size has a cheapest other home `rest` [n]; a candidate for k then costs `su
 so all candidates for one place are judged by one matrix [M, n].
 """
 
-from collections.abc import Iterator
 from itertools import combinations, product
 
 import numpy as np
 
+from fcnjax.data.size_table import coarsened
+
+# The search is quadratic in the distinct sizes: above these numbers it sees them on a coarser grid.
+MAX_DISTINCT = {1: 6000, 2: 1500, 3: 1000}  # by the number of axes
+COARSE_DISTINCT = 250  # one more search starts from the best shapes on a grid as coarse as this
+FINE_DISTINCT = 20_000  # the last moves of the edges see this many
 UNCOVERED = np.inf
 CANDIDATES_AT_ONCE = 256
 PAIRS = 12  # pairs of rectangles that are tried as one, per sweep
 INSERTIONS = 6  # places that are tried for the rectangle which this frees, per pair
 DESCENTS = 4  # of all these outcomes, how many are followed by moving edges
 ROUNDING = 1e-12  # of a total: no gain
+
+
+def search_shapes(distinct: np.ndarray, counts: np.ndarray, max_buckets: int) -> np.ndarray:
+    """Returns the shapes of the buckets: exact for D = 1; else searched on coarse grids, settled on finer ones.
+
+    Args:
+        distinct: int64 [n, D], distinct sizes in lexicographic order.
+        counts: int64 [n], how many examples have each.
+        max_buckets: K, at least 1.
+
+    Returns:
+        int [K', D] with K' at most K, each the bounding box of what it holds.
+    """
+    if len(distinct) <= max_buckets:
+        return distinct
+    sizes, weights = coarsened(distinct, counts, MAX_DISTINCT[distinct.shape[1]])
+    if distinct.shape[1] == 1:
+        return shrink(distinct, exact_intervals(sizes, weights, min(max_buckets, len(sizes))))
+
+    def best(sizes: np.ndarray, weights: np.ndarray, starts: list[np.ndarray]) -> np.ndarray:
+        ends = [improve(sizes, weights, start) for start in starts]
+        return min(ends, key=lambda shapes: padded_area(sizes, weights, shapes))
+
+    coarse = coarsened(distinct, counts, COARSE_DISTINCT)
+    starts = [best(*coarse, [start(*coarse, max_buckets) for start in (greedy_buckets, area_groups)])]
+    if len(coarse[0]) < len(sizes):
+        starts += [start(sizes, weights, max_buckets) for start in (greedy_buckets, area_groups)]
+    shapes = best(sizes, weights, starts)
+    return shrink(distinct, move_edges(*coarsened(distinct, counts, FINE_DISTINCT), shapes))
 
 
 def greedy_buckets(sizes: np.ndarray, counts: np.ndarray, rectangles: int) -> np.ndarray:
@@ -29,11 +63,6 @@ def greedy_buckets(sizes: np.ndarray, counts: np.ndarray, rectangles: int) -> np
     Returns:
         int64 [K, D], bounding boxes of the groups; all sizes where there are no more than K.
     """
-    return next(greedy_levels(sizes, counts, rectangles))
-
-
-def greedy_levels(sizes: np.ndarray, counts: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """Yields what `greedy_buckets` returns for each K from `most`, or n if that is less, down to 1."""
     boxes = sizes.astype(np.float64)  # [n, D]
     counts = counts.astype(np.float64)  # [n]
     costs = counts * boxes.prod(axis=1)  # [n]
@@ -48,11 +77,7 @@ def greedy_levels(sizes: np.ndarray, counts: np.ndarray, most: int) -> Iterator[
     added = np.stack([merge_costs(group) for group in range(len(boxes))])  # [n, n]
     best = added.argmin(axis=1)  # [n], the partner of least added cost
     best_cost = added.min(axis=1)
-    for left in range(len(boxes), 0, -1):
-        if left <= most:
-            yield boxes[alive].astype(np.int64)
-        if left == 1:
-            return
+    for _ in range(len(boxes) - rectangles):
         group = int(best_cost.argmin())
         gone = int(best[group])
         boxes[group] = np.maximum(boxes[group], boxes[gone])
@@ -71,18 +96,19 @@ def greedy_levels(sizes: np.ndarray, counts: np.ndarray, most: int) -> Iterator[
             best_cost[stale] = added[stale, best[stale]]
         best[group] = added[group].argmin()
         best_cost[group] = added[group, best[group]]
+    return boxes[alive].astype(np.int64)
 
 
-def exact_intervals(sizes: np.ndarray, counts: np.ndarray, most: int) -> list[np.ndarray]:
+def exact_intervals(sizes: np.ndarray, counts: np.ndarray, most: int) -> np.ndarray:
     """The optimal lengths for D = 1, by dynamic programming over the sorted sizes: O(K n^2) in numpy.
 
     Args:
         sizes: int [n, 1], distinct and increasing.
         counts: [n], how many examples have each.
-        most: K, the most lengths, at most n.
+        most: K, how many lengths, 1 to n.
 
     Returns:
-        For each number of lengths from 1 to K: int64 [1, 1] to [K, 1], increasing.
+        int64 [K, 1], increasing.
 
     Source: Jenks' natural breaks (W. D. Fisher, JASA 53, 1958) with padded length in place of variance.
     """
@@ -96,13 +122,10 @@ def exact_intervals(sizes: np.ndarray, counts: np.ndarray, most: int) -> list[np
             totals = previous[:end] + lengths[end - 1] * (below[end] - below[:end])
             cuts[count, end] = totals.argmin()
             cost[end] = totals[cuts[count, end]]
-    levels = []
-    for last in range(most):
-        ends = [len(lengths)]
-        for count in range(last, 0, -1):
-            ends.append(int(cuts[count, ends[-1]]))
-        levels.append(sizes[np.array(ends[::-1]) - 1].astype(np.int64))
-    return levels
+    ends = [len(lengths)]
+    for count in range(most - 1, 0, -1):
+        ends.append(int(cuts[count, ends[-1]]))
+    return sizes[np.array(ends[::-1]) - 1].astype(np.int64)
 
 
 def area_groups(sizes: np.ndarray, counts: np.ndarray, groups: int) -> np.ndarray:

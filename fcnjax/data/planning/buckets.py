@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fcnjax.data.planning.bucket_count import LayeredSearch
+from fcnjax.data.planning.bucket_search import search_shapes
 from fcnjax.data.size_table import areas, checked_table, distinct_sizes
 from fcnjax.naming import joined
 
@@ -121,14 +121,12 @@ def plan_buckets(
     multiple_of: int = 1,
     pixel_budget: int | None = None,
     rows_multiple_of: int = 1,
-    compile_cost: float | None = None,
-    epochs: int = 1,
 ) -> BucketPlan:
     """The rectangles that waste little on these sizes: optimal for D = 1, else the best of several local searches.
 
     The searches start from greedy merging and from groups of equal count by area. Deterministic, and independent of
     the order of `sizes`. Where there are no more distinct sizes than buckets, each gets its own and the waste is 0.
-    Above a few thousand distinct sizes the search sees them on a coarser grid (see `LayeredSearch`).
+    Above a few thousand distinct sizes the search sees them on a coarser grid (see `bucket_search`).
 
     Args:
         sizes: int [N, D], the size table; D = 1, 2 or 3, extents at least 1.
@@ -136,10 +134,6 @@ def plan_buckets(
         multiple_of: Every extent is rounded up to a multiple of this (tensor cores and lanes like 8 or 128).
         pixel_budget: Positions that one batch may take; given, the plan has `batch_sizes` (`BucketPlan.with_budget`).
         rows_multiple_of: With a budget: batch sizes are multiples of this, such as the number of devices.
-        compile_cost: Positions whose computation takes as long as one more compilation: seconds of a compilation times
-            positions trained per second, such as 2 s * 4e7 / s = 8e7. Given, the number of rectangles is the one from 1
-            to `max_buckets` for which `epochs * padded positions + rectangles * compile_cost` is least; at least 0.
-        epochs: With a compile cost: passes over the data that one compilation serves, at least 1.
 
     Returns:
         At most `max_buckets` rectangles that contain every size.
@@ -151,21 +145,15 @@ def plan_buckets(
 
     >>> plan_buckets(np.array([[28, 16], [28, 14], [9, 30]]), max_buckets=2).shapes.tolist()
     [[9, 30], [28, 16]]
-    >>> plan_buckets(np.array([[4], [5], [9], [9]]), pixel_budget=18, compile_cost=3).batch_sizes.tolist()
-    [3, 2]
+    >>> plan_buckets(np.array([[4], [5], [9], [9]]), pixel_budget=18).batch_sizes.tolist()
+    [4, 3, 2]
     """
     sizes = checked_table("sizes", sizes)
-    for name, value in (("max_buckets", max_buckets), ("multiple_of", multiple_of), ("epochs", epochs)):
+    for name, value in (("max_buckets", max_buckets), ("multiple_of", multiple_of)):
         if value < 1:
             raise ValueError(f"{name}: got {value}; allowed is 1 or more")
-    if compile_cost is not None and not 0 <= compile_cost < np.inf:
-        raise ValueError(f"compile_cost: got {compile_cost}; allowed is a finite number of positions, 0 or more")
     rounded = -(-sizes.astype(np.int64) // multiple_of) * multiple_of
-    search = LayeredSearch(*distinct_sizes(rounded))
-    if compile_cost is None:
-        plan = BucketPlan(search.rectangles(max_buckets))
-    else:
-        plan = BucketPlan(search.cheapest(max_buckets, compile_cost / epochs))
+    plan = BucketPlan(search_shapes(*distinct_sizes(rounded), max_buckets))
     return plan if pixel_budget is None else plan.with_budget(pixel_budget, rows_multiple_of)
 
 

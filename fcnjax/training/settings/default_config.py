@@ -23,7 +23,6 @@ def default_config(network: str = "fcn") -> Any:
     config.pixel_budget = config_dict.placeholder(int)  # positions of a batch at most, which bounds its rows
     config.max_buckets = 4  # rectangles, each compiled once
     config.multiple_of = 1  # of the rectangles' extents
-    config.compile_cost = config_dict.placeholder(float)  # padded positions that one program less may cost; None: all
     config.mixup = 0.0  # Beta parameter; 0: none
     config.ema_decay = config_dict.placeholder(float)  # of averaged weights, which are then evaluated and saved
     config.remat = False  # less memory for about a third more computation

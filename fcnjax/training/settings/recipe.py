@@ -222,11 +222,8 @@ class Recipe:
         batch_size: rows of a step at most, at least 1.
         pixel_budget: positions of a batch, or of a part of a step where batching is "mixed": each rectangle gets as
             many rows as fit, `batch_size` at most; None does not bound them.
-        max_buckets: number of rectangles that the sizes are padded to, at least 1; the most, if there is a compile
-            cost.
+        max_buckets: number of rectangles that the sizes are padded to, at least 1.
         multiple_of: extents of rectangles are multiples of this.
-        compile_cost: what one more program costs, in padded positions of computation: with it the number of rectangles
-            is chosen that costs least over all epochs; None takes `max_buckets`.
         ema_decay: share of the average of weights and running statistics that a step keeps, in [0, 1); the average is
             then what is evaluated and saved (see `fcnjax.training.step.average`). None averages nothing.
         remat: whether activations within blocks are computed anew in the backward pass: less memory, about a third more
@@ -262,7 +259,6 @@ class Recipe:
     pixel_budget: int | None = None
     max_buckets: int = 4
     multiple_of: int = 1
-    compile_cost: float | None = None
     ema_decay: float | None = None
     remat: bool = False
     shard_weights: bool = False
@@ -291,9 +287,8 @@ class Recipe:
         require(failure in ON_FAILURE, "checkpoint_failure", failure, f"one of {', '.join(ON_FAILURE)}")
         for name in ("validate_every", "checkpoint_every", "checkpoint_steps", "checkpoint_best"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("pixel_budget", "compile_cost"):
-            value = getattr(self, name)
-            require(value is None or value > 0, name, value, "greater than 0")
+        budget = self.pixel_budget
+        require(budget is None or budget > 0, "pixel_budget", budget, "greater than 0")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Recipe":

@@ -8,8 +8,7 @@ from hypothesis.extra import numpy as hnp
 from size_tables import size_tables
 
 from fcnjax.data import BucketPlan, plan_buckets
-from fcnjax.data.planning import bucket_count
-from fcnjax.data.planning.bucket_count import cheapest_count
+from fcnjax.data.planning import bucket_search
 from fcnjax.data.planning.bucket_search import area_groups, exact_intervals, greedy_buckets, improve
 from fcnjax.data.size_table import areas, distinct_sizes
 
@@ -90,43 +89,6 @@ def test_distinct_sizes_are_those_of_numpy(sizes):
         np.testing.assert_array_equal(ours, numpys)
 
 
-def total_cost(plan: BucketPlan, sizes: np.ndarray, compile_cost: float, epochs: int) -> float:
-    padded = areas(plan.shapes)[plan.assign(sizes)].sum()
-    return epochs * float(padded) + compile_cost * len(plan.shapes)
-
-
-@given(size_tables(), st.integers(1, 8), st.floats(0, 5), st.integers(1, 5))
-@settings(max_examples=40)
-def test_compile_cost_buys_the_best_number_of_rectangles(sizes, most, images, epochs):
-    compile_cost = images * float(areas(sizes).mean())
-    every = [total_cost(plan_buckets(sizes, count), sizes, compile_cost, epochs) for count in range(1, most + 1)]
-    plan = plan_buckets(sizes, most, compile_cost=compile_cost, epochs=epochs)
-    assert total_cost(plan, sizes, compile_cost, epochs) == pytest.approx(min(every))
-
-
-def test_what_is_compiled_for_longer_has_fewer_rectangles():
-    sizes = np.random.default_rng(3).integers(8, 64, (60, 2))
-    area = float(areas(sizes).sum())
-    numbers = [len(plan_buckets(sizes, 8, compile_cost=share * area).shapes) for share in (0, 0.02, 0.1, 3)]
-    assert numbers[0] == 8
-    assert numbers == sorted(numbers, reverse=True)
-    assert numbers[-1] == 1
-    assert len(plan_buckets(sizes, 8, compile_cost=3 * area, epochs=150).shapes) == numbers[1]
-
-
-@given(st.integers(1, 32), st.floats(0.01, 1000), st.integers(1, 32))
-def test_few_searches_find_the_best_number(most, price, guess):
-    def cost(count):
-        asked.add(count)
-        return 1000 + 5000 / count
-
-    asked: set[int] = set()
-    best = cheapest_count(cost, min(guess, most), 1000, price, most, patience=3)
-    searched = len(asked)
-    assert cost(best) + price * best == min(cost(count) + price * count for count in range(1, most + 1))
-    assert searched <= abs(min(guess, most) - best) + 8
-
-
 def test_enough_buckets_waste_nothing():
     sizes = np.array([[3, 4], [4, 3], [3, 4], [9, 9]])
     assert plan_buckets(sizes, 3).waste(sizes) == 0.0
@@ -153,7 +115,7 @@ def test_waste_by_hand():
 
 @pytest.mark.parametrize("axes", [2, 3])
 def test_coarsened_tables_still_have_a_home(monkeypatch, axes):
-    monkeypatch.setattr(bucket_count, "MOST_DISTINCT", dict.fromkeys((1, 2, 3), 50))
+    monkeypatch.setattr(bucket_search, "MAX_DISTINCT", dict.fromkeys((1, 2, 3), 50))
     sizes = np.random.default_rng(0).integers(5, 60, (2000, axes))
     plan = plan_buckets(sizes, 8)
     assert (sizes <= plan.shapes[plan.assign(sizes)]).all()
@@ -163,7 +125,7 @@ def test_coarsened_tables_still_have_a_home(monkeypatch, axes):
 def test_one_axis_is_exact():
     sizes = np.random.default_rng(1).integers(1, 30, (200, 1))
     distinct, counts = np.unique(sizes, axis=0, return_counts=True)
-    shapes = exact_intervals(distinct, counts, 3)[-1]
+    shapes = exact_intervals(distinct, counts, 3)
     every_pair = [
         BucketPlan(np.array([[low], [high], [29]])).waste(sizes) for low in range(1, 28) for high in range(low, 29)
     ]
@@ -256,13 +218,7 @@ def test_bad_tables_are_refused(sizes, says):
         plan_buckets(sizes)
 
 
-@pytest.mark.parametrize("cost", [-1.0, np.inf, np.nan])
-def test_bad_compile_costs_are_refused(cost):
-    with pytest.raises(ValueError, match=f"compile_cost: got {cost}; allowed"):
-        plan_buckets(np.ones((3, 2), int), compile_cost=cost)
-
-
-@pytest.mark.parametrize("argument", ["max_buckets", "multiple_of", "epochs"])
+@pytest.mark.parametrize("argument", ["max_buckets", "multiple_of"])
 def test_bad_numbers_are_refused(argument):
     with pytest.raises(ValueError, match=f"{argument}: got 0"):
         plan_buckets(np.ones((3, 2), int), **{argument: 0})
