@@ -138,9 +138,10 @@ def test_crops_are_the_planned_ones_in_every_order(source):
         loaded = load_batches(source, plan, **SCALE, crop=CROP, seed=7, start_step=steps, stop_step=2 * steps)
         held = contents(part for _, batch in loaded for part in (batch if isinstance(plan, MixedPlan) else (batch,)))
         assert sorted(held) == list(range(60))
+        starts, sizes = CROP.boxes(7, 1, source.ids, source.sizes)
         for index, values in held.items():
-            start, size = CROP.box(7, 1, index, source.sizes[index])
-            wanted = source[index].values[start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
+            (top, left), (height, width) = starts[index], sizes[index]
+            wanted = source[index].values[top : top + height, left : left + width]
             np.testing.assert_allclose(values, (wanted / 255 - 0.25) / 0.5, atol=1e-6)
 
 

@@ -115,11 +115,6 @@ class RandomCrop:
         starts = [draw(axes + axis) * room[:, axis] for axis in range(axes)]
         return np.stack(starts, axis=1).astype(np.int32), crops
 
-    def box(self, seed: int, epoch: int, id: int, size: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Where to cut one example: start [D] and size [D]; arguments and errors as for `boxes`."""
-        start, crop = self.boxes(seed, epoch, np.array([id]), np.array([size]))
-        return tuple(start[0].tolist()), tuple(crop[0].tolist())
-
 
 def _uniforms(seed: int, epoch: int, ids: np.ndarray) -> Callable[[int], np.ndarray]:
     """A function from the number of a draw to float64 [N] in [0, 1), one for each id."""

@@ -31,8 +31,8 @@ def test_what_is_drawn_for_an_example_does_not_depend_on_the_others(crop, seed, 
     order = np.array(random.sample(range(len(sizes)), len(sizes)))
     np.testing.assert_array_equal(crop.sizes(seed, epoch, ids[order], sizes[order]), crops[order])
     for row in order[:5].tolist():
-        alone = crop.box(seed, epoch, int(ids[row]), tuple(sizes[row].tolist()))
-        assert alone == (tuple(starts[row].tolist()), tuple(crops[row].tolist()))
+        alone = crop.boxes(seed, epoch, ids[row : row + 1], sizes[row : row + 1])
+        np.testing.assert_array_equal(alone, (starts[row : row + 1], crops[row : row + 1]))
 
 
 @given(SEEDS, EPOCHS, size_tables())
