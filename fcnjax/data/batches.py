@@ -1,7 +1,7 @@
-"""From the rows of a planned step to arrays: reads, crops, normalizes, pads and stacks.
+"""From the rows of a planned step to arrays: reads, crops, normalizes, pads and stacks examples.
 
-Axes: B rows, S spatial axes, D = len(S), C channels. The one idea: a row that holds no example, because the plan has
-none for it or because the example cannot be decoded, has size 0, and nothing later needs to know why.
+Axes: B rows, S spatial axes, D = len(S), C channels. The one idea: a row without an example has size 0. Nothing later
+needs to know whether the plan left the row empty or the example could not be decoded.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fcnjax.data.augmentation.crop import RandomCrop
-from fcnjax.data.planning.epoch_plan import StepPlan
+from fcnjax.data.planning.plan import StepPlan
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.data.sources.source import ON_ERROR, Example, Source, UnreadableExample
 
@@ -24,8 +24,8 @@ class Batch(NamedTuple):
         sizes: int32 [B, D]; 0 for filler rows.
         labels: int32 [B]; 0 for filler rows.
         ids: int32 [B], the examples' ids; -1 for filler rows.
-        unreadable: (name, reason) of each example that was planned and became a filler row (`on_error="mask"`); such
-            rows may stand before real ones, so count real rows here and not in the plan.
+        unreadable: (name, reason) of each planned example that became a filler row (`on_error="mask"`). Such rows may
+            come before real ones, so count the real rows of the batch and not those of the plan.
     """
 
     values: np.ndarray
@@ -40,18 +40,17 @@ class BatchReader:
     """Reads the batch of a step.
 
     Attributes:
-        source: What the rows of a step point into.
-        mean: Subtracted from the values, in units of the scaled values (uint8 values are divided by 255); one number or
-            C.
-        std: What the result is divided by, above 0; one number or C.
-        crop: Cut out of each example after decoding; None keeps all of it.
-        seed: For `crop`.
-        planned_sizes: From the epoch to the sizes int32 [N, D] that a plan made its rectangles for; None does not
-            check.
-        on_error: What becomes of an example that cannot be decoded: "refuse" raises, "mask" makes its row a filler.
+        source: the N examples that the rows of a step point into.
+        mean: subtracted from the values, in units of the scaled values (uint8 values are divided by 255); one number,
+            or one per channel [C].
+        std: divides the result, above 0; one number, or one per channel [C].
+        crop: the box to cut out of each example after decoding; None keeps all of it.
+        seed: seed of `crop`, 0 or more.
+        planned_sizes: maps the epoch to the sizes int32 [N, D] that the plan expects; None skips this check.
+        on_error: "refuse" raises for an example that cannot be decoded, "mask" makes its row a filler.
 
     Raises:
-        ValueError: An argument is outside the range named above.
+        ValueError: if an argument is outside the range named above.
     """
 
     source: Source
@@ -68,31 +67,28 @@ class BatchReader:
         channels = self.source.channels
         for name, given in (("mean", self.mean), ("std", self.std)):
             if np.shape(given) not in ((), (channels,)) or not np.isfinite(given).all():
-                raise ValueError(f"{name}: got {given}; allowed is one finite number or {channels}, one per channel")
+                raise ValueError(f"{name}={given}: must be one finite number or {channels}, one per channel")
         if np.min(self.std) <= 0:
-            raise ValueError(f"std: got {self.std}; allowed is above 0; use 1 where a channel is constant")
+            raise ValueError(f"std={self.std}: must be above 0; use 1 for a constant channel")
         if self.on_error not in ON_ERROR:
-            raise ValueError(f"on_error: got {self.on_error!r}; allowed are 'refuse' and 'mask'")
+            raise ValueError(f"on_error={self.on_error!r}: must be 'refuse' or 'mask'")
         if self.seed < 0:
-            raise ValueError(f"seed: got {self.seed}; allowed is 0 or more")
+            raise ValueError(f"seed={self.seed}: must be 0 or more")
         # (values - mean) / std as values * factor + offset, both float32 [C].
         factor = 1 / np.broadcast_to(np.asarray(self.std, np.float64), (channels,))
         object.__setattr__(self, "_factor", factor.astype(np.float32))
         object.__setattr__(self, "_offset", (-np.asarray(self.mean, np.float64) * factor).astype(np.float32))
 
     def __call__(self, step: StepPlan) -> Batch:
-        """The batch of one step: normalized inside each example, zero outside.
+        """Returns the batch of one step: normalized inside each example, zero outside.
 
         Args:
-            step: The plan of the batch.
-
-        Returns:
-            The batch.
+            step: the plan of the batch.
 
         Raises:
-            ValueError: An example is not as large as the size table says, or its crop not as large as the plan says.
-            UnreadableExample: An example cannot be decoded and `on_error` is "refuse".
-            OSError: An example cannot be read; the message names it.
+            ValueError: if the size of an example differs from the size table, or the size of its crop from the plan.
+            UnreadableExample: if an example cannot be decoded and `on_error` is "refuse".
+            OSError: if an example cannot be read; the message names it.
         """
         rows, axes = len(step.rows), len(step.shape)
         values = np.zeros((rows, *step.shape, self.source.channels), np.float32)
@@ -100,7 +96,7 @@ class BatchReader:
         labels = np.zeros(rows, np.int32)
         ids = np.full(rows, FILLER, np.int32)
         unreadable = []
-        # Last axis and channels as one: numpy's inner loop then runs along a line and not over C numbers (25 times).
+        # Last axis and channels as one: numpy's inner loop then runs along a line, not over C numbers: 25 times faster.
         lines = values.reshape(*values.shape[:-2], -1)  # [B, ..., W * C], a view
         factor, offset = (np.tile(each, step.shape[-1]) for each in (self._factor, self._offset))  # [W * C]
         for row, index, box in self._boxes(step):
@@ -122,7 +118,7 @@ class BatchReader:
         return Batch(values, sizes, labels, ids, tuple(unreadable))
 
     def _boxes(self, step: StepPlan) -> list[tuple[int, int, tuple[slice, ...] | None]]:
-        """Row, index and crop of each planned example; None where there is no crop."""
+        """Returns row, index and box of each planned example; the box is None without a crop."""
         rows = np.flatnonzero(step.rows != FILLER)
         indices = step.rows[rows]
         if not len(indices):
@@ -142,14 +138,15 @@ class BatchReader:
         wrong = np.flatnonzero((planned != sizes).any(axis=1))
         if len(wrong):
             row = int(wrong[0])
-            id, ours, theirs = self.source.ids[indices[row]], tuple(sizes[row].tolist()), tuple(planned[row].tolist())
+            id, read, expected = self.source.ids[indices[row]], tuple(sizes[row].tolist()), tuple(planned[row].tolist())
             raise ValueError(
-                f"crop: example {id} has size {ours} in epoch {epoch}, the plan says {theirs}; give plan and loader "
-                "the same crop and seed, as in sizes_at=lambda epoch: crop.sizes(seed, epoch, source.ids, source.sizes)"
+                f"crop: example {id} has size {read} in epoch {epoch}, but the plan expects {expected}; give plan and "
+                "loader the same crop and seed, as in sizes_at=lambda epoch: crop.sizes(seed, epoch, source.ids, "
+                "source.sizes)"
             )
 
     def _read(self, index: int) -> Example:
-        """One example of its native size."""
+        """Returns one example at its native size."""
         try:
             example = self.source[index]
         except OSError as error:
@@ -157,14 +154,14 @@ class BatchReader:
         extents, size = example.values.shape[:-1], tuple(self.source.sizes[index].tolist())
         if extents != size:
             raise ValueError(
-                f"source[{index}]: example {example.id} has size {extents}, the size table says {size}; make the table "
-                "anew from the data as it is now"
+                f"source[{index}]: example {example.id} has size {extents}, but the size table says {size}; make the "
+                "table again from the data as it is now"
             )
         return example
 
 
 def _named(error: OSError, source: Source, index: int) -> OSError:
-    """The same error with a text that names the example; as it is where it names a file."""
+    """Returns the error with a text that names the example; unchanged if it names a file already."""
     names = getattr(source, "names", None)
     name = f"example {source.ids[index]}" if names is None else names[index]
     if error.filename is not None or name in str(error):

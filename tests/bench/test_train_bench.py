@@ -103,7 +103,7 @@ def test_the_command_prints_and_writes_ratios_that_follow_from_its_rates(tmp_pat
     [
         (("--scale=0",), "scale=0.0: must be greater than 0"),
         (("--scale=0.01",), "below this network's minimum size"),
-        (("--pixel_budget=100",), "pixel_budget: got 100; allowed is"),
+        (("--pixel_budget=100",), "pixel_budget=100: must be"),
         (("--sizes=none.csv",), "none.csv"),
     ],
 )

@@ -101,18 +101,18 @@ def test_float_values_are_not_divided_by_255():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"mean": [0.1, 0.2]}, r"mean: got \[0.1, 0.2\]"),
-        ({"mean": np.nan}, "mean: got nan"),
-        ({"std": 0.0}, "std: got 0.0"),
-        ({"threads": 0}, "threads: got 0"),
-        ({"prefetch": 0}, "prefetch: got 0"),
-        ({"workers": -1}, "workers: got -1"),
-        ({"host": 1}, "host: got 1 of 1 hosts"),
-        ({"hosts": 3}, "hosts: got 3 for batches of .* rows_multiple_of=3"),
-        ({"seed": -1}, "seed: got -1"),
-        ({"on_error": "ignore"}, "on_error: got 'ignore'"),
-        ({"start_step": -1}, "start_step: got -1"),
-        ({"start_step": 9, "stop_step": 8}, "start_step: got 9"),
+        ({"mean": [0.1, 0.2]}, r"mean=\[0.1, 0.2\]: must be"),
+        ({"mean": np.nan}, "mean=nan: must be"),
+        ({"std": 0.0}, "std=0.0: must be"),
+        ({"threads": 0}, "threads=0: must be"),
+        ({"prefetch": 0}, "prefetch=0: must be"),
+        ({"workers": -1}, "workers=-1: must be"),
+        ({"host": 1}, "host=1: must be 0 to hosts - 1, and hosts=1"),
+        ({"hosts": 3}, "hosts=3: must divide the rows .* rows_multiple_of=3"),
+        ({"seed": -1}, "seed=-1: must be"),
+        ({"on_error": "ignore"}, "on_error='ignore': must be"),
+        ({"start_step": -1}, "start_step=-1: must be"),
+        ({"start_step": 9, "stop_step": 8}, "start_step=9: must be"),
     ],
 )
 def test_bad_arguments_are_refused(digits, plan, change, says):
@@ -121,7 +121,9 @@ def test_bad_arguments_are_refused(digits, plan, change, says):
 
 
 def test_a_plan_for_another_split_is_refused(digits, plan):
-    with pytest.raises(ValueError, match="plan: made for 1197 sizes that are not those of the source's 400 examples"):
+    with pytest.raises(
+        ValueError, match="plan: must be made from the sizes of the source's 400 examples, but was made from 1197"
+    ):
         load_batches(digits["test"], plan, mean=MEAN, std=STD)
 
 
@@ -129,5 +131,5 @@ def test_data_that_left_its_size_table_is_named():
     source = ArraySource([np.ones((2, 2, 1)), np.ones((3, 3, 1))], [0, 1])
     evaluation = EvaluationPlan(source.sizes, plan_buckets(source.sizes, 1), 2)
     source._values[1] = np.ones((2, 3, 1), np.float32)
-    with pytest.raises(ValueError, match=r"source\[1\]: example 1 has size \(2, 3\), the size table says \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"source\[1\]: example 1 has size \(2, 3\), but the size table says \(3, 3\)"):
         list(islice(load_batches(source, evaluation, mean=0.0, std=1.0), 1))

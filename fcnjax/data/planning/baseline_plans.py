@@ -1,6 +1,6 @@
-"""What data loaders commonly do instead of planning: plans to compare with.
+"""Buckets as data loaders commonly choose them without a search: baselines for `plan_buckets`.
 
-Axes: N examples, D spatial axes. The one idea: each is a `BucketPlan` too, so that it is measured in the same way.
+Axes: N examples, D spatial axes. The one idea: each is a `BucketPlan` too, so that all are measured in the same way.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from fcnjax.data.size_table import checked_table, distinct_sizes
 
 
 def pad_to_max(sizes: np.ndarray) -> BucketPlan:
-    """One rectangle: the bounding box of all sizes, int [N, D].
+    """Returns one bucket: the bounding box of all sizes, int [N, D].
 
     >>> pad_to_max(np.array([[3, 9], [5, 2]])).shapes.tolist()
     [[5, 9]]
@@ -20,13 +20,13 @@ def pad_to_max(sizes: np.ndarray) -> BucketPlan:
 
 
 def aspect_groups(sizes: np.ndarray) -> BucketPlan:
-    """Two rectangles at most: the bounding boxes of what is taller than wide, and of all else.
+    """Returns at most two buckets: the bounding boxes of the images that are taller than wide, and of all others.
 
     Args:
         sizes: int [N, 2], heights and widths.
 
     Raises:
-        ValueError: `sizes` is no table with two axes: others have no aspect ratio.
+        ValueError: if `sizes` is not a table with two axes; other sizes have no aspect ratio.
 
     Source: the grouping by aspect ratio of torchvision's detection references and of Detectron2.
 
@@ -40,15 +40,18 @@ def aspect_groups(sizes: np.ndarray) -> BucketPlan:
 
 
 def equal_count_groups(sizes: np.ndarray, groups: int) -> BucketPlan:
-    """Sizes sorted by area and cut into `groups` groups of about equally many examples; each its bounding box.
+    """Returns the bounding boxes of sizes sorted by area and cut into groups of about equally many examples.
 
     Args:
         sizes: int [N, D].
-        groups: At least 1; where many examples share a size there are fewer rectangles.
+        groups: number of groups, at least 1; there are fewer buckets if many examples share a size.
+
+    Raises:
+        ValueError: if `groups` is below 1.
 
     >>> equal_count_groups(np.array([[3, 9], [5, 2], [2, 4], [7, 1]]), 2).shapes.tolist()
     [[7, 4], [5, 9]]
     """
     if groups < 1:
-        raise ValueError(f"groups: got {groups}; allowed is 1 or more")
+        raise ValueError(f"groups={groups}: must be 1 or more")
     return BucketPlan(area_groups(*distinct_sizes(checked_table("sizes", sizes)), groups))

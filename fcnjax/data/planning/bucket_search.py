@@ -1,8 +1,8 @@
-"""The search behind `plan_buckets`: greedy merging and local search over rectangles; exact for intervals.
+"""The search behind `plan_buckets`: greedy merging and local search over bucket shapes; exact for D = 1.
 
-Axes: n distinct sizes, D spatial axes, K rectangles, M candidate rectangles. The one idea: with rectangle k taken away,
-each size has a cheapest other home `rest` [n]; a candidate for k then costs `sum(counts * min(rest, area if it fits))`,
-so all candidates for one place are judged by one matrix [M, n].
+Axes: n distinct sizes, D spatial axes, K buckets, M candidate shapes. The one idea: without bucket k, each size costs
+`rest` [n] in the cheapest other bucket; a candidate shape for k then costs `sum(counts * min(rest, area if it fits))`,
+so that one matrix [M, n] judges all candidates for k.
 """
 
 from itertools import combinations, product
@@ -11,20 +11,22 @@ import numpy as np
 
 from fcnjax.data.size_table import coarsened
 
-# The search is quadratic in the distinct sizes: above these numbers it sees them on a coarser grid.
-MAX_DISTINCT = {1: 6000, 2: 1500, 3: 1000}  # by the number of axes
-COARSE_DISTINCT = 250  # one more search starts from the best shapes on a grid as coarse as this
-FINE_DISTINCT = 20_000  # the last moves of the edges see this many
+# The search is quadratic in the distinct sizes, so it sees at most this many, else a coarser grid; by number of axes.
+MAX_DISTINCT = {1: 6000, 2: 1500, 3: 1000}
+COARSE_DISTINCT = 250  # one search starts from the best shapes on a grid as coarse as this
+FINE_DISTINCT = 20_000  # the last moves of edges see this many
 UNCOVERED = np.inf
 CANDIDATES_AT_ONCE = 256
-PAIRS = 12  # pairs of rectangles that are tried as one, per sweep
-INSERTIONS = 6  # places that are tried for the rectangle which this frees, per pair
-DESCENTS = 4  # of all these outcomes, how many are followed by moving edges
-ROUNDING = 1e-12  # of a total: no gain
+MERGES = 12  # pairs of buckets that are merged on trial, per sweep
+INSERTIONS = 6  # shapes that are tried for the bucket that a merge frees, per pair
+DESCENTS = 4  # outcomes of these trials after which edges are moved, per sweep
+ROUNDING = 1e-12  # share of a total below which a gain is rounding
 
 
 def search_shapes(distinct: np.ndarray, counts: np.ndarray, max_buckets: int) -> np.ndarray:
-    """Returns the shapes of the buckets: exact for D = 1; else searched on coarse grids, settled on finer ones.
+    """Returns bucket shapes of little padded area: optimal for D = 1, else searched on coarse, then finer grids.
+
+    Above `MAX_DISTINCT` distinct lengths, the optimum for D = 1 is that of a coarser grid.
 
     Args:
         distinct: int64 [n, D], distinct sizes in lexicographic order.
@@ -32,7 +34,7 @@ def search_shapes(distinct: np.ndarray, counts: np.ndarray, max_buckets: int) ->
         max_buckets: K, at least 1.
 
     Returns:
-        int [K', D] with K' at most K, each the bounding box of what it holds.
+        int [K', D] with K' at most K, each shape the bounding box of the sizes in its bucket.
     """
     if len(distinct) <= max_buckets:
         return distinct
@@ -52,16 +54,16 @@ def search_shapes(distinct: np.ndarray, counts: np.ndarray, max_buckets: int) ->
     return shrink(distinct, move_edges(*coarsened(distinct, counts, FINE_DISTINCT), shapes))
 
 
-def greedy_buckets(sizes: np.ndarray, counts: np.ndarray, rectangles: int) -> np.ndarray:
-    """Merges the two groups whose common bounding box costs least more, until few enough are left.
+def greedy_buckets(sizes: np.ndarray, counts: np.ndarray, buckets: int) -> np.ndarray:
+    """Returns the bounding boxes of groups: one group per size, then the cheapest merge until K are left.
 
     Args:
         sizes: int [n, D], distinct sizes.
         counts: [n], how many examples have each.
-        rectangles: K, the number of groups to keep.
+        buckets: K, the number of groups to keep.
 
     Returns:
-        int64 [K, D], bounding boxes of the groups; all sizes where there are no more than K.
+        int64 [K, D], bounding boxes of the groups; all sizes if there are no more than K.
     """
     boxes = sizes.astype(np.float64)  # [n, D]
     counts = counts.astype(np.float64)  # [n]
@@ -77,21 +79,21 @@ def greedy_buckets(sizes: np.ndarray, counts: np.ndarray, rectangles: int) -> np
     added = np.stack([merge_costs(group) for group in range(len(boxes))])  # [n, n]
     best = added.argmin(axis=1)  # [n], the partner of least added cost
     best_cost = added.min(axis=1)
-    for _ in range(len(boxes) - rectangles):
+    for _ in range(len(boxes) - buckets):
         group = int(best_cost.argmin())
-        gone = int(best[group])
-        boxes[group] = np.maximum(boxes[group], boxes[gone])
-        counts[group] += counts[gone]
+        merged = int(best[group])
+        boxes[group] = np.maximum(boxes[group], boxes[merged])
+        counts[group] += counts[merged]
         costs[group] = counts[group] * boxes[group].prod()
-        alive[gone] = False
-        best_cost[gone] = np.inf
-        added[:, gone] = np.inf
-        added[gone] = np.inf
+        alive[merged] = False
+        best_cost[merged] = np.inf
+        added[:, merged] = np.inf
+        added[merged] = np.inf
         added[group] = merge_costs(group)
         added[:, group] = added[group]
         closer = alive & (added[group] < best_cost)
         best[closer], best_cost[closer] = group, added[group][closer]
-        for stale in np.flatnonzero(alive & ((best == group) | (best == gone)) & ~closer):
+        for stale in np.flatnonzero(alive & ((best == group) | (best == merged)) & ~closer):
             best[stale] = added[stale].argmin()
             best_cost[stale] = added[stale, best[stale]]
         best[group] = added[group].argmin()
@@ -99,13 +101,13 @@ def greedy_buckets(sizes: np.ndarray, counts: np.ndarray, rectangles: int) -> np
     return boxes[alive].astype(np.int64)
 
 
-def exact_intervals(sizes: np.ndarray, counts: np.ndarray, most: int) -> np.ndarray:
-    """The optimal lengths for D = 1, by dynamic programming over the sorted sizes: O(K n^2) in numpy.
+def exact_intervals(sizes: np.ndarray, counts: np.ndarray, buckets: int) -> np.ndarray:
+    """Returns the optimal lengths for D = 1, by dynamic programming over the sorted sizes: O(K n^2) in numpy.
 
     Args:
         sizes: int [n, 1], distinct and increasing.
         counts: [n], how many examples have each.
-        most: K, how many lengths, 1 to n.
+        buckets: K, the number of lengths, 1 to n.
 
     Returns:
         int64 [K, 1], increasing.
@@ -114,22 +116,22 @@ def exact_intervals(sizes: np.ndarray, counts: np.ndarray, most: int) -> np.ndar
     """
     lengths = sizes[:, 0].astype(np.float64)  # [n]
     below = np.concatenate([[0.0], np.cumsum(counts)])  # [n + 1], examples among the first i sizes
-    cost = np.append(0.0, np.full(len(lengths), np.inf))  # [n + 1], of the first i sizes in the lengths chosen so far
-    cuts = np.zeros((most, len(lengths) + 1), np.int64)
-    for count in range(most):
+    cost = np.append(0.0, np.full(len(lengths), np.inf))  # [n + 1], of the first i sizes in `count` lengths
+    cuts = np.zeros((buckets, len(lengths) + 1), np.int64)
+    for count in range(buckets):
         previous, cost = cost, np.full_like(cost, np.inf)
         for end in range(count + 1, len(lengths) + 1):
             totals = previous[:end] + lengths[end - 1] * (below[end] - below[:end])
             cuts[count, end] = totals.argmin()
             cost[end] = totals[cuts[count, end]]
     ends = [len(lengths)]
-    for count in range(most - 1, 0, -1):
+    for count in range(buckets - 1, 0, -1):
         ends.append(int(cuts[count, ends[-1]]))
     return sizes[np.array(ends[::-1]) - 1].astype(np.int64)
 
 
 def area_groups(sizes: np.ndarray, counts: np.ndarray, groups: int) -> np.ndarray:
-    """The usual way: sizes sorted by area and cut into groups of about equally many examples.
+    """Returns the bounding boxes of sizes sorted by area and cut into groups of about equally many examples.
 
     Args:
         sizes: int [n, D], distinct sizes.
@@ -147,157 +149,157 @@ def area_groups(sizes: np.ndarray, counts: np.ndarray, groups: int) -> np.ndarra
     return boxes[boxes.all(axis=1)]
 
 
-def improve(sizes: np.ndarray, counts: np.ndarray, rectangles: np.ndarray, sweeps: int = 12) -> np.ndarray:
-    """Local search: moves edges, and merges two rectangles to place a third anew, while the padded area falls.
+def improve(sizes: np.ndarray, counts: np.ndarray, shapes: np.ndarray, max_sweeps: int = 12) -> np.ndarray:
+    """Returns the result of a local search: moves edges, and merges two buckets to free one, while padded area falls.
 
     Args:
-        sizes: int [n, D], distinct sizes; each must fit a rectangle.
+        sizes: int [n, D], distinct sizes; each must fit a shape.
         counts: [n], how many examples have each.
-        rectangles: int [K, D], the start.
-        sweeps: Most passes over all moves.
+        shapes: int [K, D], the start.
+        max_sweeps: maximum number of passes over all moves.
 
     Returns:
-        int64 [K', D] with K' at most K: never worse than the start, each the bounding box of what it holds.
+        int64 [K', D] with K' at most K: never worse than the start, each the bounding box of the sizes in its bucket.
     """
     sizes, counts = sizes.astype(np.int64), counts.astype(np.float64)
-    rectangles = shrink(sizes, rectangles.astype(np.int64))
-    for _ in range(sweeps):
-        before = padded_area(sizes, counts, rectangles)
-        rectangles = move_edges(sizes, counts, rectangles)
-        rectangles = _swap(sizes, counts, rectangles)
-        if padded_area(sizes, counts, rectangles) >= before:
+    shapes = shrink(sizes, shapes.astype(np.int64))
+    for _ in range(max_sweeps):
+        before = padded_area(sizes, counts, shapes)
+        shapes = move_edges(sizes, counts, shapes)
+        shapes = _swap(sizes, counts, shapes)
+        if padded_area(sizes, counts, shapes) >= before:
             break
-    return rectangles
+    return shapes
 
 
-def padded_area(sizes: np.ndarray, counts: np.ndarray, rectangles: np.ndarray) -> float:
-    """Positions that all examples take when each goes to its cheapest rectangle; inf where one fits none."""
-    return float((counts * _home_areas(sizes, rectangles).min(axis=0)).sum())
+def padded_area(sizes: np.ndarray, counts: np.ndarray, shapes: np.ndarray) -> float:
+    """Returns the positions that all examples take if each goes to its cheapest bucket; inf if one fits none."""
+    return float((counts * _costs(sizes, shapes).min(axis=0)).sum())
 
 
-def _home_areas(sizes: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
-    """[K, n]: the area that a size costs in each rectangle, inf where it does not fit."""
-    fits = np.ones((len(rectangles), len(sizes)), bool)
+def _costs(sizes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """Returns the area that each size costs in each bucket, [K, n]; inf where it does not fit."""
+    fits = np.ones((len(shapes), len(sizes)), bool)
     for axis in range(sizes.shape[1]):
-        fits &= sizes[:, axis] <= rectangles[:, axis, None]
-    return np.where(fits, rectangles.prod(axis=1)[:, None].astype(np.float64), UNCOVERED)
+        fits &= sizes[:, axis] <= shapes[:, axis, None]
+    return np.where(fits, shapes.prod(axis=1)[:, None].astype(np.float64), UNCOVERED)
 
 
-def shrink(sizes: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
-    """The bounding boxes of what each rectangle holds, repeated until nothing changes; empty rectangles go.
+def shrink(sizes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """Returns the bounding boxes of the sizes in each bucket, repeated until nothing changes; drops empty buckets.
 
     Args:
-        sizes: int [n, D]; each must fit a rectangle.
-        rectangles: int [K, D].
+        sizes: int [n, D]; each must fit a shape.
+        shapes: int [K, D].
 
     Returns:
         int [K', D] with K' at most K.
     """
     while True:
-        homes = _home_areas(sizes, rectangles).argmin(axis=0)  # [n]
-        boxes = np.zeros_like(rectangles)
-        np.maximum.at(boxes, homes, sizes)
+        assignment = _costs(sizes, shapes).argmin(axis=0)  # [n]
+        boxes = np.zeros_like(shapes)
+        np.maximum.at(boxes, assignment, sizes)
         boxes = np.unique(boxes[boxes.all(axis=1)], axis=0)
-        if boxes.shape == rectangles.shape and (boxes == rectangles).all():
+        if boxes.shape == shapes.shape and (boxes == shapes).all():
             return boxes
-        rectangles = boxes
+        shapes = boxes
 
 
 def _candidate_costs(sizes: np.ndarray, counts: np.ndarray, rest: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """[M]: padded area with each candidate [M, D] added, where `rest` [n] is what each size costs elsewhere."""
-    costs = np.empty(len(candidates))
+    """Returns the padded area with each candidate shape [M, D] added, [M]; `rest` [n] is each size's cost elsewhere."""
+    totals = np.empty(len(candidates))
     for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
-        homes = _home_areas(sizes, candidates[start : start + CANDIDATES_AT_ONCE])
-        costs[start : start + CANDIDATES_AT_ONCE] = np.minimum(homes, rest) @ counts
-    return costs
+        costs = _costs(sizes, candidates[start : start + CANDIDATES_AT_ONCE])
+        totals[start : start + CANDIDATES_AT_ONCE] = np.minimum(costs, rest) @ counts
+    return totals
 
 
-def move_edges(sizes: np.ndarray, counts: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
-    """Moves one edge of one rectangle at a time to its best position until no move helps.
+def move_edges(sizes: np.ndarray, counts: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """Returns the shapes after moving one edge of one bucket at a time to its best position until no move helps.
 
     Args:
-        sizes: int [n, D], distinct sizes; each must fit a rectangle.
+        sizes: int [n, D], distinct sizes; each must fit a shape.
         counts: float [n], how many examples have each.
-        rectangles: int [K, D], the start; it is left as it is.
+        shapes: int [K, D], the start; it is not changed.
 
     Returns:
         int [K', D] with K' at most K: never worse than the start.
     """
-    rectangles = shrink(sizes, rectangles.copy())
+    shapes = shrink(sizes, shapes.copy())
     improved = True
     while improved:
         improved = False
-        homes = _home_areas(sizes, rectangles)  # [K, n]
-        total = float(counts @ homes.min(axis=0))
-        for place, axis in product(range(len(rectangles)), range(sizes.shape[1])):
-            rest = np.delete(homes, place, axis=0).min(axis=0, initial=UNCOVERED)
-            edges, costs = _edge_costs(sizes, counts, rest, rectangles[place], axis)
-            best = int(costs.argmin())
-            if costs[best] < total * (1 - ROUNDING):
-                total, improved = float(costs[best]), True
-                rectangles[place, axis] = edges[best]
-                homes[place] = _home_areas(sizes, rectangles[place : place + 1])[0]
-        rectangles = shrink(sizes, rectangles)
-    return rectangles
+        costs = _costs(sizes, shapes)  # [K, n]
+        total = float(counts @ costs.min(axis=0))
+        for bucket, axis in product(range(len(shapes)), range(sizes.shape[1])):
+            rest = np.delete(costs, bucket, axis=0).min(axis=0, initial=UNCOVERED)
+            edges, totals = _edge_costs(sizes, counts, rest, shapes[bucket], axis)
+            best = int(totals.argmin())
+            if totals[best] < total * (1 - ROUNDING):
+                total, improved = float(totals[best]), True
+                shapes[bucket, axis] = edges[best]
+                costs[bucket] = _costs(sizes, shapes[bucket : bucket + 1])[0]
+        shapes = shrink(sizes, shapes)
+    return shapes
 
 
 def _edge_costs(
-    sizes: np.ndarray, counts: np.ndarray, rest: np.ndarray, rectangle: np.ndarray, axis: int
+    sizes: np.ndarray, counts: np.ndarray, rest: np.ndarray, shape: np.ndarray, axis: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Padded area for every position of one edge of a rectangle, in O(n log n).
+    """Returns the padded area for every position of one edge of a bucket, in O(n log n).
 
-    A size moves in while the edge is at or above its own extent and the area still below `rest`: an interval of
-    positions, so that sums over all sizes are running sums over where the intervals begin and end.
+    A size moves in while the edge is at or above its own extent and the bucket's area is still below its `rest`. These
+    positions are an interval, so sums over all sizes are running sums over where the intervals begin and end.
 
     Args:
         sizes: int [n, D].
         counts: [n].
-        rest: [n], what each size costs elsewhere, inf where nothing else holds it; those fit the rectangle.
-        rectangle: int [D].
-        axis: Of the edge.
+        rest: [n], cost of each size elsewhere; inf if it fits nothing else, and then it fits this bucket.
+        shape: int [D], shape of the bucket.
+        axis: axis of the edge.
 
     Returns:
-        int [M], the positions; [M], the costs, inf where a size is left without a home.
+        The positions, int [M]; the padded areas, [M].
     """
     fits = np.ones(len(sizes), bool)
     for other in range(sizes.shape[1]):
-        fits &= (other == axis) | (sizes[:, other] <= rectangle[other])
+        fits &= (other == axis) | (sizes[:, other] <= shape[other])
     forced = np.isinf(rest)
-    floor = sizes[forced, axis].max(initial=0)
     edges = np.unique(sizes[fits, axis])
-    edges = edges[edges >= floor]
-    slice_area = float(np.delete(rectangle, axis).prod())
+    edges = edges[edges >= sizes[forced, axis].max(initial=0)]
+    slice_area = float(np.delete(shape, axis).prod())
     areas = slice_area * edges  # [M]
-    held = fits & ~forced & (slice_area * sizes[:, axis] < rest)
-    begin = np.searchsorted(edges, sizes[held, axis])
-    end = np.searchsorted(areas, rest[held])  # the first edge at which it gains nothing
-    weights, values = counts[held], counts[held] * rest[held]
+    movable = fits & ~forced & (slice_area * sizes[:, axis] < rest)
+    begin = np.searchsorted(edges, sizes[movable, axis])
+    end = np.searchsorted(areas, rest[movable])  # the first edge at which the size gains nothing
 
-    def running(weights: np.ndarray) -> np.ndarray:
+    def running_sum(weights: np.ndarray) -> np.ndarray:
         ends = len(edges) + 1
         changes = np.bincount(begin, weights, ends) - np.bincount(np.maximum(begin, end), weights, ends)
         return np.cumsum(changes)[:-1]
 
+    moved_in = running_sum(counts[movable])  # [M], examples
+    saved = running_sum(counts[movable] * rest[movable])  # [M], their cost elsewhere
     elsewhere = float(counts[~forced] @ rest[~forced])
-    return edges, elsewhere + areas * counts[forced].sum() + areas * running(weights) - running(values)
+    return edges, elsewhere + areas * counts[forced].sum() + areas * moved_in - saved
 
 
-def _swap(sizes: np.ndarray, counts: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
-    """Makes one of two rectangles and places the one that this frees where it saves most; keeps the best outcome."""
-    if len(rectangles) < 2:
-        return rectangles
-    total = padded_area(sizes, counts, rectangles)
+def _swap(sizes: np.ndarray, counts: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """Returns the best outcome of merging two buckets and placing the freed one where it saves most, or `shapes`."""
+    if len(shapes) < 2:
+        return shapes
+    total = padded_area(sizes, counts, shapes)
     merged = []
-    for first, second in combinations(range(len(rectangles)), 2):
-        joint = np.maximum(rectangles[first], rectangles[second])
-        trial = np.vstack([np.delete(rectangles, [first, second], axis=0), joint])
+    for first, second in combinations(range(len(shapes)), 2):
+        joint = np.maximum(shapes[first], shapes[second])
+        trial = np.vstack([np.delete(shapes, [first, second], axis=0), joint])
         merged.append((padded_area(sizes, counts, trial), trial))
     merged.sort(key=lambda pair: pair[0])
     trials, corners = [], _corners(sizes)
-    for _, trial in merged[:PAIRS]:
-        rest = _home_areas(sizes, trial).min(axis=0)
+    for _, trial in merged[:MERGES]:
+        rest = _costs(sizes, trial).min(axis=0)
         for best in np.argsort(_candidate_costs(sizes, counts, rest, corners), kind="stable")[:INSERTIONS]:
-            # Judged only after the others have shrunk: the best new rectangle is the one that lets them.
+            # Judged only after the other buckets have shrunk: the best new shape is the one that lets them shrink.
             inserted = shrink(sizes, np.vstack([trial, corners[best]]))
             trials.append((padded_area(sizes, counts, inserted), inserted))
     trials.sort(key=lambda pair: pair[0])
@@ -305,19 +307,19 @@ def _swap(sizes: np.ndarray, counts: np.ndarray, rectangles: np.ndarray) -> np.n
         moved = move_edges(sizes, counts, trial)
         cost = padded_area(sizes, counts, moved)
         if cost < total:
-            total, rectangles = cost, moved
-    return rectangles
+            total, shapes = cost, moved
+    return shapes
 
 
 def _corners(sizes: np.ndarray) -> np.ndarray:
-    """Places for a new rectangle: a grid over the extents that occur, at most about 600 points."""
+    """Returns candidate shapes for a new bucket, int [M, D]: a grid over the extents that occur, at most about 600."""
     per_axis = int(600 ** (1 / sizes.shape[1]))
     axes = [_thin(np.unique(sizes[:, axis]), per_axis) for axis in range(sizes.shape[1])]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, sizes.shape[1])
 
 
-def _thin(values: np.ndarray, most: int) -> np.ndarray:
-    """At most `most` of the sorted values, evenly spread, the largest among them."""
-    if len(values) <= most:
+def _thin(values: np.ndarray, max_count: int) -> np.ndarray:
+    """Returns at most `max_count` of the sorted values, evenly spread, the largest among them."""
+    if len(values) <= max_count:
         return values
-    return values[np.linspace(0, len(values) - 1, most).round().astype(int)]
+    return values[np.linspace(0, len(values) - 1, max_count).round().astype(int)]

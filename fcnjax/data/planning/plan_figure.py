@@ -1,6 +1,6 @@
-"""A plan drawn over its sizes. Apart from `plan_report`, so that only who draws imports matplotlib.
+"""A figure of the buckets over the sizes. In a file of its own, so that matplotlib is imported only for drawing.
 
-Axes: N examples, D spatial axes, K rectangles.
+Axes: N examples, D spatial axes, K buckets.
 """
 
 from itertools import combinations
@@ -15,22 +15,22 @@ from fcnjax.data.size_table import areas, checked_table, distinct_sizes
 from fcnjax.figure_style import PALETTE, RED, SKY, tidy
 
 _AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
-MOST_DOTS = 20_000
+MAX_DOTS = 20_000
 
 
 def plan_figure(sizes: np.ndarray, plan: BucketPlan) -> Figure:
-    """Draws the sizes and the rectangles of a plan, sizes in the color of their rectangle.
+    """Returns a figure of the sizes and the buckets of a plan, sizes in the color of their bucket.
 
     Args:
-        sizes: int [N, D], the size table; each must fit a rectangle.
-        plan: The rectangles.
+        sizes: int [N, D], the size table; each size must fit a bucket.
+        plan: the buckets.
 
     Returns:
-        For D = 1 a histogram of the lengths with a line at each rectangle's; for D = 2 a dot per distinct size, larger
-        where more examples have it, with the rectangles drawn; for D = 3 the same in the three projections.
+        For D = 1 a histogram of the lengths with a line at each bucket's length; for D = 2 a dot per distinct size,
+        larger if more examples have it, and the outlines of the buckets; for D = 3 the same in three projections.
 
     Raises:
-        ValueError: A size fits no rectangle.
+        ValueError: if a size fits no bucket.
     """
     sizes = checked_table("sizes", sizes, axes=plan.shapes.shape[1])
     pairs = list(combinations(range(sizes.shape[1]), 2)) or [(0, 0)]
@@ -43,7 +43,7 @@ def plan_figure(sizes: np.ndarray, plan: BucketPlan) -> Figure:
             _draw_projection(axes, sizes, plan, vertical, horizontal)
         tidy(axes, grid=None)
     waste = f"padded / real {('length', 'area', 'volume')[sizes.shape[1] - 1]} - 1 = {plan.waste(sizes):.3f}"
-    figure.suptitle(f"{len(sizes):,} examples, {len(plan.shapes)} rectangles: {waste}", fontsize=10)
+    figure.suptitle(f"{len(sizes):,} examples, {len(plan.shapes)} buckets: {waste}", fontsize=10)
     return figure
 
 
@@ -51,7 +51,7 @@ def _draw_lengths(axes: Axes, lengths: np.ndarray, plan: BucketPlan) -> None:
     axes.hist(lengths, bins=min(120, max(1, len(np.unique(lengths)))), color=SKY)
     for edge in plan.shapes[:, 0].tolist():
         axes.axvline(edge, color=RED, linewidth=1)
-    axes.set_xlabel("length (positions); lines: where a rectangle ends")
+    axes.set_xlabel("length (positions); lines: lengths of the buckets")
     axes.set_ylabel("examples")
 
 
@@ -59,8 +59,8 @@ def _draw_projection(axes: Axes, sizes: np.ndarray, plan: BucketPlan, vertical: 
     names = _AXES[sizes.shape[1]]
     distinct, counts = distinct_sizes(sizes)
     buckets = plan.assign(distinct)
-    if len(distinct) > MOST_DOTS:  # evenly spread: more would only be a darker cloud
-        chosen = np.linspace(0, len(distinct) - 1, MOST_DOTS).round().astype(int)
+    if len(distinct) > MAX_DOTS:  # evenly spread; more dots would only darken the cloud
+        chosen = np.linspace(0, len(distinct) - 1, MAX_DOTS).round().astype(int)
         distinct, counts, buckets = distinct[chosen], counts[chosen], buckets[chosen]
     colors = [PALETTE[bucket % len(PALETTE)] for bucket in buckets]
     dots = 3 + 400 * counts / counts.sum()

@@ -1,7 +1,7 @@
-"""What a plan costs, before anything is trained: per rectangle, and beside what loaders commonly do.
+"""What buckets cost, before anything is trained: bucket by bucket, and beside what loaders commonly do.
 
-Axes: N examples, D spatial axes, K rectangles. The one idea: counts and batch sizes say it all, so a report is plain
-numbers; `bucket_table` and `comparison_table` show them on a terminal, `plan_figure` in another file draws them.
+Axes: N examples, D spatial axes, K buckets. The one idea: counts and batch sizes determine the whole cost, so a report
+is plain numbers. `bucket_table` and `comparison_table` show them on a terminal; `plan_figure` draws the plan.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from fcnjax.table_style import tight_table
 
 @dataclass(frozen=True)
 class BucketRow:
-    """One rectangle of a plan.
+    """One bucket of a plan.
 
     Attributes:
-        shape: Extents [D] in positions.
-        examples: How many go there.
-        share: Of all examples, 0 to 1.
-        waste: Padded over real positions of these examples, minus 1; 0.0 where there are none.
-        batch_size: Rows of a batch; None where nobody has chosen it.
-        batches: Of one epoch; None without a batch size.
-        filler_rows: Rows of one epoch that hold no example; None without a batch size.
+        shape: extents [D] in positions.
+        examples: how many examples go there.
+        share: their share of all examples, 0 to 1.
+        waste: padded over real positions of these examples, minus 1; 0.0 without examples.
+        batch_size: rows of a batch; None if the plan has no batch sizes.
+        batches: batches of one epoch; None without a batch size.
+        filler_rows: rows of one epoch that hold no example; None without a batch size.
     """
 
     shape: tuple[int, ...]
@@ -41,21 +41,21 @@ class BucketRow:
 
 @dataclass(frozen=True)
 class PlanRow:
-    """A whole plan.
+    """All buckets of a plan together.
 
     Attributes:
-        name: What made it.
-        rectangles: K.
-        waste: Padded over real positions, minus 1, without filler rows.
-        batches: Of one epoch; None without batch sizes, or where a rectangle alone exceeds the pixel budget.
-        filler_rows: Rows of one epoch that hold no example. An upper bound: `EpochPlan` moves what is left over to
-            larger rectangles where that saves a batch. None as for `batches`.
+        name: the method that made the plan.
+        buckets: K.
+        waste: padded over real positions, minus 1, without filler rows.
+        batches: batches of one epoch; None without batch sizes, or if one row of a bucket exceeds the pixel budget.
+        filler_rows: rows of one epoch that hold no example. An upper bound: `EpochPlan` fills rows with examples of
+            smaller buckets if that saves a batch (see `remainders`). None as for `batches`.
         waste_with_filler: `waste` with the filler rows counted as padding; None as for `batches`.
-        programs: Rectangles that hold an example: so many compilations of the train step.
+        programs: buckets that hold an example; the train step is compiled once for each.
     """
 
     name: str
-    rectangles: int
+    buckets: int
     waste: float
     batches: int | None
     filler_rows: int | None
@@ -65,16 +65,16 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class PlanReport:
-    """A plan for a size table, rectangle by rectangle, and as a whole beside other plans.
+    """The cost of a plan for a size table: of each bucket, and of the whole plan beside the baselines.
 
     Attributes:
         examples: N.
-        rectangles: One row for each rectangle, by increasing area.
-        comparison: The plan first, then the others.
+        buckets: one row for each bucket, by increasing area.
+        comparison: the plan first, then the baselines.
     """
 
     examples: int
-    rectangles: tuple[BucketRow, ...]
+    buckets: tuple[BucketRow, ...]
     comparison: tuple[PlanRow, ...]
 
 
@@ -86,48 +86,51 @@ def plan_report(
     pixel_budget: int | None = None,
     rows_multiple_of: int = 1,
 ) -> PlanReport:
-    """Works out what a plan costs on these sizes, and what padding to the largest and two ways of grouping would.
+    """Returns what a plan costs on these sizes, beside the baselines: padding to the largest size, and simple groups.
 
     Args:
-        sizes: int [N, D], the size table; each must fit a rectangle of the plan.
-        plan: Its `batch_sizes`, where it has them, are those of the report.
-        batch_size: Rows of every batch, where the plan has no batch sizes; also of the other plans.
-        pixel_budget: Given, it chooses the batch sizes of the other plans.
-        rows_multiple_of: With a budget: their batch sizes are multiples of this.
+        sizes: int [N, D], the size table; each size must fit a bucket of the plan.
+        plan: the buckets; their `batch_sizes` are used if they have any.
+        batch_size: rows of every batch, for the baselines and for a plan without batch sizes.
+        pixel_budget: chooses the batch sizes of the baselines instead.
+        rows_multiple_of: with a budget, the baselines' batch sizes are multiples of this.
 
     Returns:
-        The report; the other plans have as many rectangles as this one where that can be chosen.
+        The report; "equal counts" groups the sizes into as many buckets as the plan has.
 
     Raises:
-        ValueError: A size fits no rectangle, or `batch_size` is below 1 or given beside a budget.
+        ValueError: if a size fits no bucket, or `batch_size` is below 1 or given together with a budget.
 
     >>> report = plan_report(np.array([[5], [6], [6], [9]]), BucketPlan(np.array([[6], [9]])), batch_size=2)
-    >>> [(row.shape, row.examples, row.filler_rows) for row in report.rectangles]
+    >>> [(row.shape, row.examples, row.filler_rows) for row in report.buckets]
     [((6,), 3, 1), ((9,), 1, 1)]
     >>> [(row.name, row.batches, row.programs) for row in report.comparison]
     [('planned', 3, 2), ('pad to max', 2, 1), ('equal counts', 3, 2)]
     """
     sizes = checked_table("sizes", sizes, axes=plan.shapes.shape[1])
-    if batch_size is not None and (batch_size < 1 or pixel_budget is not None):
-        allowed = "1 or more rows" if pixel_budget is None else "one of batch_size and pixel_budget, not both"
-        raise ValueError(f"batch_size: got {batch_size}; allowed is {allowed}")
-    others = {"pad to max": pad_to_max(sizes)}
+    if batch_size is not None and pixel_budget is not None:
+        raise ValueError(
+            f"batch_size={batch_size}: must not be given with pixel_budget={pixel_budget}; give one of them"
+        )
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: must be 1 or more rows")
+    baselines = {"pad to max": pad_to_max(sizes)}
     if sizes.shape[1] == 2:
-        others["aspect groups"] = aspect_groups(sizes)
-    others["equal counts"] = equal_count_groups(sizes, len(plan.shapes))
-    rows = _rectangle_rows(sizes, _with_batch_sizes(plan, batch_size, None, 1))
+        baselines["aspect groups"] = aspect_groups(sizes)
+    baselines["equal counts"] = equal_count_groups(sizes, len(plan.shapes))
+    rows = _bucket_rows(sizes, _with_batch_sizes(plan, batch_size, None, 1))
     comparison = [_plan_row("planned", sizes, rows)]
-    for name, other in others.items():
-        sized = _with_batch_sizes(other, batch_size, pixel_budget, rows_multiple_of)
-        comparison.append(_plan_row(name, sizes, _rectangle_rows(sizes, sized)))
+    for name, baseline in baselines.items():
+        baseline = _with_batch_sizes(baseline, batch_size, pixel_budget, rows_multiple_of)
+        comparison.append(_plan_row(name, sizes, _bucket_rows(sizes, baseline)))
     return PlanReport(len(sizes), rows, tuple(comparison))
 
 
 def bucket_table(report: PlanReport) -> Table:
-    """One row per rectangle, for a terminal."""
-    columns = ("rectangle", "examples", "share", "batch size", "batches", "waste", "filler rows")
+    """Returns one row per bucket, for a terminal."""
+    columns = ("bucket", "examples", "share", "batch size", "batches", "waste", "filler rows")
     table = tight_table(*columns)
-    for row in report.rectangles:
+    for row in report.buckets:
         share, waste = f"{row.share:.1%}", f"{row.waste:.3f}"
         numbers = (_count(n) for n in (row.batch_size, row.batches))
         table.add_row(joined(row.shape), _count(row.examples), share, *numbers, waste, _count(row.filler_rows))
@@ -135,18 +138,18 @@ def bucket_table(report: PlanReport) -> Table:
 
 
 def comparison_table(report: PlanReport) -> Table:
-    """One row per plan, for a terminal."""
-    columns = ("plan", "rectangles", "waste", "batches", "filler rows", "with filler", "programs")
+    """Returns one row per plan, for a terminal."""
+    columns = ("plan", "buckets", "waste", "batches", "filler rows", "with filler", "programs")
     table = tight_table(*columns)
     for row in report.comparison:
         filled = "-" if row.waste_with_filler is None else f"{row.waste_with_filler:.3f}"
         numbers = (_count(n) for n in (row.batches, row.filler_rows))
-        table.add_row(row.name, _count(row.rectangles), f"{row.waste:.3f}", *numbers, filled, _count(row.programs))
+        table.add_row(row.name, _count(row.buckets), f"{row.waste:.3f}", *numbers, filled, _count(row.programs))
     return table
 
 
 def _with_batch_sizes(plan: BucketPlan, batch_size: int | None, budget: int | None, multiple: int) -> BucketPlan:
-    """The plan with batch sizes where it has none and they are known; without where the budget is too small."""
+    """Returns the plan with batch sizes, if it has or gets any; without them if the budget is too small."""
     if plan.batch_sizes is not None:
         return plan
     if batch_size is not None:
@@ -156,10 +159,11 @@ def _with_batch_sizes(plan: BucketPlan, batch_size: int | None, budget: int | No
     return plan.with_budget(budget, multiple)
 
 
-def _rectangle_rows(sizes: np.ndarray, plan: BucketPlan) -> tuple[BucketRow, ...]:
-    homes, buckets = plan.assign(sizes), len(plan.shapes)
-    examples = np.bincount(homes, minlength=buckets)  # [K]
-    real = np.bincount(homes, weights=areas(sizes), minlength=buckets)  # [K], positions
+def _bucket_rows(sizes: np.ndarray, plan: BucketPlan) -> tuple[BucketRow, ...]:
+    """Returns the cost of each bucket."""
+    assignment, buckets = plan.assign(sizes), len(plan.shapes)
+    examples = np.bincount(assignment, minlength=buckets)  # [K]
+    real = np.bincount(assignment, weights=areas(sizes), minlength=buckets)  # [K], positions
     padded = examples * areas(plan.shapes)
     rows = []
     for bucket, shape in enumerate(plan.shapes.tolist()):
@@ -173,6 +177,7 @@ def _rectangle_rows(sizes: np.ndarray, plan: BucketPlan) -> tuple[BucketRow, ...
 
 
 def _plan_row(name: str, sizes: np.ndarray, rows: tuple[BucketRow, ...]) -> PlanRow:
+    """Returns the cost of all buckets together."""
     real, area = int(areas(sizes).sum()), areas(np.array([row.shape for row in rows])).tolist()
     padded = sum(a * row.examples for a, row in zip(area, rows, strict=True))
     batches = filler = with_filler = None

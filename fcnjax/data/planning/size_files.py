@@ -1,4 +1,4 @@
-"""Size tables in CSV files: a header, then one line per example with its extents in positions."""
+"""Size tables [N, D] in CSV files: a header, then one line per example with its extents in positions."""
 
 import csv
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ COLUMNS = (("depth", "height", "width"), ("height", "width"), ("length",))  # of
 
 
 def read_sizes(path: Path | str) -> np.ndarray:
-    """The size table of a CSV file.
+    """Returns the size table of a CSV file.
 
     Args:
-        path: A file whose first line names columns, in any order: `length`, or `height` and `width`, with or without
-            `depth`. Other columns are ignored, and so are empty lines.
+        path: a file whose first line names columns, in any order: `length`, or `height` and `width`, with or without
+            `depth`. Other columns and empty lines are ignored.
 
     Returns:
         int64 [N, D], axes in the order depth, height, width, rows in the order of the file.
 
     Raises:
-        ValueError: A column is missing, a cell is no integer from 1 to 2^31 - 1, or there is no example.
-        OSError: The file cannot be read.
+        ValueError: if a column is missing, a cell is not an integer from 1 to 2^31 - 1, or the file holds no example.
+        OSError: if the file cannot be read.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
@@ -30,20 +30,20 @@ def read_sizes(path: Path | str) -> np.ndarray:
             columns = next((names for names in COLUMNS if set(names) <= set(header)), None)
             if columns is None:
                 raise ValueError(
-                    f"{path}, line 1: got columns {', '.join(header) or 'none'}; allowed are length, or height and "
-                    "width, or depth, height and width; name them in a first line"
+                    f"{path}, line 1: must name the columns length, or height and width, or depth, height and width; "
+                    f"it names {', '.join(header) or 'none'}; name them in a first line"
                 )
             places = {name: header.index(name) for name in columns}
             rows = list(_rows(path, lines, places))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: is no CSV text in UTF-8 ({error}); save it as such") from None
+        raise ValueError(f"{path}: must be CSV text in UTF-8 ({error}); save it as such") from None
     if not rows:
-        raise ValueError(f"{path}: holds no example; write the extents of one on each line below the header")
+        raise ValueError(f"{path}: must hold an example; write the extents of one on each line below the header")
     return np.array(rows, np.int64)
 
 
 def _rows(path: Path | str, lines: Iterator[list[str]], places: dict[str, int]) -> Iterator[list[int]]:
-    """Yields the extents of each example; `places` tells the cell of each axis."""
+    """Yields the extents of each example; `places` maps the name of each axis to its column."""
     for number, cells in enumerate(lines, start=2):
         if not any(cell.strip() for cell in cells):
             continue
@@ -53,8 +53,8 @@ def _rows(path: Path | str, lines: Iterator[list[str]], places: dict[str, int]) 
             extent = int(text) if text.isascii() and text.isdigit() else 0
             if not 1 <= extent < 2**31:
                 raise ValueError(
-                    f"{path}, line {number}: got {name} {text!r}; allowed is an integer from 1 to 2^31 - 1; "
-                    "correct it, or leave the line out"
+                    f"{path}, line {number}: {name}={text!r}: must be an integer from 1 to 2^31 - 1; correct it, or "
+                    "leave the line out"
                 )
             row.append(extent)
         yield row

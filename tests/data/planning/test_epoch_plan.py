@@ -23,8 +23,8 @@ def real_rows(steps) -> list[int]:
 
 @given(size_tables(), st.integers(1, 6), st.integers(0, 2**32), st.data())
 @settings(max_examples=60, deadline=None)
-def test_every_epoch_holds_every_example_exactly_once(sizes, most, seed, data):
-    buckets = plan_buckets(sizes, most)
+def test_every_epoch_holds_every_example_exactly_once(sizes, max_buckets, seed, data):
+    buckets = plan_buckets(sizes, max_buckets)
     plan = EpochPlan(sizes, buckets, draw_rows(data, buckets), seed)
     for epoch in range(3):
         steps = one_epoch(plan, epoch)
@@ -35,8 +35,8 @@ def test_every_epoch_holds_every_example_exactly_once(sizes, most, seed, data):
 @pytest.mark.parametrize("make", PLANS)
 @given(size_tables(), st.integers(1, 6), st.data())
 @settings(max_examples=40, deadline=None)
-def test_steps_are_well_formed(make, sizes, most, data):
-    buckets = plan_buckets(sizes, most)
+def test_steps_are_well_formed(make, sizes, max_buckets, data):
+    buckets = plan_buckets(sizes, max_buckets)
     plan = make(sizes, buckets, draw_rows(data, buckets))
     ragged = Counter()
     for step in one_epoch(plan):
@@ -54,8 +54,8 @@ def test_steps_are_well_formed(make, sizes, most, data):
 @pytest.mark.parametrize("make", PLANS)
 @given(size_tables(), st.integers(1, 6), st.data())
 @settings(max_examples=40, deadline=None)
-def test_reported_figures_are_what_the_steps_hold(make, sizes, most, data):
-    buckets = plan_buckets(sizes, most)
+def test_reported_figures_are_what_the_steps_hold(make, sizes, max_buckets, data):
+    buckets = plan_buckets(sizes, max_buckets)
     plan = make(sizes, buckets, draw_rows(data, buckets))
     steps = one_epoch(plan)
     rows = plan.rows_per_bucket
@@ -81,7 +81,7 @@ def test_remainders_respect_the_rows_of_each_bucket():
     assert [step.rows.tolist() for step in steps] == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
 
 
-def test_remainders_fill_the_gaps_of_larger_rectangles():
+def test_remainders_fill_the_gaps_of_larger_buckets():
     sizes = np.array([[4]] * 5 + [[6]] * 2 + [[9]] * 3)
     plan = EvaluationPlan(sizes, BucketPlan(np.array([[4], [6], [9]])), batch_size=4)
     # One 4 is left over and finds room beside the 6s; the three then do not fit the one free row beside the 9s.
@@ -92,7 +92,7 @@ def test_remainders_fill_the_gaps_of_larger_rectangles():
     ]
 
 
-def test_remainders_never_leave_for_a_rectangle_that_does_not_contain_theirs():
+def test_remainders_never_move_to_a_bucket_that_does_not_contain_theirs():
     sizes = np.array([[4, 8], [8, 4]])
     plan = EvaluationPlan(sizes, plan_buckets(sizes, 2), batch_size=2)
     assert (len(plan), plan.filler_rows) == (2, 2)
@@ -124,7 +124,7 @@ def test_epochs_and_seeds_differ(sizes):
 
 
 def test_company_changes_from_epoch_to_epoch(sizes):
-    """Not only the order of the batches is drawn anew, but also who shares one."""
+    """An epoch draws which examples share a batch, not only the order of the batches."""
     plan = EpochPlan(sizes, plan_buckets(sizes, 4), 8, seed=1)
     batches = [{frozenset(step.rows.tolist()) for step in one_epoch(plan, epoch)} for epoch in (0, 1)]
     assert not batches[0] & batches[1]
@@ -148,7 +148,7 @@ def test_evaluation_keeps_the_order_within_a_bucket(sizes):
     assert [step.bucket for step in plan] == sorted(step.bucket for step in plan)
     for step in plan:
         assert real_rows([step]) == sorted(real_rows([step]))
-    with pytest.raises(IndexError, match=f"0 to {len(plan) - 1}"):
+    with pytest.raises(IndexError, match=f"global_step={len(plan)}: must be 0 to {len(plan) - 1}"):
         plan.step(len(plan))
 
 
@@ -162,12 +162,12 @@ def test_a_later_change_of_the_table_does_not_reach_the_plan(sizes):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"batch_size": 0}, "batch_size: got 0"),
-        ({"batch_size": [8, 8, 0, 8]}, r"batch_size: got \[8, 8, 0, 8\]"),
-        ({"batch_size": [8, 8]}, r"batch_size: got \[8, 8\]; .* or 4, one for each bucket"),
-        ({"batch_size": [8, 8, 8, 4], "rows_multiple_of": 8}, "batch_size: got .* multiples of 8"),
-        ({"seed": -1}, "seed: got -1"),
-        ({"sizes": np.array([[99, 1]])}, r"sizes\[0\]: size \(99, 1\) fits none"),
+        ({"batch_size": 0}, "batch_size=0: must be"),
+        ({"batch_size": [8, 8, 0, 8]}, r"batch_size=\[8, 8, 0, 8\]: must be"),
+        ({"batch_size": [8, 8]}, r"batch_size=\[8, 8\]: .* or 4, one for each bucket"),
+        ({"batch_size": [8, 8, 8, 4], "rows_multiple_of": 8}, "batch_size=.*: must be multiples of 8"),
+        ({"seed": -1}, "seed=-1: must be 0 or more"),
+        ({"sizes": np.array([[99, 1]])}, r"sizes\[0\]=\(99, 1\): must fit one"),
         ({"sizes": np.array([[9]])}, "D = 2"),
     ],
 )
@@ -178,5 +178,5 @@ def test_bad_arguments_are_refused(sizes, change, says):
 
 
 def test_negative_steps_are_refused(sizes):
-    with pytest.raises(ValueError, match="global_step: got -1"):
+    with pytest.raises(ValueError, match="global_step=-1: must be 0 or more"):
         EpochPlan(sizes, plan_buckets(sizes, 4), 8, seed=0).step(-1)

@@ -22,8 +22,8 @@ def examples_of(step) -> list[int]:
 
 @given(size_tables(), st.integers(1, 16), st.integers(1, 20), st.integers(0, 2**32), st.data())
 @settings(max_examples=60)
-def test_steps_are_well_formed(sizes, most, batch_size, seed, data):
-    buckets = plan_buckets(sizes, most)
+def test_steps_are_well_formed(sizes, max_buckets, batch_size, seed, data):
+    buckets = plan_buckets(sizes, max_buckets)
     plan = MixedPlan(sizes, buckets, batch_size, seed, draw_rows(data, buckets))
     assert plan.steps_per_epoch == -(-len(sizes) // batch_size)
     for epoch in (0, 3):
@@ -49,21 +49,21 @@ def test_steps_are_well_formed(sizes, most, batch_size, seed, data):
 @settings(max_examples=60)
 def test_which_examples_a_step_holds_does_not_depend_on_the_buckets(sizes, batch_size, seed, data):
     plans = []
-    for most in (1, 4, 16):
-        buckets = plan_buckets(sizes, most)
+    for max_buckets in (1, 4, 16):
+        buckets = plan_buckets(sizes, max_buckets)
         plans.append(MixedPlan(sizes, buckets, batch_size, seed, draw_rows(data, buckets)))
     crop = RandomCrop()
     cropped = MixedPlan(sizes, buckets, batch_size, seed, 3, lambda epoch: crop.sizes(0, epoch, ids, sizes))
     ids = np.arange(len(sizes))
     for step in range(2 * plans[0].steps_per_epoch):
-        held = [sorted(examples_of(plan.step(step))) for plan in [*plans, cropped]]
-        assert held[1:] == held[:-1]
+        examples = [sorted(examples_of(plan.step(step))) for plan in [*plans, cropped]]
+        assert examples[1:] == examples[:-1]
 
 
 @given(size_tables(), st.integers(1, 16), st.integers(1, 20), st.data())
 @settings(max_examples=60)
-def test_reported_figures_are_what_the_steps_hold(sizes, most, batch_size, data):
-    buckets = plan_buckets(sizes, most)
+def test_reported_figures_are_what_the_steps_hold(sizes, max_buckets, batch_size, data):
+    buckets = plan_buckets(sizes, max_buckets)
     plan = MixedPlan(sizes, buckets, batch_size, 0, draw_rows(data, buckets))
     padded = [sum(len(part.rows) * np.prod(part.shape) for part in step.micro_batches) for step in one_epoch(plan)]
     assert plan.waste == pytest.approx(sum(padded) / sizes.prod(axis=1).sum() - 1)
@@ -92,9 +92,9 @@ def test_remainders_save_a_micro_batch_where_rows_are_free():
 
 @given(size_tables(), st.integers(1, 5), st.integers(0, 9), st.integers(1, 9))
 @settings(max_examples=40)
-def test_drawn_sizes_choose_the_buckets(sizes, most, epoch, batch_size):
+def test_drawn_sizes_choose_the_buckets(sizes, max_buckets, epoch, batch_size):
     ids, crop = np.arange(len(sizes)), RandomCrop(area=(0.1, 1.0))
-    buckets = plan_buckets(np.concatenate([crop.sizes(0, 0, ids, sizes), sizes]), most)
+    buckets = plan_buckets(np.concatenate([crop.sizes(0, 0, ids, sizes), sizes]), max_buckets)
     plan = MixedPlan(sizes, buckets, batch_size, 0, 2, lambda epoch: crop.sizes(0, epoch, ids, sizes))
     drawn = crop.sizes(0, epoch, ids, sizes)
     np.testing.assert_array_equal(plan.planned_sizes(epoch), drawn)
@@ -108,7 +108,7 @@ def test_drawn_sizes_choose_the_buckets(sizes, most, epoch, batch_size):
     assert max(padded) <= plan.largest_step
 
 
-def test_the_largest_step_reckons_with_rectangles_that_only_drawn_sizes_need():
+def test_the_largest_step_counts_buckets_that_only_drawn_sizes_need():
     sizes, drawn = np.array([[9], [9], [9]]), np.array([[2], [4], [9]])
     plan = MixedPlan(sizes, BucketPlan(np.array([[4], [9]])), 3, 0, [16, 1], lambda epoch: drawn)
     assert [(len(part.rows), part.shape) for part in plan.step(0).micro_batches] == [(16, (4,)), (1, (9,))]
@@ -118,8 +118,8 @@ def test_the_largest_step_reckons_with_rectangles_that_only_drawn_sizes_need():
 @pytest.mark.parametrize("hosts", HOSTS)
 @given(size_tables(), st.integers(1, 5), st.integers(1, 20), st.data())
 @settings(max_examples=25)
-def test_hosts_share_every_step_in_equal_shapes(hosts, sizes, most, batch_size, data):
-    buckets = plan_buckets(sizes, most)
+def test_hosts_share_every_step_in_equal_shapes(hosts, sizes, max_buckets, batch_size, data):
+    buckets = plan_buckets(sizes, max_buckets)
     rows = draw_rows(data, buckets, hosts)
     mixed = MixedPlan(sizes, buckets, batch_size, 5, rows, rows_multiple_of=hosts)
     bucketed = EpochPlan(sizes, buckets, rows, 5, rows_multiple_of=hosts)
@@ -186,16 +186,16 @@ def test_first_steps_are_frozen():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"batch_size": 0}, "batch_size: got 0"),
-        ({"seed": -1}, "seed: got -1"),
-        ({"micro_batch_size": 0}, "micro_batch_size: got 0"),
-        ({"micro_batch_size": [8, 8]}, r"micro_batch_size: got \[8, 8\]; .* 4, one for each bucket"),
-        ({"micro_batch_size": 8.0}, "micro_batch_size: got 8.0"),
-        ({"rows_multiple_of": 3}, "micro_batch_size: got 8; .* multiples of 3"),
-        ({"rows_multiple_of": 0}, "rows_multiple_of: got 0"),
-        ({"sizes": np.array([[99, 1]])}, r"sizes\[0\]: size \(99, 1\) fits none"),
-        ({"sizes_at": lambda epoch: np.full((2, 2), 16)}, r"sizes_at\(0\): got 2 sizes for 300 examples"),
-        ({"sizes_at": lambda epoch: np.full((300, 2), 99)}, r"size \(99, 99\) fits none"),
+        ({"batch_size": 0}, "batch_size=0: must be 1 or more"),
+        ({"seed": -1}, "seed=-1: must be 0 or more"),
+        ({"micro_batch_size": 0}, "micro_batch_size=0: must be"),
+        ({"micro_batch_size": [8, 8]}, r"micro_batch_size=\[8, 8\]: .* 4, one for each bucket"),
+        ({"micro_batch_size": 8.0}, "micro_batch_size=8.0: must be"),
+        ({"rows_multiple_of": 3}, "micro_batch_size=8: must be multiples of 3"),
+        ({"rows_multiple_of": 0}, "rows_multiple_of=0: must be"),
+        ({"sizes": np.array([[99, 1]])}, r"sizes\[0\]=\(99, 1\): must fit one"),
+        ({"sizes_at": lambda epoch: np.full((2, 2), 16)}, r"sizes_at\(0\): must return 300 sizes, but returned 2"),
+        ({"sizes_at": lambda epoch: np.full((300, 2), 99)}, r"=\(99, 99\): must fit one"),
     ],
 )
 def test_bad_arguments_are_refused(sizes, change, says):
@@ -205,11 +205,12 @@ def test_bad_arguments_are_refused(sizes, change, says):
 
 
 @pytest.mark.parametrize(
-    ("host", "hosts", "says"), [(0, 3, "hosts: got 3 for a batch of 8"), (2, 2, "host: got 2 of 2")]
+    ("host", "hosts", "says"),
+    [(0, 3, "hosts=3: must divide the 8 rows"), (2, 2, "host=2: must be 0 to hosts - 1, and hosts=2")],
 )
 def test_bad_shares_and_steps_are_refused(sizes, host, hosts, says):
     plan = MixedPlan(sizes, plan_buckets(sizes, 4), 32, 0, 8)
     with pytest.raises(ValueError, match=says):
         plan.step(0).shard(host, hosts)
-    with pytest.raises(ValueError, match="global_step: got -1"):
+    with pytest.raises(ValueError, match="global_step=-1: must be 0 or more"):
         plan.step(-1)

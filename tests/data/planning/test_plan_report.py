@@ -17,45 +17,45 @@ SIZES = np.array([[4, 9], [4, 8], [9, 3], [9, 9], [2, 2]])
 
 @given(size_tables(), st.integers(1, 5), st.integers(0, 500))
 @settings(max_examples=40)
-def test_rows_are_what_a_loop_counts(sizes, most, spare):
+def test_rows_are_what_a_loop_counts(sizes, max_buckets, spare):
     budget = int(np.prod(sizes.max(axis=0), dtype=int)) + spare
-    plan = plan_buckets(sizes, most, pixel_budget=budget)
+    plan = plan_buckets(sizes, max_buckets, pixel_budget=budget)
     report = plan_report(sizes, plan, pixel_budget=budget)
     assert plan.batch_sizes is not None
-    homes = plan.assign(sizes)
+    assignment = plan.assign(sizes)
     padded = filled = 0
     for row, shape, rows, bucket in zip(
-        report.rectangles, plan.shapes, plan.batch_sizes, range(len(homes)), strict=False
+        report.buckets, plan.shapes, plan.batch_sizes, range(len(assignment)), strict=False
     ):
-        held = sizes[homes == bucket]
-        batches = [held[start : start + rows] for start in range(0, len(held), rows)]
+        members = sizes[assignment == bucket]
+        batches = [members[start : start + rows] for start in range(0, len(members), rows)]
         assert row.shape == tuple(shape)
-        assert (row.examples, row.batch_size, row.batches) == (len(held), rows, len(batches))
+        assert (row.examples, row.batch_size, row.batches) == (len(members), rows, len(batches))
         assert row.filler_rows == sum(rows - len(batch) for batch in batches)
-        assert row.waste == pytest.approx(len(held) * shape.prod() / held.prod(axis=1).sum() - 1)
-        padded += len(held) * shape.prod()
+        assert row.waste == pytest.approx(len(members) * shape.prod() / members.prod(axis=1).sum() - 1)
+        padded += len(members) * shape.prod()
         filled += len(batches) * rows * shape.prod()
-    assert sum(row.share for row in report.rectangles) == pytest.approx(1)
+    assert sum(row.share for row in report.buckets) == pytest.approx(1)
     ours = report.comparison[0]
     assert ours.waste == pytest.approx(padded / sizes.prod(axis=1).sum() - 1)
     assert ours.waste_with_filler == pytest.approx(filled / sizes.prod(axis=1).sum() - 1)
-    assert ours.programs == ours.rectangles == len(report.rectangles)
-    assert ours.filler_rows == sum(row.filler_rows or 0 for row in report.rectangles)
+    assert ours.programs == ours.buckets == len(report.buckets)
+    assert ours.filler_rows == sum(row.filler_rows or 0 for row in report.buckets)
 
 
 @given(size_tables(), st.integers(1, 5), st.integers(1, 9))
 @settings(max_examples=30)
-def test_an_epoch_has_no_more_filler_rows_than_told(sizes, most, batch_size):
-    plan = plan_buckets(sizes, most)
-    told = plan_report(sizes, plan, batch_size=batch_size).comparison[0]
+def test_an_epoch_has_no_more_filler_rows_than_reported(sizes, max_buckets, batch_size):
+    plan = plan_buckets(sizes, max_buckets)
+    reported = plan_report(sizes, plan, batch_size=batch_size).comparison[0]
     epoch = EpochPlan(sizes, plan, batch_size, seed=0)
-    assert told.filler_rows is not None
-    assert epoch.filler_rows <= told.filler_rows
-    assert told.batches is not None
-    assert told.batches * batch_size - told.filler_rows == len(sizes)
+    assert reported.filler_rows is not None
+    assert epoch.filler_rows <= reported.filler_rows
+    assert reported.batches is not None
+    assert reported.batches * batch_size - reported.filler_rows == len(sizes)
 
 
-def test_other_plans_by_hand():
+def test_baselines_by_hand():
     assert pad_to_max(SIZES).shapes.tolist() == [[9, 9]]
     assert aspect_groups(SIZES).shapes.tolist() == [[9, 3], [9, 9]]
     assert equal_count_groups(SIZES, 5).shapes.tolist() == [[2, 2], [9, 3], [4, 8], [4, 9], [9, 9]]
@@ -88,16 +88,16 @@ def test_without_batch_sizes_and_above_the_budget_there_are_none():
     apart = np.array([[2, 40], [40, 2]])  # their bounding box holds 1600 positions
     report = plan_report(apart, plan_buckets(apart, pixel_budget=160), pixel_budget=160)
     assert [row.batches for row in report.comparison] == [2, None, 2, 2]
-    with pytest.raises(ValueError, match="batch_size: got 0; allowed is 1 or more rows"):
+    with pytest.raises(ValueError, match="batch_size=0: must be 1 or more rows"):
         plan_report(SIZES, plan, batch_size=0)
-    with pytest.raises(ValueError, match="batch_size: got 4; allowed is one of batch_size and pixel_budget"):
+    with pytest.raises(ValueError, match="batch_size=4: must not be given with pixel_budget=400"):
         plan_report(SIZES, plan, batch_size=4, pixel_budget=400)
 
 
-def test_a_rectangle_that_nobody_needs_is_not_compiled():
+def test_a_bucket_without_examples_is_not_compiled():
     report = plan_report(np.array([[3], [9]]), BucketPlan(np.array([[3], [5], [9]])), batch_size=1)
-    assert [row.waste for row in report.rectangles] == [0, 0, 0]
-    assert (report.comparison[0].rectangles, report.comparison[0].programs) == (3, 2)
+    assert [row.waste for row in report.buckets] == [0, 0, 0]
+    assert (report.comparison[0].buckets, report.comparison[0].programs) == (3, 2)
 
 
 def test_tables_fit_80_columns():
@@ -108,7 +108,7 @@ def test_tables_fit_80_columns():
 
 
 @pytest.mark.parametrize(("axes", "panels"), [(1, 1), (2, 1), (3, 3)])
-def test_figures_show_every_rectangle(axes, panels, tmp_path):
+def test_figures_show_every_bucket(axes, panels, tmp_path):
     sizes = np.random.default_rng(axes).integers(5, 40, (60, axes))
     plan = plan_buckets(sizes, 4)
     figure = plan_figure(sizes, plan)
@@ -143,16 +143,16 @@ def test_size_files(tmp_path, text, table):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"", "line 1: got columns none; allowed are length, or height and width"),
-        (b"height,breadth\n2,3\n", "line 1: got columns height, breadth; allowed are"),
-        (b"height,width\n", "holds no example"),
-        (b"height,width\n2,3\n\n4,x\n", "line 4: got width 'x'; allowed is an integer from 1"),
-        (b"height,width\n2,3\n4\n", "line 3: got width ''; allowed"),
-        (b"height,width\n0,3\n", "line 2: got height '0'; allowed"),
-        (b"length\n-5\n", "line 2: got length '-5'; allowed"),
-        (b"length\n2.5\n", "line 2: got length '2.5'; allowed"),
-        (b"length\n4294967296\n", "line 2: got length '4294967296'; allowed"),
-        (b"\x89PNG\r\n\x1a", "is no CSV text in UTF-8"),
+        (b"", "line 1: must name the columns length, or height and width, .* it names none"),
+        (b"height,breadth\n2,3\n", "line 1: must name the columns .* it names height, breadth"),
+        (b"height,width\n", "must hold an example"),
+        (b"height,width\n2,3\n\n4,x\n", "line 4: width='x': must be an integer from 1"),
+        (b"height,width\n2,3\n4\n", "line 3: width='': must"),
+        (b"height,width\n0,3\n", "line 2: height='0': must"),
+        (b"length\n-5\n", "line 2: length='-5': must"),
+        (b"length\n2.5\n", "line 2: length='2.5': must"),
+        (b"length\n4294967296\n", "line 2: length='4294967296': must"),
+        (b"\x89PNG\r\n\x1a", "must be CSV text in UTF-8"),
     ],
 )
 def test_bad_size_files_are_refused(tmp_path, text, says):

@@ -10,7 +10,7 @@ from fcnjax.data import ArraySource, Example, ResizedSource, SizePolicy
 from fcnjax.data.sources.resized import resample
 
 CAPS = st.one_of(st.none(), st.integers(1, 60))
-TABLES = size_tables(largest=200, axes=(2,))
+TABLES = size_tables(max_extent=200, axes=(2,))
 
 
 @given(size_tables(), st.sampled_from(["refuse", "upsample", "pad"]))
