@@ -1,4 +1,4 @@
-"""Random changes of examples: crops on the host, everything else on the device within a training step."""
+"""Random changes of examples: crops on the host, all others on the device within a training step."""
 
 from fcnjax.data.augmentation.augmentation import Affine, Augmentation
 from fcnjax.data.augmentation.crop import RandomCrop

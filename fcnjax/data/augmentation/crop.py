@@ -1,8 +1,8 @@
-"""Random crops that keep the size they were drawn with: the resized crop of fixed-size training, without the resizing.
+"""Random crops that keep the size they are drawn with: random resized crops, as in training at one size, not resized.
 
-Axes: N examples, D spatial axes. The one idea: what is drawn is a pure function of (seed, epoch, example id), computed
-by hashing these numbers and not from a generator's state, so a whole epoch's sizes are one vectorized call (the epoch
-plan needs them before any data is read), and one example's box is the same numbers again.
+Axes: N examples, D spatial axes. The one idea: a crop is a pure function of (seed, epoch, example id), a hash of these
+numbers and not the state of a generator. The sizes of a whole epoch are therefore one vectorized call, which the plan
+needs before any data is read, and the loader draws the same boxes again for the examples of a batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,19 +19,19 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 class RandomCrop:
     """A box of random size and place in each example: share of the area uniform, aspect log-uniform.
 
-    The aspect is relative to the example's own, so `area=(1, 1)` changes nothing. Nothing is drawn and thrown away: of
-    the range of aspects only that part is used which fits into the example with the share that was drawn. For a signal
-    the share is one of its length and `aspect` has no meaning.
+    The aspect is relative to the example's own, so `area=(1, 1)` changes nothing. No draw is rejected: the aspect is
+    drawn from the part of its range that fits into the example with the share drawn before. For a signal the share is
+    that of its length, and `aspect` has no effect.
 
     Attributes:
-        area: Least and largest share of the positions to keep, above 0 and up to 1.
-        aspect: Least and largest factor on the last extent relative to the one before it; around 1. With three axes: of
-            the later axes' geometric mean to each earlier one.
-        at_least: No extent of a crop is below this (the network's minimum, one number or [D]) unless the example itself
-            is, which then keeps its extent; None means 1.
+        area: smallest and largest share of the positions to keep, above 0 and up to 1.
+        aspect: smallest and largest factor on the ratio of the last extent to the one before it, at most 1 and at least
+            1. With three axes: on the ratio of the later axes' geometric mean to each earlier axis.
+        at_least: minimum extent of a crop (the network's minimum), one number or [D]; an example below it keeps its
+            extent. None means 1.
 
     Raises:
-        ValueError: A number is outside its range.
+        ValueError: if a number is outside its range.
 
     Source: Szegedy et al., "Going Deeper with Convolutions", 2015, section 6 (share 0.08 to 1, aspect 3/4 to 4/3);
     keeping the drawn size, and drawing only aspects that fit: derived here.
@@ -47,47 +47,46 @@ class RandomCrop:
 
     def __post_init__(self) -> None:
         if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise ValueError(f"area: got {self.area}; allowed is 0 < least <= largest <= 1, as shares of the positions")
+            raise ValueError(f"area={self.area}: must be shares of the positions, 0 < smallest <= largest <= 1.")
         if not 0 < self.aspect[0] <= 1 <= self.aspect[1] < np.inf:
-            raise ValueError(f"aspect: got {self.aspect}; allowed is 0 < least <= 1 <= largest, no change included")
+            raise ValueError(f"aspect={self.aspect}: must include 1 (no change), 0 < smallest <= 1 <= largest.")
         if self.at_least is not None and np.min(self.at_least) < 1:
-            raise ValueError(f"at_least: got {self.at_least}; allowed is 1 or more positions")
+            raise ValueError(f"at_least={self.at_least}: must be 1 or more positions.")
 
     def sizes(self, seed: int, epoch: int, ids: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """The sizes of all crops of an epoch.
+        """Returns the sizes of all crops of an epoch.
 
         Args:
-            seed: Any non-negative integer.
-            epoch: Pass over the data, from 0.
+            seed: any non-negative integer.
+            epoch: pass over the data, from 0.
             ids: int [N], the examples' ids.
             sizes: int [N, D], their native sizes.
 
         Returns:
-            int32 [N, D], each extent 1 to the native one.
+            int32 [N, D], each extent from 1 to the native one.
 
         Raises:
-            ValueError: `ids` and `sizes` do not fit together, `at_least` has another D, or seed or epoch is negative.
+            ValueError: if `ids` and `sizes` have different lengths, `at_least` has another D, or `seed` or `epoch` is
+                negative.
         """
         sizes = np.asarray(sizes)
         axes = sizes.shape[-1]
         if sizes.ndim != 2 or np.shape(ids) != sizes.shape[:1]:
-            raise ValueError(f"ids: got shape {np.shape(ids)} for sizes {sizes.shape}; allowed is [N] for sizes [N, D]")
-        least = 1 if self.at_least is None else self.at_least
-        if np.shape(least) not in ((), (axes,)):
-            raise ValueError(f"at_least: got {self.at_least}; allowed is one number or {axes}, one for each axis")
+            raise ValueError(f"ids: must have the shape [N] for sizes [N, D], not {np.shape(ids)} for {sizes.shape}.")
+        minimum = 1 if self.at_least is None else self.at_least
+        if np.shape(minimum) not in ((), (axes,)):
+            raise ValueError(f"at_least={self.at_least}: must be one number or {axes}, one for each axis.")
         draw = _uniforms(seed, epoch, ids)
-        left = np.log(self.area[0] + (self.area[1] - self.area[0]) * draw(0))  # [N], log of the share still to be used
+        left = np.log(self.area[0] + (self.area[1] - self.area[0]) * draw(0))  # [N], log share for the axes still left
         low, high = np.log(self.aspect)
-        floor = np.minimum(np.broadcast_to(least, sizes.shape), sizes)
+        floor = np.minimum(np.broadcast_to(minimum, sizes.shape), sizes)
         crops = np.empty(sizes.shape, np.int32)
         for axis in range(axes):
             part, later = left, axes - 1 - axis
             if later:
-                least_ratio, most_ratio = (
-                    np.maximum(low, left / later),
-                    np.minimum(high, -left),
-                )  # else a factor above 1
-                ratio = least_ratio + (most_ratio - least_ratio) * draw(1 + axis)
+                # Outside these bounds the factor on some axis would be above 1.
+                min_ratio, max_ratio = np.maximum(low, left / later), np.minimum(high, -left)
+                ratio = min_ratio + (max_ratio - min_ratio) * draw(1 + axis)
                 part = (left - later * ratio) / (later + 1)
             wanted = np.floor(sizes[:, axis] * np.exp(part) + 0.5)
             crops[:, axis] = np.clip(wanted, floor[:, axis], sizes[:, axis])
@@ -95,19 +94,19 @@ class RandomCrop:
         return crops
 
     def boxes(self, seed: int, epoch: int, ids: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where to cut examples; all places where a crop fits are equally likely.
+        """Returns where to cut examples; all places where a crop fits are equally likely.
 
         Args:
-            seed: As given to `sizes`.
-            epoch: As given to `sizes`.
+            seed: as for `sizes`.
+            epoch: as for `sizes`.
             ids: int [N], the examples' ids.
             sizes: int [N, D], their native sizes.
 
         Returns:
-            Starts int32 [N, D] and sizes int32 [N, D]; the latter are what `sizes` returns for these examples.
+            Starts int32 [N, D] and sizes int32 [N, D]; `sizes` returns the same sizes for these examples.
 
         Raises:
-            ValueError: As for `sizes`.
+            ValueError: as for `sizes`.
         """
         crops = self.sizes(seed, epoch, ids, sizes)
         draw, axes = _uniforms(seed, epoch, ids), crops.shape[1]
@@ -117,10 +116,10 @@ class RandomCrop:
 
 
 def _uniforms(seed: int, epoch: int, ids: np.ndarray) -> Callable[[int], np.ndarray]:
-    """A function from the number of a draw to float64 [N] in [0, 1), one for each id."""
+    """Returns a function that maps the number of a draw to float64 [N] in [0, 1), one for each id."""
     for name, value in (("seed", seed), ("epoch", epoch)):
         if value < 0:
-            raise ValueError(f"{name}: got {value}; allowed is 0 or more")
+            raise ValueError(f"{name}={value}: must be 0 or more.")
     state = np.zeros(1, np.uint64)
     for word in (random_streams.CROP, seed, epoch):
         state = _mixed(state + GOLDEN + np.uint64(word % 2**64))
@@ -133,7 +132,7 @@ def _uniforms(seed: int, epoch: int, ids: np.ndarray) -> Callable[[int], np.ndar
 
 
 def _mixed(words: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64, uint64 to uint64, one to one.
+    """Returns the finalizer of SplitMix64, which maps uint64 to uint64 one to one.
 
     Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014, figure 16 (with
     Stafford's variant 13 of the constants, as in java.util.SplittableRandom).

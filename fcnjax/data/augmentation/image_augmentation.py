@@ -1,11 +1,11 @@
 """Random changes of one image that keep its size: an affine map, flips, changes of color, erasing.
 
-Each takes an image [H, W, C] that is zero outside its size [2], and a key that it alone draws from; what it leaves
-outside is finite and to be cleared. Axes: B batch, H height, W width, C channels.
+Axes: B batch, H height, W width, C channels. Each function takes an image [H, W, C] that is zero outside its size [2],
+and a key of its own. The values that it leaves outside are finite; the caller sets them to zero.
 
-They are written here because libraries (dm-pix, torchvision) flip about the middle of the rectangle and take means over
-the padding. The changes of color commute with a normalization `(x - mean) / std` by two numbers, so that normalized
-images can be changed as they are.
+Libraries (dm-pix, torchvision) cannot be used: they flip about the middle of the padded shape and take means over the
+padding. The changes of color commute with a normalization `(x - mean) / std` by two numbers, so that normalized images
+can be changed as they are.
 """
 
 import dataclasses
@@ -26,18 +26,18 @@ HUE_TURN = np.linalg.inv(_YIQ) @ np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]]) @ 
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
-    """A small random affine map of each image about its center, bilinear; what comes in from outside is zero.
+    """A small random affine map of each image about its center, bilinear; zeros enter from outside.
 
     Each number bounds a uniform draw to both sides of no change.
 
     Attributes:
-        rotation: degrees, 0 to 180.
-        scale: of the logarithm of the zoom, height and width apart, at least 0.
+        rotation: angle in degrees, 0 to 180.
+        scale: logarithm of the zoom, drawn separately for height and width, at least 0.
         shear: horizontal offset per unit of height, at least 0.
-        shift: of the extent, height and width apart, 0 to 1.
+        shift: share of the extent, drawn separately for height and width, 0 to 1.
 
     Raises:
-        ValueError: a number is outside its range.
+        ValueError: if a number is outside its range.
 
     Source: Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks", 2003.
     """
@@ -48,19 +48,18 @@ class Affine:
     shift: float = 0.0
 
     def __post_init__(self):
-        for name, most in (("rotation", 180.0), ("scale", math.inf), ("shear", math.inf), ("shift", 1.0)):
-            if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"{name}={getattr(self, name)}: must be 0 to {most}.")
+        for name, maximum in (("rotation", 180.0), ("scale", math.inf), ("shear", math.inf), ("shift", 1.0)):
+            require_range(name, getattr(self, name), maximum)
 
     def __call__(self, batch: Padded, keys: jax.Array) -> Padded:
-        """Returns the batch, changed; sizes stay, and nothing is drawn where all numbers are 0.
+        """Returns the changed batch; sizes stay, and nothing is drawn if all numbers are 0.
 
         Args:
             batch: values [B, H, W, C].
             keys: one PRNG key per example [B].
 
         Raises:
-            ValueError: for another number of spatial axes.
+            ValueError: if the batch has another number of spatial axes.
         """
         if self == Affine():
             return batch
@@ -84,8 +83,15 @@ class Affine:
         return sample(image, [from_y, from_x], 1)
 
 
+def require_range(name: str, value: float, maximum: float):
+    """Raises ValueError unless a value is finite and from 0 to its maximum."""
+    if not 0 <= value <= maximum or value == math.inf:
+        allowed = f"0 to {maximum}" if maximum < math.inf else "at least 0, and finite"
+        raise ValueError(f"{name}={value}: must be {allowed}.")
+
+
 def require_rank(batch: Padded, rank: int, name: str, value: float):
-    """Raises ValueError if a change that is set is for examples of another number of spatial axes."""
+    """Raises ValueError if a change is enabled for examples with another number of spatial axes."""
     if value and batch.rank != rank:
         raise ValueError(
             f"config.augment.{name}={value}: is for {KINDS[rank]}, but the values have the shape "
@@ -94,7 +100,7 @@ def require_rank(batch: Padded, rank: int, name: str, value: float):
 
 
 def require_rgb(batch: Padded, name: str, value: float):
-    """Raises ValueError if a change of colors that is set meets anything but red, green and blue."""
+    """Raises ValueError if a change of colors is enabled for values that are not red, green and blue."""
     if value and batch.channels != 3:
         raise ValueError(
             f"config.augment.{name}={value}: is for 3 channels (red, green, blue), but the values have "
@@ -103,50 +109,52 @@ def require_rgb(batch: Padded, name: str, value: float):
 
 
 def flip(image: jax.Array, size: jax.Array, key: jax.Array, *, probability: float, axis: int) -> jax.Array:
-    """Returns the image, with this probability mirrored along an axis about its own middle."""
+    """Returns the image, mirrored along an axis about its own middle with the given probability."""
     positions = jnp.arange(image.shape[axis], dtype=size.dtype)
     mirrored = jax.random.bernoulli(key, probability)
     return jnp.take(image, jnp.where(mirrored, size[axis] - 1 - positions, positions), axis, mode="clip")
 
 
 def brighten(image: jax.Array, size: jax.Array, key: jax.Array, *, bound: float) -> jax.Array:
-    """Returns the image with one number of [-bound, bound) added."""
+    """Returns the image plus one number from [-bound, bound)."""
     del size
     return image + bound * _symmetric(key)
 
 
 def change_contrast(image: jax.Array, size: jax.Array, key: jax.Array, *, bound: float) -> jax.Array:
-    """Returns the image with its deviation from its own mean, over all channels, times 1 - bound to 1 + bound."""
+    """Returns the image with its deviation from its own mean over all channels scaled by 1 - bound to 1 + bound."""
     count = jnp.maximum(jnp.prod(size), 1) * image.shape[-1]
     mean = origin_sum(image) / count.astype(jnp.float32)
     return mean + (1 + bound * _symmetric(key)) * (image - mean)
 
 
 def saturate(image: jax.Array, size: jax.Array, key: jax.Array, *, bound: float) -> jax.Array:
-    """Returns the image with its deviation from gray of the same luma times 1 - bound to 1 + bound."""
+    """Returns the image with its deviation from gray of the same luma scaled by 1 - bound to 1 + bound."""
     del size
     gray = _mapped(image, np.tile(LUMA, (3, 1)))
     return gray + (1 + bound * _symmetric(key)) * (image - gray)
 
 
 def turn_hue(image: jax.Array, size: jax.Array, key: jax.Array, *, bound: float) -> jax.Array:
-    """Returns the image with its hue turned by up to `bound` degrees either way, luma kept (a rotation in YIQ)."""
+    """Returns the image with its hue turned by up to `bound` degrees either way, luma kept: a rotation in YIQ."""
     del size
     angle, gray = math.radians(bound) * _symmetric(key), _mapped(image, np.tile(LUMA, (3, 1)))
     return gray + jnp.cos(angle) * (image - gray) + jnp.sin(angle) * _mapped(image, HUE_TURN)
 
 
-def erase_rectangle(image: jax.Array, size: jax.Array, key: jax.Array, *, probability: float, most: float) -> jax.Array:
-    """Returns the image, with this probability zero in a rectangle inside it.
+def erase_rectangle(
+    image: jax.Array, size: jax.Array, key: jax.Array, *, probability: float, max_share: float
+) -> jax.Array:
+    """Returns the image, set to zero in a rectangle inside it with the given probability.
 
-    The rectangle's share of the area is uniform in [min(0.02, most), most], its shape log-uniform between 0.3 and
-    1 / 0.3 of a square's (cut off at the image's edges, so that it may be smaller), its place uniform.
+    The rectangle's share of the area is uniform in [min(0.02, max_share), max_share], its aspect ratio log-uniform from
+    0.3 to 1 / 0.3, and its place uniform. It is clipped to the extents of the image, so its area may be smaller.
 
     Source: Zhong et al., "Random Erasing Data Augmentation", 2020, algorithm 1.
     """
     happens, share, shape, *place = jax.random.uniform(key, (5,))
-    least = min(0.02, most)
-    side = jnp.sqrt((least + (most - least) * share) * jnp.prod(size).astype(jnp.float32))
+    min_share = min(0.02, max_share)
+    side = jnp.sqrt((min_share + (max_share - min_share) * share) * jnp.prod(size).astype(jnp.float32))
     aspect = jnp.exp(math.log(0.3) / 2 * (2 * shape - 1))
     inside = happens < probability
     for axis, length in enumerate((side * aspect, side / aspect)):
@@ -158,10 +166,10 @@ def erase_rectangle(image: jax.Array, size: jax.Array, key: jax.Array, *, probab
 
 
 def origin_sum(values: jax.Array) -> jax.Array:
-    """Returns the sum of values [..] that are zero outside an example, the same bits in every rectangle.
+    """Returns the sum of values that are zero outside an example, with the same bits for every padded shape.
 
-    Neighbors are added, counted from the origin: a larger rectangle adds only zeros to the same sums. How `jnp.sum`
-    rounds depends on the shape.
+    Neighbors are added pairwise from the origin, so a larger padded shape only adds zeros to the same sums. The
+    rounding of `jnp.sum` depends on the shape.
     """
     values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
     for axis in range(values.ndim):
@@ -178,6 +186,6 @@ def _symmetric(key: jax.Array) -> jax.Array:
 
 
 def _mapped(image: jax.Array, matrix: np.ndarray) -> jax.Array:
-    """Returns every pixel times a matrix [3, 3]; a matrix product would round to fewer digits on accelerators."""
+    """Returns a matrix [3, 3] times every pixel; a matrix product would round to fewer digits on accelerators."""
     columns = [jnp.asarray(column, image.dtype).reshape(1, 1, 3) for column in matrix.T]
     return sum((image[..., c, None] * column for c, column in enumerate(columns[1:], 1)), image[..., :1] * columns[0])

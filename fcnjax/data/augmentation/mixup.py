@@ -1,6 +1,6 @@
-"""Mixup of examples of different sizes: each is mixed with another of its batch, where the two overlap.
+"""Mixup of examples of different sizes: each is mixed with another example of its batch, where the two overlap.
 
-Axes: B batch, S spatial, C channels.
+Axes: B batch, S spatial, C channels. The one idea: an example keeps its own size, so nothing is resized and masks stay.
 """
 
 import math
@@ -13,31 +13,33 @@ from fcnjax.padded import Padded
 
 
 def mix(batch: Padded, keys: jax.Array, alpha: float) -> tuple[Padded, jax.Array, jax.Array]:
-    """Returns the batch with each example mixed with another one, which one, and the example's own weight.
+    """Returns the batch with each example mixed with a partner, the partners, and the examples' own weights.
 
-    `weight * x + (1 - weight) * x[partner]`, at the example's own size: of a larger partner the part at the origin, and
-    0 beyond the edge of a smaller one. A row's loss is `weight * loss(label) + (1 - weight) * loss(label[partner])`.
+    A mixture is `weight * x + (1 - weight) * x[partner]` at the example's own size: a larger partner is cut at the end
+    of each axis, a smaller one is padded with 0. The loss of a mixture is
+    `weight * loss(label) + (1 - weight) * loss(label[partner])`.
 
-    The weight is the larger of w and 1 - w, w from Beta(alpha, alpha), so that an example outweighs what is cut to its
-    size; where all sizes are the same, mixtures are distributed as without it. It depends on the example's key alone.
-    Who is mixed with whom depends on the keys of the batch, not on its order: every real row is the partner of one.
+    The weight is the larger of w and 1 - w with w from Beta(alpha, alpha), so that an example outweighs a partner that
+    was cut to its size; if all sizes are the same, mixtures have the same distribution as with w. The weight depends on
+    the example's key alone. The partners depend on the keys of the batch, not on its order; every real row is the
+    partner of exactly one row.
 
     Args:
         batch: floating values [B, *S, C].
         keys: one PRNG key per example [B].
-        alpha: at least 0; at 0 nothing is drawn or mixed. 0.2 is usual.
+        alpha: parameter of the Beta distribution, at least 0; 0 draws and mixes nothing, 0.2 is usual.
 
     Returns:
-        The batch; partner, int32 [B], a real row, another one where there is one (its own in a filler row); weight,
-        float32 [B], 0.5 to 1.
+        The batch; the partners, int32 [B], each another real row (the row itself for a filler, and for the only real
+        row); the weights, float32 [B], 0.5 to 1.
 
     Raises:
-        ValueError: alpha is below 0 or not finite.
+        ValueError: if `alpha` is below 0 or not finite.
 
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018.
     """
     if not 0 <= alpha < math.inf:
-        raise ValueError(f"alpha={alpha} of mixup: must be at least 0, and finite.")
+        raise ValueError(f"alpha={alpha}: must be at least 0, and finite.")
     if alpha == 0:
         return batch, jnp.arange(batch.batch_size, dtype=jnp.int32), jnp.ones(batch.batch_size)
     partner, weight = draw_mixture(batch.real, keys, alpha)
@@ -47,10 +49,10 @@ def mix(batch: Padded, keys: jax.Array, alpha: float) -> tuple[Padded, jax.Array
 
 
 def draw_mixture(real: jax.Array, keys: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
-    """Returns the partner int32 [B] and the weight float32 [B] that `mix` draws, which need no values.
+    """Returns the partners int32 [B] and the weights float32 [B] that `mix` draws, without any values.
 
     Args:
-        real: bool [B], which rows are no filler.
+        real: bool [B], which rows hold an example.
         keys: one PRNG key per example [B].
         alpha: greater than 0.
     """
@@ -59,7 +61,7 @@ def draw_mixture(real: jax.Array, keys: jax.Array, alpha: float) -> tuple[jax.Ar
 
 
 def _partners(real: jax.Array, keys: jax.Array) -> jax.Array:
-    """Returns int32 [B]: the real rows in a random order, each with the next one; fillers with themselves."""
+    """Returns the partner of each row, int32 [B]: the next real row in a random order; fillers are their own."""
     rows = jnp.arange(real.shape[0], dtype=jnp.int32)
     drawn = jax.vmap(lambda key: jax.random.bits(jax.random.fold_in(key, random_streams.MIXUP + 1)))(keys)
     order = jnp.lexsort((drawn, ~real)).astype(jnp.int32)  # real ones first

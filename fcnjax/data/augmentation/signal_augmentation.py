@@ -1,7 +1,7 @@
 """Random changes of one signal that keep its length: gain, white noise, a shift in time.
 
-Each takes a signal [L, C] that is zero outside its size [1], and a key that it alone draws from; what it leaves outside
-is finite and to be cleared. Axes: L length, C channels.
+Axes: L length, C channels. Each function takes a signal [L, C] that is zero outside its size [1], and a key of its own.
+The values that it leaves outside are finite; the caller sets them to zero.
 """
 
 import jax
@@ -9,17 +9,17 @@ import jax.numpy as jnp
 
 from fcnjax.data.augmentation.image_augmentation import origin_sum
 
-BLOCK = 256  # positions whose noise is drawn from one key: as fast as one draw, and the same in every rectangle
+BLOCK = 256  # positions whose noise is drawn from one key: as fast as one draw, and the same for every padded shape
 
 
 def amplify(signal: jax.Array, size: jax.Array, key: jax.Array, *, bound: float) -> jax.Array:
-    """Returns the signal times a gain of -bound to bound decibels."""
+    """Returns the signal times a gain from -bound to bound decibels."""
     del size
     return signal * 10 ** (bound / 20 * jax.random.uniform(key, (), minval=-1.0))
 
 
 def add_noise(signal: jax.Array, size: jax.Array, key: jax.Array, *, level: float) -> jax.Array:
-    """Returns the signal with white Gaussian noise, of `level` times its own root mean square over all channels."""
+    """Returns the signal plus white Gaussian noise of `level` times its own root mean square over all channels."""
     length, channels = signal.shape
     blocks = jnp.arange(-(-length // BLOCK))
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, blocks)
@@ -29,7 +29,7 @@ def add_noise(signal: jax.Array, size: jax.Array, key: jax.Array, *, level: floa
 
 
 def shift_in_time(signal: jax.Array, size: jax.Array, key: jax.Array, *, share: float) -> jax.Array:
-    """Returns the signal moved by whole positions, up to `share` of its length either way; what comes in is zero."""
+    """Returns the signal moved by whole positions, up to `share` of its length either way; zeros enter from outside."""
     drawn = jax.random.uniform(key, (), minval=-1.0)
     shift = jnp.round(share * drawn * size[0].astype(jnp.float32)).astype(size.dtype)
     source = jnp.arange(signal.shape[0], dtype=size.dtype) - shift

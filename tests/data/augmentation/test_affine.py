@@ -48,7 +48,7 @@ def test_no_change_drawn_leaves_the_images_as_they_are(images, monkeypatch):
         np.testing.assert_allclose(changed, image, atol=1e-5)
 
 
-def test_an_example_alone_is_the_same_as_in_a_larger_rectangle_with_mates(images):
+def test_an_example_alone_is_the_same_as_in_a_larger_padded_shape_with_mates(images):
     keys = jax.random.split(jax.random.key(3), 5)
     batch = apply(MAP, images, keys, (17, 19), 5)
     outside = ~np.broadcast_to(np.asarray(batch.mask), batch.values.shape)

@@ -56,7 +56,7 @@ def changed(fields, example, count=1, seed=3) -> np.ndarray:
 
 
 def uniform(name, count, seed=3, shape=(), **bounds):
-    """What a field draws, spelt out: its own stream of each example's key."""
+    """What a field draws, written out: its own stream of each example's key."""
     streams = ["flip", "flip_vertical", "brightness", "contrast", "saturation", "hue", "erase", "time_shift"]
     own = jax.vmap(lambda key: jax.random.fold_in(key, random_streams.AUGMENTATION + 1 + streams.index(name)))
     return np.asarray(jax.vmap(lambda key: jax.random.uniform(key, shape, **bounds))(own(keys_of(count, seed))))
@@ -75,9 +75,9 @@ def test_no_change_leaves_everything_as_it_is():
 
 @pytest.mark.parametrize(("rank", "fields"), CASES, ids=NAMES)
 def test_changes_depend_on_the_key_alone(rank, fields):
-    """Alone, in a larger rectangle with mates and fillers, in another order: the same bits, and zero outside.
+    """Alone, in a larger padded shape with mates and fillers, in another order: the same bits, and zero outside.
 
-    Of several changes the last digit may differ: XLA fuses them differently in one rectangle than in another.
+    The last digit of several changes together may differ: XLA fuses them differently for another padded shape.
     """
     rounding = 0.0 if len(fields) == 1 else 1e-6
     examples, keys = draw(SIZES[rank]), keys_of(5)
@@ -178,8 +178,8 @@ def test_draws_fill_their_range_evenly():
 
 
 def test_erasing_zeroes_one_rectangle_within_the_image():
-    image, most = np.ones((24, 36, 2), np.float32), 0.3
-    results = changed({"erase": 0.5, "erase_area": most}, image, 800)
+    image, max_share = np.ones((24, 36, 2), np.float32), 0.3
+    results = changed({"erase": 0.5, "erase_area": max_share}, image, 800)
     np.testing.assert_array_equal(results[..., 0], results[..., 1])
     erased = results[..., 0] == 0
     happened = erased.any((1, 2))
@@ -191,9 +191,9 @@ def test_erasing_zeroes_one_rectangle_within_the_image():
         assert along.any(0).all()  # everywhere in the image, at one time or another
     share = erased[happened].mean((1, 2))
     assert share.min() > 0.01
-    assert share.max() < most * 1.1  # whole pixels round
-    assert share.max() > 0.9 * most
-    assert abs(share.mean() - (0.02 + most) / 2) < 0.02
+    assert share.max() < max_share * 1.1  # whole pixels round
+    assert share.max() > 0.9 * max_share
+    assert abs(share.mean() - (0.02 + max_share) / 2) < 0.02
 
 
 def test_noise_is_white_gaussian_and_relative_to_the_signal():
@@ -247,6 +247,7 @@ def test_colors_need_three_channels(name):
         ],
         ({"hue": 181.0}, "^hue=181.0: must be 0 to 180.0"),
         ({"noise": float("nan")}, "^noise=nan: must be at least 0"),
+        ({"scale": float("inf")}, "^scale=inf: must be at least 0, and finite"),
         ({"erase_area": 0.0}, "^erase_area=0.0: must be greater than 0, and at most 1"),
     ],
 )

@@ -36,7 +36,7 @@ def test_a_mixture_is_the_weighted_sum_at_the_examples_own_size():
         np.testing.assert_allclose(result, weight[index] * examples[index] + (1 - weight[index]) * other, atol=1e-6)
 
 
-def test_mixtures_depend_on_neither_rectangle_nor_order_nor_what_stands_outside():
+def test_mixtures_depend_on_neither_padded_shape_nor_order_nor_padding():
     examples, keys, order = draw(), keys_of(7), np.array([2, 0, 3, 1])
     mixed, partner, weight = apply(examples, keys[:4])
     wide, wide_partner, wide_weight = apply(examples, keys, shape=(17, 19), rows=7)
@@ -81,7 +81,7 @@ def test_weights_are_of_the_beta_distribution_and_favor_the_example():
     expected = np.quantile(np.maximum(draws, 1 - draws), [0.1, 0.3, 0.5, 0.7])
     np.testing.assert_allclose(np.quantile(weight, [0.1, 0.3, 0.5, 0.7]), expected, atol=0.03)
     assert len(set(partner.tolist())) == 2000
-    assert abs(np.corrcoef(partner, np.arange(2000))[0, 1]) < 0.07  # 3 standard deviations: anyone, not the next row
+    assert abs(np.corrcoef(partner, np.arange(2000))[0, 1]) < 0.07  # 3 standard deviations: any row, not the next one
 
 
 def test_nothing_is_mixed_at_zero():
@@ -93,5 +93,5 @@ def test_nothing_is_mixed_at_zero():
 
 
 def test_alpha_must_not_be_negative():
-    with pytest.raises(ValueError, match="alpha=-1.0 of mixup: must be at least 0"):
+    with pytest.raises(ValueError, match="alpha=-1.0: must be at least 0"):
         mix(Padded.stack(draw()), keys_of(4), -1.0)
