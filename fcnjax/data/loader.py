@@ -143,7 +143,7 @@ def host_bytes(
 
 
 def prefetch_to_device(batches: Iterator[T], transfer: Callable[[T], U], depth: int = 2) -> Iterator[U]:
-    """Yields `transfer(item)` for each item; each transfer starts `depth` items before its result is yielded.
+    """Returns `transfer(item)` for each item, started `depth` items before it is handed out.
 
     For transfers that return at once and continue in the background, as `jax.device_put` does: the device then never
     waits for a copy, at the cost of `depth` batches of its memory. An error in reading is raised after the items before
@@ -154,8 +154,8 @@ def prefetch_to_device(batches: Iterator[T], transfer: Callable[[T], U], depth: 
         transfer: called on each item, in order, in this thread.
         depth: number of items ahead, 0 or more.
 
-    Yields:
-        The results in order.
+    Returns:
+        An iterator of the results in order.
 
     Raises:
         ValueError: if `depth` is negative.
@@ -245,7 +245,7 @@ def _check_plan(source: Source, plan: Plan, host: int, hosts: int, rows_multiple
             f"{len(plan.sizes)} others; make it from source.sizes of the same split"
         )
     if not 0 <= host < hosts:
-        raise ValueError(f"host={host}: must be 0 to hosts - 1, and hosts={hosts}")
+        raise ValueError(f"host={host}: must be 0 to {hosts - 1} for {hosts} hosts")
     _check_counts(rows_multiple_of=rows_multiple_of)
     if (_filled(plan, rows_multiple_of) % hosts).any():
         raise ValueError(

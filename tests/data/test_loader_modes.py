@@ -1,4 +1,4 @@
-"""Mixed steps, hosts, crops, failures and worker processes: what the loader does beyond one batch after another."""
+"""The loader with mixed steps, several hosts, crops, failures and worker processes."""
 
 import errno
 import multiprocessing
@@ -78,9 +78,9 @@ def test_mixed_steps_hold_their_examples_once(source, threads):
                 outside[(row, *map(slice, size))] = 0
             assert not outside.any()
         assert step.examples == sum(int((batch.sizes[:, 0] > 0).sum()) for batch in batches)
-    held = contents(batch for _, batches in steps for batch in batches)
-    assert sorted(held) == list(range(60))
-    for index, values in held.items():
+    examples = contents(batch for _, batches in steps for batch in batches)
+    assert sorted(examples) == list(range(60))
+    for index, values in examples.items():
         np.testing.assert_allclose(values, (source[index].values / 255 - 0.25) / 0.5, atol=1e-6)
 
 
@@ -130,16 +130,16 @@ def test_devices_add_filler_rows_and_change_nothing_else(source, hosts, devices)
 
 
 def test_crops_are_the_planned_ones_in_every_order(source):
-    """Cut by hand; whatever the plan, an example's crop of an epoch is the same."""
+    """Against crops cut by hand: the crop of an example in an epoch does not depend on the plan."""
     bucketed = EpochPlan(source.sizes, plan_buckets(source.sizes, 3), 8, 1)
     plans = [mixed_plan(source, CROP), mixed_plan(source, CROP, max_buckets=1), bucketed]
     for plan in plans:
         steps = plan.steps_per_epoch
         loaded = load_batches(source, plan, **SCALE, crop=CROP, seed=7, start_step=steps, stop_step=2 * steps)
-        held = contents(part for _, batch in loaded for part in (batch if isinstance(plan, MixedPlan) else (batch,)))
-        assert sorted(held) == list(range(60))
+        examples = contents(p for _, batch in loaded for p in (batch if isinstance(plan, MixedPlan) else (batch,)))
+        assert sorted(examples) == list(range(60))
         starts, sizes = CROP.boxes(7, 1, source.ids, source.sizes)
-        for index, values in held.items():
+        for index, values in examples.items():
             (top, left), (height, width) = starts[index], sizes[index]
             wanted = source[index].values[top : top + height, left : left + width]
             np.testing.assert_allclose(values, (wanted / 255 - 0.25) / 0.5, atol=1e-6)
@@ -154,7 +154,7 @@ def test_a_crop_that_was_not_planned_is_refused(source, options):
 
 
 class Broken(ArraySource):
-    """Raises what `errors` has for an example: the type and its arguments."""
+    """Raises an error for some examples: `errors` maps the index to the type and its arguments."""
 
     def __getitem__(self, index):
         if index in self.errors:
@@ -215,16 +215,16 @@ def test_a_failing_disk_is_raised_with_the_name_of_the_example(error, kind, says
 def test_refused_examples_are_raised_after_the_steps_before_them():
     source = broken({5: (UnreadableExample, "a.png", "no image")})
     plan = mixed_plan(source)
-    held = [any(5 in part.rows for part in plan.step(step).micro_batches) for step in range(4)]
+    holds_5 = [any(5 in part.rows for part in plan.step(step).micro_batches) for step in range(4)]
     loaded = load_batches(source, plan, **SCALE, stop_step=4, threads=2)
-    for _ in range(held.index(True)):
+    for _ in range(holds_5.index(True)):
         next(loaded)
     with pytest.raises(UnreadableExample, match="^a.png: no image$"):
         next(loaded)
 
 
 class Counting(ArraySource):
-    """Counts what was read."""
+    """Counts how often an example was read."""
 
     def __getitem__(self, index):
         with self.lock:
@@ -234,7 +234,7 @@ class Counting(ArraySource):
 
 @pytest.mark.parametrize(("threads", "prefetch"), [(1, 1), (4, 2), (2, 5)])
 def test_memory_is_bounded_as_reported(threads, prefetch):
-    """Steps of one example each, so that reads count the steps that are held."""
+    """Steps of one example each, so that the number of reads is the number of steps in memory."""
     source = make_source(kind=Counting)
     source.lock, source.reads = threading.Lock(), 0
     plan = EvaluationPlan(source.sizes, plan_buckets(source.sizes, 2), 1)
@@ -243,10 +243,10 @@ def test_memory_is_bounded_as_reported(threads, prefetch):
     read_ahead = threading.Event()
     for consumed, (_, batch) in enumerate(load_batches(source, plan, **SCALE, **options)):
         read_ahead.wait(0.002)  # let the threads run as far as they do
-        held = source.reads - consumed + 1  # this batch, those behind it, and the one that the loop variable held
+        in_memory = source.reads - consumed + 1  # this batch, later ones, and the previous one in the loop variable
         assert batch.values.nbytes <= step_bytes
         example = 4 * 2 * int(source.sizes.prod(axis=1).max())
-        assert held * step_bytes + threads * example <= host_bytes(plan, 2, **options)
+        assert in_memory * step_bytes + threads * example <= host_bytes(plan, 2, **options)
 
 
 def test_memory_of_mixed_steps_covers_every_step(source):
@@ -262,7 +262,7 @@ def test_memory_of_mixed_steps_covers_every_step(source):
 
 @pytest.mark.slow
 def test_worker_processes_read_the_same_and_their_end_is_noticed():
-    """One test, as each start of processes takes seconds."""
+    """One test for both, as each start of processes takes seconds."""
     source = broken({5: (UnreadableExample, "a.png", "no image")})
     plan = mixed_plan(source, CROP)
     options = SCALE | {"crop": CROP, "seed": 7, "on_error": "mask"}

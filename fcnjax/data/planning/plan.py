@@ -58,7 +58,7 @@ class StepPlan(NamedTuple):
         """
         rows = len(self.rows)
         if not 0 <= host < hosts:
-            raise ValueError(f"host={host}: must be 0 to hosts - 1, and hosts={hosts}")
+            raise ValueError(f"host={host}: must be 0 to {hosts - 1} for {hosts} hosts")
         if rows % hosts:
             raise ValueError(
                 f"hosts={hosts}: must divide the {rows} rows of a batch, as every host reads the same number of rows; "

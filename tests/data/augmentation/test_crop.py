@@ -81,7 +81,7 @@ def test_epochs_seeds_and_ids_draw_differently():
 
 
 def test_draws_are_frozen():
-    """Whoever changes these numbers changes the crops of every run; resumed runs would no longer be the same."""
+    """Other numbers mean another crop in every run; a resumed run would then differ from an uninterrupted one."""
     starts, crops = RandomCrop().boxes(0, 1, np.array([0, 1, 2**31 - 1]), np.array([[480, 640], [30, 20], [7, 9]]))
     assert (starts.tolist(), crops.tolist()) == (
         [[1, 4], [1, 5], [0, 2]],

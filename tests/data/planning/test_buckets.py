@@ -14,7 +14,7 @@ from fcnjax.data.size_table import areas, distinct_sizes
 
 
 def least_waste(sizes: np.ndarray, max_buckets: int) -> float:
-    """Optimum by trying every partition of the distinct sizes into `max_buckets` groups."""
+    """The optimum: tries every partition of the distinct sizes into `max_buckets` groups."""
     distinct, counts = np.unique(sizes, axis=0, return_counts=True)
     best = np.inf
     for groups in product(range(max_buckets), repeat=len(distinct)):
@@ -27,7 +27,7 @@ def least_waste(sizes: np.ndarray, max_buckets: int) -> float:
 
 
 def equal_count_groups(sizes: np.ndarray, groups: int) -> BucketPlan:
-    """What data loaders commonly do: sort by area, cut into groups of equal count."""
+    """Sorts by area and cuts into groups of equal count; independent of `baseline_plans`."""
     parts = np.array_split(sizes[np.argsort(sizes.prod(axis=1), kind="stable")], groups)
     return BucketPlan(np.unique([part.max(axis=0) for part in parts if len(part)], axis=0))
 
@@ -85,7 +85,7 @@ def test_never_worse_than_one_search_from_either_start(sizes, max_buckets):
 
 @given(hnp.arrays(np.int32, st.tuples(st.integers(1, 50), st.integers(1, 3)), elements=st.integers(1, 2**31 - 1)))
 def test_distinct_sizes_are_those_of_numpy(sizes):
-    """Three axes of up to 2^31 exceed one packed integer."""
+    """Three axes of up to 2^31 do not fit one packed integer."""
     sizes = np.concatenate([sizes, sizes[::2]])
     for ours, numpys in zip(distinct_sizes(sizes), np.unique(sizes, axis=0, return_counts=True), strict=True):
         np.testing.assert_array_equal(ours, numpys)

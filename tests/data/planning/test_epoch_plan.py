@@ -71,33 +71,6 @@ def test_reported_figures_are_what_the_steps_hold(make, sizes, max_buckets, data
     assert -(-len(sizes) // rows.max()) <= len(steps) <= alone.sum()
 
 
-def test_remainders_respect_the_rows_of_each_bucket():
-    """Two 4s are left over; one batch of 9s has room for one, two batches of three for both."""
-    sizes = np.array([[4]] * 6 + [[9]] * 4)
-    buckets = BucketPlan(np.array([[4], [9]]))
-    steps = list(EvaluationPlan(sizes, buckets, [4, 5]))
-    assert [step.rows.tolist() for step in steps] == [[0, 1, 2, 3], [4, 5, -1, -1], [6, 7, 8, 9, -1]]
-    steps = list(EvaluationPlan(sizes, buckets, [4, 3]))
-    assert [step.rows.tolist() for step in steps] == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
-
-
-def test_remainders_fill_the_gaps_of_larger_buckets():
-    sizes = np.array([[4]] * 5 + [[6]] * 2 + [[9]] * 3)
-    plan = EvaluationPlan(sizes, BucketPlan(np.array([[4], [6], [9]])), batch_size=4)
-    # One 4 is left over and finds room beside the 6s; the three then do not fit the one free row beside the 9s.
-    assert [(step.shape, step.rows.tolist()) for step in plan] == [
-        ((4,), [0, 1, 2, 3]),
-        ((6,), [4, 5, 6, -1]),
-        ((9,), [7, 8, 9, -1]),
-    ]
-
-
-def test_remainders_never_move_to_a_bucket_that_does_not_contain_theirs():
-    sizes = np.array([[4, 8], [8, 4]])
-    plan = EvaluationPlan(sizes, plan_buckets(sizes, 2), batch_size=2)
-    assert (len(plan), plan.filler_rows) == (2, 2)
-
-
 @pytest.fixture
 def sizes() -> np.ndarray:
     return np.random.default_rng(0).integers(16, 41, (300, 2))
@@ -131,7 +104,7 @@ def test_company_changes_from_epoch_to_epoch(sizes):
 
 
 def test_first_steps_are_frozen():
-    """Whoever changes these numbers changes the data order of every run; resumed runs would no longer be the same."""
+    """Other numbers mean another data order in every run; a resumed run would then differ from an uninterrupted one."""
     sizes = np.arange(1, 13)[:, None]
     plan = EpochPlan(sizes, BucketPlan(np.array([[6], [12]])), batch_size=3, seed=0)
     assert [plan.step(step).rows.tolist() for step in range(4)] == [[3, 0, 4], [7, 10, 6], [11, 8, 9], [1, 5, 2]]

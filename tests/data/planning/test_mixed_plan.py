@@ -173,7 +173,7 @@ def test_epochs_and_seeds_differ(sizes):
 
 
 def test_first_steps_are_frozen():
-    """Whoever changes these numbers changes the data order of every run; resumed runs would no longer be the same."""
+    """Other numbers mean another data order in every run; a resumed run would then differ from an uninterrupted one."""
     sizes = np.arange(1, 13)[:, None]
     plan = MixedPlan(sizes, BucketPlan(np.array([[6], [12]])), 5, 0, 2)
     assert [[part.rows.tolist() for part in plan.step(step).micro_batches] for step in range(3)] == [
@@ -206,7 +206,7 @@ def test_bad_arguments_are_refused(sizes, change, says):
 
 @pytest.mark.parametrize(
     ("host", "hosts", "says"),
-    [(0, 3, "hosts=3: must divide the 8 rows"), (2, 2, "host=2: must be 0 to hosts - 1, and hosts=2")],
+    [(0, 3, "hosts=3: must divide the 8 rows"), (2, 2, "host=2: must be 0 to 1 for 2 hosts")],
 )
 def test_bad_shares_and_steps_are_refused(sizes, host, hosts, says):
     plan = MixedPlan(sizes, plan_buckets(sizes, 4), 32, 0, 8)

@@ -1,4 +1,4 @@
-"""Reports of plans against plain loops; size files and the sentences about bad ones."""
+"""Reports of plans against plain loops, figures of plans, and size files with the messages about bad ones."""
 
 import numpy as np
 import pytest
