@@ -30,7 +30,7 @@ from fcnjax.bench.overheads import dispatch_ms, first_step_seconds
 from fcnjax.bench.timing import ENVIRONMENT, Spread, between, ratio, spread, take_turns, threads
 from fcnjax.bench.unmasked import UnmaskedBatch
 from fcnjax.data import BucketPlan, plan_buckets
-from fcnjax.data.planning.baseline_plans import pad_to_max
+from fcnjax.data.planning.baseline_buckets import pad_to_max
 from fcnjax.data.size_table import areas
 from fcnjax.naming import joined
 from fcnjax.padded import Padded

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fcnjax.data.augmentation.crop import RandomCrop
-from fcnjax.data.planning.plan import StepPlan
+from fcnjax.data.planning.base_plan import StepPlan
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.data.sources.source import ON_ERROR, Example, Source, UnreadableExample
 

@@ -16,8 +16,8 @@ from absl import flags
 
 from fcnjax.data.augmentation.crop import RandomCrop
 from fcnjax.data.batches import Batch, BatchReader
+from fcnjax.data.planning.base_plan import MixedStep, Plan, StepPlan
 from fcnjax.data.planning.mixed_plan import MixedPlan
-from fcnjax.data.planning.plan import MixedStep, Plan, StepPlan
 from fcnjax.data.size_table import areas
 from fcnjax.data.sources.source import Source
 

@@ -4,10 +4,10 @@
 `remainders` how the last incomplete batch of each bucket is filled.
 """
 
+from fcnjax.data.planning.base_plan import MixedStep, Plan, StepPlan
 from fcnjax.data.planning.buckets import BucketPlan, plan_buckets
 from fcnjax.data.planning.epoch_plan import EpochPlan, EvaluationPlan
 from fcnjax.data.planning.mixed_plan import MixedPlan
-from fcnjax.data.planning.plan import MixedStep, Plan, StepPlan
 from fcnjax.data.planning.plan_report import PlanReport, bucket_table, comparison_table, plan_report
 from fcnjax.data.planning.size_files import read_sizes
 

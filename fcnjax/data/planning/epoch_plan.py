@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from fcnjax.data.planning.plan import Plan, StepPlan, epoch_and_position, epoch_generator
+from fcnjax.data.planning.base_plan import Plan, StepPlan, epoch_and_position, epoch_generator
 from fcnjax.data.planning.remainders import batch_counts
 from fcnjax.data.size_table import areas
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from rich.table import Table
 
-from fcnjax.data.planning.baseline_plans import aspect_groups, equal_count_groups, pad_to_max
+from fcnjax.data.planning.baseline_buckets import aspect_groups, equal_count_groups, pad_to_max
 from fcnjax.data.planning.buckets import BucketPlan
 from fcnjax.data.size_table import areas, checked_table
 from fcnjax.naming import joined

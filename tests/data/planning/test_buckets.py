@@ -27,7 +27,7 @@ def least_waste(sizes: np.ndarray, max_buckets: int) -> float:
 
 
 def equal_count_groups(sizes: np.ndarray, groups: int) -> BucketPlan:
-    """Sorts by area and cuts into groups of equal count; independent of `baseline_plans`."""
+    """Sorts by area and cuts into groups of equal count; independent of `baseline_buckets`."""
     parts = np.array_split(sizes[np.argsort(sizes.prod(axis=1), kind="stable")], groups)
     return BucketPlan(np.unique([part.max(axis=0) for part in parts if len(part)], axis=0))
 

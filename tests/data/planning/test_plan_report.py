@@ -8,7 +8,7 @@ from rich.console import Console
 from size_tables import size_tables
 
 from fcnjax.data import BucketPlan, EpochPlan, bucket_table, comparison_table, plan_buckets, plan_report, read_sizes
-from fcnjax.data.planning.baseline_plans import aspect_groups, equal_count_groups, pad_to_max
+from fcnjax.data.planning.baseline_buckets import aspect_groups, equal_count_groups, pad_to_max
 from fcnjax.data.planning.plan_figure import plan_figure
 from fcnjax.figure_style import save_figure
 
