@@ -1,6 +1,7 @@
-"""The same network and step written without this library: in plain JAX, and in PyTorch.
+"""The same network and train step written without this library: in plain JAX, and in PyTorch.
 
-Axes: B batch, H height, W width, C channels, K classes. Weights and statistics go by the names of `fcnjax.models.fcn`.
+Axes: B batch, H height, W width, C channels, K classes. Weights and statistics have the names that `fcnjax.models.fcn`
+gives them.
 """
 
 import time
@@ -17,13 +18,13 @@ from fcnjax.bench.timing import threads
 from fcnjax.layers.layer import per_channel
 from fcnjax.training.step.step import Arrays, TrainState, cross_entropy
 
-EPSILON, MOMENTUM = 1e-5, 0.9  # of the batch norm: what `fcnjax.layers.BatchNorm` takes by default
+EPSILON, MOMENTUM = 1e-5, 0.9  # of batch norm: the defaults of `fcnjax.layers.BatchNorm`
 
 
 def make_plain_step(optimizer: optax.GradientTransformation) -> Callable[..., tuple[TrainState, jax.Array]]:
     """Returns `step(state, images [B, H, W, C], labels [B]) -> (state, mean loss)`, as one would write it by hand.
 
-    The library's convolution, the variance as the mean of the squared differences from the mean, and no mask.
+    It uses JAX's convolution and no mask, and takes the variance as the mean of the squared differences from the mean.
     """
 
     def objective(weights: Arrays, statistics: Arrays, images: jax.Array, labels: jax.Array):
@@ -39,12 +40,12 @@ def make_plain_step(optimizer: optax.GradientTransformation) -> Callable[..., tu
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
             mean = jnp.mean(features, (0, 1, 2))
-            centerd = features - per_channel(mean, features)
-            variance = jnp.mean(jnp.square(centerd), (0, 1, 2))
+            centered = features - per_channel(mean, features)
+            variance = jnp.mean(jnp.square(centered), (0, 1, 2))
             unbiased = variance * (features.size / (features.size - features.shape[-1]))  # n / (n - 1)
             for name, new in (("mean", mean), ("variance", unbiased)):
                 moved[f"{norm}.{name}"] = MOMENTUM * statistics[f"{norm}.{name}"] + (1 - MOMENTUM) * new
-            features = centerd * per_channel(lax.rsqrt(variance + EPSILON), features)
+            features = centered * per_channel(lax.rsqrt(variance + EPSILON), features)
             features = features * per_channel(weights[f"{norm}.scale"], features)
             features = jax.nn.relu(features + per_channel(weights[f"{norm}.bias"], features))
         pooled = jnp.mean(features, (1, 2))
@@ -62,11 +63,11 @@ def make_plain_step(optimizer: optax.GradientTransformation) -> Callable[..., tu
 
 
 def find_torch() -> tuple[Any, str] | str:
-    """Returns PyTorch and its name of JAX's kind of device, "cpu" or "cuda", or a sentence on why there is none."""
+    """Returns PyTorch and its name for JAX's kind of device ("cpu", "cuda"), or a sentence on why it cannot be used."""
     try:
         import torch
     except ImportError:
-        return "PyTorch is not installed; the extra `oracle` brings it."
+        return "PyTorch is not installed; install the extra `oracle`."
     device = {"cpu": "cpu", "gpu": "cuda"}.get(jax.default_backend(), "")
     if not device or (device == "cuda" and not torch.cuda.is_available()):
         return f"PyTorch cannot use the {jax.devices()[0].device_kind} that JAX runs on."
@@ -76,22 +77,24 @@ def find_torch() -> tuple[Any, str] | str:
 
 
 class TorchStep:
-    """The step in PyTorch, eager; calling it does the next one, the first after the last, and returns the mean loss.
+    """The train step in eager PyTorch. A call does the next step and returns its mean loss.
 
-    On a GPU values lie channels last, as its convolutions want them.
+    After the last of `steps` comes the first again. On a GPU the memory format is channels last, which its convolutions
+    prefer.
 
     Args:
         torch: the module.
-        device: PyTorch's name of it, "cpu" or "cuda".
-        weights: initial ones, by name.
-        steps: for each the batches whose gradients it sums: images [B, H, W, C] and labels [B] of each.
-        rate, momentum: of SGD.
+        device: "cpu" or "cuda".
+        weights: initial weights, by name.
+        steps: for each step the batches whose gradients it sums, each as images [B, H, W, C] and labels [B].
+        rate: learning rate of SGD.
+        momentum: momentum of SGD.
         dtype: what is computed in, "float32" or "bfloat16" (autocast).
-        tuned: whether cuDNN times its algorithms for every new shape, which pays where there are few.
+        tuned: whether cuDNN times its algorithms for every new shape, which pays only if shapes are few.
 
     Attributes:
-        version: of PyTorch.
-        threads: of the CPU that it takes.
+        version: version of PyTorch.
+        threads: number of CPU threads that it uses.
     """
 
     def __init__(
@@ -134,9 +137,9 @@ class TorchStep:
         return loss
 
     def choose_threads(self) -> None:
-        """Takes from now on 1 thread or as many as XLA, whichever does all the steps faster.
+        """Sets `threads` to 1 or to as many as XLA uses, whichever does all the steps faster.
 
-        Small images gain little from threads, and waiting for one that another process holds up costs PyTorch much.
+        Small images gain little from threads, and PyTorch loses much time when another process delays one of them.
         """
         times = {}
         for self.threads in [1, threads()] * 2:  # the first time warms up
@@ -146,7 +149,7 @@ class TorchStep:
         self.threads = min(times, key=times.__getitem__)
 
     def run(self, steps: int) -> None:
-        """Does that many steps and waits for the last."""
+        """Does that many steps and waits for the last one."""
         self._torch.set_num_threads(self.threads)
         with self._torch.backends.cudnn.flags(enabled=True, benchmark=self._tuned, allow_tf32=True):
             for _ in range(steps):
@@ -156,7 +159,7 @@ class TorchStep:
 
 
 def _torch_model(torch: Any, kernels: Sequence[np.ndarray]) -> Any:
-    """Returns the network for the kernels of its convolutions [*taps, C, C'] and of its classifier [C, K]."""
+    """Returns the network with these kernels: of its convolutions [H, W, C, C'], and last of its classifier [C, K]."""
     *convolutions, dense = kernels
     layers = []
     for kernel in convolutions:

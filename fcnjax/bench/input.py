@@ -1,4 +1,4 @@
-"""What waiting for input costs: a training run's own loop, timed from inside, and the loader beside bare decoding."""
+"""What waiting for input costs: the loop of a training run timed from inside, and the loader beside bare decoding."""
 
 import contextlib
 import time
@@ -17,23 +17,22 @@ from fcnjax.training import Recipe, Trainer, load_sources
 from fcnjax.training.feeding import count_examples
 from fcnjax.training.run.run_folder import environment
 
-TARGET = 0.03  # of the time of a step
+TARGET = 0.03  # maximum share of a step's time
 
 
 def measure(recipe: Recipe, steps: int = 0, decoded: int = 500) -> dict[str, Any]:
     """Trains for an epoch that compiles, then measures the next one.
 
     Args:
-        recipe: what to train; its loader settings are used.
-        steps: to measure; 0 takes an epoch.
-        decoded: examples that the comparison of decoding speeds reads.
+        recipe: what to train, with which settings of the loader.
+        steps: number of steps to measure; 0 measures an epoch.
+        decoded: number of examples that are read to compare decoding speeds, at least 1.
 
     Returns:
-        What `fcnjax bench input --json` writes: `input_wait_share` (time in which the loop waited for a batch, over the
-        time of its steps), `step_ms`, `wait_ms`, `examples_per_s` of training, `loader_examples_per_s` of the loader
-        alone, `bare_examples_per_s` of one thread that decodes the same images with Pillow and does nothing else
-            (`bare`
-        says what it does with other data), `loader_vs_bare`, device and versions.
+        What `fcnjax bench input --json` writes: `input_wait_share` (the time that the loop waited for batches, over the
+            time of its steps), `step_ms`, `wait_ms`, `examples_per_s` of training, `loader_examples_per_s` of the
+            loader alone, `bare_examples_per_s` of one thread that only decodes the same images with Pillow (`bare` says
+            what it does with other data), `loader_vs_bare`, device and versions.
     """
     trainer = Trainer(recipe, load_sources(recipe, verify=False))
     train, per_epoch = trainer.sources["train"], trainer.steps_per_epoch
@@ -42,12 +41,8 @@ def measure(recipe: Recipe, steps: int = 0, decoded: int = 500) -> dict[str, Any
     for step, batch in tqdm(trainer.batches(recipe.seed, 0, per_epoch), "compiling", per_epoch, unit=" steps"):
         state, _ = trainer.step(state, recipe.seed, step, batch)
     jax.block_until_ready(state)
-    wait, examples, begun, batches = (
-        0.0,
-        0,
-        time.perf_counter(),
-        trainer.batches(recipe.seed, per_epoch, per_epoch + steps),
-    )
+    wait, examples, begun = 0.0, 0, time.perf_counter()
+    batches = trainer.batches(recipe.seed, per_epoch, per_epoch + steps)
     pending = None  # as in the training loop, the host is one step ahead of the device
     for step, batch, waited in tqdm(_timed(batches), "training", steps, unit=" steps"):
         wait += waited
@@ -59,14 +54,14 @@ def measure(recipe: Recipe, steps: int = 0, decoded: int = 500) -> dict[str, Any
     jax.block_until_ready(state)
     seconds = time.perf_counter() - begun
     loader = _loader_rate(trainer, recipe, decoded)
-    what, bare = _bare_rate(train, decoded)
+    bare_name, bare = _bare_rate(train, decoded)
     return {
         "input_wait_share": wait / seconds,
         "step_ms": 1e3 * seconds / steps,
         "wait_ms": 1e3 * wait / steps,
         "examples_per_s": examples / seconds,
         "loader_examples_per_s": loader,
-        "bare": what,
+        "bare": bare_name,
         "bare_examples_per_s": bare,
         "loader_vs_bare": loader / bare,
         "steps": steps,
@@ -89,7 +84,7 @@ def table(result: dict[str, Any]) -> Table:
 
 
 def _timed(batches: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any, float]]:
-    """Yields each step and batch with the seconds that it took to come."""
+    """Yields each step and batch with the seconds that the loop waited for them."""
     while True:
         begun = time.perf_counter()
         pair = next(batches, None)
@@ -99,7 +94,7 @@ def _timed(batches: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any, float
 
 
 def _loader_rate(trainer: Trainer, recipe: Recipe, count: int) -> float:
-    """Returns the examples a second that the loader gives when nothing else runs."""
+    """Returns the examples per second of the loader when nothing else runs; it reads at least `count` of an epoch."""
     done, begun = 0, time.perf_counter()
     for _, batch in trainer.batches(recipe.seed, 0, trainer.steps_per_epoch):
         done += count_examples(batch)
@@ -109,17 +104,17 @@ def _loader_rate(trainer: Trainer, recipe: Recipe, count: int) -> float:
 
 
 def _bare_rate(source: Source, count: int) -> tuple[str, float]:
-    """Returns what was read without the loader, and the examples a second that one thread reads so.
+    """Returns how examples were read without the loader, and how many one thread reads so per second.
 
-    Image files are decoded by Pillow alone; of other data each example is asked for, one after the other.
+    Image files are decoded by Pillow alone; examples of other data are taken from the source one after the other.
     """
-    files = getattr(source, "source", source)  # those of a resized source
+    files = getattr(source, "source", source)  # a resized source holds the one with the files
     count = min(count, len(source))
     if isinstance(files, FolderSource) and source.sizes.shape[1] == 2:
         what, mode, paths = "bare Pillow loop", "RGB" if source.channels == 3 else "L", files.paths[:count]
         begun = time.perf_counter()
         for path in paths:
-            with contextlib.suppress(OSError), Image.open(path) as image:  # what is damaged costs time here, too
+            with contextlib.suppress(OSError), Image.open(path) as image:  # a damaged file costs time here too
                 np.asarray(image.convert(mode))
     else:
         what, begun = "source alone", time.perf_counter()

@@ -1,7 +1,7 @@
-"""Stretches of training: the batches of a size table, cut in each of the ways that training could cut it.
+"""Stretches of training: the batches that training could make of a size table, in several ways.
 
-Axes: N examples, B rows, D spatial axes. The one idea: how fast a step is depends on sizes and not on values, so a
-stretch is sizes alone, taken evenly from a whole epoch; rates are then counted in the positions of real examples.
+Axes: N examples, B rows, D spatial axes. The one idea: the time of a step depends on sizes, not on values. So a stretch
+holds sizes alone, sampled evenly from a whole epoch, and rates count the positions of real examples.
 """
 
 import math
@@ -15,14 +15,14 @@ from fcnjax.data import BucketPlan, EpochPlan, read_sizes
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.data.size_table import areas, distinct_sizes
 
-DRAWN = 8_677  # sizes where no file is given, as many as Caltech-101 has photographs
+DRAWN = 8_677  # sizes when no file is given: as many as Caltech-101 has photographs
 
 
 class Rows(NamedTuple):
     """One batch, without its values.
 
     Attributes:
-        shape: the rectangle [D].
+        shape: padded shape, D entries.
         sizes: int32 [B, D], of the examples; 0 for filler rows.
     """
 
@@ -31,17 +31,17 @@ class Rows(NamedTuple):
 
     @property
     def program(self) -> tuple[int, ...]:
-        """(B, *shape), which says what program the batch needs."""
+        """(B, *shape): batches with the same one share a compiled program."""
         return (len(self.sizes), *self.shape)
 
 
 class Stretch(NamedTuple):
-    """Batches in the order in which they are trained on.
+    """Batches in the order of training.
 
     Attributes:
-        steps: one batch each.
-        epoch_steps: steps of the whole epoch that these stand for.
-        epoch_programs: distinct programs of that epoch.
+        steps: one batch per step.
+        epoch_steps: number of steps of the whole epoch that these represent.
+        epoch_programs: number of distinct programs of that epoch.
     """
 
     steps: tuple[Rows, ...]
@@ -50,16 +50,16 @@ class Stretch(NamedTuple):
 
     @property
     def real(self) -> int:
-        """Positions inside examples."""
+        """Number of positions inside examples."""
         return sum(int(areas(rows.sizes).sum()) for rows in self.steps)
 
     @property
     def padded(self) -> int:
-        """All positions, padding and filler rows included."""
+        """Number of all positions, padding and filler rows included."""
         return sum(int(np.prod(rows.program)) for rows in self.steps)
 
     def about(self) -> dict[str, int | float]:
-        """Returns what the report says of it."""
+        """Returns what a result says about the stretch."""
         return {
             "steps": len(self.steps),
             "examples": sum(int((areas(rows.sizes) > 0).sum()) for rows in self.steps),
@@ -70,31 +70,42 @@ class Stretch(NamedTuple):
 
 
 def scaled_sizes(path: Path | str | None, scale: float) -> np.ndarray:
-    """Returns the size table [N, D] of a CSV file (None: `drawn_sizes`), every extent times `scale` and rounded.
+    """Returns the size table int32 [N, D] of a CSV file, with every extent multiplied by `scale` and rounded.
+
+    Args:
+        path: the file; None takes `drawn_sizes`.
+        scale: greater than 0 and finite; an extent does not fall below 1.
 
     Raises:
-        ValueError: as for `read_sizes`, or if the scale is not greater than 0.
+        ValueError: if `read_sizes` refuses the file, or `scale` is out of range.
     """
     if not 0 < scale < float("inf"):
-        raise ValueError(f"scale={scale}: must be greater than 0; 1 takes the sizes as they are.")
+        raise ValueError(f"scale={scale}: must be greater than 0; give 1 for the sizes as they are.")
     sizes = drawn_sizes() if path is None else read_sizes(path)
     return np.maximum(np.rint(sizes * scale), 1).astype(np.int32)
 
 
 def drawn_sizes(count: int = DRAWN) -> np.ndarray:
-    """Returns sizes [N, 2] like those of a collection of small photographs, always the same ones.
+    """Returns `count` sizes [N, 2] like those of a collection of small photographs, the same at every call.
 
-    Long sides of 300 pixels, of one in ten log-normally more or less; aspects log-normal, three in four lying.
+    Long sides are 300 pixels, multiplied by a log-normal factor for one in ten photographs. Aspect ratios are
+    log-normal; three in four photographs are wider than high.
     """
     rng = np.random.default_rng(0)
     long = 300 * np.where(rng.random(count) < 0.1, np.exp(rng.normal(0, 0.25, count)), 1.0)
     short = long * np.exp(-np.abs(rng.normal(0.25, 0.2, count)))
-    lying = rng.random(count) < 0.75
-    return np.rint(np.stack([np.where(lying, short, long), np.where(lying, long, short)], 1)).astype(np.int32)
+    wide = rng.random(count) < 0.75
+    return np.rint(np.stack([np.where(wide, short, long), np.where(wide, long, short)], 1)).astype(np.int32)
 
 
 def planned(sizes: np.ndarray, buckets: BucketPlan, steps: int) -> Stretch:
-    """Returns `steps` batches of the first epoch of an `EpochPlan`, from every rectangle its share."""
+    """Returns `steps` batches of the first epoch of an `EpochPlan`, in proportion from every bucket.
+
+    Args:
+        sizes: int [N, D].
+        buckets: a plan with batch sizes.
+        steps: number of batches; the whole epoch if it has fewer.
+    """
     assert buckets.batch_sizes is not None
     plan = EpochPlan(sizes, buckets, buckets.batch_sizes.tolist(), seed=0)
     epoch = [plan.step(index) for index in range(plan.steps_per_epoch)]
@@ -104,14 +115,19 @@ def planned(sizes: np.ndarray, buckets: BucketPlan, steps: int) -> Stretch:
 
 
 def of_one_size(sizes: np.ndarray, pixel_budget: int, steps: int) -> Stretch:
-    """Returns `steps` of the batches that hold examples of exactly one size each: no padding, and no filler rows.
+    """Returns `steps` batches with examples of exactly one size each: no padding, and no filler rows.
 
-    What is left of a size when its batches are full makes a smaller one, which is a program of its own.
+    The remainder of a size makes a smaller batch, which needs a program of its own.
+
+    Args:
+        sizes: int [N, D].
+        pixel_budget: maximum number of positions in a batch; a larger example is a batch of its own.
+        steps: number of batches; the whole epoch if it has fewer.
     """
     batches = []
     for size, count in zip(*(each.tolist() for each in distinct_sizes(sizes)), strict=True):
-        most = max(1, pixel_budget // math.prod(size))
-        rows = [most] * (count // most) + [count % most] * (count % most > 0)
+        max_rows = max(1, pixel_budget // math.prod(size))
+        rows = [max_rows] * (count // max_rows) + [count % max_rows] * (count % max_rows > 0)
         batches += [Rows(tuple(size), np.array([size] * n, np.int32)) for n in rows]
     order = np.random.default_rng(0).permutation(len(batches))
     batches = [batches[index] for index in order]
@@ -119,14 +135,20 @@ def of_one_size(sizes: np.ndarray, pixel_budget: int, steps: int) -> Stretch:
 
 
 def dense(sizes: np.ndarray, pixel_budget: int, steps: int) -> Stretch:
-    """Returns `steps` batches of one shape that every example fills: the median size, as many rows as fit."""
+    """Returns `steps` batches of one shape without padding: every example has the median size.
+
+    Args:
+        sizes: int [N, D].
+        pixel_budget: maximum number of positions in a batch, which has as many rows as fit, at least 1.
+        steps: number of batches.
+    """
     size = np.rint(np.median(sizes, axis=0)).astype(np.int32)
     rows = Rows(tuple(size.tolist()), np.tile(size, (max(1, pixel_budget // int(areas(size))), 1)))
     return Stretch((rows,) * steps, max(1, len(sizes) // len(rows.sizes)), 1)
 
 
 def one_by_one(stretch: Stretch) -> list[list[Rows]]:
-    """Returns the examples of each step, each a batch of its own."""
+    """Returns for each step of a stretch its examples, each as a batch of its own; filler rows are left out."""
     steps = []
     for step in stretch.steps:
         real = step.sizes[areas(step.sizes) > 0]
@@ -135,7 +157,7 @@ def one_by_one(stretch: Stretch) -> list[list[Rows]]:
 
 
 def _stretch(batches: Sequence[Rows], ranks: Sequence[Any], steps: int) -> Stretch:
-    """Takes `steps` of an epoch's batches, at even distances in the order of ranks, and keeps the epoch's order."""
+    """Returns `steps` of the batches of an epoch, evenly spaced in the order of `ranks`, in the order of the epoch."""
     count, programs = min(steps, len(batches)), len({rows.program for rows in batches})
     ranked = sorted(range(len(batches)), key=ranks.__getitem__)
     taken = {ranked[int((index + 0.5) * len(batches) / count)] for index in range(count)}

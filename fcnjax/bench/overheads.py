@@ -1,7 +1,6 @@
-"""What a run costs besides its computing: the time until its first step is done, and what Python takes of each step.
+"""What a run costs besides computing: the time until its first step is done, and the time of Python in each step.
 
-The process whose first step is timed is the command itself: `fcnjax bench first-step` reads what to train from its
-input.
+The process whose first step is timed runs `fcnjax bench first-step`, which reads what to train from its input.
 """
 
 import json
@@ -11,59 +10,52 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from fcnjax.bench.layers import MOMENTUM, RATE, Workload
+from fcnjax.bench.jax_step import JaxStep, make_step, step_inputs
+from fcnjax.bench.layers import Workload
+from fcnjax.bench.timing import take_turns
 from fcnjax.data import Example
 from fcnjax.padded import Padded
 from fcnjax.training import Recipe, Trainer, train
 from fcnjax.training.compile.compilation import CompiledByShape
-from fcnjax.training.step.step import Targets, TrainState, make_gradient, make_train_step, split
+from fcnjax.training.step.step import TrainState
 
+FIRST_STEP = "first-step"  # `fcnjax bench first-step` calls `train_one_step`
 DONE = "first step done"
 
 
 def dispatch_ms(rounds: int, steps: int = 200) -> list[float]:
-    """Returns the milliseconds [rounds] that a train step takes when it has next to nothing to compute.
+    """Returns the milliseconds [rounds] that a train step takes when it has almost nothing to compute.
 
-    The seed network with one channel in each block (the same arrays, all of them small) on one example of the least
-    size, already on the device: what is left is the way from Python to the device and back.
+    The network is the thread's with one channel in each block (as many arrays, all of them small), on one example of
+    the minimum size that is already on the device. What remains is the way from Python to the device and back.
     """
     work = Workload(1, (8, 8), kernel=4, channels=(1, 1, 1))
-    graphdef, weights, statistics = split(work.model())
-    optimizer = optax.sgd(RATE, momentum=MOMENTUM)
-    state = TrainState(jnp.int32(0), weights, statistics, optimizer.init(weights))
-    step = CompiledByShape(make_train_step(make_gradient(graphdef), optimizer), donate=(0,))
+    step, state = make_step(work.model())
     images, sizes, labels = map(jnp.asarray, work.draw())
-    inputs = Padded(images, sizes), Targets(labels, jnp.zeros(1, jnp.int32)), jnp.zeros(2, jnp.uint32)
-    times = []
-    for _ in range(rounds + 1):
-        begun = time.perf_counter()
-        for _ in range(steps):
-            state, _ = step(work.size, state, *inputs)
-        jax.block_until_ready(state)
-        times.append(1e3 * (time.perf_counter() - begun) / steps)
-    return times[1:]
+    program = partial(CompiledByShape(step, donate=(0,)), work.size)
+    timed = JaxStep(state, [(program, step_inputs(Padded(images, sizes), labels))])
+    return take_turns({"step": timed.run}, rounds, steps)["step"]
 
 
 def first_step_seconds(recipe: Mapping[str, Any], sizes: np.ndarray) -> tuple[float, float]:
     """Returns the seconds from the start of a training process to the end of its first step, cold and warm.
 
-    Twice the same process: imports, rectangles, run folder, initial weights, loader, programs; the second one finds the
-    programs that the first one compiled in JAX's persistent cache, and the rectangles that it planned.
+    The same process runs twice: imports, buckets, run folder, initial weights, loader, programs. The second one finds
+    the programs that the first one compiled in JAX's persistent cache, and the buckets that it planned.
 
     Args:
-        recipe: of the run, as nested dictionaries; its data are drawn.
-        sizes: [N, D] of the training examples.
+        recipe: recipe of the run, as nested dictionaries; its data are drawn.
+        sizes: int [N, 2], of the training examples.
 
     Raises:
-        RuntimeError: if the process fails; its last line says why.
+        RuntimeError: if the process fails; the message holds the last line of its errors.
     """
     request = json.dumps({"recipe": dict(recipe), "sizes": np.asarray(sizes).tolist()})
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +68,7 @@ def _seconds_until_done(request: str, environ: Mapping[str, str]) -> float:
     with tempfile.TemporaryFile("w+") as given, tempfile.TemporaryFile("w+") as errors:
         given.write(request)
         given.seek(0)
-        command, begun = [sys.executable, "-m", "fcnjax", "bench", "first-step"], time.perf_counter()
+        command, begun = [sys.executable, "-m", "fcnjax", "bench", FIRST_STEP], time.perf_counter()
         pipes = {"stdin": given, "stdout": subprocess.PIPE, "stderr": errors, "text": True}
         with subprocess.Popen(command, env=environ, **pipes) as process:
             assert process.stdout is not None
@@ -89,11 +81,11 @@ def _seconds_until_done(request: str, environ: Mapping[str, str]) -> float:
 
 
 class DrawnSource:
-    """A source of images of given sizes that cost nothing to read: parts of one drawn image.
+    """A source of images of given sizes that cost nothing to read: crops of one random image.
 
     Args:
         sizes: int [N, 2].
-        classes: number of classes; labels go round.
+        classes: number of classes; example i has label `i % classes`.
     """
 
     channels = 3
@@ -113,10 +105,10 @@ class DrawnSource:
 
 
 def train_one_step(request: str) -> NoReturn:
-    """Does what `fcnjax train` does until its first step is done, says so on stdout, and ends the process.
+    """Does what `fcnjax train` does until its first step is done, prints `DONE`, and ends the process.
 
     Args:
-        request: JSON of the recipe as nested dictionaries, and of the sizes [N, 2] of the training examples.
+        request: what `first_step_seconds` takes, as JSON with the fields `recipe` and `sizes`.
     """
     given = json.loads(request)
     recipe, sizes = given["recipe"], np.array(given["sizes"])

@@ -1,4 +1,4 @@
-"""UnmaskedBatch: a batch without masks, for the price of masks. Axes: B batch, S spatial, C channels."""
+"""UnmaskedBatch: a batch without masks, to measure what masks cost. Axes: B batch, S spatial, C channels."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from fcnjax.padded import Padded
 
 @jax.tree_util.register_pytree_with_keys_class
 class UnmaskedBatch(Padded):
-    """A batch in which every example fills the rectangle, known while a program is traced: nothing is ever cleared.
+    """A batch without padding, which is known while a program is traced: nothing is ever cleared.
 
-    The layers, given an `UnmaskedBatch`, are those of any other network; their programs just hold no operation on
-    positions and sizes. (Where a layer asks for `mask` itself, it selects by a constant, which XLA removes.)
+    Any layer takes it as it takes a `Padded`; the compiled program then holds no operation on positions and sizes. (A
+    layer that asks for `mask` selects by a constant, which XLA removes.)
     """
 
     @classmethod
@@ -23,7 +23,7 @@ class UnmaskedBatch(Padded):
         return cls(values, _full_sizes(values.shape))  # type: ignore[arg-type]  (known sizes are numpy's)
 
     def tree_flatten_with_keys(self):  # type: ignore[override]  (one leaf, not two)
-        """Returns the values alone: the sizes follow from their shape (pytree protocol)."""
+        """Returns the values alone, since the sizes follow from their shape (pytree protocol)."""
         return ((jax.tree_util.GetAttrKey("values"), self.values),), self.values.shape
 
     @classmethod

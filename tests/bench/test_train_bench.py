@@ -1,4 +1,4 @@
-"""What `fcnjax bench train` reports on a few sizes, and that its arms train on what they say."""
+"""What `fcnjax bench train` reports on a few sizes, and that its timed programs train on what they say."""
 
 import json
 import math
@@ -20,7 +20,7 @@ ALL = 10**6  # steps: the whole epoch
 
 
 def examples(stretch) -> Counter:
-    """The sizes of the real examples, counted."""
+    """Returns how often each size occurs among the real examples."""
     return Counter(tuple(size) for rows in stretch.steps for size in rows.sizes.tolist() if all(size))
 
 
@@ -77,17 +77,17 @@ def test_the_command_prints_and_writes_ratios_that_follow_from_its_rates(tmp_pat
     out, result = capsys.readouterr().out, json.loads(written.read_text())
     rates = {name: rate["median"] for name, rate in result["megapixels_per_s"].items()}
     compared = {"vs_dense": train_bench.DENSE, "vs_pad_to_max": train_bench.MAX} | train_bench.TORCH
-    for key, arm in compared.items():
+    for key, name in compared.items():
         assert key in out
-        if arm in rates:
-            assert result[key] == pytest.approx(rates[train_bench.OURS] / rates[arm])
+        if name in rates:
+            assert result[key] == pytest.approx(rates[train_bench.OURS] / rates[name])
         else:
             assert result[key] is None
-            assert "torch" in arm
+            assert "torch" in name
     pixels, seconds = 2 * areas(SIZES[:12]).sum() / 1e6, {}
-    for arm in (train_bench.OURS, train_bench.PER_SHAPE):
-        programs = result["stretches"][arm]["epoch_programs"]
-        seconds[arm] = pixels / rates[arm] + programs * result["compile_s"][arm]
+    for name in (train_bench.OURS, train_bench.PER_SHAPE):
+        programs = result["stretches"][name]["epoch_programs"]
+        seconds[name] = pixels / rates[name] + programs * result["compile_s"][name]
     expected = seconds[train_bench.PER_SHAPE] / seconds[train_bench.OURS]
     assert result["vs_compile_per_shape"] == pytest.approx(expected)
     assert result["shapes"] == len(result["rectangles"]) == 2
