@@ -1,1 +1,1 @@
-"""The `fcnjax` command: one module per command, its flags, and one sentence for each mistake."""
+"""The `fcnjax` command: one module per command with its flags, and one sentence for each mistake of a user."""

@@ -9,7 +9,7 @@ from fcnjax.training.compile.program_cache import cache_contents, clear_cache
 
 
 def run(argv: Sequence[str]) -> None:
-    """Show the cache of compiled programs, or empty it with --clear."""
+    """Show the cache of compiled programs; --clear empties it."""
 
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_bool("clear", False, "Remove all programs.", flag_values=values)

@@ -1,9 +1,5 @@
-"""How a command, or any script, reads a config and its overrides, and what a user's mistakes become: one sentence each.
-
-Exit codes: 0 done; 2 the request, the data or the disk cannot be used (one sentence says why); 3 the training loss is
-not finite; 4 another host of the run failed (134 where JAX's own service notices it, within a minute); 130 interrupted
-by the user (Ctrl-C); 143 asked to end (SIGTERM), once the step at hand was saved. After 4, 130, 134 and 143 the same
-command goes on from the last checkpoint.
+"""How a command or a script reads its flags and its config, and how it ends: with an exit code, and one sentence on
+stderr for each mistake of the user.
 """
 
 import logging
@@ -24,11 +20,16 @@ from fcnjax.training.compile.program_cache import use_program_cache
 from fcnjax.training.run.interruption import Terminated
 from fcnjax.xla import OLD_EMITTERS, add_cpu_flags
 
-UNUSABLE, NOT_FINITE, HOST_FAILED, INTERRUPTED, TERMINATED = 2, 3, 4, 130, 143
+# Exit codes; 0 is success. After 4, 130, 134 and 143 the same command goes on from the last checkpoint.
+UNUSABLE = 2  # the request, the data or the disk cannot be used; one sentence says why
+NOT_FINITE = 3  # the training loss is not finite
+HOST_FAILED = 4  # another host of the run failed; 134 if JAX's own service notices it, within a minute
+INTERRUPTED = 130  # by the user (Ctrl-C)
+TERMINATED = 143  # by SIGTERM, after the current step was saved
 
 
 class UsageError(ValueError):
-    """A command line that cannot be used; its message is all the user needs."""
+    """A command line that cannot be used; the message is all that the user sees."""
 
 
 def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], config: str | None = None) -> Any:
@@ -36,32 +37,28 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
 
     Args:
         argv: program name and arguments.
-        define: defines the flags of the command, on the `FlagValues` that it is given.
-        config: default path of the config file; given "" the command has a --config without a default, and given None
-            it has none.
+        define: defines the flags of the command on the `FlagValues` that it is given.
+        config: default path of the config file. "" gives the command a flag --config without a default; None gives it
+            no such flag.
 
     Raises:
-        UsageError: for an unknown flag or config field, with the nearest one, a value of the wrong type, a config file
-            that cannot be read, or arguments that are no flags.
+        UsageError: if a flag or a config field is unknown (the message names the nearest one), a value has the wrong
+            type, the config file cannot be read, or an argument is not a flag.
     """
     values = flags.FlagValues()
     flags.DEFINE_bool("help", False, "Show the flags.", flag_values=values)
     define(values)
     try:
         if config is not None:
-            config_flags.DEFINE_config_file(
-                "config",
-                config or None,
-                "Path of a config file; --config.FIELD=VALUE overrides.",
-                values,
-                sys_argv=list(argv),
-            )
+            text = "Path of a config file; --config.FIELD=VALUE overrides a field."
+            config_flags.DEFINE_config_file("config", config or None, text, values, sys_argv=list(argv))
         rest = values(list(argv))
         if config is not None:
-            getattr(values.config, "to_dict", None)  # only on use does ml_collections say that there is no such file
+            getattr(values.config, "to_dict", None)  # ml_collections reports a missing file at the first use only
     except flags.Error as error:
-        first, _, trace = str(error).partition("Traceback (most recent call last):")  # of a config file that raised
-        raise UsageError(" ".join([*first.split(), *trace.strip().splitlines()[-1:]])) from None
+        # The message of a config file that raised holds a stack trace, whose last line is the error.
+        sentence, _, trace = str(error).partition("Traceback (most recent call last):")
+        raise UsageError(" ".join([*sentence.split(), *trace.strip().splitlines()[-1:]])) from None
     except Exception as error:  # a config file is code: it may raise anything
         raise UsageError(_config_error(error, argv)) from None
     if len(rest) > 1:
@@ -80,7 +77,11 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
 
 
 def parse_size(text: str) -> tuple[int, ...]:
-    """Returns the extents of a size such as "28x28"; raises UsageError for anything else."""
+    """Returns the extents of a size such as "28x28".
+
+    Raises:
+        UsageError: if `text` is anything but positive integers joined by "x".
+    """
     if not all(part.isdigit() and int(part) for part in text.split("x")):
         raise UsageError(f"--size={text}: must be positive extents joined by 'x', such as 28x28, or 8000 for a signal.")
     return tuple(map(int, text.split("x")))
@@ -88,18 +89,26 @@ def parse_size(text: str) -> tuple[int, ...]:
 
 def define_workdir(values: flags.FlagValues) -> None:
     """Defines the flag --workdir."""
-    flags.DEFINE_string("workdir", None, "The run folder.", flag_values=values)
+    flags.DEFINE_string("workdir", None, "Run folder.", flag_values=values)
 
 
 def required(value: Any, name: str, example: str) -> Any:
-    """Returns the value of a flag; raises UsageError with an example if it was not given."""
+    """Returns `value`, the value of the flag `name`.
+
+    Raises:
+        UsageError: if the flag was not given; the message holds the `example`.
+    """
     if value is None:
         raise UsageError(f"--{name} is missing: give it, such as --{name}={example}.")
     return value
 
 
 def read_recipe(config: ConfigDict) -> Recipe:
-    """Returns the recipe of a config; raises UsageError for a file, a field or a value that cannot be used."""
+    """Returns the recipe of a config.
+
+    Raises:
+        UsageError: if a field or its value cannot be used.
+    """
     try:
         return Recipe.from_config(config.to_dict())
     except (ValueError, TypeError) as error:
@@ -107,11 +116,20 @@ def read_recipe(config: ConfigDict) -> Recipe:
 
 
 def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
-    """Runs a command and returns its exit code; what a user can get wrong becomes one sentence on stderr."""
+    """Runs a command and returns its exit code.
+
+    A `ValueError`, `OSError` or `FloatingPointError` becomes one sentence on stderr, as do a failure of another host
+    and an interruption. Any other exception is a bug, and passes.
+
+    Args:
+        program: name that the sentence begins with.
+        command: takes `argv`.
+        argv: program name and arguments.
+    """
     keep_large_blocks()
     add_cpu_flags(OLD_EMITTERS)
     use_program_cache()
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs whole stack traces of what it raises anyway
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs the stack trace of each error, then raises it
     try:
         command(argv)
     except (ValueError, OSError, FloatingPointError) as error:
@@ -132,22 +150,31 @@ def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Se
 
 
 def _config_error(error: Exception, argv: Sequence[str]) -> str:
-    """Returns what is wrong with the config of a command line, or with an override of it, on one line."""
+    """Returns one sentence on what is wrong with the config file of a command line, or with an override."""
     while error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]  # ml_collections wraps what it met
+        error = error.args[0]  # ml_collections wraps the error that it met
     if isinstance(error, SyntaxError):
         return f"--config cannot be read: {error}"  # with file and line
-    path = next((argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")), "")
-    path = path.partition(":")[0]  # what follows is given to get_config
-    raised = [frame for frame in traceback.extract_tb(error.__traceback__) if path and frame.filename.endswith(path)]
-    if raised:
-        return f"--config: {raised[-1].filename}, line {raised[-1].lineno}: {type(error).__name__}: {error}"
-    text = " ".join(str(error.args[0] if error.args else error).split())
+    if line := _raising_line(error, argv):
+        return f"--config: {line}: {type(error).__name__}: {error}"
     if isinstance(error, OSError):
         return f"--config cannot be read: {' '.join(str(error).split())}"
-    if not isinstance(error, KeyError):
-        return f"--config, or an override of its fields, cannot be used: {text}"
-    field = text.split("'")[1] if "'" in text else text
+    text = " ".join(str(error.args[0] if error.args else error).split())
+    if isinstance(error, KeyError):
+        return _field_error(text.split("'")[1] if "'" in text else text, argv)
+    return f"--config, or an override of its fields, cannot be used: {text}"
+
+
+def _raising_line(error: Exception, argv: Sequence[str]) -> str | None:
+    """Returns file and line of the config file that raised the error; None if it was raised elsewhere."""
+    path = next((argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")), "")
+    path = path.partition(":")[0]  # the rest is given to get_config
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if path and frame.filename.endswith(path)]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else None
+
+
+def _field_error(field: str, argv: Sequence[str]) -> str:
+    """Returns one sentence on an override of `field`, which the config does not have."""
     dotted = [argument.partition("=")[0].removeprefix("--config.") for argument in argv]
     group = next((name.rpartition(field)[0] for name in dotted if field in name.split(".")), "")
     known = [group + name for name in Recipe.field_names(group)]

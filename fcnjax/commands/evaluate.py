@@ -11,15 +11,15 @@ from fcnjax.training import check_new, load_run, reestimated_statistics, summary
 
 
 def run(argv: Sequence[str]) -> None:
-    """Evaluate the final weights of a finished run, or a checkpoint of any, on one split."""
+    """Evaluate the final weights of a finished run, or a checkpoint of any run, on one split."""
 
     def define(values: flags.FlagValues) -> None:
         define_workdir(values)
-        flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which split.", flag_values=values)
-        which = "In place of the final weights: best (in validation), last, or the step of a checkpoint."
+        flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Split to evaluate.", flag_values=values)
+        which = "Checkpoint instead of the final weights: best (in validation), last, or a step."
         flags.DEFINE_string("checkpoint", None, which, flag_values=values)
-        flags.DEFINE_string("report", None, "Also write figures, tables and predictions here.", flag_values=values)
-        measured = "Use batch statistics of one pass over the train split, not training's moving averages."
+        flags.DEFINE_string("report", None, "Folder for a report: figures, tables, predictions.", flag_values=values)
+        measured = "Use batch statistics of one pass over the train split instead of training's moving averages."
         flags.DEFINE_bool("reestimate_statistics", False, measured, flag_values=values)
 
     given = parse(argv, define)

@@ -1,4 +1,4 @@
-"""`fcnjax import-weights`: weights of PyTorch as a folder of fcnjax."""
+"""`fcnjax import-weights`: a PyTorch state dict becomes a folder of fcnjax."""
 
 import os
 from collections.abc import Sequence
@@ -11,14 +11,13 @@ from fcnjax.training import import_weights
 
 
 def run(argv: Sequence[str]) -> None:
-    """Turn a PyTorch state dict (.safetensors, .npz, .pt) into a folder that fcnjax.training.load_imported reads."""
+    """Turn a PyTorch state dict (.safetensors, .npz, .pt) into a folder for fcnjax.training.load_imported."""
 
     def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string("from", None, "The file of the state dict.", flag_values=values)
-        flags.DEFINE_string("arch", None, "The network that it is of, such as resnet50.", flag_values=values)
-        flags.DEFINE_string(
-            "to", None, "The new folder; default: the file's path without its ending.", flag_values=values
-        )
+        flags.DEFINE_string("from", None, "File of the state dict.", flag_values=values)
+        flags.DEFINE_string("arch", None, "Network of the state dict, such as resnet50.", flag_values=values)
+        to = "New folder (default: the path of the file without its ending)."
+        flags.DEFINE_string("to", None, to, flag_values=values)
 
     given = parse(argv, define)
     source = required(given["from"].value, "from", "resnet50.safetensors")

@@ -1,4 +1,4 @@
-"""The `fcnjax` command; see `fcnjax.commands.command_line` for its exit codes."""
+"""The `fcnjax` command and its list of commands; `fcnjax.commands.command_line` defines the exit codes."""
 
 import os
 import sys
@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """What the console script calls: `main`, and an end that waits for nobody.
+    """Runs `main` for the console script, and ends the process at once if there was an error.
 
-    After an error, Python would wait for programs that are still being compiled, and JAX for the other hosts.
+    Otherwise Python would wait for programs that are still being compiled, and JAX for the other hosts.
     """
     try:
         code = main()

@@ -1,4 +1,4 @@
-"""`fcnjax plan`: bucket shapes for a table of sizes, and what they cost."""
+"""`fcnjax plan`: buckets for a table of sizes, and what they cost."""
 
 import dataclasses
 import math
@@ -17,10 +17,10 @@ PLANNED = {"max_buckets", "multiple_of", "pixel_budget", "batch_size"}  # fields
 
 
 def run(argv: Sequence[str]) -> None:
-    """Plan the rectangles of a config, or of --sizes=FILE.csv, and print what they cost."""
+    """Plan the buckets of a config, or of --sizes=FILE.csv, and print what they cost."""
     named = {argument.lstrip("-").partition("=")[0].partition(".")[0] for argument in argv[1:]}
     if "help" not in named and len(named & {"config", "sizes"}) != 1:
-        raise UsageError("give one of --config=configs/digits.py and --sizes=FILE.csv: whose sizes to plan for.")
+        raise UsageError("give either --config=configs/digits.py or --sizes=FILE.csv: the sizes to plan for.")
     given = parse(argv, _define_plan, config=None if "sizes" in named else "")
     budget: dict[str, Any] = {"pixel_budget": given.pixel_budget, "rows_multiple_of": given.rows_multiple_of}
     batch_size, recipe, sources = given.batch_size, None, {}
@@ -36,7 +36,7 @@ def run(argv: Sequence[str]) -> None:
         batch_size = None if recipe.pixel_budget else recipe.batch_size
     report = plan_report(sizes, plan, batch_size=batch_size, **budget)
     if given.plot is not None:
-        from fcnjax.data.planning.plan_figure import plan_figure  # here, as it imports matplotlib
+        from fcnjax.data.planning.plan_figure import plan_figure  # here: it imports matplotlib
         from fcnjax.figure_style import save_figure
 
         save_figure(plan_figure(sizes, plan), given.plot)
@@ -49,7 +49,7 @@ def run(argv: Sequence[str]) -> None:
         console.print(f"\nplot {given.plot}", soft_wrap=True)
     if given.fit_memory is not None:
         if recipe is None:
-            raise UsageError("--fit_memory: needs --config, which says of what network.")
+            raise UsageError("--fit_memory: needs --config, which names the network.")
         shape, rows = Trainer(recipe, sources).rows_that_fit(given.fit_memory)
         console.print(
             f"\n{rows:,} rows of {joined(shape)} fit {given.fit_memory:.0%} of the device's memory: "
@@ -60,16 +60,16 @@ def run(argv: Sequence[str]) -> None:
 
 def _define_plan(values: flags.FlagValues) -> None:
     texts = {
-        "sizes": "A CSV file with columns height and width, or length, or depth, height and width.",
-        "plot": "Also draw the sizes and the rectangles to this file, such as plan.png.",
+        "sizes": "CSV file with columns height and width, or length, or depth, height and width.",
+        "plot": "Also draw the sizes and the buckets to this file, such as plan.png.",
     }
     for name, text in texts.items():
         flags.DEFINE_string(name, None, text, flag_values=values)
     numbers = {
-        "max_buckets": (None, "Most rectangles; default of this and of the next ones: the config's; of this else 8."),
-        "multiple_of": (1, "Round extents up to a multiple of this."),
-        "pixel_budget": (None, "Positions of a batch: chooses a batch size per rectangle."),
-        "rows_multiple_of": (1, "With --pixel_budget: batch sizes are multiples of this."),
+        "max_buckets": (None, "Maximum number of buckets (default: the config's; 8 with --sizes)."),
+        "multiple_of": (1, "Round extents up to a multiple of this (default: the config's; 1 with --sizes)."),
+        "pixel_budget": (None, "Maximum number of positions in a batch: chooses batch sizes (default: the config's)."),
+        "rows_multiple_of": (1, "With --pixel_budget: make batch sizes multiples of this."),
         "batch_size": (None, "Rows of every batch; default: the config's."),
     }
     for name, (default, text) in numbers.items():

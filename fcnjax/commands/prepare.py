@@ -1,4 +1,4 @@
-"""`fcnjax prepare`: prepare a data set by name."""
+"""`fcnjax prepare`: prepares a data set by its name."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from fcnjax.data import prepare_by_name
 
 
 def run(argv: Sequence[str]) -> None:
-    """Prepare a data set, such as `fcnjax prepare mnist`; what is of the TFDS catalog needs the extra catalog."""
+    """Prepare a data set, such as `fcnjax prepare mnist`; data sets of the TFDS catalog need the extra catalog."""
 
     def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string("data_dir", None, "Folder of prepared data sets; default: TFDS's own.", flag_values=values)
+        flags.DEFINE_string("data_dir", None, "Folder of prepared data sets (default: TFDS's).", flag_values=values)
         flags.DEFINE_string("manual_dir", None, "Folder of files downloaded by hand.", flag_values=values)
 
     named = len(argv) > 1 and not argv[1].startswith("-")

@@ -1,4 +1,4 @@
-"""`fcnjax train`: train a config in a run folder."""
+"""`fcnjax train`: trains a config in a run folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from fcnjax.commands.command_line import define_workdir, parse, read_recipe, req
 from fcnjax.training import SCANS, TrainedRun, Trainer, train
 from fcnjax.training.compile.mesh import is_first_host, join_hosts, together
 
-SHOWN = 20  # lines of a list that may be long
+SHOWN = 20  # examples that could not be decoded: result.json lists the rest
 
 
 def run(argv: Sequence[str]) -> None:
@@ -43,9 +43,7 @@ def _tell_run(run: TrainedRun) -> None:
 
 
 def _define_hosts(values: flags.FlagValues) -> None:
-    where = (
-        "Several hosts train together: address of host 0, such as 10.0.0.1:8476, or auto (SLURM, GKE, Open MPI, TPU)."
-    )
+    where = "To train on several hosts: address of host 0, such as 10.0.0.1:8476, or auto (SLURM, GKE, Open MPI, TPU)."
     flags.DEFINE_string("coordinator", None, where, flag_values=values)
-    flags.DEFINE_integer("hosts", None, "How many hosts; auto knows.", lower_bound=1, flag_values=values)
-    flags.DEFINE_integer("host", None, "Which one this is, from 0; auto knows.", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("hosts", None, "Number of hosts; auto knows it.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("host", None, "Index of this host, from 0; auto knows it.", lower_bound=0, flag_values=values)

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from fcnjax.bench import input as input_bench
-from fcnjax.commands import main as cli
+from fcnjax.commands.main import main
 
 TRAINED = 12
 
@@ -25,7 +25,7 @@ def test_waiting_and_decoding_are_measured_and_written(tmp_path, request, capsys
         *("--config.data.train_split=train", "--config.data.validation_split=test[:50%]"),
         *("--config.data.test_split=test[50%:]", "--config.model.channels=(4,4)", "--config.batch_size=8"),
     )
-    assert cli.main(["fcnjax", "bench", "input", *arguments, f"--json={written}"]) == 0
+    assert main(["fcnjax", "bench", "input", *arguments, f"--json={written}"]) == 0
     result = json.loads(written.read_text())
     assert result["steps"] == 3
     assert 0 <= result["input_wait_share"] < 1

@@ -20,7 +20,7 @@ from fcnjax.bench.jax_step import JaxStep
 from fcnjax.bench.report import Spread, ratio
 from fcnjax.bench.timing import InOwnProcess, take_turns
 from fcnjax.bench.unmasked import UnmaskedBatch
-from fcnjax.commands import main as cli
+from fcnjax.commands.main import main
 
 TINY = layers.Workload(batch_size=3, size=(16, 12), channels=(4, 6))
 
@@ -94,7 +94,7 @@ def test_the_command_prints_and_writes_everything_and_compiles_one_program_per_s
     path = tmp_path / "made" / "bench.json"
     tiny = ("--rounds=1", "--batch_size=2", "--size=16x12", f"--json={path}")
     with counted_compilations() as seen:
-        assert cli.main(["fcnjax", "bench", "layers", *tiny]) == 0
+        assert main(["fcnjax", "bench", "layers", *tiny]) == 0
     assert sum("step" in name for name in seen) == 3, seen
     out, result = capsys.readouterr().out, json.loads(path.read_text())
     assert [entry.name for entry in path.parent.iterdir()] == ["bench.json"]
@@ -115,13 +115,13 @@ def test_the_command_prints_and_writes_everything_and_compiles_one_program_per_s
     ("arguments", "part"),
     [
         ((), "say what to measure"),
-        (("layer",), "unknown benchmark 'layer': did you mean 'layers'?"),
+        (("layer",), "unknown benchmark 'layer': did you mean 'layers'? Known: input, layers, train."),
         (("layers", "--rounds=0"), "--rounds=0"),
         (("layers", "--size=48"), "size (48,): this network takes 2 spatial axes"),
     ],
 )
 def test_what_cannot_be_measured_gets_a_sentence(arguments, part, capsys):
-    assert cli.main(["fcnjax", "bench", *arguments]) == 2
+    assert main(["fcnjax", "bench", *arguments]) == 2
     error = capsys.readouterr().err
     assert part in error
     assert error.count("\n") == 1

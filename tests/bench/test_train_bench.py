@@ -10,7 +10,7 @@ import pytest
 from fcnjax.bench import layers, native_sizes, overheads
 from fcnjax.bench import train as train_bench
 from fcnjax.bench.native_sizes import of_one_size, one_by_one, planned
-from fcnjax.commands import main as cli
+from fcnjax.commands.main import main
 from fcnjax.data import plan_buckets
 from fcnjax.data.size_table import areas
 
@@ -73,7 +73,7 @@ def test_the_command_prints_and_writes_ratios_that_follow_from_its_rates(tmp_pat
     table.write_text("\n".join(["height,width", *lines]))
     tiny = ("--scale=1", "--shapes=2", f"--pixel_budget={BUDGET}", "--steps=4", "--epochs=2", "--rounds=1")
     command = ["fcnjax", "bench", "train", f"--sizes={table}", *tiny, "--nowarm_start", f"--json={written}"]
-    assert cli.main(command) == 0
+    assert main(command) == 0
     out, result = capsys.readouterr().out, json.loads(written.read_text())
     rates = {name: rate["median"] for name, rate in result["megapixels_per_s"].items()}
     compared = {"vs_dense": train_bench.DENSE, "vs_pad_to_max": train_bench.MAX} | train_bench.TORCH
@@ -108,7 +108,7 @@ def test_the_command_prints_and_writes_ratios_that_follow_from_its_rates(tmp_pat
     ],
 )
 def test_what_cannot_be_measured_gets_a_sentence(arguments, part, capsys):
-    assert cli.main(["fcnjax", "bench", "train", "--nowarm_start", *arguments]) == 2
+    assert main(["fcnjax", "bench", "train", "--nowarm_start", *arguments]) == 2
     error = capsys.readouterr().err
     assert part in error
     assert error.count("\n") == 1

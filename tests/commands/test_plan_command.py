@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcnjax.commands import main as cli
+from fcnjax.commands.main import main
 from fcnjax.data import ArraySource
 from fcnjax.training.build import SPLITS
 
 
 @pytest.fixture
 def plan(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """Runs `fcnjax plan ARGUMENTS`; returns exit code, the cells of what is printed, and stderr."""
+    """Runs `fcnjax plan ARGUMENTS` and returns its exit code, the printed rows split into words, and stderr."""
     monkeypatch.delitem(sys.modules, "config_config", raising=False)
 
     def run(*arguments: str) -> tuple[int, list[list[str]], str]:
         capsys.readouterr()
-        code = cli.main(["fcnjax", "plan", *arguments])
+        code = main(["fcnjax", "plan", *arguments])
         out, error = capsys.readouterr()
         return code, [line.split() for line in out.splitlines() if line.strip() and "\u2500" not in line], error
 
@@ -71,7 +71,7 @@ def test_draws_only_when_asked(plan, sizes, tmp_path, monkeypatch):
 
 def test_a_config_gives_sizes_buckets_and_batch_size(plan, request, monkeypatch):
     train = ArraySource([np.ones((*size, 1)) for size in ((8, 10), (10, 9), (14, 16), (16, 13))], labels=[0, 1, 0, 1])
-    monkeypatch.setattr(cli.plan, "load_sources", lambda recipe, verify: dict.fromkeys(SPLITS, train))
+    monkeypatch.setattr("fcnjax.commands.plan.load_sources", lambda recipe, verify: dict.fromkeys(SPLITS, train))
     config = f"--config={request.config.rootpath / 'configs/digits.py'}"
     code, rows, error = plan(config, "--config.max_buckets=2", "--config.batch_size=4")
     assert (code, error) == (0, "")
@@ -81,10 +81,10 @@ def test_a_config_gives_sizes_buckets_and_batch_size(plan, request, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "part"),
     [
-        ((), "give one of --config=configs/digits.py and --sizes=FILE.csv"),
-        (("--config=configs/digits.py", "--sizes=a.csv"), "give one of"),
+        ((), "give either --config=configs/digits.py or --sizes=FILE.csv"),
+        (("--config=configs/digits.py", "--sizes=a.csv"), "give either"),
         (("--sizes=absent.csv",), "absent.csv"),
         (("SIZES", "--pixel_budget=399"), "pixel_budget=399: must be 400 or more"),
         (("SIZES", "--pixel_budget=400", "--batch_size=3"), "batch_size=3: must not be given with pixel_budget=400"),
@@ -93,9 +93,9 @@ def test_a_config_gives_sizes_buckets_and_batch_size(plan, request, monkeypatch)
         (("SIZES", "--plot=plan.xyz"), "plot='plan.xyz': allowed endings are"),
     ],
 )
-def test_mistakes_are_one_sentence(plan, sizes, arguments, says):
+def test_a_mistake_gets_one_sentence(plan, sizes, arguments, part):
     code, rows, error = plan(*(sizes if argument == "SIZES" else argument for argument in arguments))
     assert (code, rows) == (2, [])
     assert error.count("\n") == 1
     assert error.startswith("fcnjax plan: ")
-    assert says in error
+    assert part in error

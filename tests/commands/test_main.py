@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fcnjax.commands import main as cli
+from fcnjax.commands.command_line import INTERRUPTED, NOT_FINITE, UNUSABLE
+from fcnjax.commands.main import COMMANDS, main
 from fcnjax.data import load_source
 
 TINY = (
@@ -20,24 +21,26 @@ TINY = (
 
 @pytest.fixture(scope="session")
 def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The flags of the digits config, with the data prepared in a folder of this session."""
-    path, folder = request.config.rootpath / "configs/digits.py", tmp_path_factory.mktemp("cli_data")
-    load_source("any_size_digits", "train", str(folder))  # now: its progress bar is no part of a command's output
+    """Returns the flags of the digits config, with its data prepared in a folder of this test session."""
+    path, folder = request.config.rootpath / "configs/digits.py", tmp_path_factory.mktemp("data")
+    load_source("any_size_digits", "train", str(folder))  # now, so that its progress bar is not in a command's output
     return f"--config={path}", f"--config.data.data_dir={folder}"
 
 
 class Command:
+    """The `fcnjax` command in this process."""
+
     def __init__(self, capsys: pytest.CaptureFixture[str]):
         self._capsys = capsys
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        """Returns exit code, stdout and stderr of `fcnjax ARGUMENTS`."""
+        """Runs `fcnjax ARGUMENTS` and returns its exit code, stdout and stderr."""
         self._capsys.readouterr()
-        code = cli.main(["fcnjax", *arguments])
+        code = main(["fcnjax", *arguments])
         return code, *self._capsys.readouterr()
 
-    def refuses(self, *arguments: str, exit_code: int = 2) -> str:
-        """Asserts that the command exits with that code and one sentence, nothing else, and returns the sentence."""
+    def refuses(self, *arguments: str, exit_code: int = UNUSABLE) -> str:
+        """Asserts that the command prints one sentence and exits with that code, and returns the sentence."""
         code, out, error = self(*arguments)
         assert code == exit_code
         assert out == ""
@@ -49,13 +52,13 @@ class Command:
 
 @pytest.fixture
 def fcnjax(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    # All config files are loaded under this one name: what an earlier one defined would still be there.
+    # All config files are loaded under this name: what an earlier file defined would still be there.
     monkeypatch.delitem(sys.modules, "config_config", raising=False)
     return Command(capsys)
 
 
 def table_rows(out: str) -> list[list[str]]:
-    """The cells of the printed tables, and their titles."""
+    """Returns the titles and rows of the printed tables, split into words."""
     return [line.split() for line in out.splitlines() if line.strip() and "─" not in line]
 
 
@@ -104,8 +107,8 @@ def test_train_and_evaluate_end_to_end(fcnjax, config, tmp_path):
     assert "any_size_digits: 1,197 train, 200 validation, 400 test examples in 10 classes" in out
     assert "programs to compile: 1 for training, 1 for evaluation" in out
     result = json.loads(Path(run, "result.json").read_text())
-    told = f"accuracy {result['test_accuracy']:.2%} ({result['correct']} of 400)"
-    assert f"test {told}" in out
+    accuracy = f"accuracy {result['test_accuracy']:.2%} ({result['correct']} of 400)"
+    assert f"test {accuracy}" in out
     assert result["correct"] > 80  # guessing gives 40
     written = json.loads(Path(run, "config.json").read_text())
     assert (written["seed"], written["model"]["channels"], written["epochs"]) == (3, [4, 4], 1)
@@ -113,7 +116,7 @@ def test_train_and_evaluate_end_to_end(fcnjax, config, tmp_path):
     code, out, _ = fcnjax("evaluate", f"--workdir={run}")
     last = json.loads(Path(run, "metrics.jsonl").read_text().splitlines()[-1])
     assert code == 0
-    assert out.startswith(f"test {told}, loss {last['loss']:.6f}\n")
+    assert out.startswith(f"test {accuracy}, loss {last['loss']:.6f}\n")
     rows = table_rows(out)
     assert ["400", "examples"] in rows
     assert ["top-1", "accuracy", f"{result['test_accuracy']:.2%}", f"({result['correct']})"] in rows
@@ -131,7 +134,7 @@ def test_train_and_evaluate_end_to_end(fcnjax, config, tmp_path):
 
 
 def check_report(fcnjax, run, folder, correct):
-    """Evaluates a run with statistics measured anew into a folder, which is never overwritten."""
+    """Evaluates a run with re-estimated statistics, and checks the report and that it is never overwritten."""
     code, out, _ = fcnjax("evaluate", f"--workdir={run}", "--reestimate_statistics", f"--report={folder}")
     assert code == 0
     assert out.endswith(f"\nreport {folder}\n")
@@ -147,7 +150,7 @@ def check_report(fcnjax, run, folder, correct):
     )
 
 
-def test_a_network_without_batch_statistics_is_evaluated_as_it_is_and_that_is_told(fcnjax, config, tmp_path):
+def test_a_network_without_batch_statistics_is_evaluated_as_it_is_with_a_note(fcnjax, config, tmp_path):
     run = f"--workdir={tmp_path / 'run'}"
     options = ("--config.model.norm=group", "--config.data.train_split=train[:64]", "--config.max_buckets=1")
     assert fcnjax("train", *config, *TINY, *options, run)[0] == 0
@@ -192,7 +195,7 @@ def test_a_network_without_batch_statistics_is_evaluated_as_it_is_and_that_is_to
         ("--wrkdir=x", ("'wrkdir'", "workdir")),
     ],
 )
-def test_a_mistake_in_a_flag_is_told_in_one_sentence(fcnjax, config, tmp_path, flag, parts):
+def test_a_mistake_in_a_flag_gets_one_sentence(fcnjax, config, tmp_path, flag, parts):
     sentence = fcnjax.refuses("train", *config, flag, f"--workdir={tmp_path / 'run'}")
     assert sentence.startswith("fcnjax train: ")
     for part in parts:
@@ -211,7 +214,7 @@ def test_unknown_commands_and_loose_arguments_are_refused(fcnjax, config):
     )
 
 
-def test_what_is_missing_is_named_with_an_example(fcnjax, config):
+def test_a_missing_flag_is_named_with_an_example(fcnjax, config):
     assert "--workdir is missing: give it, such as --workdir=" in fcnjax.refuses("train", *config)
     assert "--workdir is missing: give it, such as --workdir=" in fcnjax.refuses("evaluate")
     assert "--size is missing: give it, such as --size=28x28." in fcnjax.refuses("inspect", *config)
@@ -220,7 +223,7 @@ def test_what_is_missing_is_named_with_an_example(fcnjax, config):
 
 
 @pytest.mark.parametrize("size", ["28by28", "28x", "x28", "-3x4", "0x28", "28.5x28", ""])
-def test_a_size_that_is_none_is_refused(fcnjax, config, size):
+def test_a_malformed_size_is_refused(fcnjax, config, size):
     sentence = fcnjax.refuses("inspect", *config, f"--size={size}")
     assert sentence == (
         f"fcnjax inspect: --size={size}: must be positive extents joined by 'x', such as 28x28, or 8000 for a signal."
@@ -235,7 +238,7 @@ def test_a_size_that_does_not_fit_the_network_is_refused(fcnjax, config):
 
 @pytest.mark.parametrize("override", [[], ["--config.epochs=2"]])
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (None, "No such file or directory: '{path}'"),
         ("def get_config(:\n", "invalid syntax ({path}, line 1)"),
@@ -243,12 +246,12 @@ def test_a_size_that_does_not_fit_the_network_is_refused(fcnjax, config):
         ("def get_config():\n    return 1 / 0\n", "{path}, line 2: ZeroDivisionError: division by zero"),
     ],
 )
-def test_a_config_file_that_cannot_be_read_is_told_in_one_sentence(fcnjax, tmp_path, text, told, override):
+def test_a_config_file_that_cannot_be_read_gets_one_sentence(fcnjax, tmp_path, text, message, override):
     path = tmp_path / "mine.py"
     if text is not None:
         path.write_text(text)
     sentence = fcnjax.refuses("train", f"--config={path}", *override, f"--workdir={tmp_path / 'run'}")
-    assert told.format(path=path) in sentence or told.format(path=path.name) in sentence
+    assert message.format(path=path) in sentence or message.format(path=path.name) in sentence
 
 
 def test_a_config_of_another_type_or_without_the_field_is_refused(fcnjax, tmp_path):
@@ -260,7 +263,7 @@ def test_a_config_of_another_type_or_without_the_field_is_refused(fcnjax, tmp_pa
     assert "config field 'epochs': is not in the config file" in sentence
 
 
-def test_help_is_no_error(fcnjax, capsys):
+def test_help_is_not_an_error(fcnjax, capsys):
     for arguments in (["help"], ["-h"], ["--help"]):
         code, out, error = fcnjax(*arguments)
         assert (code, error) == (0, "")
@@ -271,38 +274,38 @@ def test_help_is_no_error(fcnjax, capsys):
         fcnjax("train", "--help")
     out, error = capsys.readouterr()
     assert (caught.value.code, error) == (0, "")
-    assert "--workdir: The run folder." in out
+    assert "--workdir: Run folder." in out
     assert fcnjax()[0] == 2
 
 
-def test_an_interruption_by_the_user_is_told_and_has_its_own_exit_code(fcnjax, monkeypatch):
+def test_an_interruption_by_the_user_gets_a_sentence_and_its_own_exit_code(fcnjax, monkeypatch):
     def interrupted(argv):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.COMMANDS, "train", interrupted)
+    monkeypatch.setitem(COMMANDS, "train", interrupted)
     code, _, error = fcnjax("train")
-    assert code == 130
+    assert code == INTERRUPTED == 130
     assert error == "\nfcnjax train: interrupted; the same command goes on from the last checkpoint.\n"
 
 
-def test_a_diverging_run_is_told_in_one_sentence(fcnjax, monkeypatch):
+def test_a_diverging_run_gets_one_sentence(fcnjax, monkeypatch):
     def diverging(argv):
         raise FloatingPointError("training loss nan at step 3")
 
-    monkeypatch.setitem(cli.COMMANDS, "train", diverging)
-    assert fcnjax.refuses("train", exit_code=3) == "fcnjax train: training loss nan at step 3"
+    monkeypatch.setitem(COMMANDS, "train", diverging)
+    assert fcnjax.refuses("train", exit_code=NOT_FINITE) == "fcnjax train: training loss nan at step 3"
 
 
-def test_a_bug_is_not_dressed_up_as_a_mistake_of_the_user(fcnjax, monkeypatch):
+def test_a_bug_is_not_reported_as_a_mistake_of_the_user(fcnjax, monkeypatch):
     def broken(argv):
         raise AssertionError("a bug")
 
-    monkeypatch.setitem(cli.COMMANDS, "train", broken)
+    monkeypatch.setitem(COMMANDS, "train", broken)
     with pytest.raises(AssertionError, match="a bug"):
         fcnjax("train")
 
 
-def test_prepare_says_whether_the_data_is_there_already(fcnjax, tmp_path):
+def test_prepare_says_whether_the_data_was_already_prepared(fcnjax, tmp_path):
     for says in ("prepared", "is already prepared"):
         code, out, _ = fcnjax("prepare", "any_size_digits/fixed_28x28", f"--data_dir={tmp_path}")
         assert code == 0
@@ -316,7 +319,7 @@ def test_prepare_refuses_in_one_sentence(fcnjax, tmp_path, monkeypatch):
     assert "needs TensorFlow; install the extra catalog" in fcnjax.refuses("prepare", "mnist", f"--data_dir={tmp_path}")
 
 
-def test_training_on_what_is_not_prepared_says_how_to(fcnjax, tmp_path, request):
+def test_training_on_unprepared_data_says_how_to_prepare_it(fcnjax, tmp_path, request):
     path = request.config.rootpath / "configs/mnist.py"
     message = fcnjax.refuses(
         "train", f"--config={path}", f"--config.data.data_dir={tmp_path}", f"--workdir={tmp_path}/r"
