@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fcnjax import lab
-from fcnjax.commands import main as cli
+from fcnjax.commands.command_line import run_command
 from fcnjax.data import ArraySource
 from fcnjax.lab.runner import Runner, arm_recipe
 from fcnjax.training import DataSettings, Recipe, load_sources
@@ -90,7 +90,7 @@ def test_the_experiment_continues_after_an_interruption_and_writes_its_report(
             *flags,
         ]
         capsys.readouterr()
-        return cli.run_command("head_ordering", head_ordering.main, argv), *capsys.readouterr()
+        return run_command("head_ordering", head_ordering.main, argv), *capsys.readouterr()
 
     names = head_ordering.EXPERIMENT.names
     finished = []

@@ -86,12 +86,13 @@ def test_a_folder_that_cannot_be_written_is_said_and_costs_nothing_else(tmp_path
 
 @pytest.mark.parametrize("arguments", [[], ["--clear"]])
 def test_the_command_tells_what_there_is(tmp_path, monkeypatch, capsys, arguments):
-    from fcnjax.commands import main as cli
+    from fcnjax.commands.main import main
 
     (tmp_path / "jit_step-1-cache").write_bytes(b"0" * 2**20)
     monkeypatch.setenv(FOLDER, str(tmp_path))
-    monkeypatch.setattr(cli, "run_command", lambda program, command, argv: command(argv) or 0)  # sets nothing globally
-    assert cli.main(["fcnjax", "cache", *arguments]) == 0
+    # run_command would set the cache of the whole process.
+    monkeypatch.setattr("fcnjax.commands.main.run_command", lambda program, command, argv: command(argv) or 0)
+    assert main(["fcnjax", "cache", *arguments]) == 0
     told = capsys.readouterr().out
     removed = "removed " if arguments else ""
     assert told == f"{tmp_path}: {removed}1 programs, 1.0 MiB (at most 4 GiB)\n"

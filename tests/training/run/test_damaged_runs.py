@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from damaged_files import pillow_decodes, write_damaged
 
-from fcnjax.commands import main as cli
+from fcnjax.commands.command_line import UNUSABLE
+from fcnjax.commands.main import main
 
 COUNT = 500
 
@@ -28,7 +29,7 @@ def damaged(tmp_path_factory) -> tuple[Path, set[str], set[str]]:
 
 def train(root: Path, workdir: Path, config: Path, *changes: str) -> int:
     splits = {"train": "all[:70%]", "validation": "all[70%:85%]", "test": "all[85%:]"}
-    return cli.main(
+    return main(
         [
             *("fcnjax", "train", f"--config={config}", f"--config.data.data_dir={root}", f"--workdir={workdir}"),
             *(f"--config.data.{name}_split={split}" for name, split in splits.items()),
@@ -62,7 +63,7 @@ def test_training_on_the_rest_completes_and_names_what_was_left_out(damaged, bat
 
 def test_refusing_lists_them_before_anything_is_trained(damaged, tmp_path, request, capfd):
     root, _, bad = damaged
-    assert train(root, tmp_path / "run", request.config.rootpath / "configs/image_folder.py") == cli.UNUSABLE
+    assert train(root, tmp_path / "run", request.config.rootpath / "configs/image_folder.py") == UNUSABLE
     error = capfd.readouterr().err
     assert error.startswith("fcnjax train: root=")
     assert not (tmp_path / "run").exists()

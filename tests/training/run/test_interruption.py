@@ -35,9 +35,9 @@ def command(arguments: list[str], out: str) -> None:
     """What a process does: the command, with what it says in a file."""
     os.environ[FOLDER] = str(Path(out).parent / "cache")
     sys.stdout = sys.stderr = open(out, "a")  # noqa: SIM115 (open as long as the process)
-    from fcnjax.commands import main as cli
+    from fcnjax.commands.main import main
 
-    code = cli.main(["fcnjax", *arguments])
+    code = main(["fcnjax", *arguments])
     sys.stdout.flush()
     os._exit(code)
 

@@ -10,7 +10,8 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from fcnjax import models
-from fcnjax.commands import main as cli
+from fcnjax.commands.command_line import UNUSABLE
+from fcnjax.commands.main import main
 from fcnjax.models.weights.torch_weights import RULES, named
 from fcnjax.training import import_weights, load_imported
 
@@ -43,10 +44,10 @@ def test_a_network_comes_back_as_it_was_imported(tmp_path):
 def test_the_command_prints_what_it_made(tmp_path, capsys):
     model = write_weights(tmp_path / "atto.safetensors", "convnext_atto")
     arguments = ["--from", f"{tmp_path}/atto.safetensors", "--arch", "convnext_atto"]  # beside it, without its ending
-    assert cli.main(["fcnjax", "import-weights", *arguments]) == 0
+    assert main(["fcnjax", "import-weights", *arguments]) == 0
     assert capsys.readouterr().out == f"convnext_atto: 3,375,485 parameters\nfolder {tmp_path}/atto\n"
     jax.tree.map(np.testing.assert_array_equal, flat(load_imported(tmp_path / "atto")), flat(model))
-    assert cli.main(["fcnjax", "import-weights", *arguments]) == cli.UNUSABLE
+    assert main(["fcnjax", "import-weights", *arguments]) == UNUSABLE
     assert "exists; weights are imported into a new folder" in capsys.readouterr().err
 
 
@@ -62,7 +63,7 @@ def test_the_command_prints_what_it_made(tmp_path, capsys):
 def test_what_cannot_be_imported_is_one_sentence(arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez("weights.npz", extra=np.zeros(3))
-    assert cli.main(["fcnjax", "import-weights", *arguments]) == cli.UNUSABLE
+    assert main(["fcnjax", "import-weights", *arguments]) == UNUSABLE
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
