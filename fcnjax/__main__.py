@@ -1,4 +1,4 @@
-"""`python -m fcnjax` is the `fcnjax` command."""
+"""Runs the `fcnjax` command as `python -m fcnjax`."""
 
 from fcnjax.commands.main import entry
 

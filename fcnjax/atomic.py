@@ -1,6 +1,6 @@
-"""Files that are either whole or absent, and folders that one process at a time works in.
+"""Files and folders that are either complete or absent, and folders that one process at a time works in.
 
-A file is written beside its name, then renamed onto it; a folder is held by a lock that ends with its process.
+What is written gets a temporary name beside the final one, then is renamed. A lock on a folder ends with its process.
 """
 
 import errno
@@ -19,7 +19,11 @@ LOCK = ".lock"
 
 
 def check_writable(folder: Path) -> None:
-    """Raises PermissionError if there is such a folder, and this process may not write in it."""
+    """Checks that this process may write in a folder; a folder that does not exist passes.
+
+    Raises:
+        PermissionError: if it may not.
+    """
     effective = os.access in os.supports_effective_ids
     if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK, effective_ids=effective):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
@@ -27,20 +31,20 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
-    """Opens a file that appears under ``path`` only when the block ends without an error.
+    """Opens a file for writing that appears at `path` only when the block ends without an error.
 
-    An interruption at any moment leaves ``path`` as it was: absent, or with its former content.
+    An interruption at any moment leaves `path` as it was: absent, or with its former content.
 
     Args:
-        path: the final name; missing parent folders are made.
+        path: the final path; missing parent folders are made.
 
     Yields:
-        A binary handle on a hidden temporary file in the same folder (a rename is atomic only within one file system).
+        A binary handle on a hidden temporary file in the same folder (a rename is atomic only within a file system).
 
     Raises:
-        OSError: the folder cannot be made or written.
+        OSError: if the folder cannot be made, or the file cannot be written.
 
-    Source: POSIX ``rename(2)``.
+    Source: POSIX `rename(2)`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,16 +61,16 @@ def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_folder(folder: Path | str) -> Iterator[Path]:
-    """Opens a folder that appears under its name only when the block ends without an error, with all that is in it.
+    """Makes a folder that appears at `folder`, with all its files, only when the block ends without an error.
 
     Args:
-        folder: the final name, absent or of an empty folder; missing parent folders are made.
+        folder: the final path, where nothing or an empty folder is; missing parent folders are made.
 
     Yields:
-        A hidden temporary folder beside it, to be filled.
+        A hidden temporary folder beside it, for the block to fill.
 
     Raises:
-        OSError: ``folder`` is not empty, or cannot be made.
+        OSError: if `folder` is not empty, or cannot be made.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -80,31 +84,31 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
 
 
 def write_bytes(path: Path | str, content: bytes) -> Path:
-    """Writes ``content`` to ``path`` by way of `atomic_file` and returns the path."""
+    """Writes `content` to `path` through `atomic_file`, and returns the path."""
     with atomic_file(path) as handle:
         handle.write(content)
     return Path(path)
 
 
 def write_text(path: Path | str, content: str) -> Path:
-    """Writes ``content`` as UTF-8 to ``path`` by way of `atomic_file` and returns the path."""
+    """Writes `content` in UTF-8 to `path` through `atomic_file`, and returns the path."""
     return write_bytes(path, content.encode("utf-8"))
 
 
 def write_json(path: Path | str, value: Any) -> Path:
-    """Writes ``value`` as indented JSON to ``path`` by way of `atomic_file` and returns the path."""
+    """Writes `value` as indented JSON to `path` through `atomic_file`, and returns the path."""
     return write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
-    """Returns what a JSON file holds.
+    """Returns the value in a JSON file.
 
     Args:
         path: the file.
-        kind: type of the value, ``dict`` or ``list``.
+        kind: type of the value, `dict` or `list`.
 
     Raises:
-        ValueError: the file holds no JSON, or a value of another type.
+        ValueError: if the content is not JSON, or is a value of another type.
     """
     try:
         value = json.loads(path.read_text())
@@ -117,13 +121,13 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 @contextmanager
 def locked_folder(folder: Path | str) -> Iterator[None]:
-    """Holds a folder for this process, by a lock on a hidden file in it, until the block or the process ends.
+    """Locks a folder for this process, by a hidden file in it, until the block or the process ends.
 
     Args:
-        folder: made if it does not exist.
+        folder: the folder; it is made if it does not exist.
 
     Raises:
-        FileExistsError: another process holds it.
+        FileExistsError: if another process has locked it.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +136,7 @@ def locked_folder(folder: Path | str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise FileExistsError(
-            f"workdir={folder}: another process is working in it. Wait for its end, or choose a new folder."
+            f"workdir={folder}: another process is working in it. Wait until it ends, or choose a new folder."
         ) from None
     try:
         yield

@@ -1,4 +1,4 @@
-"""How figures look and how they are saved. Import this only where something is drawn: it imports matplotlib."""
+"""How figures look and how they are saved. Import it only where a figure is drawn: it imports matplotlib."""
 
 import io
 from pathlib import Path
@@ -20,11 +20,11 @@ BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK, BROWN = PALETTE = (
     "#000000",
     "#8C6D31",
 )
-GRAY = "#8a8a8a"  # of what stands behind
+GRAY = "#8a8a8a"  # for what is drawn in the background
 
 
 def tidy(axes: Axes, grid: Literal["both", "x"] | None = "both") -> None:
-    """Removes the upper and the right spine, draws grid lines along `grid`, and makes the tick labels small."""
+    """Removes the top and right spines, makes the tick labels small, and draws grid lines for the axes in `grid`."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9)
     if grid is not None:
@@ -33,15 +33,17 @@ def tidy(axes: Axes, grid: Literal["both", "x"] | None = "both") -> None:
 
 
 def save_figure(figure: Figure, path: Path | str) -> Path:
-    """Writes a figure in the format of the path's ending, whole or not at all, and returns the path.
+    """Writes a figure through `fcnjax.atomic`, in the format of the path's ending, and returns the path.
 
     Raises:
-      ValueError: if matplotlib does not write that format.
-      OSError: if the file cannot be written.
+        ValueError: if matplotlib does not write that format.
+        OSError: if the file cannot be written.
     """
     path, drawn = Path(path), io.BytesIO()
     known = figure.canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
-        raise ValueError(f"plot={str(path)!r}: allowed endings are {', '.join(sorted(known))}; such as plan.png")
+        raise ValueError(
+            f"plot={str(path)!r}: must end in one of {', '.join(sorted(known))}; give a path such as plan.png."
+        )
     figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150)
     return write_bytes(path, drawn.getvalue())

@@ -1,4 +1,4 @@
-"""One sentence for a name that does not exist: what was given, what is nearest, what there is; and names cut short."""
+"""How names, sizes and errors are written in messages and tables: one wording for each, used by every room."""
 
 import difflib
 import inspect
@@ -7,7 +7,12 @@ from typing import Any
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Returns the message for an unknown `name` of a `kind`.
+    """Returns the sentence for a name that does not exist: the name, the nearest known one, and all known ones.
+
+    Args:
+        kind: what the name is of, such as "pool".
+        name: the unknown name.
+        known: the names that exist.
 
     >>> unknown_name("pool", "maen", ["mean", "max"])
     "unknown pool 'maen': did you mean 'mean'? Known: max, mean."
@@ -19,24 +24,33 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def check_options(kind: str, options: Iterable[str], function: Callable[..., Any]):
-    """Raises ValueError if a name in `options` is no parameter of `function`, naming the nearest one."""
+    """Checks that the names in `options` are parameters of `function`.
+
+    Args:
+        kind: what the options are, such as "option of the head".
+        options: names that a user gave.
+        function: what they are meant for; its parameters `self` and `rngs` are not options.
+
+    Raises:
+        ValueError: if a name is not a parameter, with the nearest one.
+    """
     known = [name for name in inspect.signature(function).parameters if name not in ("self", "rngs")]
     for name in options:
         if name not in known:
             raise ValueError(unknown_name(kind, name, known))
 
 
-def shortened(name: str, longest: int = 24) -> str:
-    """Returns a name for a table or a picture: of more than `longest` letters, the first ones and an ellipsis.
+def shortened(name: str, max_length: int = 24) -> str:
+    """Returns a name for a table or a figure, cut off with an ellipsis if it has more than `max_length` characters.
 
     >>> shortened("European fire-bellied toad", 12)
     'European fi…'
     """
-    return name if len(name) <= longest else name[: longest - 1] + "…"
+    return name if len(name) <= max_length else name[: max_length - 1] + "…"
 
 
 def joined(extents: Iterable[int]) -> str:
-    """Returns the extents of a size as people write them.
+    """Returns the extents of a size as a text.
 
     >>> joined((28, 16))
     '28x16'
@@ -45,5 +59,5 @@ def joined(extents: Iterable[int]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of what an error says, or its type's name where it says nothing."""
+    """Returns the first line of an error's message, or the name of its type if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -5,12 +5,14 @@ from rich.table import Table
 
 
 def tight_table(*columns: str, title: str | None = None, left: int = 1) -> Table:
-    """Returns an empty table that fits 80 columns, the width of a pipe, in which rich would cut numbers short.
+    """Returns an empty table with little space between columns.
+
+    In 80 columns, the width that rich takes for a pipe, its own style would cut numbers short.
 
     Args:
-        columns: their headings.
-        title: printed above the table.
-        left: how many columns are aligned to the left; the others are aligned to the right.
+        *columns: headings.
+        title: what is printed above the table.
+        left: number of columns that are aligned to the left; the others are aligned to the right.
     """
     table = Table(title=title, title_justify="left", box=box.HORIZONTALS, show_edge=False, padding=(0, 1, 0, 0))
     for index, heading in enumerate(columns):

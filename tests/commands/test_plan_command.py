@@ -90,7 +90,7 @@ def test_a_config_gives_sizes_buckets_and_batch_size(plan, request, monkeypatch)
         (("SIZES", "--pixel_budget=400", "--batch_size=3"), "batch_size=3: must not be given with pixel_budget=400"),
         (("SIZES", "--max_buckets=0"), "max_buckets"),
         (("SIZES", "--bukets=0"), "bukets"),
-        (("SIZES", "--plot=plan.xyz"), "plot='plan.xyz': allowed endings are"),
+        (("SIZES", "--plot=plan.xyz"), "plot='plan.xyz': must end in one of"),
     ],
 )
 def test_a_mistake_gets_one_sentence(plan, sizes, arguments, part):

@@ -120,7 +120,7 @@ def test_figures_show_every_bucket(axes, panels, tmp_path):
             assert len(panel.patches) == len(plan.shapes)
             assert len(panel.collections[0].get_offsets()) == len(np.unique(sizes, axis=0))
     assert save_figure(figure, tmp_path / "new" / "plan.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="plan.xyz': allowed endings are .*png.*; such as plan.png"):
+    with pytest.raises(ValueError, match="plan.xyz': must end in one of .*png.*; give a path such as plan.png"):
         save_figure(figure, tmp_path / "plan.xyz")
 
 
