@@ -1,4 +1,4 @@
-"""Counts what XLA compiles, whoever asks for it."""
+"""Counts the programs that XLA compiles in this process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +12,8 @@ EVENT = "/jax/core/compile/backend_compile_duration"
 
 @contextmanager
 def counted_compilations() -> Iterator[list[str]]:
-    """Yields a list that grows by the name of every program that XLA compiles, anywhere in this process."""
-    compile_options(remat=True)  # what XLA accepts is tried once per process, by programs that count as nobody's
+    """Yields a list to which the name of every program is added that XLA compiles while the block runs."""
+    compile_options(remat=True)  # now: the first call in a process compiles programs, to try what XLA accepts
     seen: list[str] = []
 
     def listen(event: str, seconds: float, **about: str):

@@ -1,8 +1,8 @@
-"""What all tests share: strict JAX, one prepared data set, a deterministic Hypothesis."""
+"""What all tests share: strict JAX, fast compilation, and a deterministic Hypothesis."""
 
 import os
 
-# Tests neither read nor leave compiled programs in the user's cache.
+# Tests neither read the user's cache of compiled programs nor write to it.
 os.environ["FCNJAX_CACHE_DIR"] = ""
 
 import hypothesis
@@ -10,8 +10,8 @@ import jax
 
 from fcnjax.xla import FLAGS, OLD_EMITTERS, add_cpu_flags
 
-# The tests compile many small programs and run each a few times: half of their time would be LLVM's optimizer. Their
-# processes share the cores already, so none compiles in several threads.
+# The tests compile many small programs and run each a few times: LLVM's optimizer would take half of their time. Test
+# processes share the cores already, so each compiles in one thread.
 if FLAGS not in os.environ:
     add_cpu_flags(
         OLD_EMITTERS,
@@ -19,10 +19,10 @@ if FLAGS not in os.environ:
         "--xla_backend_optimization_level=0",
         "--xla_cpu_parallel_codegen_split_count=1",
     )
-# Silent broadcasting between ranks is how masks and statistics go wrong unseen.
+# Masks and statistics of a wrong rank would broadcast silently.
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Draws are the same on every machine and run: a failure in CI is a failure at a desk.
+# Draws are the same in every run: a failure in CI can be reproduced on any machine.
 hypothesis.settings.register_profile("fcnjax", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fcnjax"))
 
-collect_ignore_glob = ["*/conftest.py"]  # --doctest-modules would take all of them for one module
+collect_ignore_glob = ["*/conftest.py"]  # --doctest-modules would import all of them as one module

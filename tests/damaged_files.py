@@ -1,4 +1,4 @@
-"""Damaged image and audio files of every kind, and what bare Pillow and soundfile say of them."""
+"""Damaged image and audio files of every kind, and whether bare Pillow and soundfile decode them."""
 
 import io
 import warnings
@@ -12,6 +12,7 @@ SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "TIFF
 
 
 def whole_file(draw: np.random.Generator, file_format: str) -> bytes:
+    """Returns the content of a random undamaged file."""
     stream = io.BytesIO()
     if file_format == "WAV":
         subtype = ("PCM_16", "FLOAT")[draw.integers(2)]
@@ -24,7 +25,7 @@ def whole_file(draw: np.random.Generator, file_format: str) -> bytes:
 
 
 def with_huge_header(content: bytes, file_format: str) -> bytes:
-    """The same file, but its header claims 100,000 x 100,000 (65,535 where a format cannot say more)."""
+    """Returns the file with a header that claims 100,000 x 100,000 pixels (65,535 if the format has no more bits)."""
     changed = bytearray(content)
     if file_format == "PNG":
         changed[16:24] = (100_000).to_bytes(4, "big") * 2
@@ -41,7 +42,7 @@ def with_huge_header(content: bytes, file_format: str) -> bytes:
 
 
 def damaged_file(draw: np.random.Generator) -> tuple[str, bytes]:
-    """File name suffix and content."""
+    """Returns the suffix and the content of a random damaged file."""
     file_format = list(SUFFIXES)[draw.integers(len(SUFFIXES))]
     content = whole_file(draw, file_format)
     suffix = SUFFIXES[file_format]
@@ -54,7 +55,7 @@ def damaged_file(draw: np.random.Generator) -> tuple[str, bytes]:
             content = b"" if draw.integers(2) else draw.bytes(draw.integers(1, 3000))
         case 3:
             content = with_huge_header(content, file_format)
-        case 4:  # garbage behind a sound header
+        case 4:  # garbage after an intact header
             half = len(content) // 2
             content = content[:half] + draw.bytes(len(content) - half)
         case kind:  # some flipped bits, or many
@@ -66,7 +67,7 @@ def damaged_file(draw: np.random.Generator) -> tuple[str, bytes]:
 
 
 def pillow_decodes(content: bytes) -> bool | None:
-    """Pillow's own verdict; None where we are stricter: 32-bit modes and formats beyond ours."""
+    """Returns whether Pillow decodes a file; None if our rules are stricter (32-bit modes, other formats)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -79,6 +80,7 @@ def pillow_decodes(content: bytes) -> bool | None:
 
 
 def soundfile_decodes(content: bytes) -> bool:
+    """Returns whether soundfile decodes a file, to at least one sample and finite values only."""
     try:
         values, _ = soundfile.read(io.BytesIO(content))
     except (soundfile.SoundFileError, ValueError, TypeError):
@@ -87,7 +89,7 @@ def soundfile_decodes(content: bytes) -> bool:
 
 
 def write_damaged(root: Path, count: int) -> dict[str, bytes]:
-    """Writes damaged files in two classes, always the same; returns their contents by name."""
+    """Writes `count` damaged files in two classes, the same at every call; returns their contents by name."""
     draw, contents = np.random.default_rng(20), {}
     for label in ("a", "b"):
         (root / label).mkdir()

@@ -1,7 +1,7 @@
 """What the package borrows from its dependencies beyond their stable interface, and the versions that it allows.
 
-`BORROWED` is the one list of private and experimental names: a release may drop them without notice, and the test then
-says which is gone and what uses it.
+`BORROWED` is the one list of private and experimental names. A release may drop them without notice; a test then says
+which name is missing and what uses it.
 """
 
 import ast
@@ -24,7 +24,7 @@ import fcnjax
 ROOT = Path(__file__).parent.parent
 UNSTABLE = re.compile(r"(^|\.)(_\w+|experimental|core|v1|proto)(\.|$)")  # modules outside the stable interface
 BORROWED = {  # module -> {name: files of the package that use it}
-    "jaxlib._jax": {"CompileOptions": ["xla.py"]},  # to try XLA's flags; without it none is added
+    "jaxlib._jax": {"CompileOptions": ["xla.py"]},  # tries XLA's flags; without it no flag is added
     "jax.core": {
         "min_dim": ["geometry.py"],
         "Tracer": ["padded.py", "heads/flatten_dense.py", "models/classifier.py"],
@@ -61,7 +61,7 @@ BORROWED = {  # module -> {name: files of the package that use it}
     "tensorflow_datasets.core.dataset_info": {"read_proto_from_builder_dir": ["data/tfds/records.py"]},
     "tensorflow_datasets.core.proto": {"feature_pb2": ["data/tfds/records.py"]},
 }
-SETTINGS = (  # of jax.config, which declares them at run time
+SETTINGS = (  # of jax.config, which defines them at run time
     "jax_compilation_cache_dir",
     "jax_compilation_cache_max_size",
     "jax_enable_compilation_cache",
@@ -71,8 +71,8 @@ SETTINGS = (  # of jax.config, which declares them at run time
 )
 
 
-def is_there(path: str) -> bool:
-    """Returns whether a dotted path leads to a module, or from a module to an attribute."""
+def exists(path: str) -> bool:
+    """Returns whether a dotted path names a module or an attribute of one."""
     try:
         pkgutil.resolve_name(path)
     except (ImportError, AttributeError):
@@ -82,34 +82,36 @@ def is_there(path: str) -> bool:
 
 def missing_names(borrowed) -> list[str]:
     """Returns one sentence for each name that the installed versions lack."""
-    gone = []
+    missing = []
     for module, names in borrowed.items():
         package = module.partition(".")[0]
         distribution = packages_distributions().get(package, [package])[0]
         for name, files in names.items():
-            if not is_there(f"{module}.{name}"):
+            if not exists(f"{module}.{name}"):
                 users = ", ".join(f"fcnjax/{file}" for file in files)
-                gone.append(f"{module}.{name}: not in {distribution} {version(distribution)}; used by {users}.")
-    return gone
+                missing.append(f"{module}.{name}: not in {distribution} {version(distribution)}; used by {users}.")
+    return missing
 
 
-def test_every_borrowed_name_is_there():
-    gone = missing_names(BORROWED)
-    assert not gone, "\n".join(gone)
+def test_every_borrowed_name_exists():
+    missing = missing_names(BORROWED)
+    assert not missing, "\n".join(missing)
 
 
-def test_a_borrowed_name_that_is_gone_is_told_with_its_version_and_its_use():
-    (told,) = missing_names({"jax.experimental": {"no_such_module": ["a.py", "b.py"]}})
-    assert told == (f"jax.experimental.no_such_module: not in jax {jax.__version__}; used by fcnjax/a.py, fcnjax/b.py.")
+def test_a_missing_name_is_reported_with_its_version_and_use():
+    (sentence,) = missing_names({"jax.experimental": {"no_such_module": ["a.py", "b.py"]}})
+    assert sentence == (
+        f"jax.experimental.no_such_module: not in jax {jax.__version__}; used by fcnjax/a.py, fcnjax/b.py."
+    )
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_every_setting_of_jax_is_there(name):
+def test_every_setting_of_jax_exists(name):
     assert hasattr(jax.config, name), f"jax.config.{name}: not in jax {jax.__version__}; see git grep {name} fcnjax."
 
 
 def unstable_imports() -> Iterator[tuple[str, str]]:
-    """Yields module and name of what the package imports from outside a dependency's stable interface."""
+    """Yields module and name of each import from outside the stable interface of a dependency."""
     for file in sorted((ROOT / "fcnjax").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module and not node.module.startswith("fcnjax"):
@@ -120,19 +122,21 @@ def unstable_imports() -> Iterator[tuple[str, str]]:
                 yield from ((alias.name, "") for alias in node.names if UNSTABLE.search(alias.name))
 
 
-def test_the_list_holds_every_unstable_import():
+def test_every_unstable_import_is_listed():
     imported = list(unstable_imports())
     assert len(imported) > 5
     unlisted = {f"{module}.{name}" for module, name in imported if name not in BORROWED.get(module, {})}
-    assert not unlisted, "import it from a stable module, or add it to BORROWED with the file that uses it"
+    assert not unlisted, f"{unlisted}: import from a stable module, or add it to BORROWED with the file that uses it"
 
 
-def test_every_file_in_the_list_uses_what_it_is_listed_for():
+def test_every_listed_file_uses_its_names():
     for module, names in BORROWED.items():
         for name, files in names.items():
             for file in files:
                 text = (ROOT / "fcnjax" / file).read_text()
-                assert re.search(rf"\b{name}\b", text), f"fcnjax/{file} uses no {module}.{name}: take it off the list"
+                assert re.search(rf"\b{name}\b", text), (
+                    f"fcnjax/{file} does not use {module}.{name}: remove it from BORROWED"
+                )
 
 
 def pins(name: str) -> dict[str, Version]:
@@ -149,7 +153,7 @@ def requirements() -> list[Requirement]:
 
 
 @pytest.mark.parametrize("requirement", requirements(), ids=lambda requirement: requirement.name)
-def test_the_lowest_version_of_each_dependency_is_the_one_that_the_oldest_set_tests(requirement):
+def test_the_lower_bound_of_each_dependency_is_the_version_that_is_tested(requirement):
     (lower,) = (Version(each.version) for each in requirement.specifier if each.operator == ">=")
     oldest = pins("oldest")[canonicalize_name(requirement.name)]
     assert oldest.release[: len(lower.release)] == lower.release, "raise the bound, or lower constraints/oldest.txt"
@@ -157,7 +161,7 @@ def test_the_lowest_version_of_each_dependency_is_the_one_that_the_oldest_set_te
     assert newest is None or newest in requirement.specifier
 
 
-def test_the_sets_are_of_different_ends_and_hold_no_address():
+def test_the_oldest_and_newest_sets_differ_and_hold_no_address():
     assert pins("oldest")["jax"] < pins("newest")["jax"]
     for name in ("oldest", "newest"):
         text = (ROOT / "constraints" / f"{name}.txt").read_text()
@@ -165,7 +169,7 @@ def test_the_sets_are_of_different_ends_and_hold_no_address():
         assert "@" not in text
 
 
-def test_this_python_is_one_that_the_project_allows():
+def test_the_project_allows_this_python():
     allowed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert ".".join(map(str, sys.version_info[:3])) in Requirement(f"python{allowed}").specifier
     assert fcnjax.__version__ == version("fcnjax")

@@ -1,4 +1,4 @@
-"""One training, its resumption and one evaluation, by the command and from another folder, as a user runs them."""
+"""Training, resuming and evaluating with the command, from another folder, as a user does."""
 
 import json
 import os
@@ -19,7 +19,7 @@ SMALL = ["--config.model.channels=(4,8)", "--config.epochs=10", "--config.checkp
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):
-    """Starts `fcnjax` with arguments in a folder of its own, without the flags of the tests."""
+    """Returns a function that starts `fcnjax` with arguments in another folder, without the tests' XLA flags."""
     folder = tmp_path_factory.mktemp("elsewhere")
     environ = {name: value for name, value in os.environ.items() if name != xla.FLAGS}
     data = {"TFDS_DATA_DIR": str(folder / "data"), "FCNJAX_CACHE_DIR": str(folder / "programs")}
@@ -39,6 +39,7 @@ def command(tmp_path_factory):
 
 
 def finish(process) -> str:
+    """Waits until a command succeeds, and returns its stdout."""
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "Traceback" not in err
@@ -46,6 +47,7 @@ def finish(process) -> str:
 
 
 def measured(folder: Path) -> dict[str, bytes]:
+    """Returns what a run measured, without the time that it took."""
     return {
         "metrics": (folder / "metrics.jsonl").read_bytes(),
         "result": re.sub(rb'"seconds": [^,}]*', b"", (folder / "result.json").read_bytes()),

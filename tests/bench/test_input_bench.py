@@ -11,7 +11,7 @@ from fcnjax.commands.main import main
 TRAINED = 12
 
 
-def test_waiting_and_decoding_are_measured_and_written(tmp_path, request, capsys):
+def test_the_command_measures_and_writes_waiting_and_decoding(tmp_path, request, capsys):
     draw = np.random.default_rng(0)
     for split, count in (("train", TRAINED), ("test", 3)):
         for index in range(2 * count):

@@ -34,14 +34,14 @@ def test_a_whole_epoch_holds_every_example_once():
         assert all(math.prod(rows.program) <= BUDGET for rows in stretch.steps)
 
 
-def test_batches_of_one_size_hold_no_padding_and_planned_ones_that_of_their_plan():
+def test_only_planned_batches_hold_padding():
     assert of_one_size(SIZES, BUDGET, ALL).about()["waste"] == 0
     plan = plan_buckets(SIZES, 4, pixel_budget=BUDGET)
     assert planned(SIZES, plan, ALL).about()["waste"] >= plan.waste(SIZES) > 0
     assert native_sizes.dense(SIZES, BUDGET, 3).about()["waste"] == 0
 
 
-def test_a_stretch_of_the_caltech_epoch_has_the_waste_of_all_of_it():
+def test_a_stretch_of_the_caltech_epoch_has_the_waste_of_the_whole_epoch():
     sizes = native_sizes.scaled_sizes(None, 0.4)
     plan = plan_buckets(sizes, 8, pixel_budget=2**17)
     some, whole = planned(sizes, plan, 32), planned(sizes, plan, ALL)
@@ -50,7 +50,7 @@ def test_a_stretch_of_the_caltech_epoch_has_the_waste_of_all_of_it():
     assert some.about()["waste"] == pytest.approx(whole.about()["waste"], abs=0.02)
 
 
-def test_one_by_one_leaves_the_fillers_out():
+def test_one_by_one_leaves_filler_rows_out():
     stretch = planned(SIZES, plan_buckets(SIZES, 4, pixel_budget=BUDGET), ALL)
     steps = one_by_one(stretch)
     assert len(steps) == len(stretch.steps)
