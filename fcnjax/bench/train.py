@@ -42,15 +42,15 @@ ROUNDS = 10  # turns of each timed program
 OURS, DENSE, MAX, PER_SHAPE = "planned", "dense", "padded to max", "one size a batch"
 ONE_BY_ONE, EXACT_GROUPS, TORCH_DENSE = "torch one by one", "torch one size a batch", "torch dense"
 TORCH = {"vs_torch_one_by_one": ONE_BY_ONE, "vs_torch_exact_groups": EXACT_GROUPS, "vs_torch_dense": TORCH_DENSE}
-QUANTITIES = {  # of a ratio: what our rate is compared with
+QUANTITIES = {  # the meaning of a ratio is what our rate is compared with
     "vs_dense": Quantity("dense batches of one shape, no masks", "at least 0.80 with 16 shapes, 0.85 with 32"),
     "vs_pad_to_max": Quantity("every batch padded to the largest size", "at least 3"),
     "vs_compile_per_shape": Quantity("a program for each distinct shape, compilation included", "more than 1"),
     "vs_torch_one_by_one": Quantity("PyTorch, one example at a time", "more than 1"),
     "vs_torch_exact_groups": Quantity("PyTorch, batches of one exact size", "more than 1"),
     "vs_torch_dense": Quantity("PyTorch, dense batches of one shape", "at least 0.8"),
-    "warm_start_s": Quantity("from the start of a process to its first step, programs cached", "less than 8", "s"),
-    "host_overhead_ms": Quantity("of Python in a step", "less than 0.5", "ms"),
+    "warm_start_s": Quantity("time from the start of a process to its first step, programs cached", "less than 8", "s"),
+    "host_overhead_ms": Quantity("time of Python in a step", "less than 0.5", "ms"),
 }
 
 
