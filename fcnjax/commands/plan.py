@@ -9,9 +9,9 @@ from absl import flags
 from rich.console import Console
 
 from fcnjax.commands.command_line import UsageError, parse, read_recipe
-from fcnjax.data import bucket_table, comparison_table, plan_buckets, plan_report, read_sizes
+from fcnjax.data import Source, bucket_table, comparison_table, plan_buckets, plan_report, read_sizes
 from fcnjax.naming import joined
-from fcnjax.training import Trainer, load_sources, make_buckets
+from fcnjax.training import Recipe, Trainer, load_sources, make_buckets
 
 PLANNED = {"max_buckets", "multiple_of", "pixel_budget", "batch_size"}  # fields of a recipe
 
@@ -21,7 +21,9 @@ def run(argv: Sequence[str]) -> None:
     named = {argument.lstrip("-").partition("=")[0].partition(".")[0] for argument in argv[1:]}
     if "help" not in named and len(named & {"config", "sizes"}) != 1:
         raise UsageError("give either --config=configs/digits.py or --sizes=FILE.csv: the sizes to plan for.")
-    given = parse(argv, _define_plan, config=None if "sizes" in named else "")
+    given = parse(argv, _define_flags, config=None if "sizes" in named else "")
+    if given.fit_memory is not None and "sizes" in named:
+        raise UsageError("--fit_memory: needs --config, which names the network.")
     budget: dict[str, Any] = {"pixel_budget": given.pixel_budget, "rows_multiple_of": given.rows_multiple_of}
     batch_size, recipe, sources = given.batch_size, None, {}
     if "sizes" in named:
@@ -47,18 +49,17 @@ def run(argv: Sequence[str]) -> None:
         console.print(table)
     if given.plot is not None:
         console.print(f"\nplot {given.plot}", soft_wrap=True)
-    if given.fit_memory is not None:
-        if recipe is None:
-            raise UsageError("--fit_memory: needs --config, which names the network.")
-        shape, rows = Trainer(recipe, sources).rows_that_fit(given.fit_memory)
-        console.print(
-            f"\n{rows:,} rows of {joined(shape)} fit {given.fit_memory:.0%} of the device's memory: "
-            f"--config.pixel_budget={rows * math.prod(shape)}",
-            soft_wrap=True,
-        )
+    if given.fit_memory is not None and recipe is not None:
+        console.print(f"\n{_fitting_budget(recipe, sources, given.fit_memory)}", soft_wrap=True)
 
 
-def _define_plan(values: flags.FlagValues) -> None:
+def _fitting_budget(recipe: Recipe, sources: dict[str, Source], share: float) -> str:
+    shape, rows = Trainer(recipe, sources).rows_that_fit(share)
+    budget = f"--config.pixel_budget={rows * math.prod(shape)}"
+    return f"{rows:,} rows of {joined(shape)} fit {share:.0%} of the device's memory: {budget}"
+
+
+def _define_flags(values: flags.FlagValues) -> None:
     texts = {
         "sizes": "CSV file with columns height and width, or length, or depth, height and width.",
         "plot": "Also draw the sizes and the buckets to this file, such as plan.png.",
