@@ -24,6 +24,7 @@ from fcnjax.data import Example
 from fcnjax.padded import Padded
 from fcnjax.training import Recipe, Trainer, train
 from fcnjax.training.compile.compilation import CompiledByShape
+from fcnjax.training.run import describe_run
 from fcnjax.training.step.step import TrainState
 
 FIRST_STEP = "first-step"  # `fcnjax bench first-step` calls `train_one_step`
@@ -115,7 +116,7 @@ def train_one_step(request: str) -> NoReturn:
     splits = {"train": sizes, "validation": sizes[::10], "test": sizes[::10]}
     sources = {name: DrawnSource(each, classes=101) for name, each in splits.items()}
     trainer = Trainer(Recipe.from_config(recipe), sources, cache_dir=os.environ["JAX_COMPILATION_CACHE_DIR"])
-    trainer.describe()
+    describe_run(trainer)
     fit = trainer.fit
 
     def first_step_of(state: TrainState, seed: int) -> NoReturn:

@@ -1,13 +1,12 @@
 """`fcnjax train`: trains a config in a run folder."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
 
 from fcnjax.commands.command_line import define_workdir, parse, read_recipe, required
-from fcnjax.training import SCANS, TrainedRun, Trainer, train
-from fcnjax.training.compile.mesh import is_first_host, join_hosts, together
+from fcnjax.training.compile.mesh import is_first_host, join_hosts
+from fcnjax.training.run import TrainedRun, describe_run, train, trainer_for
 
 SHOWN = 20  # examples that could not be decoded: result.json lists the rest
 
@@ -24,10 +23,9 @@ def run(argv: Sequence[str]) -> None:
     workdir = required(given.workdir, "workdir", "runs/digits")
     if given.coordinator is not None:
         join_hosts(given.coordinator, given.hosts, given.host)
-    with together("reading the data"):
-        trainer = Trainer(recipe, cache_dir=Path(workdir).parent / SCANS)
+    trainer = trainer_for(recipe, workdir)
     if is_first_host():
-        print(trainer.describe())
+        print(describe_run(trainer))
     run = train(recipe, workdir, trainer=trainer)
     if is_first_host():
         _tell_run(run)

@@ -19,7 +19,7 @@ from fcnjax.bench.timing import take_turns
 from fcnjax.lab.experiment import Arm, Experiment
 from fcnjax.lab.results import ArmCost, Results, RunResult
 from fcnjax.training import Recipe, Trainer, load_sources, train
-from fcnjax.training.run.loop import load_state
+from fcnjax.training.run.finished import load_state
 from fcnjax.training.run.run_folder import RunFolder, is_finished, read_environments
 from fcnjax.training.settings.recipe import PACE
 

@@ -1,6 +1,6 @@
 """Training: recipes, the functional step, the one loop, evaluation, and run folders."""
 
-from fcnjax.training.build import SCANS, abstract_model, load_sources, make_buckets, make_model
+from fcnjax.training.build import abstract_model, load_sources, make_buckets, make_model
 from fcnjax.training.compile import (
     CompiledByShape,
     device_memory_bytes,
@@ -26,7 +26,6 @@ from fcnjax.training.step import learning_rate_at
 from fcnjax.training.trainer import Trainer
 
 __all__ = [
-    "SCANS",
     "CompiledByShape",
     "DataSettings",
     "EvaluationResult",

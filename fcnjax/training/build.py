@@ -33,7 +33,6 @@ from fcnjax.data import (
 from fcnjax.training.settings.recipe import Recipe
 
 SPLITS = ("train", "validation", "test")
-SCANS = ".scans"  # folder beside the runs for the sizes of files, and the rectangles made for them
 PLANNER = 1  # to be raised when the planner is changed
 
 

@@ -14,16 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnjax import models
-from fcnjax.data import (
-    Batch,
-    EpochPlan,
-    EvaluationPlan,
-    MixedPlan,
-    MixedStep,
-    Source,
-    StepPlan,
-)
-from fcnjax.naming import joined
+from fcnjax.data import Batch, EpochPlan, EvaluationPlan, MixedPlan, MixedStep, Source, StepPlan
 from fcnjax.padded import Padded
 from fcnjax.training.build import (
     SPLITS,
@@ -154,30 +145,9 @@ class Trainer:
         return make_gradient(self.graphdef, loss, recipe.augment, recipe.mixup, example_weights, divide=divide)
 
     @property
-    def unreadable(self) -> dict[str, str]:
-        """What could not be decoded so far on this host, by name, with the reason."""
-        return self.feed.unreadable
-
-    @property
     def steps(self) -> int:
         """Number of steps of the whole run."""
         return self.recipe.epochs * self.steps_per_epoch
-
-    def describe(self) -> str:
-        """Returns what a run will do, known before it starts: data, rectangles, waste, compilations."""
-        plan, recipe, data = self.plan(self.recipe.seed), self.recipe, self.recipe.data.name
-        counts = ", ".join(f"{len(self.sources[name]):,} {name}" for name in SPLITS)
-        shapes = ", ".join(joined(shape) for shape in self.buckets.shapes.tolist())
-        trained = int((plan.batches_per_bucket > 0).sum())
-        left_out = f", {len(self.unreadable)} more left out as unreadable" if self.unreadable else ""
-        evaluated = len({step.bucket for order in self.evaluation_plans.values() for step in order})
-        return (
-            f"{data}: {counts} examples in {len(self.sources['train'].class_names)} classes{left_out}\n"
-            f"rectangles {shapes}: padded / real area - 1 = {plan.waste:.2f}, {plan.filler_rows} filler rows an epoch\n"
-            f"{recipe.epochs} epochs of {plan.steps_per_epoch} steps, up to {recipe.batch_size} examples each\n"
-            f"programs to compile: {trained} for training, {evaluated} for evaluation\n"
-            f"input: at most {self.feed.host_bytes(plan) / 2**20:,.0f} MiB of host memory at once"
-        )
 
     def plan(self, seed: int) -> EpochPlan | MixedPlan:
         """Returns the order of the training examples for a seed."""

@@ -7,6 +7,7 @@ from synthetic_data import make_recipe
 from fcnjax.data import ArraySource, UnreadableExample
 from fcnjax.training import Trainer, build, train
 from fcnjax.training.build import fit_sources, make_buckets
+from fcnjax.training.run import describe_run
 
 
 def splits(**changes):
@@ -40,8 +41,8 @@ def test_what_is_too_small_is_refused_or_left_out_and_named():
         Trainer(make_recipe(), splits(train=small))
     trainer = Trainer(make_recipe(data={"on_error": "mask"}), splits(train=small))
     assert len(trainer.sources["train"]) == 6
-    assert trainer.unreadable == {"example 6": "its size 1x900 is below the minimum 4x4"}
-    assert "1 more left out as unreadable" in trainer.describe()
+    assert trainer.feed.unreadable == {"example 6": "its size 1x900 is below the minimum 4x4"}
+    assert "1 more left out as unreadable" in describe_run(trainer)
 
 
 def test_a_run_does_not_go_on_with_other_data(tmp_path):

@@ -31,6 +31,7 @@ from fcnjax.xla import FLAGS, refused
 # Fields of the config, by what their names begin with, that change nothing in what a run computes.
 FREE = ("loader.", "log.", "profile.", "checkpoint_", "shard_weights")
 CONFIG, DATA, ENVIRONMENT, METRICS = "config.json", "data.json", "environment.json", "metrics.jsonl"
+CHECKPOINTS, WEIGHTS = "checkpoints", "weights"
 PACKAGES = ("fcnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
 
@@ -52,7 +53,7 @@ class RunFolder:
 
     def __init__(self, path: Path | str, recipe: Recipe):
         self.path, self._recipe, self._exit = Path(path), recipe, ExitStack()
-        self.metrics_path = self.path / METRICS
+        self.metrics_path, self.checkpoints, self.weights = (self.path / n for n in (METRICS, CHECKPOINTS, WEIGHTS))
         self._writes, self._told = is_first_host(), False
         self._file: Any = None  # of the metrics, while it is open
         self._waiting = b""  # what the disk did not take
@@ -73,21 +74,6 @@ class RunFolder:
 
     def __exit__(self, *error: object) -> None:
         self._exit.close()
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.checkpoints_of(self.path)
-
-    @staticmethod
-    def checkpoints_of(path: Path) -> Path:
-        """Folder of the checkpoints of the run in a folder."""
-        return path / "checkpoints"
-
-    @property
-    def weights(self) -> Path:
-        """Folder of the final weights and statistics."""
-        return self.path / "weights"
 
     def check_data(self, digest: dict[str, str]):
         """Notes what data the run is on, or raises FileExistsError if that is not what an interrupted run began on."""

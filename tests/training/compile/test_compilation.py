@@ -17,7 +17,7 @@ from fcnjax.training import CompiledByShape, Trainer, train
 from fcnjax.training import trainer as trainer_module
 from fcnjax.training.compile.compilation import Compilation, UnplannedCompilation, compiling_ahead
 from fcnjax.training.compile.memory_fit import compiled_bytes
-from fcnjax.training.run import loop
+from fcnjax.training.run import describe_run, loop
 
 
 def test_the_counter_sees_a_compilation_and_only_the_first():
@@ -70,10 +70,10 @@ def test_a_run_compiles_one_program_per_rectangle_and_a_second_epoch_none(source
 
 def test_what_will_be_compiled_is_told_before(sources):
     trainer = Trainer(make_recipe(), sources)
-    told = trainer.describe()
+    told = describe_run(trainer)
     assert "programs to compile: 2 for training, 2 for evaluation" in told
     assert "21 train, 9 validation, 11 test examples in 3 classes" in told
-    assert "rectangles 10x10, 16x18" in told
+    assert "buckets 10x10, 16x18" in told
     assert "3 epochs of 3 steps, up to 8 examples each" in told
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from fcnjax.training import load_run, train
-from fcnjax.training.run import loop
+from fcnjax.training.run import finished
 from fcnjax.training.run.checkpoints import Checkpoints, open_checkpoints, read_checkpoint
 
 # Orbax writes in threads, whose errors it hands on, and pytest takes for lost.
@@ -146,7 +146,7 @@ def test_a_full_disk_stops_a_run_that_is_to_stop(tmp_path):
 def test_a_run_whose_checkpoint_fails_does_as_it_is_told(trainer, tmp_path, monkeypatch, on_failure):
     """The second of three checkpoints cannot be written."""
     recipe = dataclasses.replace(trainer.recipe, checkpoint_failure=on_failure)
-    save, path = loop.Checkpoints.save, tmp_path / "run"
+    save, path = Checkpoints.save, tmp_path / "run"
 
     def on_full_disk(self, step, state, accuracy):
         if step == 6:
@@ -157,7 +157,7 @@ def test_a_run_whose_checkpoint_fails_does_as_it_is_told(trainer, tmp_path, monk
         else:
             save(self, step, state, accuracy)
 
-    monkeypatch.setattr(loop.Checkpoints, "save", on_full_disk)
+    monkeypatch.setattr(Checkpoints, "save", on_full_disk)
     if on_failure == "continue":
         run = train(recipe, path, trainer=trainer, progress=False)
         assert run.test.count == 11
@@ -182,8 +182,8 @@ def test_a_run_keeps_its_best_checkpoint_with_config_and_versions(trainer, tmp_p
         about = checkpoints._checkpointer.metadata(best).custom_metadata
     assert about["config"]["checkpoint_best"] == 1
     assert about["environment"]["versions"]["jax"] == jax.__version__
-    monkeypatch.setattr(loop, "Trainer", lambda recipe, cache_dir: trainer)
-    monkeypatch.setattr(loop.Recipe, "from_config", lambda config: recipe)
+    monkeypatch.setattr(finished, "trainer_for", lambda recipe, workdir: trainer)
+    monkeypatch.setattr(finished.Recipe, "from_config", lambda config: recipe)
     restored, state = load_run(run.folder.path, "best")
     assert int(state.step) == best
     row = next(row for row in rows if row["step"] == best)

@@ -20,6 +20,7 @@ from fcnjax.training import Recipe, Trainer, evaluate, load_model, load_run, tra
 from fcnjax.training.compile.compilation import compile_options
 from fcnjax.training.run import checkpoints, loop
 from fcnjax.training.run.checkpoints import Checkpoints
+from fcnjax.training.run.finished import load_state
 from fcnjax.training.run.run_folder import RunFolder, git_revision, read_config, read_environments
 
 
@@ -168,7 +169,7 @@ def test_an_interrupted_run_goes_on_and_ends_bit_for_bit_the_same(
     assert (tmp_path / "metrics.jsonl").read_bytes() == finished.folder.metrics_path.read_bytes()
     jax.tree.map(np.testing.assert_array_equal, run.state, finished.state)
     np.testing.assert_array_equal(run.test.logits, finished.test.logits)
-    stored = loop.load_state(trainer, tmp_path)
+    stored = load_state(trainer, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, stored.weights, finished.state.weights)
     jax.tree.map(np.testing.assert_array_equal, stored.statistics, finished.state.statistics)
 
@@ -351,7 +352,7 @@ def test_an_interruption_waits_for_the_end_of_a_save(tmp_path, monkeypatch):
 
 def test_a_trainer_of_another_recipe_is_refused_before_anything_is_written(trainer, tmp_path):
     other = dataclasses.replace(trainer.recipe, seed=7, epochs=4)
-    with pytest.raises(ValueError, match="trainer: is of another recipe than the one to train"):
+    with pytest.raises(ValueError, match="trainer: must have the recipe to train"):
         train(other, tmp_path / "run", trainer=trainer, progress=False)
     assert not (tmp_path / "run").exists()
 
@@ -377,8 +378,8 @@ def test_a_folder_without_a_finished_run_cannot_be_loaded(finished, trainer, tmp
         load_run(tmp_path)
     path = shutil.copytree(finished.folder.path, tmp_path / "copy")
     (path / "result.json").unlink()
-    with pytest.raises(FileNotFoundError, match="holds no finished run. Repeat its 'fcnjax train'"):
-        loop.load_state(trainer, path)
+    with pytest.raises(FileNotFoundError, match="must hold a finished run; repeat its 'fcnjax train'"):
+        load_state(trainer, path)
 
 
 def test_a_split_that_does_not_exist_is_refused(finished):

@@ -11,7 +11,7 @@ from synthetic_data import make_recipe, relative
 
 from fcnjax.training import Trainer, train
 from fcnjax.training.run.checkpoints import open_checkpoints
-from fcnjax.training.run.loop import load_state
+from fcnjax.training.run.finished import load_state
 from fcnjax.training.step.step import TrainState
 
 STEPS, DECAY = 9, 0.3  # the warm-up of the decay ends within the steps

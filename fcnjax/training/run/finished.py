@@ -1,0 +1,80 @@
+"""Finished runs read back: the trainer, the trained state, the network, and an evaluation of any split."""
+
+from pathlib import Path
+
+from fcnjax.models import Classifier
+from fcnjax.naming import unknown_name
+from fcnjax.training.build import SPLITS
+from fcnjax.training.evaluation.evaluation_result import EvaluationResult
+from fcnjax.training.run.checkpoints import load_arrays, read_checkpoint
+from fcnjax.training.run.preparation import trainer_for
+from fcnjax.training.run.run_folder import CHECKPOINTS, WEIGHTS, is_finished, read_config
+from fcnjax.training.settings.recipe import Recipe
+from fcnjax.training.step.step import TrainState
+from fcnjax.training.trainer import Trainer
+
+
+def load_run(workdir: Path | str, checkpoint: str | None = None) -> tuple[Trainer, TrainState]:
+    """Returns the trainer and the final state of a finished run, or the state at a checkpoint of any run.
+
+    Args:
+        workdir: the run folder.
+        checkpoint: "best" (highest validation accuracy), "last", or a step, such as "1200"; None: the final weights.
+
+    Raises:
+        FileNotFoundError: if the folder holds no finished run, or no such checkpoint.
+        ValueError: if a file of the run is damaged.
+    """
+    path = Path(workdir)
+    trainer = trainer_for(Recipe.from_config(read_config(path)), path)
+    if checkpoint is None:
+        return trainer, load_state(trainer, path)
+    like = trainer.initial_state(trainer.recipe.seed)
+    return trainer, read_checkpoint(path / CHECKPOINTS, like, checkpoint)
+
+
+def load_state(trainer: Trainer, workdir: Path) -> TrainState:
+    """Returns the final state of a finished run; its weights are the averaged ones if the run averaged them.
+
+    Args:
+        trainer: of the run's recipe; its seed may differ.
+        workdir: the run folder.
+
+    Raises:
+        FileNotFoundError: if the folder holds no finished run.
+        ValueError: if the weights are damaged.
+    """
+    if not is_finished(workdir):
+        raise FileNotFoundError(
+            f"workdir={workdir}: must hold a finished run; repeat its 'fcnjax train' command to finish it."
+        )
+    state = trainer.initial_state(trainer.recipe.seed)
+    arrays = load_arrays(workdir / WEIGHTS, {"weights": state.weights, "statistics": state.statistics})
+    return TrainState(state.step, arrays["weights"], arrays["statistics"], state.optimizer)
+
+
+def load_model(workdir: Path | str) -> Classifier:
+    """Returns the trained network of a finished run (see `load_run` for errors)."""
+    trainer, state = load_run(workdir)
+    return trainer.model(state)
+
+
+def evaluate(workdir: Path | str, split: str = "test", checkpoint: str | None = None) -> EvaluationResult:
+    """Evaluates the final weights of a finished run, or a checkpoint of any run.
+
+    Args:
+        workdir: the run folder.
+        split: "train", "validation" or "test".
+        checkpoint: as for `load_run`.
+
+    Returns:
+        Loss, exact counts, and logits in the order of the split.
+
+    Raises:
+        FileNotFoundError: if the folder holds no finished run, or no such checkpoint.
+        ValueError: if `split` is another name, or a file of the run is damaged.
+    """
+    if split not in SPLITS:
+        raise ValueError(unknown_name("split", split, SPLITS))
+    trainer, state = load_run(workdir, checkpoint)
+    return trainer.evaluate(state, split)

@@ -1,0 +1,72 @@
+"""Before a run starts: its trainer, a description of what it will do, and checks that all parties agree."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+from fcnjax.naming import joined
+from fcnjax.training.build import SPLITS
+from fcnjax.training.compile.mesh import gather_texts, together
+from fcnjax.training.settings.recipe import PACE, Recipe
+from fcnjax.training.trainer import Trainer
+
+SCANS = ".scans"  # folder beside the run folders, with the sizes of files and the buckets planned for them
+
+
+def trainer_for(recipe: Recipe, workdir: Path | str) -> Trainer:
+    """Returns the trainer of a run, which caches sizes and buckets beside the run folder; all hosts must call it.
+
+    Args:
+        recipe: what to train.
+        workdir: the run folder; it need not exist.
+
+    Raises:
+        ValueError: if the data do not fit the recipe or its network (see `Trainer`).
+        HostFailure: if this failed on another host.
+    """
+    with together("reading the data"):
+        return Trainer(recipe, cache_dir=Path(workdir).parent / SCANS)
+
+
+def describe_run(trainer: Trainer) -> str:
+    """Returns what a run will do, known before it starts: examples, buckets, waste, steps, programs, host memory."""
+    recipe, plan = trainer.recipe, trainer.plan(trainer.recipe.seed)
+    counts = ", ".join(f"{len(trainer.sources[name]):,} {name}" for name in SPLITS)
+    classes = len(trainer.sources["train"].class_names)
+    left_out = f", {len(trainer.feed.unreadable)} more left out as unreadable" if trainer.feed.unreadable else ""
+    shapes = ", ".join(joined(shape) for shape in trainer.buckets.shapes.tolist())
+    trained = int((plan.batches_per_bucket > 0).sum())
+    evaluated = len({step.bucket for order in trainer.evaluation_plans.values() for step in order})
+    return (
+        f"{recipe.data.name}: {counts} examples in {classes} classes{left_out}\n"
+        f"buckets {shapes}: padded / real area - 1 = {plan.waste:.2f}, {plan.filler_rows} filler rows an epoch\n"
+        f"{recipe.epochs} epochs of {plan.steps_per_epoch} steps, up to {recipe.batch_size} examples each\n"
+        f"programs to compile: {trained} for training, {evaluated} for evaluation\n"
+        f"input: at most {trainer.feed.host_bytes(plan) / 2**20:,.0f} MiB of host memory at once"
+    )
+
+
+def check_trainer(trainer: Trainer, recipe: Recipe):
+    """Raises ValueError if the recipes differ in more than the fields that change no step (see `PACE`)."""
+    free = {name: getattr(trainer.recipe, name) for name in PACE}
+    if dataclasses.replace(recipe, **free) != trainer.recipe:
+        raise ValueError("trainer: must have the recipe to train; pass Trainer(recipe), or leave it out.")
+
+
+def check_hosts_agree(recipe: Recipe, digest: dict[str, str]):
+    """Raises ValueError, on all hosts, if they have different recipes or different data; all hosts must call it.
+
+    Args:
+        recipe: of this host.
+        digest: of this host's data (see `fcnjax.training.build.data_digest`).
+    """
+    config = {name: value for name, value in recipe.to_dict().items() if name != "loader"}
+    for what, mine in (("config", config), ("examples", digest)):
+        hashes = gather_texts(hashlib.sha256(json.dumps(mine, sort_keys=True).encode()).hexdigest())
+        others = [host for host, text in enumerate(hashes) if text != hashes[0]]
+        if others:
+            raise ValueError(
+                f"{what}: must be the same on all hosts, but differ between host 0 and host {others[0]}; run the same "
+                "command on all hosts."
+            )
