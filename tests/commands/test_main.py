@@ -128,7 +128,7 @@ def test_train_and_evaluate_end_to_end(fcnjax, config, tmp_path):
     code, _, error = fcnjax("train", *config, *TINY, "--config.seed=3", f"--workdir={run}")
     assert code == 2
     assert error == (
-        f"fcnjax train: workdir={run}: holds a finished run, which is never overwritten. Choose a new folder.\n"
+        f"fcnjax train: workdir={run}: holds a finished run, which is never overwritten; choose a new folder.\n"
     )
     assert Path(run, "metrics.jsonl").read_bytes() == before
 
@@ -145,9 +145,7 @@ def check_report(fcnjax, run, folder, correct):
     lines = (folder / "predictions.csv").read_text().splitlines()
     assert (lines[0], len(lines)) == ("id,label,prediction,probability", 401)
     sentence = fcnjax.refuses("evaluate", f"--workdir={run}", f"--report={folder}")
-    assert sentence == (
-        f"fcnjax evaluate: report={folder}: is not empty; a report overwrites nothing. Choose a new folder."
-    )
+    assert sentence == (f"fcnjax evaluate: report={folder}: must be a new or empty folder; choose another path.")
 
 
 def test_a_network_without_batch_statistics_is_evaluated_as_it_is_with_a_note(fcnjax, config, tmp_path):
@@ -219,7 +217,7 @@ def test_a_missing_flag_is_named_with_an_example(fcnjax, config):
     assert "--workdir is missing: give it, such as --workdir=" in fcnjax.refuses("evaluate")
     assert "--size is missing: give it, such as --size=28x28." in fcnjax.refuses("inspect", *config)
     assert "--config is missing: give the path of a config file" in fcnjax.refuses("train", "--workdir=x")
-    assert "workdir=nowhere: holds no run (no config.json)" in fcnjax.refuses("evaluate", "--workdir=nowhere")
+    assert "workdir=nowhere: must hold a run (no config.json found)" in fcnjax.refuses("evaluate", "--workdir=nowhere")
 
 
 @pytest.mark.parametrize("size", ["28by28", "28x", "x28", "-3x4", "0x28", "28.5x28", ""])

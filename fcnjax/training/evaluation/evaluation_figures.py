@@ -1,5 +1,4 @@
-"""Pictures of an evaluation, drawn without pyplot. Apart from `evaluation_report`, so that only who draws imports
-matplotlib.
+"""Figures of an evaluation, drawn without pyplot. Only drawing imports this module, and with it matplotlib.
 
 Axes: K classes.
 """
@@ -17,38 +16,37 @@ from fcnjax.figure_style import BLUE, GRAY, RED, tidy
 from fcnjax.naming import shortened
 from fcnjax.training.evaluation.metrics import Metrics, shares, worst_confusions
 
-MOST_NUMBERS, MOST_NAMES, MOST_CELLS = 12, 40, 250  # classes that a confusion matrix shows so, along an axis
-PAIRS = 15  # mistakes that are listed
+MAX_COUNTED, MAX_NAMED, MAX_CELLS = 12, 40, 250  # classes of a confusion matrix with counts, with names, with own cells
+PAIRS = 15  # mistakes in the list
 
 
 def confusion_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
     """Draws the confusion matrix, and beside it the most frequent mistakes by name.
 
     Args:
-        metrics: what was measured.
+        metrics: of the evaluation.
         class_names: K names.
 
     Returns:
-        The figure. A cell is the share of its row, the examples of one class. Up to 12 classes have their counts
-            written
-        in, up to 40 their names at the axes; above 250, where a cell would be less than a dot, a cell shows the largest
-        share among neighboring classes, so that no mistake that stands out is lost.
+        The figure. A cell shows its share of the row, which holds the examples of one class. Up to 12 classes show
+            counts, up to 40 names. Above 250, a cell would be smaller than a dot; then it shows the largest share in a
+            block of neighboring classes, so that no prominent mistake is lost.
     """
     figure = Figure(figsize=(13.5, 6.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     parts = shares(metrics.confusion, metrics.class_counts[:, None].repeat(metrics.classes, 1))
-    step = -(-metrics.classes // MOST_CELLS)
+    step = -(-metrics.classes // MAX_CELLS)
     image = left.imshow(
         _largest_of_blocks(np.nan_to_num(parts), step),
         cmap="Blues",
-        norm=Normalize(0, 1) if metrics.classes <= MOST_NUMBERS else PowerNorm(0.4, 0, 1),  # 1 % can be told from none
+        norm=Normalize(0, 1) if metrics.classes <= MAX_COUNTED else PowerNorm(0.4, 0, 1),  # tells 1 % from 0
         extent=(-0.5, metrics.classes - 0.5, metrics.classes - 0.5, -0.5),
         interpolation="nearest",
     )
     blocks = f"; a cell: the largest of {step} x {step}" if step > 1 else ""
     figure.colorbar(image, ax=left, shrink=0.8, label=f"share of the class{blocks}")
     _label_classes(left, class_names)
-    if metrics.classes <= MOST_NUMBERS:
+    if metrics.classes <= MAX_COUNTED:
         for (row, column), count in np.ndenumerate(metrics.confusion):
             color = "white" if parts[row, column] > 0.5 else "black"
             left.text(column, row, f"{count:,}", ha="center", va="center", fontsize=8, color=color)
@@ -60,15 +58,14 @@ def confusion_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
 
 
 def reliability_figure(metrics: Metrics) -> Figure:
-    """Draws accuracy against the probability of the prediction, and how many examples have which.
+    """Draws accuracy against the probability of the prediction, and the number of examples at each probability.
 
     Args:
-        metrics: what was measured.
+        metrics: of the evaluation.
 
     Returns:
-        The figure: bars as high as the accuracy in a bin, at the line where it equals the mean probability if
-            calibrated;
-        below them the examples of each bin.
+        The figure. Above, the accuracy in each bin as bars, which end on the diagonal if the network is calibrated;
+            below, the examples of each bin.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, figure 4.
     """
@@ -97,12 +94,12 @@ def size_figure(metrics: Metrics, groups: int = 10, confidence: float = 0.95) ->
     """Draws accuracy against the size of the examples, in groups of about equal count.
 
     Args:
-        metrics: what was measured.
-        groups: how many to ask for, at least 1 (see `Metrics.by_size`).
+        metrics: of the evaluation.
+        groups: number of groups to ask for, at least 1 (see `Metrics.by_size`).
         confidence: coverage of the Wilson interval of each group, over test examples, in (0, 1).
 
     Returns:
-        The figure; a group is as wide as the areas that it holds.
+        The figure; a horizontal bar spans the areas of a group.
     """
     figure = Figure(figsize=(7.5, 4.4), layout="constrained")
     axes = figure.add_subplot()
@@ -134,7 +131,7 @@ def _largest_of_blocks(matrix: np.ndarray, step: int) -> np.ndarray:
 
 
 def _label_classes(axes: Axes, class_names: Sequence[str]):
-    if len(class_names) > MOST_NAMES:
+    if len(class_names) > MAX_NAMED:
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(10, integer=True))
         return

@@ -1,4 +1,4 @@
-"""An evaluation told: tables for the terminal, and a folder of figures, tables and one line per example.
+"""The report of an evaluation: tables for the terminal, and a folder of figures, tables and one line per example.
 
 The folder holds `metrics.json`, `per_class.csv`, `predictions.csv`, `confusion.png`, `reliability.png` and `sizes.png`.
 """
@@ -21,20 +21,19 @@ from fcnjax.training.evaluation.metrics import Metrics, worst_classes, worst_con
 
 
 def check_new(folder: Path | str) -> Path:
-    """Returns the path of a folder for a report, which may exist if it is empty.
+    """Returns the path of the folder for a report.
 
     Raises:
-        FileExistsError: if it holds anything, or is no folder.
+        FileExistsError: if it exists and is not an empty folder.
     """
     path = Path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        what = "is not empty" if path.is_dir() else "is no folder"
-        raise FileExistsError(f"report={path}: {what}; a report overwrites nothing. Choose a new folder.")
+        raise FileExistsError(f"report={path}: must be a new or empty folder; choose another path.")
     return path
 
 
 def summary_tables(metrics: Metrics, class_names: Sequence[str]) -> list[Table]:
-    """Returns what a terminal shows: the figures of all, by size, and the worst classes and confusions if any."""
+    """Returns tables for a terminal: overall figures, accuracy by size, and the worst classes and confusions."""
     tables, names = [_figures_table(metrics), _size_table(metrics)], [escape(shortened(name)) for name in class_names]
     classes, pairs = worst_classes(metrics), worst_confusions(metrics)
     if classes:
@@ -42,24 +41,22 @@ def summary_tables(metrics: Metrics, class_names: Sequence[str]) -> list[Table]:
     if pairs:
         table = tight_table("class", "taken for", "times", title="most frequent mistakes", left=2)
         for label, prediction, times in pairs:
-            table.add_row(
-                escape(shortened(class_names[label])), escape(shortened(class_names[prediction])), f"{times:,}"
-            )
+            table.add_row(names[label], names[prediction], f"{times:,}")
         tables.append(table)
     return tables
 
 
 def write_report(folder: Path | str, metrics: Metrics, source: Source, about: dict[str, Any] | None = None) -> Path:
-    """Writes the report of an evaluation into a new folder, which is there whole or not at all, and returns its path.
+    """Writes the report of an evaluation into a new folder, which is complete or absent, and returns its path.
 
     Args:
         folder: new or empty.
         metrics: of all examples of the source.
-        source: what was evaluated: names of the classes, ids, and names of the examples where it has them.
-        about: what else `metrics.json` should say, such as the split.
+        source: what was evaluated; it gives the names of the classes, the ids, and the names of examples if it has any.
+        about: further entries of `metrics.json`, such as the split.
 
     Raises:
-        FileExistsError: if the folder holds anything.
+        FileExistsError: if the folder is not empty.
         OSError: if it cannot be written.
     """
     from fcnjax.figure_style import save_figure
@@ -80,7 +77,7 @@ def write_report(folder: Path | str, metrics: Metrics, source: Source, about: di
 
 
 def figures(metrics: Metrics) -> dict[str, Any]:
-    """Returns the figures as `metrics.json` holds them: counts as integers, and null for what is not finite."""
+    """Returns the figures as `metrics.json` holds them: counts as integers, and None for what is not finite."""
     calibration = metrics.calibration
     bins = zip(
         calibration.edges[:-1].tolist(),
@@ -114,14 +111,14 @@ def _class_rows(metrics: Metrics, class_names: Sequence[str]) -> Iterable[Sequen
 
 
 def _prediction_rows(metrics: Metrics, source: Source) -> Iterable[Sequence[Any]]:
-    """Yields a row per example of the source; one that could not be decoded has neither label nor prediction."""
+    """Yields a row per example of the source; an example that could not be decoded has no label and no prediction."""
     names, classes = getattr(source, "names", None), source.class_names
     yield "id", *(() if names is None else ("name",)), "label", "prediction", "probability"
     labels, predictions = ([classes[i] for i in which.tolist()] for which in (metrics.labels, metrics.predictions))
-    told = iter(zip(labels, predictions, metrics.probabilities.tolist(), strict=True))
+    decoded = iter(zip(labels, predictions, metrics.probabilities.tolist(), strict=True))
     for index, known in enumerate(metrics.known.tolist()):
         name = () if names is None else (names[index],)
-        yield int(source.ids[index]), *name, *(next(told) if known else ("", "", ""))
+        yield int(source.ids[index]), *name, *(next(decoded) if known else ("", "", ""))
 
 
 def _csv(rows: Iterable[Sequence[Any]]) -> str:

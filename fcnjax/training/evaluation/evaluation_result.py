@@ -1,4 +1,4 @@
-"""What an evaluation of a split gives: every example counted exactly once, whatever the batches.
+"""The result of evaluating a split: every example counts exactly once, whatever the batches.
 
 Axes: N examples, B rows of a batch, K classes, D spatial axes.
 """
@@ -21,11 +21,11 @@ class EvaluationResult:
     Attributes:
         loss: mean cross-entropy.
         correct: number of examples whose largest logit is their label's.
-        count: number of examples.
-        logits: float32 [N, K], in the order of the source; NaN where an example could not be decoded.
-        labels: int32 [N], likewise; -1 where an example could not be decoded.
-        sizes: int32 [N, D], likewise: what the source says of them.
-        unreadable: how many could not be decoded.
+        count: number of examples that were decoded.
+        logits: float32 [N, K], in the order of the source; NaN for an example that could not be decoded.
+        labels: int32 [N], in the same order; -1 for an example that could not be decoded.
+        sizes: int32 [N, D], in the same order, from the source.
+        unreadable: number of examples that could not be decoded.
     """
 
     loss: float
@@ -38,7 +38,7 @@ class EvaluationResult:
 
     @property
     def accuracy(self) -> float:
-        """Share of correct examples; 0 where there are none."""
+        """Share of correct examples; 0 without examples."""
         return self.correct / max(self.count, 1)
 
     @cached_property
@@ -52,18 +52,19 @@ class EvaluationResult:
         if metrics.left_out != self.unreadable:
             raise FloatingPointError(
                 f"logits: are NaN for {metrics.left_out - self.unreadable} of {self.count} examples that were decoded; "
-                "the weights or statistics of this network are not finite, so train it anew."
+                "the weights or statistics of this network are not finite, so train it again."
             )
         return metrics
 
 
 def collected(source: Source, parts: Sequence[tuple[np.ndarray, Evaluation]], unreadable: int) -> EvaluationResult:
-    """Puts together the evaluated batches of a split.
+    """Returns the evaluation of a split from its batches.
 
     Args:
         source: the split.
-        parts: for each batch the examples in its rows, int [B] (where it holds one), and what the step gave for them.
-        unreadable: how many examples could not be decoded, on all hosts.
+        parts: for each batch, the index in the source of each row, int [B], and the output of the evaluation step.
+            Rows that the output marks as not real are skipped.
+        unreadable: number of examples that could not be decoded, on all hosts.
     """
     logits = np.full((len(source), len(source.class_names)), np.nan, np.float32)
     labels = np.full(len(source), -1, np.int32)
@@ -74,6 +75,5 @@ def collected(source: Source, parts: Sequence[tuple[np.ndarray, Evaluation]], un
         sum(np.asarray(getattr(out, field)).item() for _, out in parts) for field in ("loss", "correct", "count")
     )
     if count + unreadable != len(source):
-        told = f"{count} counted and {unreadable} not decoded of {len(source)} examples"
-        raise AssertionError(f"evaluation: {told}; this is a bug.")
+        raise AssertionError(f"evaluation: {count} counted + {unreadable} not decoded != {len(source)}; this is a bug.")
     return EvaluationResult(loss / max(count, 1), correct, count, logits, labels, source.sizes, unreadable)

@@ -1,7 +1,7 @@
-"""Figures of an evaluation, from exact logits: numpy in float64, and integers wherever something is counted.
+"""Figures of an evaluation, from the logits of all examples: numpy in float64, and integers for all counts.
 
 Axes: N examples, K classes, D spatial axes. The one idea: each example is reduced once to a rank, a loss, a prediction
-and its probability; every figure is a count or a mean of these, and none depends on batches.
+and its probability. Every figure is a count or a mean of these, so none depends on batches.
 """
 
 import dataclasses
@@ -14,17 +14,17 @@ from fcnjax.data.size_table import areas, quantile_groups
 
 CALIBRATION_BINS = 15
 ROWS_AT_ONCE = 4096  # bounds the float64 copies of the logits
-WORST = 10  # classes, and pairs of them, that are named
+WORST = 10  # classes, or pairs of classes, in a list of the worst
 
 
 class Calibration(NamedTuple):
     """A reliability diagram: examples grouped by the probability of their prediction.
 
     Attributes:
-        edges: float64 [bins + 1], of equal widths from 0 to 1; a bin holds its upper edge and not its lower one.
-        counts: int64 [bins], examples.
-        correct: int64 [bins], those whose prediction is right.
-        confidence: float64 [bins], mean probability of the predictions; NaN where a bin is empty.
+        edges: float64 [bins + 1], equally spaced from 0 to 1; a bin includes its upper edge and excludes its lower one.
+        counts: int64 [bins], number of examples.
+        correct: int64 [bins], number of correct predictions.
+        confidence: float64 [bins], mean probability of the predictions; NaN for an empty bin.
     """
 
     edges: np.ndarray
@@ -34,7 +34,7 @@ class Calibration(NamedTuple):
 
     @property
     def accuracy(self) -> np.ndarray:
-        """Float64 [bins], share of right predictions; NaN where a bin is empty."""
+        """Share of correct predictions, float64 [bins]; NaN for an empty bin."""
         return shares(self.correct, self.counts)
 
     @property
@@ -64,17 +64,17 @@ class SizeGroup(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Metrics:
-    """What is known of the n examples that have logits, in their order; made by `measure`.
+    """Figures of the n examples that have logits, in their order; made by `measure`.
 
     Attributes:
-        known: bool [N], which examples these are: those without NaN among their logits.
+        known: bool [N], whether an example has logits, all without NaN.
         labels: int64 [n].
-        predictions: int64 [n], the class of the largest logit; of equal ones the first.
-        ranks: int64 [n], classes that stand before the label, which are those of larger logits and those of equal ones
-            that come first; 0 where the prediction is right.
+        predictions: int64 [n], class of the largest logit; the first of equal ones.
+        ranks: int64 [n], number of classes that rank before the label: larger logits, and equal logits of earlier
+            classes; 0 if the prediction is correct.
         probabilities: float64 [n], softmax of the prediction.
         losses: float64 [n], cross-entropy.
-        areas: int64 [n], positions of the example.
+        areas: int64 [n], number of positions.
         classes: K.
     """
 
@@ -89,32 +89,32 @@ class Metrics:
 
     @property
     def count(self) -> int:
-        """n, examples that have logits."""
+        """n, number of examples that have logits."""
         return len(self.labels)
 
     @property
     def left_out(self) -> int:
-        """N - n, examples that no figure counts."""
+        """N - n, number of examples that no figure counts."""
         return len(self.known) - self.count
 
     @property
     def right(self) -> np.ndarray:
-        """Bool [n], whether the prediction is the label."""
+        """Whether each prediction is the label, bool [n]."""
         return self.ranks == 0
 
     @property
     def ks(self) -> tuple[int, ...]:
-        """The k of which top-k accuracy says something: 1, and 5 where there are more than 5 classes."""
+        """The k for which top-k accuracy is informative: 1, and 5 with more than 5 classes."""
         return (1, 5) if self.classes > 5 else (1,)
 
     def correct(self, k: int = 1) -> int:
         """Returns the number of examples whose label is among the k largest logits.
 
         Raises:
-            ValueError: for k outside 1 to K.
+            ValueError: if `k` is outside 1 to K.
         """
         if not 1 <= k <= self.classes:
-            raise ValueError(f"k={k} of the top-k accuracy: must be 1 to {self.classes}, the number of classes.")
+            raise ValueError(f"k={k}: must be 1 to {self.classes}, the number of classes.")
         return int((self.ranks < k).sum())
 
     @property
@@ -123,7 +123,7 @@ class Metrics:
         return float(self.losses.mean()) if self.count else float("nan")
 
     def accuracy(self, k: int = 1) -> float:
-        """Returns the share of examples whose label is among the k largest logits; 0 where there are none."""
+        """Returns the share of examples whose label is among the k largest logits; 0 without examples."""
         return self.correct(k) / max(self.count, 1)
 
     @cached_property
@@ -141,18 +141,18 @@ class Metrics:
 
     @cached_property
     def confusion(self) -> np.ndarray:
-        """int64 [K, K], examples by label (row) and prediction (column)."""
+        """int64 [K, K], number of examples by label (row) and prediction (column)."""
         cells = self.labels * self.classes + self.predictions
         return np.bincount(cells, minlength=self.classes**2).reshape(self.classes, self.classes)
 
     @cached_property
     def class_counts(self) -> np.ndarray:
-        """int64 [K], examples of each class."""
+        """int64 [K], number of examples of each class."""
         return np.bincount(self.labels, minlength=self.classes)
 
     @cached_property
     def class_correct(self) -> np.ndarray:
-        """int64 [K], those of them whose prediction is right; of what share, see `shares`."""
+        """int64 [K], number of correct predictions for each class; see `shares` for the accuracy."""
         return np.bincount(self.labels[self.right], minlength=self.classes)
 
     def by_size(self, groups: int = 4) -> list[SizeGroup]:
@@ -176,12 +176,12 @@ def measure(logits: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> Metric
     """Returns the figures of an evaluation.
 
     Args:
-        logits: floating [N, K]; a row with NaN (an example that could not be decoded) is left out and counted.
+        logits: floating [N, K]; rows with NaN (examples that could not be decoded) are left out, and counted as such.
         labels: integer [N], 0 to K - 1; anything where the logits are NaN.
-        sizes: integer [N, D], extents of the examples in positions.
+        sizes: integer [N, D], extents of the examples.
 
     Raises:
-        ValueError: if the shapes do not fit each other, or a label is out of range.
+        ValueError: if the shapes do not fit each other, or a label is outside 0 to K - 1.
 
     >>> metrics = measure(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]), np.array([[8, 9], [7, 7]]))
     >>> metrics.correct(), metrics.count, metrics.confusion.tolist()
@@ -190,8 +190,8 @@ def measure(logits: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> Metric
     logits, labels, sizes = np.asarray(logits), np.asarray(labels), np.asarray(sizes)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or sizes.ndim != 2 or len(sizes) != len(logits):
         raise ValueError(
-            f"logits of shape {logits.shape}, labels of shape {labels.shape} and sizes of shape {sizes.shape}: must be "
-            "[N, K], [N] and [N, D], of the same examples."
+            f"logits.shape={logits.shape}, labels.shape={labels.shape}, sizes.shape={sizes.shape}: must be [N, K], [N] "
+            "and [N, D]; give logits, labels and sizes of the same examples."
         )
     known = np.logical_not(np.isnan(logits).any(axis=1))
     rows, classes = np.flatnonzero(known), logits.shape[1]
@@ -216,30 +216,27 @@ def _per_example(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
     first = np.arange(logits.shape[1]) < labels[:, None]
     ranks = ((logits > own) | ((logits == own) & first)).sum(axis=1)
     largest = logits.max(axis=1)
-    normalizer = np.log(np.exp(logits - largest[:, None]).sum(axis=1))  # of the largest logit: log-sum-exp less it
+    normalizer = np.log(np.exp(logits - largest[:, None]).sum(axis=1))  # log-sum-exp minus the largest logit
     return predictions, ranks, np.exp(-normalizer), normalizer + (largest - own[:, 0])
 
 
 def shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
-    """Returns parts over wholes as float64; NaN where the whole is 0."""
+    """Returns parts / wholes as float64; NaN where a whole is 0."""
     return np.divide(parts, wholes, out=np.full(np.shape(wholes), np.nan), where=np.asarray(wholes) > 0)
 
 
-def worst_classes(metrics: Metrics, most: int = WORST) -> list[int]:
-    """Returns up to `most` classes, the least accurate first; of equal ones first that with more examples.
-
-    Classes without examples are none of them, nor are those without a mistake.
-    """
+def worst_classes(metrics: Metrics, max_count: int = WORST) -> list[int]:
+    """Returns up to `max_count` classes with mistakes, least accurate first; equal ones by examples, most first."""
     accuracy = shares(metrics.class_correct, metrics.class_counts)
     order = np.lexsort((-metrics.class_counts, accuracy))
-    return order[accuracy[order] < 1][:most].tolist()
+    return order[accuracy[order] < 1][:max_count].tolist()
 
 
-def worst_confusions(metrics: Metrics, most: int = WORST) -> list[tuple[int, int, int]]:
-    """Returns up to `most` mistakes (label, prediction, how often), the most frequent first; of equal ones in order."""
+def worst_confusions(metrics: Metrics, max_count: int = WORST) -> list[tuple[int, int, int]]:
+    """Returns up to `max_count` mistakes (label, prediction, count), most frequent first, equal ones in class order."""
     wrong = ~metrics.right
     cells = metrics.labels[wrong] * metrics.classes + metrics.predictions[wrong]
     distinct, counts = np.unique(cells, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:most]
+    order = np.argsort(-counts, kind="stable")[:max_count]
     labels, predictions = np.divmod(distinct[order], metrics.classes)
     return list(zip(labels.tolist(), predictions.tolist(), counts[order].tolist(), strict=True))

@@ -1,6 +1,6 @@
 """TensorBoard's event files, written without TensorFlow. The only file that imports tensorboardX.
 
-tensorboardX imports PyTorch where that is installed, which takes seconds: import this where event files are wanted.
+tensorboardX imports PyTorch if it is installed, which takes seconds: import this module only to write event files.
 """
 
 import socket
@@ -12,18 +12,18 @@ from tensorboardX import RecordWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[attr-defined]  (made when it is imported)
 from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 
-VERSION = "brain.Event:2"  # what a reader looks for in the first record; of this one on, a start purges later steps
+VERSION = "brain.Event:2"  # readers look for it in the first record; from 2 on, a session start purges later steps
 
 
 class EventFile:
-    """One event file, of one process that works on a run; TensorBoard shows those of a folder as one run.
+    """One event file, written by one process of a run; TensorBoard shows the files of a folder as one run.
 
-    What is written has reached the disk when a method returns, and what fails is raised. tensorboardX's own
-    `SummaryWriter` writes in a thread, which a full disk ends; once its queue is full, training would wait for ever.
+    Each method returns after its data have reached the file, and raises what fails. tensorboardX's own `SummaryWriter`
+    writes in a thread that a full disk ends; once its queue is full, training would wait forever.
 
     Args:
         folder: made if it does not exist.
-        resumed_step: steps done before this process began; TensorBoard forgets what earlier files hold of later steps.
+        resumed_step: number of steps done before this process started; TensorBoard drops later steps of earlier files.
 
     Raises:
         OSError: if the file cannot be written.
@@ -31,7 +31,7 @@ class EventFile:
 
     def __init__(self, folder: Path, resumed_step: int = 0):
         folder.mkdir(parents=True, exist_ok=True)
-        # Files are read in the order of their names, and two may begin in the same second.
+        # Readers sort files by name, and two may start in the same second.
         count = sum(1 for _ in folder.glob("events.out.tfevents.*"))
         name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{count:06d}"
         self._writer = RecordWriter(str(folder / name))
@@ -39,12 +39,12 @@ class EventFile:
         self._append(Event(step=resumed_step + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Appends the values of a step by their tags, such as "train/loss"; raises OSError if that fails."""
+        """Appends the values of a step by tag, such as "train/loss"; raises OSError if that fails."""
         summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
         self._append(Event(step=step, summary=summary))
 
     def close(self) -> None:
-        """Closes the file; raises OSError if what a failure left over cannot be written now either."""
+        """Closes the file; raises OSError if data that an earlier failure left cannot be written now either."""
         self._writer.close()
 
     def _append(self, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""A run that is asked to end (SIGTERM, as schedulers send it) ends after the step it is at, with a checkpoint of it."""
+"""Ends a run on request: after SIGTERM, which schedulers send, the current step is finished and saved."""
 
 import signal
 import threading
@@ -10,18 +10,18 @@ from jax.experimental import multihost_utils
 
 
 class Terminated(Exception):
-    """The run was asked to end, and has saved what it had; repeating the same command goes on from there."""
+    """The run was asked to end; its message says which step is saved. The same command resumes it."""
 
 
 @contextmanager
 def termination_noted() -> Iterator[Callable[[int], bool]]:
-    """Notes a SIGTERM in place of dying of it.
+    """Notes SIGTERM instead of dying of it.
 
     Yields:
-        A function of the number of steps done, which says whether to end now. With several hosts it says so on all of
-        them after the same step, a little later than the signal; all of them must call it after each step.
+        A function of the number of steps done that returns whether to end now. With several hosts it returns True on
+            all of them after the same step, a little later than the signal; all must call it after each step.
     """
-    if jax.process_count() > 1:  # JAX's coordination service notes the signal, and tells all hosts
+    if jax.process_count() > 1:  # JAX's coordination service notes the signal and tells all hosts
         yield multihost_utils.reached_preemption_sync_point
         return
     if threading.current_thread() is not threading.main_thread():  # signals never reach another thread

@@ -1,7 +1,7 @@
-"""Where the reports of a run go: a line on the terminal, `speed.jsonl`, and TensorBoard's event files.
+"""Where the reports of a run go: lines on the terminal, `speed.jsonl`, and TensorBoard's event files.
 
-All that depends on the clock goes here and not into `metrics.jsonl`, which is the same for a run that was resumed. None
-of it is needed for training, so a disk that fails here costs the reports alone.
+Everything that depends on the clock goes here and not into `metrics.jsonl`, which a resumed run writes exactly as an
+uninterrupted one. Training needs none of it, so a failing disk costs only the reports.
 """
 
 import dataclasses
@@ -22,15 +22,15 @@ SPEED, TENSORBOARD = "speed.jsonl", "tensorboard"
 
 
 class Journal:
-    """Writes the reports of one process that works on a run; of several processes the first alone should have one.
+    """Writes the reports of a run; with several hosts, only the first should have a journal.
 
-    `with Journal(folder) as journal:` opens the files; reports of steps that a resumed run does again are dropped.
+    `with Journal(folder) as journal:` opens the files, and drops reports of steps that a resumed run repeats.
 
     Args:
-        folder: the run folder, which exists.
-        settings: whether TensorBoard is written for.
-        resumed_step: steps done before this process began.
-        terminal: whether each report is a line on stderr, too, above the bar of tqdm where there is one.
+        folder: the run folder; it must exist.
+        settings: whether to write for TensorBoard.
+        resumed_step: number of steps done before this process started.
+        terminal: whether each report is also a line on stderr, above tqdm's bar if there is one.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Journal:
 
         Args:
             row: its figures.
-            loss: of its steps.
+            loss: mean over its steps.
             learning_rate: of its last step.
         """
         figures = dataclasses.asdict(row)
@@ -78,10 +78,10 @@ class Journal:
         if path.is_file():
             lines = [line for line in path.read_text().splitlines(keepends=True) if _step(line) <= self._resumed_step]
             write_text(path, "".join(lines))
-        self._speed = path.open("a", buffering=1)  # 1: every line reaches the file at once
+        self._speed = path.open("a", buffering=1)  # 1: each line reaches the file at once
 
     def _open_events(self) -> None:
-        from fcnjax.training.run.event_files import EventFile  # slow to import, see there
+        from fcnjax.training.run.event_files import EventFile  # slow to import: see its docstring
 
         self._events = EventFile(self._folder / TENSORBOARD, self._resumed_step)
 
@@ -97,7 +97,7 @@ class Journal:
             self._attempt("terminal", lambda: tqdm.write(line, file=sys.stderr))
 
     def _attempt(self, name: str, action: Callable[[], Any], *, again: bool = False) -> None:
-        """Does what may fail; after a failure, of which it warns once, nothing more is tried but closing (`again`)."""
+        """Runs an action; after a first OSError, which warns, only closing (`again`) is still tried for this name."""
         if name in self._failed and not again:
             return
         try:
@@ -106,12 +106,12 @@ class Journal:
             if name not in self._failed:
                 self._failed.add(name)
                 where = name if name == "terminal" else self._folder / name
-                told = f"{where}: cannot be written ({error}); the run goes on without these reports."
-                warnings.warn(told, RuntimeWarning, stacklevel=4)
+                message = f"{where}: cannot be written ({error}); the run goes on without these reports."
+                warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
 def interval_line(row: SpeedRow, *, loss: float, learning_rate: float) -> str:
-    """Returns an interval of training in one line.
+    """Returns the line that reports an interval of training.
 
     >>> row = SpeedRow(1200, 3, 2, 100, 7.88, 812.1, 41.23e6, 0.12, 0.004, 0.861, 3.2, None)
     >>> interval_line(row, loss=0.41234, learning_rate=3.1e-3)
@@ -135,7 +135,7 @@ def interval_line(row: SpeedRow, *, loss: float, learning_rate: float) -> str:
 
 
 def _step(line: str) -> float:
-    """Returns the step of a row of `speed.jsonl`; of a line that an interruption cut short none is small enough."""
+    """Returns the step of a line of `speed.jsonl`; infinity if an interruption cut it short, so that it is dropped."""
     try:
         return json.loads(line)["step"] if line.endswith("\n") else float("inf")
     except (ValueError, TypeError, KeyError):
@@ -143,7 +143,7 @@ def _step(line: str) -> float:
 
 
 def _figure(value: float) -> str:
-    """Returns three digits, or the whole number where that has more."""
+    """Returns a number with three digits, or rounded to an integer from 100 on."""
     return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
 
 
@@ -152,6 +152,6 @@ def _percent(share: float) -> str:
 
 
 def _scientific(value: float) -> str:
-    """Returns two digits and the power of ten, without leading zeros: 3.1e-3."""
+    """Returns a number with two digits and a short exponent: 3.1e-3."""
     digits, exponent = f"{value:.1e}".split("e")
     return f"{digits}e{int(exponent)}" if value else "0"

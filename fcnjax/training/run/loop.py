@@ -127,7 +127,7 @@ def train(
                             bar.set_postfix(loss=f"{loss:.3f}", validation=f"{accuracy:.2%}")
                         saving = checkpoints is not None and (due.checkpoint or ending)
                         if (saving or step == trainer.steps) and not trainer.is_finite(state):
-                            reports.spoilt(step, done)  # the loss is that of the weights before the step
+                            reports.refuse_weights(step, done)  # the loss is that of the weights before the step
                         if checkpoints is not None and saving and folder.settled():
                             checkpoints.save(step, state, accuracy)
                     if ending:

@@ -1,4 +1,4 @@
-"""What is left of a step whose loss was not finite: one sentence, and a file that names its examples."""
+"""The report of a step whose loss or weights are not finite: a message, and a file that lists its examples."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,35 +23,35 @@ def report_not_finite(
     *,
     what: str = "training loss",
 ) -> str:
-    """Writes `not_finite.json` into a run folder, and returns what FloatingPointError is to say.
+    """Writes `not_finite.json` into a run folder, and returns the message for a FloatingPointError.
 
-    With several hosts each writes of its own examples; those after the first to `not_finite_host_1.json` and so on.
+    With several hosts, each lists its own examples, the hosts after the first in `not_finite_host_1.json` and so on.
 
-    The file holds the step, the epoch, the loss (as text: JSON knows no NaN) and of each real example of the step its
-    id, label and size, and its name where the source has names.
+    The file holds the step, the epoch, the loss (as text: JSON has no NaN), and the id, label and size of each real
+    example of the step, with its name if the source has names.
 
     Args:
         folder: the run folder.
         step: number of the step, counted from 1.
         epoch: counted from 0.
-        loss: what is not finite.
-        parts: the batches that the step is made of; their values are not read, and may be gone.
-        source: what the examples come from; None names none of them.
-        what: the sentence begins with, before the loss.
+        loss: of the step.
+        parts: the batches of the step; their values are not read and may be gone.
+        source: of the examples; None leaves out their names.
+        what: start of the message, before the loss.
 
     Returns:
-        One sentence on what happened, where, and what to do; where the file cannot be written it is not spoken of.
+        What happened, where, and what to do. It names the file unless that could not be written.
     """
     host = jax.process_index()
     file = folder / (f"{NOT_FINITE}.json" if host == 0 else f"{NOT_FINITE}_host_{host}.json")
     report = {"step": step, "epoch": epoch, "loss": str(float(loss)), "examples": _examples(parts, source)}
     try:
         kept = f" Its {len(report['examples'])} examples are listed in {write_json(file, report)}."
-    except OSError:  # a full disk must not hide what happened
+    except OSError:  # a full disk must not hide the error
         kept = ""
     return (
         f"{what} {loss} at step {step} (epoch {epoch}): lower config.optimizer.learning_rate, or set "
-        f"config.optimizer.clip_norm. The run folder keeps what came before.{kept}"
+        f"config.optimizer.clip_norm. The run folder keeps the steps before.{kept}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Networks with weights from elsewhere, kept in folders of the same arrays as a run's.
+"""Networks with imported weights, kept in folders of the same arrays as a run's.
 
 A folder holds `weights/` and, written last, `model.json`: architecture, classes, input channels and options.
 """
@@ -26,16 +26,16 @@ def import_weights(source: Path | str, arch: str, to: Path | str, **options: Any
         source: file of the state dict (see `fcnjax.models.weights.state_dict_files.read_state_dict`).
         arch: a key of `fcnjax.models.weights.torch_weights.RULES`, such as "resnet50".
         to: the new folder.
-        **options: further arguments of the network, of types that JSON has.
+        **options: further arguments of the network, of JSON's types.
 
     Raises:
-        FileExistsError: if there is anything at `to`; nothing is read.
-        FileNotFoundError: if there is no file `source`.
-        ValueError: if the file cannot be read, or its arrays are not those of the network; no folder is made.
+        FileExistsError: if `to` exists; nothing is read.
+        FileNotFoundError: if the file `source` does not exist.
+        ValueError: if the file cannot be read, or its arrays do not fit the network; no folder is made.
     """
     to = Path(to)
     if to.exists():
-        raise FileExistsError(f"{to}: exists; weights are imported into a new folder. Choose another path.")
+        raise FileExistsError(f"to={to}: must not exist; choose a new folder for the imported weights.")
     try:
         model = create_from_state_dict(arch, read_state_dict(source), **options)
     except ValueError as error:
@@ -58,14 +58,14 @@ def load_imported(path: Path | str) -> Classifier:
     path = Path(path)
     if not (path / MODEL).is_file():
         raise FileNotFoundError(
-            f"{path}: holds no imported network (no {MODEL}). Make it with 'fcnjax import-weights'."
+            f"path={path}: must hold an imported network (no {MODEL} found); make one with 'fcnjax import-weights'."
         )
     described = read_json(path / MODEL)
     try:
         shape = {"classes": described["classes"], "in_channels": described["in_channels"], **described["options"]}
         model = models.create(described["arch"], rngs=nnx.Rngs(0), **shape)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path / MODEL}: describes no network ({error}); import the weights anew.") from None
+        raise ValueError(f"{path / MODEL}: does not describe a network ({error}); import the weights again.") from None
     graphdef, weights, statistics = split(model)
     arrays = load_arrays(path / "weights", {"weights": weights, "statistics": statistics})
     return merge(graphdef, arrays["weights"], arrays["statistics"])

@@ -1,4 +1,4 @@
-"""A profiler's trace of a few steps of a run, for TensorBoard's profile plugin, XProf or Perfetto."""
+"""A trace of a few steps of a run, for TensorBoard's profile plugin, XProf or Perfetto."""
 
 import warnings
 from pathlib import Path
@@ -12,15 +12,15 @@ PROFILE = "profile"
 
 
 class Profiler:
-    """Records the steps that the settings name, and closes the trace also where training ends with an error.
+    """Records a trace of the steps that the settings name, and closes it also if training fails.
 
-    `with Profiler(folder, settings) as profiler:` around the loop, `before` and `after` around each step. A run that is
-    resumed among the steps to record records those that are left; one that is resumed behind them records nothing. A
-    disk that fails costs the trace and one warning (and JAX then refuses any other trace in the same process).
+    Put `with Profiler(folder, settings) as profiler:` around the loop, `before` and `after` around each step. A run
+    resumed among the steps to record records the remaining ones; a run resumed after them records nothing. A failing
+    disk costs the trace and one warning (and JAX then refuses any other trace in the same process).
 
     Args:
-        folder: the run folder; the trace lies in `profile/plugins/profile/` of it, by the time of its beginning.
-        settings: which steps.
+        folder: the run folder; the trace goes to its `profile/plugins/profile/`, named by its start time.
+        settings: which steps to record.
     """
 
     def __init__(self, folder: Path, settings: ProfileSettings):
@@ -36,7 +36,7 @@ class Profiler:
         self._stop()
 
     def before(self, step: int) -> None:
-        """Begins the trace if step number `step`, counted from 1, is the first to record. To be called before it."""
+        """Starts the trace before the first step to record, and marks each; `step` counts from 1."""
         if step not in self._steps or self._failed:
             return
         if not self._recording:
@@ -46,11 +46,11 @@ class Profiler:
             self._annotation.__enter__()
 
     def after(self, step: int, results: Any) -> None:
-        """Ends the trace if `step` is the last to record. To be called once it is under way.
+        """Ends the trace after the last step to record; call it once a step is dispatched.
 
         Args:
             step: its number, counted from 1.
-            results: arrays that the step computes; the end of the trace waits for them, other steps do not.
+            results: arrays that the step computes; only the end of the trace waits for them.
         """
         self._end_step()
         if self._recording and step >= self._steps[-1]:
@@ -59,7 +59,7 @@ class Profiler:
 
     def _start(self) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)  # JAX would find out at the end, and its trace remain open
+            self._folder.mkdir(parents=True, exist_ok=True)  # else JAX fails only at the end and leaves its trace open
             jax.profiler.start_trace(self._folder)
             self._recording = True
         except (OSError, RuntimeError) as error:  # RuntimeError: another trace is being recorded
@@ -82,5 +82,5 @@ class Profiler:
 
     def _warn(self, error: Exception) -> None:
         self._failed = True
-        told = f"{self._folder}: no trace can be recorded ({error}); the run goes on without."
-        warnings.warn(told, RuntimeWarning, stacklevel=4)
+        message = f"{self._folder}: no trace can be recorded ({error}); the run goes on without it."
+        warnings.warn(message, RuntimeWarning, stacklevel=4)

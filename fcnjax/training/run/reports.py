@@ -1,4 +1,4 @@
-"""What a run says of itself while it trains: loss and speed per interval, and the reading of each step's loss."""
+"""What a run reports while it trains: the loss of each step, loss and speed per interval, and evaluations."""
 
 import math
 from contextlib import AbstractContextManager, ExitStack
@@ -22,9 +22,9 @@ class Reports:
 
     Args:
         folder: the run folder, entered.
-        recipe: what is trained.
-        trainer: that trains it.
-        start: steps done before.
+        recipe: of the run.
+        trainer: of the run.
+        start: number of steps done before.
         terminal: whether intervals and evaluations are also lines on the terminal.
     """
 
@@ -43,7 +43,7 @@ class Reports:
                     self._folder.path, self._recipe.log, resumed_step=self._start, terminal=self._terminal
                 )
                 self._journal = opened.enter_context(journal)
-            self._speed = Speed(self._trainer.buckets.shapes.shape[1])  # last: its clock runs from here
+            self._speed = Speed(self._trainer.buckets.shapes.shape[1])  # last: its clock starts here
             self._opened = opened.pop_all()
         return self
 
@@ -51,10 +51,10 @@ class Reports:
         self._opened.__exit__(*error)
 
     def step(self, number: int, done: StepResult) -> float:
-        """Waits for a step's loss, notes and returns it.
+        """Waits for a step's loss, records it and returns it.
 
         Raises:
-            FloatingPointError: if it is not finite.
+            FloatingPointError: if the loss is not finite.
         """
         loss, epoch = float(done.loss), done.work.epoch
         if not math.isfinite(loss):
@@ -65,17 +65,17 @@ class Reports:
         self._losses.append(loss)
         return loss
 
-    def spoilt(self, number: int, done: StepResult) -> NoReturn:
+    def refuse_weights(self, number: int, done: StepResult) -> NoReturn:
         """Raises FloatingPointError for a step after which the weights are not finite."""
         self._refuse("weights not finite after training loss", number, done)
 
     def _refuse(self, what: str, number: int, done: StepResult) -> NoReturn:
         source, loss = self._trainer.sources["train"], float(done.loss)
-        said = report_not_finite(self._folder.path, number, done.work.epoch, loss, done.parts, source, what=what)
-        raise FloatingPointError(said)
+        epoch, parts = done.work.epoch, done.parts
+        raise FloatingPointError(report_not_finite(self._folder.path, number, epoch, loss, parts, source, what=what))
 
     def interval(self):
-        """Reports the steps since the last time."""
+        """Reports the steps since the last report."""
         row = self._speed.row()
         if self._journal is not None:
             rate = np.asarray(self._schedule(row.step - 1)).item()
@@ -83,7 +83,7 @@ class Reports:
         self._losses.clear()
 
     def evaluation(self, split: str, step: int, result: EvaluationResult):
-        """Notes and reports the evaluation of a split after a step."""
+        """Records and reports the evaluation of a split after a step."""
         row = {
             "event": split,
             "step": step,
@@ -97,5 +97,5 @@ class Reports:
             self._journal.evaluation(split, step, loss=result.loss, accuracy=result.accuracy)
 
     def paused(self) -> AbstractContextManager[None]:
-        """Stops the clock for what is no training."""
+        """Stops the clock for what is not training."""
         return self._speed.paused()

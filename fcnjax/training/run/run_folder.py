@@ -1,10 +1,10 @@
-"""Run folders: what a run was, what it measured, and whether it may go on.
+"""Run folders: what a run was, what it measured, and whether it may be resumed.
 
-A folder holds `config.json` (the resolved recipe), `environment.json` (versions, git revision and hardware of each
+A folder holds `config.json` (the complete recipe), `environment.json` (versions, git revision and hardware of each
 process that worked on it), `data.json` (hashes of the examples' sizes, ids, names and classes), `metrics.jsonl`
-(nothing in it depends on the clock), `speed.jsonl` (what does), `checkpoints/`, `weights/`, and last of all
-`result.json`, whose presence means that the run is finished. Where the config asks for them, `tensorboard/` holds event
-files and `profile/` a trace; `not_finite.json` names the examples of a step whose loss was not finite.
+(nothing in it depends on the clock), `speed.jsonl` (what depends on the clock), `checkpoints/`, `weights/`, and
+`result.json`, which is written last and marks the run as finished. If the config asks for them, `tensorboard/` holds
+event files and `profile/` a trace. `not_finite.json` lists the examples of a step whose loss was not finite.
 """
 
 import datetime
@@ -28,7 +28,7 @@ from fcnjax.training.compile.mesh import is_first_host
 from fcnjax.training.settings.recipe import Recipe
 from fcnjax.xla import FLAGS, refused
 
-# Fields of the config, by what their names begin with, that change nothing in what a run computes.
+# Prefixes of the config fields that do not change what a run computes.
 FREE = ("loader.", "log.", "profile.", "checkpoint_", "shard_weights")
 CONFIG, DATA, ENVIRONMENT, METRICS = "config.json", "data.json", "environment.json", "metrics.jsonl"
 CHECKPOINTS, WEIGHTS = "checkpoints", "weights"
@@ -36,27 +36,33 @@ PACKAGES = ("fcnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gra
 
 
 class RunFolder:
-    """A folder for one run, entered to start it or to go on with it, never to overwrite it.
+    """The folder of one run, entered to start or to resume it, never to overwrite it.
 
-    `with RunFolder(path, recipe) as folder:` holds it: no other process can enter it until the block ends. Of several
-    hosts of a run the first alone reads and writes it.
+    `with RunFolder(path, recipe) as folder:` locks it: no other process can enter it until the block ends. With several
+    hosts, only the first reads and writes it.
 
     Args:
         path: the folder; made on entry if it does not exist.
-        recipe: what the run is to be.
+        recipe: of the run.
+
+    Attributes:
+        path: the folder.
+        metrics_path: its file of metrics.
+        checkpoints: its folder of checkpoints.
+        weights: its folder of final weights and statistics.
 
     Raises:
-        FileExistsError: if the folder holds a finished run, a run of another recipe (the groups in `FREE` apart), or
-            anything that is not a run; on entry, if another process is working in it.
-        ValueError: if the config in it cannot be read.
+        FileExistsError: if the folder holds a finished run, a run of another recipe (fields in `FREE` may differ), or
+            anything that is not a run; on entry, also if another process is working in it.
+        ValueError: if its config cannot be read.
     """
 
     def __init__(self, path: Path | str, recipe: Recipe):
         self.path, self._recipe, self._exit = Path(path), recipe, ExitStack()
         self.metrics_path, self.checkpoints, self.weights = (self.path / n for n in (METRICS, CHECKPOINTS, WEIGHTS))
-        self._writes, self._told = is_first_host(), False
-        self._file: Any = None  # of the metrics, while it is open
-        self._waiting = b""  # what the disk did not take
+        self._writes, self._warned = is_first_host(), False
+        self._file: Any = None  # of metrics, while it is open
+        self._waiting = b""  # bytes that the disk has not taken yet
         if self._writes:
             self._check()
 
@@ -65,10 +71,10 @@ class RunFolder:
             return self
         with ExitStack() as entered:
             entered.enter_context(locked_folder(self.path))
-            self._check()  # again: another process may have come first
+            self._check()  # again: another process may have entered in between
             environments = read_environments(self.path)
             write_json(self.path / ENVIRONMENT, [*environments, environment()])
-            write_json(self.path / CONFIG, self._recipe.to_dict())  # last: with it the folder is a run
+            write_json(self.path / CONFIG, self._recipe.to_dict())  # last: it makes the folder a run
             self._exit = entered.pop_all()
         return self
 
@@ -76,7 +82,7 @@ class RunFolder:
         self._exit.close()
 
     def check_data(self, digest: dict[str, str]):
-        """Notes what data the run is on, or raises FileExistsError if that is not what an interrupted run began on."""
+        """Records hashes of the data, or raises FileExistsError if an interrupted run started on other data."""
         if not self._writes:
             return
         path = self.path / DATA
@@ -85,12 +91,12 @@ class RunFolder:
         if changed:
             raise FileExistsError(
                 f"workdir={self.path}: holds an interrupted run, and the examples of its {changed[0]} split have "
-                "changed since it began; restore them, or choose a new folder."
+                "changed since it started; restore them, or choose a new folder."
             )
         write_json(path, digest)
 
     def keep_metrics_until(self, step: int):
-        """Drops metrics after `step`, and those of the final test: a resumed run writes them again."""
+        """Drops the metrics after `step` and those of the final test, which a resumed run writes again."""
         if self._writes and self.metrics_path.exists():
             # A line without its newline was cut short by the interruption.
             lines = [line for line in self.metrics_path.read_text().splitlines(keepends=True) if line.endswith("\n")]
@@ -102,13 +108,13 @@ class RunFolder:
     def appending(self) -> Iterator[Callable[[dict[str, Any]], None]]:
         """Opens the metrics; yields a function that appends one row as a line, which no later error can undo.
 
-        Where the disk fails it raises OSError; of a run that is to go on then, it says so once, and the lines wait in
-        memory until they can be written.
+        If the disk fails, the function raises OSError. If `recipe.checkpoint_failure` is "continue", it prints one
+        warning instead, and lines wait in memory until they can be written.
         """
         if not self._writes:
             yield lambda row: None
             return
-        with self.metrics_path.open("ab", buffering=0) as file:  # 0: every line reaches the file at once, and once only
+        with self.metrics_path.open("ab", buffering=0) as file:  # 0: each line reaches the file at once, and only once
             self._file = file
             try:
                 yield self._append
@@ -117,10 +123,10 @@ class RunFolder:
                 self._file = None
 
     def settled(self) -> bool:
-        """Returns whether all metrics are in the file; tries to write what is not. A checkpoint is to come behind them.
+        """Writes waiting metrics, and returns whether all are in the file, as they must be before a checkpoint.
 
         Raises:
-            OSError: if the disk fails, unless the run is to go on then.
+            OSError: if the disk fails and `recipe.checkpoint_failure` is "stop".
         """
         try:
             while self._waiting and self._file is not None:
@@ -129,10 +135,10 @@ class RunFolder:
         except OSError as error:
             said = f"{self.metrics_path}: cannot be written ({error})."
             if self._recipe.checkpoint_failure == "stop":
-                raise OSError(f"{said} Make room and repeat the command to go on.") from error
-            if not self._told:
-                tqdm.write(f"{said} The run goes on, without checkpoints until it can be.", file=sys.stderr)
-            self._told = True
+                raise OSError(f"{said} Free disk space and repeat the command to resume.") from error
+            if not self._warned:
+                tqdm.write(f"{said} The run goes on, without checkpoints until this file can be.", file=sys.stderr)
+            self._warned = True
         return not self._waiting
 
     def _append(self, row: dict[str, Any]):
@@ -152,7 +158,7 @@ class RunFolder:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
                 raise ValueError(
-                    f"{path / METRICS}, line {number}: is no JSON ({error}); restore the file, or train anew."
+                    f"{path / METRICS}, line {number}: is not JSON ({error}); restore the file, or train again."
                 ) from None
 
     def finish(self, result: dict[str, Any]):
@@ -163,15 +169,15 @@ class RunFolder:
     def _check(self):
         """Raises FileExistsError unless the folder is new or holds an interrupted run of this recipe."""
         if self.path.exists() and not self.path.is_dir():
-            raise FileExistsError(f"workdir={self.path}: is no folder. Choose a new one.")
+            raise FileExistsError(f"workdir={self.path}: is not a folder; choose a new one.")
         if not is_run(self.path):
             names = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-            if any(not name.startswith(".") for name in names - {ENVIRONMENT}):  # what a start may leave is no matter
-                raise FileExistsError(f"workdir={self.path}: is not empty and holds no run. Choose a new folder.")
+            if any(not name.startswith(".") for name in names - {ENVIRONMENT}):  # an early kill may leave these
+                raise FileExistsError(f"workdir={self.path}: must hold a run or be empty; choose a new folder.")
             return
         if is_finished(self.path):
             raise FileExistsError(
-                f"workdir={self.path}: holds a finished run, which is never overwritten. Choose a new folder."
+                f"workdir={self.path}: holds a finished run, which is never overwritten; choose a new folder."
             )
         old, new = (
             _flat(json.loads(json.dumps(d))) for d in (_complete(read_config(self.path)), self._recipe.to_dict())
@@ -181,8 +187,8 @@ class RunFolder:
         if changed:
             what = ", ".join(f"{name} was {old.get(name)!r} and is {new.get(name)!r}" for name in changed)
             raise FileExistsError(
-                f"workdir={self.path}: holds an interrupted run of another config ({what}). "
-                "Go on with its config, or choose a new folder."
+                f"workdir={self.path}: holds an interrupted run of another config ({what}); "
+                "resume it with its own config, or choose a new folder."
             )
 
 
@@ -200,16 +206,16 @@ def read_config(path: Path) -> dict[str, Any]:
     """Returns the config of the run in a folder, as nested dictionaries.
 
     Raises:
-        FileNotFoundError: if the folder holds no run.
-        ValueError: if the file cannot be read.
+        FileNotFoundError: if the folder does not hold a run.
+        ValueError: if the file is not JSON.
     """
     if not is_run(path):
-        raise FileNotFoundError(f"workdir={path}: holds no run (no {CONFIG}). Train one with 'fcnjax train'.")
+        raise FileNotFoundError(f"workdir={path}: must hold a run (no {CONFIG} found); train one with 'fcnjax train'.")
     return read_json(path / CONFIG)
 
 
 def _complete(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns a config with the defaults of fields that are newer than it; as it is where it cannot be a recipe's."""
+    """Returns a config with the defaults of fields that are newer; unchanged if it does not make a recipe."""
     try:
         return Recipe.from_config(config).to_dict()
     except (ValueError, TypeError):
@@ -223,9 +229,9 @@ def read_environments(path: Path) -> list[dict[str, Any]]:
 
 
 def environment() -> dict[str, Any]:
-    """Returns versions, git revision, hardware, XLA's settings and time: by what numbers may differ.
+    """Returns what may make numbers differ: versions, git revision, hardware, XLA's settings, and the time.
 
-    Of `xla`, `refused` names the flags and options that this version of XLA does not accept, and that are left out.
+    In `xla`, `refused` lists the flags and options that this version of XLA does not accept and that are left out.
     """
     device = jax.devices()[0]
     return {

@@ -132,9 +132,9 @@ def test_a_folder_that_holds_anything_is_refused_and_stays(tmp_path):
     empty.mkdir()
     file.write_text("mine")
     (full / "mine.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="report=.*full: is not empty; a report overwrites nothing. Choose a new"):
+    with pytest.raises(FileExistsError, match="report=.*full: must be a new or empty folder; choose another path"):
         write_report(full, metrics, source)
-    with pytest.raises(FileExistsError, match="report=.*file: is no folder"):
+    with pytest.raises(FileExistsError, match="report=.*file: must be a new or empty folder"):
         check_new(file)
     assert [path.name for path in full.iterdir()] == ["mine.txt"]
     write_report(empty, metrics, source)

@@ -150,9 +150,9 @@ def test_without_any_logits_counts_are_zero_and_means_are_nan():
     [
         ({"labels": np.array([0, 3])}, r"labels\[1\]=3: must be 0 to 2, one of the 3 classes"),
         ({"labels": np.array([-1, 0])}, r"labels\[0\]=-1: must be 0 to 2"),
-        ({"labels": np.array([0])}, r"labels of shape \(1,\)"),
-        ({"logits": np.zeros(2)}, r"logits of shape \(2,\)"),
-        ({"sizes": np.zeros((3, 2))}, r"sizes of shape \(3, 2\): must be \[N, K\], \[N\] and \[N, D\]"),
+        ({"labels": np.array([0])}, r"labels\.shape=\(1,\)"),
+        ({"logits": np.zeros(2)}, r"logits\.shape=\(2,\)"),
+        ({"sizes": np.zeros((3, 2))}, r"sizes\.shape=\(3, 2\): must be \[N, K\], \[N\] and \[N, D\]"),
     ],
 )
 def test_what_does_not_fit_is_refused(changed, message):
@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_refused(changed, message):
 def test_figures_that_mean_nothing_are_refused():
     metrics = measure(np.zeros((2, 3)), np.array([0, 1]), np.ones((2, 2)))
     for k in (0, 4):
-        with pytest.raises(ValueError, match=f"k={k} of the top-k accuracy: must be 1 to 3"):
+        with pytest.raises(ValueError, match=f"k={k}: must be 1 to 3"):
             metrics.correct(k)
     with pytest.raises(ValueError, match="groups=0: must be at least 1"):
         metrics.by_size(0)

@@ -211,7 +211,7 @@ def test_metrics_that_the_disk_does_not_take_wait_and_come_before_any_checkpoint
     stopping = RunFolder(tmp_path / "other", trainer.recipe)
     with stopping, stopping.appending() as write:
         disk, stopping._file = stopping._file, open("/dev/full", "ab", buffering=0)  # noqa: SIM115
-        with pytest.raises(OSError, match=r"metrics\.jsonl: cannot be written .*Make room and repeat"):
+        with pytest.raises(OSError, match=r"metrics\.jsonl: cannot be written .*Free disk space and repeat"):
             write({"step": 1})
         stopping._file.close()
         stopping._file = disk
@@ -249,7 +249,10 @@ def test_a_folder_that_holds_no_run_is_refused_and_an_empty_one_is_taken(trainer
     (tmp_path / "folder").mkdir()
     RunFolder(tmp_path / "folder", trainer.recipe)
     (tmp_path / "thesis.txt").write_text("precious")
-    for path, told in ((tmp_path, "is not empty and holds no run"), (tmp_path / "thesis.txt", "is no folder")):
+    for path, told in (
+        (tmp_path, "must hold a run or be empty"),
+        (tmp_path / "thesis.txt", "is not a folder"),
+    ):
         with pytest.raises(FileExistsError, match=told):
             train(trainer.recipe, path, trainer=trainer, progress=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "thesis.txt"]
@@ -311,7 +314,7 @@ def test_two_processes_never_work_in_one_folder(trainer, tmp_path):
     [
         ("config.json", "[1]", "config.json: holds a list, not a dict"),
         ("config.json", "{", "config.json: holds no JSON"),
-        ("metrics.jsonl", "nothing\n", "metrics.jsonl, line 1: is no JSON"),
+        ("metrics.jsonl", "nothing\n", "metrics.jsonl, line 1: is not JSON"),
     ],
 )
 def test_damaged_files_are_named(trainer, tmp_path, name, text, told):
@@ -374,7 +377,7 @@ def test_what_is_loaded_gives_the_figures_of_the_end_of_training(finished, sourc
 
 
 def test_a_folder_without_a_finished_run_cannot_be_loaded(finished, trainer, tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no run"):
+    with pytest.raises(FileNotFoundError, match="must hold a run"):
         load_run(tmp_path)
     path = shutil.copytree(finished.folder.path, tmp_path / "copy")
     (path / "result.json").unlink()

@@ -1,4 +1,4 @@
-"""Networks with weights from elsewhere: imported, saved and loaded again."""
+"""Networks with imported weights: saved and loaded again."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_the_command_prints_what_it_made(tmp_path, capsys):
     assert capsys.readouterr().out == f"convnext_atto: 3,375,485 parameters\nfolder {tmp_path}/atto\n"
     jax.tree.map(np.testing.assert_array_equal, flat(load_imported(tmp_path / "atto")), flat(model))
     assert main(["fcnjax", "import-weights", *arguments]) == UNUSABLE
-    assert "exists; weights are imported into a new folder" in capsys.readouterr().err
+    assert "must not exist; choose a new folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_what_cannot_be_imported_is_one_sentence(arguments, message, tmp_path, c
 
 
 def test_folders_that_hold_no_network_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no imported network"):
+    with pytest.raises(FileNotFoundError, match="must hold an imported network"):
         load_imported(tmp_path)
     (tmp_path / "model.json").write_text('{"arch": "resnet81", "classes": 5, "in_channels": 2, "options": {}}')
-    with pytest.raises(ValueError, match=r"model\.json: describes no network .*resnet18"):
+    with pytest.raises(ValueError, match=r"model\.json: does not describe a network .*resnet18"):
         load_imported(tmp_path)
