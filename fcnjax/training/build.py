@@ -1,4 +1,7 @@
-"""What a recipe names, made: its splits, its network, its rectangles and its order."""
+"""Makes what a recipe names: splits, network, buckets and data order.
+
+Axes: N examples, D spatial axes.
+"""
 
 import contextlib
 import dataclasses
@@ -33,7 +36,7 @@ from fcnjax.data import (
 from fcnjax.training.settings.recipe import Recipe
 
 SPLITS = ("train", "validation", "test")
-PLANNER = 1  # to be raised when the planner is changed
+PLANNER = 1  # version of the planner in the cache; raise it when plans change
 
 
 def load_sources(
@@ -43,12 +46,11 @@ def load_sources(
 
     Args:
         recipe: what to train.
-        cache_dir: where the sizes of files that were read are kept for the next time; None keeps them nowhere.
-        verify: whether to decode every file once; None does so where the recipe refuses what cannot be decoded.
+        cache_dir: folder that caches the sizes of files; None caches nothing.
+        verify: whether to decode every file once; None: only if the recipe refuses files that cannot be decoded.
 
     Raises:
-        ValueError: for a data set or split that does not exist, files that cannot be decoded, or splits that do not fit
-            each other.
+        ValueError: if a data set or split does not exist, files cannot be decoded, or splits do not fit each other.
     """
     data = recipe.data
     options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir)
@@ -57,7 +59,7 @@ def load_sources(
     for key, name in zip(SPLITS, names, strict=True):
         try:
             sources[key] = load_source(data.name, name, data.data_dir, options)
-        except UnreadableFiles as error:  # those of the other splits are better known at once
+        except UnreadableFiles as error:  # collected: one error lists those of all splits
             refused.append(str(error))
     if refused:
         raise ValueError("\n".join(refused))
@@ -65,19 +67,20 @@ def load_sources(
 
 
 def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]:
-    """Returns the three splits at the sizes that the recipe's policy gives them; with `on_error="mask"` without those
-    that the policy would refuse as too small.
+    """Returns the three splits at the sizes that the recipe's size policy gives them.
+
+    With `on_error="mask"`, examples that the policy would refuse as too small are left out.
 
     Args:
         recipe: what to train.
-        sources: "train", "validation" and "test"; what is no `Source` is made one by `fcnjax.data.as_source`.
+        sources: "train", "validation" and "test", each a `Source` or what `fcnjax.data.as_source` takes.
 
     Raises:
         ValueError: if a split is missing, splits do not fit each other, or examples are too small.
     """
     missing = [name for name in SPLITS if name not in sources]
     if missing:
-        raise ValueError(f"sources: lack {missing[0]!r}; give a dictionary of train, validation and test.")
+        raise ValueError(f"sources: must hold {missing[0]!r}; give a dictionary of train, validation and test.")
     splits = {name: source if hasattr(source, "sizes") else as_source(source) for name, source in sources.items()}
     first = splits["train"]
     for name, source in splits.items():
@@ -99,7 +102,7 @@ def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]
 
 
 def data_digest(sources: Mapping[str, Source]) -> dict[str, str]:
-    """Returns what tells the data of each split from any other: a hash of its sizes, ids, names and classes."""
+    """Returns a hash of the sizes, ids, names and classes of each split, which tells whether data have changed."""
     digests = {}
     for name, source in sources.items():
         names = "\0".join((*source.class_names, "", *getattr(source, "names", ())))
@@ -109,15 +112,15 @@ def data_digest(sources: Mapping[str, Source]) -> dict[str, str]:
 
 
 def make_buckets(recipe: Recipe, sources: Mapping[str, Source], *, cache_dir: Path | str | None = None) -> BucketPlan:
-    """Returns the rectangles for all splits, with the rows of a batch of each, as the recipe bounds them.
+    """Returns the buckets for all splits, with the rows of a batch of each, within the bounds of the recipe.
 
     Args:
         recipe: what to train.
         sources: the splits.
-        cache_dir: where the rectangles are kept for the next run on the same sizes; None keeps them nowhere.
+        cache_dir: folder that caches the buckets for the next run on the same sizes; None caches nothing.
     """
     sizes = [source.sizes for source in sources.values()]
-    if recipe.crop.area[0] < 1 and recipe.batching == "mixed":  # of two seeds, whatever the run's
+    if recipe.crop.area[0] < 1 and recipe.batching == "mixed":  # sizes of two seeds, whatever the run's seed
         train = sources["train"]
         sizes += [recipe.crop.sizes(seed, 0, train.ids, train.sizes) for seed in range(2)]
     sizes = np.concatenate(sizes)
@@ -132,48 +135,48 @@ def make_buckets(recipe: Recipe, sources: Mapping[str, Source], *, cache_dir: Pa
 
 
 def _planned(sizes: np.ndarray, options: dict[str, Any], cache_dir: Path | None) -> BucketPlan:
-    """Returns `plan_buckets` of sizes [N, D], from the cache where it has been made before: it may take seconds."""
+    """Returns `plan_buckets` of sizes [N, D], cached because planning may take seconds."""
     if cache_dir is None:
         return plan_buckets(sizes, **options)
     about = json.dumps([PLANNER, version("fcnjax"), sizes.shape, str(sizes.dtype), options]).encode()
     file = cache_dir / f"plan-{hashlib.sha256(about + sizes.tobytes()).hexdigest()[:32]}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent or damaged: it is made again
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent or damaged: plan again
         kept = read_json(file)
         rows = kept["batch_sizes"]
         return BucketPlan(np.array(kept["shapes"], np.int32), None if rows is None else np.array(rows, np.int32))
     plan = plan_buckets(sizes, **options)
     rows = None if plan.batch_sizes is None else plan.batch_sizes.tolist()
-    with contextlib.suppress(OSError):  # it is only a cache
+    with contextlib.suppress(OSError):  # only a cache
         write_json(file, {"shapes": plan.shapes.tolist(), "batch_sizes": rows})
     return plan
 
 
 def rows_of(buckets: BucketPlan) -> list[int]:
-    """Returns the rows of a batch of each rectangle."""
+    """Returns the number of rows of a batch of each bucket."""
     assert buckets.batch_sizes is not None
     return buckets.batch_sizes.tolist()
 
 
 def make_crop(recipe: Recipe, minimum: Sequence[int]) -> RandomCrop | None:
-    """Returns the crop of training examples for a network with that minimum size [D], or None if all of them is kept.
+    """Returns the crop of training examples for a network of minimum size [D]; None if the recipe does not crop.
 
     Raises:
         ValueError: if `config.crop.at_least` has another number of axes.
     """
     if recipe.crop.area[0] == 1:
         return None
-    least = np.maximum(minimum, 1 if recipe.crop.at_least is None else recipe.crop.at_least)
-    return dataclasses.replace(recipe.crop, at_least=tuple(least.tolist()))
+    at_least = np.maximum(minimum, 1 if recipe.crop.at_least is None else recipe.crop.at_least)
+    return dataclasses.replace(recipe.crop, at_least=tuple(at_least.tolist()))
 
 
 def make_plan(
     recipe: Recipe, source: Source, buckets: BucketPlan, crop: RandomCrop | None, seed: int
 ) -> EpochPlan | MixedPlan:
-    """Returns the order of the training examples for a seed; `crop` is the recipe's, for its network."""
+    """Returns the order of the training examples for a seed; `crop` comes from `make_crop`."""
     if recipe.batching == "bucket":
         return EpochPlan(source.sizes, buckets, rows_of(buckets), seed)
     rows = rows_of(buckets)
-    if recipe.pixel_budget is None:  # about two parts of each rectangle in a step: few programs, and few filler rows
+    if recipe.pixel_budget is None:  # about two parts of each bucket in a step: few programs, few filler rows
         shares = np.bincount(buckets.assign(source.sizes), minlength=len(buckets.shapes)) / len(source)
         rows = np.maximum(1, np.ceil(shares * recipe.batch_size / 2)).astype(int).tolist()
 
@@ -182,7 +185,7 @@ def make_plan(
 
 
 def make_model(recipe: Recipe, source: Source, seed: int | jax.Array) -> models.Classifier:
-    """Returns the recipe's network for the examples of a source, with the initial weights of a seed."""
+    """Returns the recipe's network for the examples of a source, with initial weights drawn from a seed."""
     settings = recipe.head
 
     def pool(channels: int, rngs: nnx.Rngs) -> pooling.Pool:
@@ -211,5 +214,5 @@ def _frontend_options(recipe: Recipe) -> dict[str, Any] | None:
 
 
 def abstract_model(recipe: Recipe, source: Source) -> models.Classifier:
-    """Returns the same network with shapes and types in place of weights: nothing is drawn or compiled."""
+    """Returns the network of `make_model` with shapes and dtypes in place of weights; nothing is drawn or compiled."""
     return nnx.eval_shape(lambda: make_model(recipe, source, 0))

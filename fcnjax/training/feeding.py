@@ -1,6 +1,6 @@
-"""Feed: the batches of a recipe, read and put on the devices, and a count of what could not be read.
+"""Feed: reads the batches of a recipe, puts them on the devices, and keeps account of unreadable examples.
 
-Axes: B rows of a batch. Of several hosts each reads its own rows; the arrays on the devices are those of all of them.
+Axes: B rows of a batch. With several hosts, each reads its own rows; the arrays on the devices hold the rows of all.
 """
 
 import json
@@ -16,19 +16,19 @@ from fcnjax.training.compile.mesh import gather_texts, place_rows, sum_over_host
 from fcnjax.training.settings.recipe import Recipe
 from fcnjax.training.step.step import Targets
 
-DEPTH = 1  # batches on their way to the device while one is computed with
+DEPTH = 1  # batches on their way to the device while one is computed
 
 
 class Feed:
     """Batches of the splits of a recipe.
 
     Args:
-        recipe: whose settings of data and loader are used.
+        recipe: gives the settings of data and loader.
         sources: the splits by name.
         mesh: the devices that share the rows of each batch.
 
     Attributes:
-        unreadable: what could not be decoded so far on this host, by name, with the reason.
+        unreadable: name and reason of each example that this host could not decode so far.
     """
 
     def __init__(self, recipe: Recipe, sources: Mapping[str, Source], mesh: Mesh):
@@ -38,14 +38,16 @@ class Feed:
             self.unreadable |= getattr(source, "unreadable", {})
 
     def batches(self, split: str, plan: Any, start: int, stop: int, **options: Any) -> Iterator[tuple[Any, Any]]:
-        """Yields the steps of a plan from `start` to before `stop` with their batches, values on the devices.
+        """Yields the steps of a plan from `start` to before `stop`, each with its batch or batches.
+
+        Values are on their way to the devices.
 
         Args:
-            split: name of the split that the plan is of.
+            split: name of the split that is planned.
             plan: an `EpochPlan`, `MixedPlan` or `EvaluationPlan`.
             start: first step.
             stop: step to stop before.
-            options: more of `load_batches`.
+            options: further arguments of `load_batches`.
         """
         data, loader = self._recipe.data, self._recipe.loader
         pairs = load_batches(
@@ -57,7 +59,7 @@ class Feed:
             stop_step=stop,
             on_error=data.on_error,
             threads=loader.threads,
-            workers=loader.workers if split == "train" else 0,  # a pass of evaluation is short, and they start anew
+            workers=loader.workers if split == "train" else 0,  # each short pass of evaluation would start them again
             prefetch=loader.prefetch,
             host=jax.process_index(),
             hosts=jax.process_count(),
@@ -70,42 +72,42 @@ class Feed:
             yield step, batch
 
     def inputs(self, batch: Batch) -> tuple[Padded, Targets]:
-        """Returns what a step takes of a batch, on the devices: the rows of all hosts."""
+        """Returns the inputs of a step from a batch, on the devices: the rows of all hosts."""
         values, sizes, labels, ids = (place_rows(self._mesh, array) for array in batch[:4])
         return Padded(values, sizes), Targets(labels, ids)
 
     def missing(self, batch: Batch | Sequence[Batch]) -> int:
-        """Returns how many examples of a step could not be decoded on any host; all hosts must call it."""
-        if self._recipe.data.on_error == "refuse":  # then there is none: no host need ask the others at each step
+        """Returns the number of examples of a step that could not be decoded, on all hosts; all must call it."""
+        if self._recipe.data.on_error == "refuse":  # none is missing: hosts need not ask each other
             return 0
         return sum_over_hosts(sum(len(part.unreadable) for part in batches_of(batch)))
 
     def all_unreadable(self) -> dict[str, str]:
-        """Returns what could not be decoded so far on any host, sorted by name; all hosts must call it."""
+        """Returns name and reason of each example that any host could not decode, sorted; all hosts must call it."""
         if self._recipe.data.on_error == "refuse":
             return dict(sorted(self.unreadable.items()))
         texts = gather_texts(json.dumps(self.unreadable))
         return dict(sorted((name, reason) for text in texts for name, reason in json.loads(text).items()))
 
     def host_bytes(self, plan: EpochPlan | MixedPlan) -> int:
-        """Returns the bound on what the loader holds of training batches at any time, in bytes."""
+        """Returns an upper bound on the bytes of host memory that training batches take at once."""
         loader = self._recipe.loader
         read_ahead = {"threads": loader.threads, "workers": loader.workers, "prefetch": loader.prefetch + DEPTH}
         shares = {"hosts": jax.process_count(), "rows_multiple_of": self._mesh.size}
         return host_bytes(plan, self._sources["train"].channels, **read_ahead, **shares)
 
     def _transferred(self, pair: tuple[Any, Any]) -> tuple[Any, Any]:
-        """Returns a step and its batches, whose values are on their way to the devices."""
+        """Returns a step and its batches, their values on the way to the devices."""
         step, batch = pair
         parts = tuple(part._replace(values=place_rows(self._mesh, part.values)) for part in batches_of(batch))
         return step, parts[0] if isinstance(batch, Batch) else parts
 
 
 def batches_of(batch: Batch | Sequence[Batch]) -> Sequence[Batch]:
-    """Returns the batches of a step, which is one or made of several."""
+    """Returns the batches of a step, which has one or several."""
     return (batch,) if isinstance(batch, Batch) else batch
 
 
 def count_examples(batch: Batch | Sequence[Batch]) -> int:
-    """Returns the number of real examples in the batch or the parts of a step; of several hosts, this one's."""
+    """Returns the number of real examples in the batch or batches of a step, on this host."""
     return sum(int((part.ids >= 0).sum()) for part in batches_of(batch))

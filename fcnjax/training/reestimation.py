@@ -1,7 +1,7 @@
-"""Statistics of batch norms measured anew with the weights fixed, in place of the moving averages of training.
+"""Statistics of batch norms, re-estimated with fixed weights to replace the moving averages of training.
 
-The moving averages lag behind the weights, remember the last hundred batches or so, and are of cropped and augmented
-examples. Here they are of every training example at its own size, as evaluation sees it.
+Moving averages lag behind the weights, cover only the last hundred batches or so, and come from cropped and augmented
+examples. Re-estimated statistics cover every training example at its own size, as evaluation sees it.
 """
 
 from collections.abc import Callable
@@ -19,24 +19,24 @@ from fcnjax.training.trainer import Trainer
 
 
 def reestimated_statistics(trainer: Trainer, state: TrainState) -> Arrays:
-    """Returns the running statistics of a state, measured over the training split with its weights.
+    """Returns the running statistics of a state, measured with its weights over the training split.
 
-    Use it before evaluation where the moving averages are poor: few or small batches, averaged or changed weights. One
-    pass over the examples, each once, whole and not augmented, with dropout off, in the shuffled order and the batches
-    of an epoch of training in rectangles.
+    Use it before evaluation if the moving averages are poor: few or small batches, averaged or changed weights. It
+    makes one pass over the examples, shuffled and bucketed as in an epoch of training. Each example comes once, whole,
+    without augmentation; dropout is off.
 
-    Each norm normalizes by its batch, as in training, and pools moments by valid positions: its statistics are then of
-    all positions alike, as in a batch that holds every example, and a batch of few or small examples, or with filler
-    rows, weighs what it holds. The first norm's are the same however the examples are batched; those behind it are so
-    as far as the batches are alike.
+    Each norm normalizes by its batch, as in training, and weights moments by valid positions. So all positions count
+    equally, as in one batch of all examples, and a batch of few or small examples, or with filler rows, counts
+    accordingly. The statistics of the first norm do not depend on how examples are batched. Those of later norms do,
+    because their inputs are normalized by batch.
 
     Args:
-        trainer: whose training split and rectangles are used.
-        state: its weights are used, and nothing in it changes.
+        trainer: gives the training split and the buckets.
+        state: gives the weights; it does not change.
 
     Returns:
-        Arrays named like `state.statistics`, which come back as they are if the network has none: nothing is then read
-        or compiled. They lie where the trainer's states have them. Variances are unbiased, as the moving averages are.
+        Arrays named and placed like `state.statistics`, with unbiased variances, as in the moving averages. If the
+            network has none, `state.statistics` itself; then nothing is read or compiled.
 
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3 (PreciseBN), over valid positions; with
       one batch also PyTorch's `torch.optim.swa_utils.update_bn`.
@@ -54,7 +54,7 @@ def reestimated_statistics(trainer: Trainer, state: TrainState) -> Arrays:
 
 
 def _measuring(model: Classifier) -> Classifier:
-    """Returns the network with all its batch norms measuring; it is changed itself."""
+    """Sets all batch norms of a network to measuring, in place, and returns it."""
     for _, module in nnx.iter_modules(model):
         if isinstance(module, BatchNorm):
             module.measure()
@@ -66,7 +66,7 @@ def _make_measuring_step(graphdef: nnx.GraphDef[Classifier]) -> Callable[[Arrays
 
     def step(weights: Arrays, statistics: Arrays, batch: Padded) -> Arrays:
         model = merge(graphdef, weights, statistics)
-        model(batch)  # for what it leaves in the norms
+        model(batch)  # for the moments that it leaves in the norms
         return split(model)[2]
 
     return step

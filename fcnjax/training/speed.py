@@ -1,8 +1,8 @@
 """How fast a run trains, and where its time goes: one row of figures per interval of steps.
 
 Positions are pixels of images, samples of signals. The one idea: the clock runs from the end of one step to the end of
-the next, so that every second of training belongs to one step, and what is no training (evaluation, checkpoints) stops
-the clock. The figures come apart as `efficiency = 1 / (1 + waste) * padded rate / ceiling`.
+the next, so every second of training belongs to one step, and everything else (evaluation, checkpoints) stops the
+clock. Efficiency factors as `efficiency = 1 / (1 + waste) * padded rate / ceiling`.
 """
 
 import dataclasses
@@ -21,24 +21,24 @@ import numpy as np
 from fcnjax.data import Batch
 
 T = TypeVar("T")
-Clock = Callable[[], float]  # seconds since any moment
+Clock = Callable[[], float]  # returns the seconds since a fixed moment
 
-UNITS = {1: ("ksamples/s", 1e3), 2: ("Mpx/s", 1e6), 3: ("Mvoxels/s", 1e6)}  # by the number of spatial axes
-RECENT = 64  # steps of a rectangle whose median is its rate
-FEWEST = 5  # steps of a rectangle that a median is taken of: two of them may be out of line
-HARDLY = 0.05  # share of a step's time; who waited less for input was computing
+UNITS = {1: ("ksamples/s", 1e3), 2: ("Mpx/s", 1e6), 3: ("Mvoxels/s", 1e6)}  # by number of spatial axes
+MAX_STEPS = 64  # latest steps of a bucket whose median is its rate
+MIN_STEPS = 5  # steps of a bucket before it has a rate: the median then tolerates two outliers
+MAX_WAIT = 0.05  # share of a step's time; a step that waited longer for input does not count for the rate
 
 
 class StepWork(NamedTuple):
-    """What a step had to do.
+    """How much a step computed.
 
     Attributes:
         step: its number, counted from 1.
         epoch: counted from 0.
-        examples: real ones.
-        real: positions inside the examples.
-        padded: positions computed with: rectangle times rows, filler rows included.
-        shape: the rectangle; None of a step in several, whose shares of its time nobody knows.
+        examples: number of real examples.
+        real: number of positions inside the examples.
+        padded: number of positions computed, padding and filler rows included.
+        shape: of its bucket; None for a step in several buckets, because their shares of its time are unknown.
     """
 
     step: int
@@ -50,35 +50,35 @@ class StepWork(NamedTuple):
 
     @classmethod
     def of(cls, step: int, epoch: int, parts: Sequence[Batch]) -> "StepWork":
-        """Returns the work of a step from the batches that it is made of."""
-        rectangles = tuple(part.values.shape[1:-1] for part in parts)
+        """Returns the work of a step from its batches."""
+        shapes = tuple(part.values.shape[1:-1] for part in parts)
         return cls(
             step,
             epoch,
             examples=sum(int((part.ids >= 0).sum()) for part in parts),
             real=sum(int(np.prod(part.sizes, axis=1, dtype=np.int64).sum()) for part in parts),
-            padded=sum(len(part.sizes) * math.prod(shape) for part, shape in zip(parts, rectangles, strict=True)),
-            shape=rectangles[0] if len(rectangles) == 1 else None,
+            padded=sum(len(part.sizes) * math.prod(shape) for part, shape in zip(parts, shapes, strict=True)),
+            shape=shapes[0] if len(shapes) == 1 else None,
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class SpeedRow:
-    """An interval of training in figures.
+    """The figures of an interval of training.
 
     Attributes:
-        step: the last one of the interval, counted from 1.
+        step: last step of the interval, counted from 1.
         epoch: of that step, counted from 0.
         rank: number of spatial axes of an example.
-        steps: how many.
-        seconds: that they took, without compilation and what was paused.
+        steps: number of steps.
+        seconds: duration of the steps, without compilation and pauses.
         examples_per_second: real examples.
         positions_per_second: positions inside real examples.
-        waste: padded / real positions - 1; None where no example was real.
+        waste: padded / real positions - 1; None without real examples.
         input_share: share of `seconds`, in [0, 1], that was lost to waiting for input (see `TimedInput`).
-        efficiency: `positions_per_second` over that of a dense run (see `Speed.ceiling`); None before that is known.
-        compile_seconds: that training has waited for compilation since the run began or was resumed.
-        memory_bytes: the most held so far (see `peak_memory_bytes`); None where nobody tells.
+        efficiency: `positions_per_second` / `Speed.ceiling`, the rate of a dense run; None before that is known.
+        compile_seconds: time that training waited for compilation since the run started or was resumed.
+        memory_bytes: peak memory so far (see `peak_memory_bytes`); None if the system does not report it.
     """
 
     step: int
@@ -96,24 +96,24 @@ class SpeedRow:
 
     @property
     def throughput(self) -> tuple[float, str]:
-        """`positions_per_second` as a figure and the unit that suits the rank."""
+        """`positions_per_second` as a number and the unit for the rank."""
         unit, size = UNITS[self.rank]
         return self.positions_per_second / size, unit
 
 
 class Speed:
-    """Keeps the time of the steps since the last row; the first one begins when this is made.
+    """Times the steps since the last row; the first step starts at construction.
 
-    The counters that `done` takes are totals since the run began, so that a second is counted for the step during whose
-    time it passed, although the loop prepares a step while the device computes the one before.
+    `done` takes counters that are totals since the run started. So a second counts for the step during which it passed,
+    although the loop prepares a step while the device computes the previous one.
 
     Args:
         rank: number of spatial axes of an example, 1 to 3.
-        clock: seconds since any moment.
-        memory: returns the most bytes held so far.
+        clock: returns the seconds since a fixed moment.
+        memory: returns the peak memory so far, in bytes; default: `peak_memory_bytes`.
 
     Raises:
-        ValueError: if the rank is another.
+        ValueError: if `rank` is not 1, 2 or 3.
 
     >>> ticks = iter([0.0, 2.0])
     >>> speed = Speed(rank=2, clock=lambda: next(ticks), memory=lambda: None)
@@ -128,14 +128,14 @@ class Speed:
             raise ValueError(f"rank={rank}: must be 1, 2 or 3, the number of spatial axes of an example.")
         self._rank, self._clock, self._memory = rank, clock, memory or peak_memory_bytes
         self._waited = self._compiled = 0.0  # totals at the end of the last step
-        self._rates: dict[Hashable, deque[float]] = defaultdict(lambda: deque(maxlen=RECENT))
+        self._rates: dict[Hashable, deque[float]] = defaultdict(lambda: deque(maxlen=MAX_STEPS))
         self._ceiling = 0.0
         self._begin_interval()
-        self._end = clock()  # of the last step, later by what was paused since
+        self._end = clock()  # of the last step, moved later by the pauses since
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stops the clock for what is no training: `with speed.paused(): evaluate(...)`."""
+        """Stops the clock for what is not training: `with speed.paused(): evaluate(...)`."""
         begun = self._clock()
         try:
             yield
@@ -143,12 +143,12 @@ class Speed:
             self._end += self._clock() - begun
 
     def done(self, work: StepWork, *, waited: float = 0.0, compiled: float = 0.0) -> None:
-        """Notes that a step is over. To be called when its loss has been read, for then the device is done with it.
+        """Records that a step is done. Call it when the step's loss has been read: the device has then finished it.
 
         Args:
-            work: what the step had to do.
-            waited: seconds lost to waiting for training input (see `TimedInput`), in total since the run began.
-            compiled: seconds that training stood waiting for compilation, in total since the run began.
+            work: what the step computed.
+            waited: seconds lost to waiting for training input (see `TimedInput`), in total since the run started.
+            compiled: seconds that training waited for compilation, in total since the run started.
         """
         now = self._clock()
         elapsed, self._end = now - self._end, now
@@ -160,30 +160,30 @@ class Speed:
         self._padded += work.padded
         self._seconds += elapsed - compiling
         self._waiting += waiting
-        if elapsed > 0 and compiling == 0 and waiting <= HARDLY * elapsed:
+        if elapsed > 0 and compiling == 0 and waiting <= MAX_WAIT * elapsed:
             self._rates[work.shape].append(work.padded / elapsed)
 
     @property
     def ceiling(self) -> float | None:
         """Positions per second of a dense run: the best rate at which this run computed *padded* positions.
 
-        It is what training would reach without padding, without waiting, and with every rectangle as quick as the best
-        one. A rectangle's rate is the median over its last 64 steps, of those alone that hardly waited for input and
-        compiled nothing; steps in several rectangles share one median. The best one is kept. None before any rectangle
-        had five such steps. A median and not the quickest step, which would be one after a step whose end the host saw
-        late. An interval of hardly any padding may exceed the ceiling by the spread of its steps.
+        Training would reach it without padding, without waiting, and with every bucket as fast as the fastest one. The
+        rate of a bucket is the median over its last 64 steps that waited for at most 5 % of their time and compiled
+        nothing; steps in several buckets share one median. The ceiling is the best rate so far, and None until a bucket
+        has five such steps. It is a median because the fastest step would be one after a step whose end the host saw
+        late. An interval with little padding may exceed the ceiling by the spread of its steps.
 
         Source: derived here.
         """
-        known = [statistics.median(rates) for rates in self._rates.values() if len(rates) >= FEWEST]
+        known = [statistics.median(rates) for rates in self._rates.values() if len(rates) >= MIN_STEPS]
         self._ceiling = max([self._ceiling, *known])
         return self._ceiling or None
 
     def row(self) -> SpeedRow:
-        """Returns the figures of the steps since the last row, and begins a new interval.
+        """Returns the figures of the steps since the last row, and starts a new interval.
 
         Raises:
-            ValueError: if no step was done since.
+            ValueError: if no step was done since the last row.
         """
         if self._last is None:
             raise ValueError("row: no step was done since the last row; call done() after each step.")
@@ -213,18 +213,18 @@ class Speed:
 
 
 class TimedInput(Iterator[T]):
-    """Hands on the items of an iterator, and counts the seconds that were lost to waiting for them.
+    """Passes on the items of an iterator, and counts the seconds that were lost to waiting for them.
 
-    While the device computes a step the loop may wait for the next batch at no cost. So a wait counts only if the
-    device is idle at its end; it then counts in full, which is more than was lost where the device became idle midway.
+    While the device computes a step, the loop may wait for the next batch at no cost. So a wait counts only if the
+    device is idle at its end. It then counts in full, which is more than was lost if the device became idle midway.
 
     Args:
         batches: what the loop reads.
-        busy: tells whether the device still computes, such as `lambda: not loss.is_ready()` of the last step's loss.
-        clock: seconds since any moment.
+        busy: returns whether the device still computes, such as `lambda: not loss.is_ready()` of the last step's loss.
+        clock: returns the seconds since a fixed moment.
 
     Attributes:
-        seconds: counted so far.
+        seconds: lost so far.
     """
 
     def __init__(
@@ -243,10 +243,10 @@ class TimedInput(Iterator[T]):
 
 
 def peak_memory_bytes() -> int | None:
-    """Returns the most bytes held so far on any device of this process; on a CPU, by the process itself.
+    """Returns the peak memory so far, in bytes, of any device of this process; on a CPU, of the process itself.
 
     Returns:
-        What the device's allocator tells, else the largest resident set; None where the system tells neither.
+        The figure of the device's allocator, else the largest resident set; None if the system reports neither.
 
     Source: `jax.Device.memory_stats`; getrusage(2).
     """
@@ -255,7 +255,7 @@ def peak_memory_bytes() -> int | None:
     if known:
         return int(max(known))
     try:
-        import resource  # Windows has no such module
+        import resource  # missing on Windows
     except ImportError:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""Trainer: a recipe made ready, from data to compiled steps. Runs that differ in their seed alone share one.
+"""Trainer: a recipe made ready, from data to compiled steps. Runs that differ only in the seed share one.
 
 Axes: N examples, K classes.
 """
@@ -52,17 +52,17 @@ NO_VALUES = np.zeros(0, np.float32)
 
 
 class StepResult(NamedTuple):
-    """What one step of `Trainer.fit` leaves.
+    """The result of one step of `Trainer.fit`.
 
     Attributes:
         state: after the step.
-        loss: float32 [], the mean over its real examples, on the device.
-        examples: how many those were.
-        unreadable: how many more were planned, but could not be decoded.
-        work: what it had to do; with several hosts, positions are estimated from this one's share.
-        parts: its batches without their values; of several hosts, this one's rows.
-        waited: seconds lost to waiting for input since `fit` began (see `TimedInput`).
-        compiled: seconds spent on waiting for compilation since the trainer was made.
+        loss: float32 [], mean over the real examples, on the device.
+        examples: number of real examples, on all hosts.
+        unreadable: number of further planned examples that could not be decoded.
+        work: what the step computed; with several hosts, positions are estimated from this host's share.
+        parts: its batches without their values; with several hosts, this host's rows.
+        waited: seconds lost to waiting for input since `fit` started (see `TimedInput`).
+        compiled: seconds spent waiting for compilation since the trainer was made.
     """
 
     state: TrainState
@@ -76,21 +76,21 @@ class StepResult(NamedTuple):
 
 
 class Trainer:
-    """Data, rectangles, network and compiled steps of one recipe.
+    """Data, buckets, network and compiled steps of one recipe.
 
     Args:
         recipe: what to train. Its seed is only a default: `initial_state` and `fit` take one.
         sources: the three splits by name ("train", "validation", "test"), each a `Source` or what `as_source` takes;
             default: loaded as the recipe says.
-        cache_dir: where the sizes of files and the rectangles are kept for the next time; None keeps them nowhere.
-        devices: that share the rows of each batch; None takes all of all hosts.
+        cache_dir: folder that caches the sizes of files and the buckets; None caches nothing.
+        devices: share the rows of each batch; None: all devices of all hosts.
 
     Attributes:
         sources: the splits.
-        buckets: the rectangles that the sizes of all splits are padded to.
-        mesh: of all devices, of all hosts.
+        buckets: the shapes that examples of all splits are padded to, with the rows of a batch of each.
+        mesh: the devices.
         programs: the compiled steps.
-        feed: batches on the devices.
+        feed: reads batches and puts them on the devices.
 
     Raises:
         ValueError: if an example is below the network's minimum size, or a name in the recipe is unknown.
@@ -151,7 +151,7 @@ class Trainer:
 
     def plan(self, seed: int) -> EpochPlan | MixedPlan:
         """Returns the order of the training examples for a seed."""
-        if seed not in self._plans:  # only the last one: each holds the order of an epoch
+        if seed not in self._plans:  # keeps one plan: each holds the order of an epoch
             self._plans = {seed: make_plan(self.recipe, self.sources["train"], self.buckets, self.crop, seed)}
         return self._plans[seed]
 
@@ -168,7 +168,7 @@ class Trainer:
     def compilations(self, seed: int, start: int) -> list[Compilation]:
         """Returns all programs that a run with this seed needs from step `start` on, in order of first use.
 
-        Any other compilation gives a warning from then on.
+        Any other compilation warns from then on.
         """
         training = self.programs.for_training(self.plan(seed), start) if start < self.steps else []
         evaluations = self.programs.for_evaluation(self.evaluation_plans[name] for name in ("validation", "test"))
@@ -181,9 +181,9 @@ class Trainer:
         return bool(self.programs.all_finite(NO_BUCKET, (state.weights, state.statistics)))
 
     def check_memory(self, jobs: Sequence[Compilation]):
-        """Raises ValueError if the largest of some programs does not fit the device, with how many rows would.
+        """Raises ValueError if the largest program does not fit the device; the message tells how many rows would fit.
 
-        It is compiled for that, which tells its memory; the others need less.
+        That program is compiled here, which tells its memory; the others need less.
         """
         largest, memory = self.programs.largest(jobs), device_memory_bytes(jax.local_devices()[0])
         if compiled_bytes(largest.programs.compile(largest.shape, *largest.args)) > memory:
@@ -197,15 +197,14 @@ class Trainer:
     def fit(self, state: TrainState, seed: int) -> Iterator[StepResult]:
         """Trains from `state` to the last step of the recipe.
 
-        A step's loss is a device array: whoever reads it only after the next step was dispatched never keeps the
-        device waiting.
+        A step's loss is a device array. Read it after the next step is dispatched, and the device never waits.
 
         Args:
-            state: where to go on; it is donated, so do not use it again.
+            state: where to start; it is donated, so do not use it again.
             seed: of the data order and the random layers.
 
         Yields:
-            What each step leaves.
+            The result of each step.
         """
         loss: Any = None
         start, hosts = int(state.step), jax.process_count()
@@ -214,10 +213,10 @@ class Trainer:
             unreadable, parts = self.feed.missing(batch), batches_of(batch)
             state, loss = self.step(state, seed, step, batch)
             work, examples = StepWork.of(number + 1, step.epoch, parts), self._planned(seed, number) - unreadable
-            if hosts > 1:  # each knows the sizes of its own rows
+            if hosts > 1:  # a host knows the sizes of its own rows only
                 work = work._replace(examples=examples, real=hosts * work.real, padded=hosts * work.padded)
-            told = tuple(part._replace(values=NO_VALUES) for part in parts)
-            yield StepResult(state, loss, examples, unreadable, work, told, timed.seconds, self.programs.waited)
+            parts = tuple(part._replace(values=NO_VALUES) for part in parts)
+            yield StepResult(state, loss, examples, unreadable, work, parts, timed.seconds, self.programs.waited)
 
     def batches(self, seed: int, start: int, stop: int) -> Iterator[tuple[Any, Any]]:
         """Yields the plans and the batches of the training steps from `start` to before `stop`."""
@@ -255,24 +254,24 @@ class Trainer:
         return state, loss
 
     def _planned(self, seed: int, step: int) -> int:
-        """Returns how many examples a step is to have, on all hosts together."""
+        """Returns the number of examples that are planned for a step, on all hosts together."""
         return sum(int((part.rows >= 0).sum()) for part in parts_of(self.plan(seed).step(step)))
 
     def rows_that_fit(self, share: float) -> tuple[tuple[int, ...], int]:
-        """Returns the largest rectangle of training, and how many rows of it a batch on all devices may have.
+        """Returns the largest bucket of training, and the largest number of rows of it that a batch may have.
 
         Args:
-            share: of a device's memory that the compiled step may take, greater than 0, at most 1.
+            share: of a device's memory that the compiled step may take, in (0, 1].
 
         Raises:
-            ValueError: if not even one row for each device fits.
+            ValueError: if not even one row per device fits.
         """
         jobs = self.programs.for_training(self.plan(self.recipe.seed), 0)
         largest = max((job for job in jobs if job.rows), key=lambda job: math.prod(job.shape))
         return largest.shape, rows_that_fit(largest, int(share * device_memory_bytes()), self.mesh.size)
 
     def typical_batch(self) -> tuple[StepPlan, Batch]:
-        """Returns the first training batch in the rectangle that most steps use: one to measure a step with."""
+        """Returns the first training batch in the bucket that most steps use, to measure a step with."""
         plan = self.plan(0)
         assert isinstance(plan, EpochPlan)
         bucket = int(np.argmax(plan.batches_per_bucket))
@@ -280,16 +279,16 @@ class Trainer:
         return next(iter(self.feed.batches("train", plan, first, first + 1)))
 
     def whole_training_batches(self) -> Iterator[tuple[tuple[int, ...], Padded]]:
-        """Yields the rectangle and the batch of every step of one pass over the training examples, shuffled.
+        """Yields the bucket and the batch of each step of one pass over the training examples, shuffled.
 
-        Each example comes once, as it is: no crop, no augmentation, also where the recipe trains with them.
+        Each example comes once and whole, without augmentation, even if the recipe trains with crops or augmentation.
         """
         plan = EpochPlan(self.sources["train"].sizes, self.buckets, rows_of(self.buckets), self.recipe.seed)
         for step, batch in self.feed.batches("train", plan, 0, plan.steps_per_epoch):
             yield step.shape, self.feed.inputs(batch)[0]
 
     def evaluate(self, state: TrainState, name: str) -> EvaluationResult:
-        """Evaluates the split called `name` with the weights and running statistics of a state, averaged or not."""
+        """Evaluates the split `name` with the weights and statistics of a state, averaged ones if it has them."""
         plan, source = self.evaluation_plans[name], self.sources[name]
         (weights, statistics), parts, unreadable = state.evaluated, [], 0
         for index, (step, batch) in enumerate(self.feed.batches(name, plan, 0, len(plan))):
@@ -300,5 +299,5 @@ class Trainer:
         return collected(source, parts, sum_over_hosts(unreadable))
 
     def model(self, state: TrainState) -> models.Classifier:
-        """Returns the network with the weights and running statistics of a state, averaged or not."""
+        """Returns the network with the weights and statistics of a state, averaged ones if it has them."""
         return merge(self.graphdef, *state.evaluated)

@@ -1,4 +1,4 @@
-"""Small made-up data and recipes: two rectangles, three classes, networks that compile in a moment."""
+"""Small made-up data and recipes: two buckets, three classes, networks that compile in a moment."""
 
 from typing import Any
 

@@ -23,7 +23,7 @@ def test_lists_of_pairs_are_sources(tmp_path):
 
 
 def test_a_missing_or_other_split_is_named():
-    with pytest.raises(ValueError, match="sources: lack 'test'"):
+    with pytest.raises(ValueError, match="sources: must hold 'test'"):
         fit_sources(make_recipe(), {name: rows for name, rows in splits().items() if name != "test"})
     three = [(np.ones((8, 9, 3), np.float32), index) for index in range(2)]
     with pytest.raises(ValueError, match="the test split has channels 3, the train split 1"):
@@ -77,7 +77,7 @@ class Unreadable(ArraySource):
         raise UnreadableExample(f"{index}.png", "cut off")
 
 
-def test_rectangles_are_planned_once_for_the_same_sizes(tmp_path, monkeypatch):
+def test_buckets_are_planned_once_for_the_same_sizes(tmp_path, monkeypatch):
     recipe, sources = make_recipe(pixel_budget=400), fit_sources(make_recipe(), splits())
     first = make_buckets(recipe, sources, cache_dir=tmp_path)
     planned = []

@@ -1,4 +1,4 @@
-"""Batch statistics measured anew: one batch that holds everything, PyTorch's `update_bn`, and a loop in float64."""
+"""Batch statistics re-estimated: one batch that holds everything, PyTorch's `update_bn`, and a loop in float64."""
 
 import dataclasses
 

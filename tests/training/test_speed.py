@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fcnjax.data import Batch
 from fcnjax.training import device_memory_bytes
-from fcnjax.training.speed import FEWEST, Speed, SpeedRow, StepWork, TimedInput, peak_memory_bytes
+from fcnjax.training.speed import MIN_STEPS, Speed, SpeedRow, StepWork, TimedInput, peak_memory_bytes
 
 
 class FakeClock:
@@ -77,21 +77,21 @@ def test_what_is_paused_counts_for_no_step_even_if_it_fails():
 
 def test_compilation_is_counted_apart_and_never_tells_a_rate():
     run = Run()
-    for _ in range(FEWEST):
+    for _ in range(MIN_STEPS):
         run.step(10.0, padded=1000, compiled=9.0)
     assert run.speed.ceiling is None
     row = run.speed.row()
-    assert (row.seconds, row.compile_seconds, row.efficiency) == (FEWEST, 9.0 * FEWEST, None)
+    assert (row.seconds, row.compile_seconds, row.efficiency) == (MIN_STEPS, 9.0 * MIN_STEPS, None)
     run.step(1.0)
-    assert run.speed.row().compile_seconds == 9.0 * FEWEST  # so far
+    assert run.speed.row().compile_seconds == 9.0 * MIN_STEPS  # so far
 
 
-def test_the_ceiling_is_the_best_rectangles_median_over_steps_that_did_not_wait():
+def test_the_ceiling_is_the_best_buckets_median_over_steps_that_did_not_wait():
     run = Run()
     for seconds in (2.0, 2.0, 0.1, 9.0, 2.0):  # a step whose end was seen late, and one that then seems short
         run.step(seconds, padded=100, shape=(10, 10))
     assert run.speed.ceiling == 50
-    for seconds in (2.0,) * FEWEST:
+    for seconds in (2.0,) * MIN_STEPS:
         run.step(seconds, padded=300, shape=(30, 10))
     assert run.speed.ceiling == 150
     for _ in range(9):
@@ -107,12 +107,12 @@ def test_the_ceiling_is_the_best_rectangles_median_over_steps_that_did_not_wait(
     slower=st.floats(1, 5),
     waiting=st.floats(0, 0.9),
 )
-def test_efficiency_comes_apart_into_waste_slower_rectangles_and_waiting(waste, slower, waiting):
+def test_efficiency_comes_apart_into_waste_slower_buckets_and_waiting(waste, slower, waiting):
     run, real = Run(), 3600
-    for _ in range(FEWEST):
+    for _ in range(MIN_STEPS):
         run.step(1.0, real=real, padded=real, shape=(60, 60))  # dense: the ceiling
     run.speed.row()
-    computing = (1 + waste) * slower  # seconds for as many real positions, padded, in a slower rectangle
+    computing = (1 + waste) * slower  # seconds for as many real positions, padded, in a slower bucket
     for _ in range(4):
         lost = computing * waiting / (1 - waiting)
         run.step(computing + lost, real=real, padded=real * (1 + waste), shape=(70, 90), waited=lost)
@@ -147,10 +147,10 @@ def test_a_row_is_frozen_and_json_even_if_no_example_was_real():
         row.step = 3  # type: ignore[misc]
 
 
-def batch(rows: list[tuple[int, ...]], rectangle: tuple[int, ...]) -> Batch:
+def batch(rows: list[tuple[int, ...]], shape: tuple[int, ...]) -> Batch:
     sizes = np.array(rows, np.int32)
     ids = np.where(sizes.any(axis=1), np.arange(len(rows)), -1).astype(np.int32)
-    return Batch(np.zeros((len(rows), *rectangle, 3), np.float32), sizes, np.zeros(len(rows), np.int32), ids)
+    return Batch(np.zeros((len(rows), *shape, 3), np.float32), sizes, np.zeros(len(rows), np.int32), ids)
 
 
 def test_the_work_of_a_step_counts_real_and_padded_positions_of_all_its_parts():
