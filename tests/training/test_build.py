@@ -1,4 +1,4 @@
-"""Sources made ready: splits that fit each other, too small examples, and data that changed under a run."""
+"""Sources for a run: splits that fit each other, examples that are too small, and data that changed meanwhile."""
 
 import numpy as np
 import pytest
@@ -94,4 +94,4 @@ def test_buckets_are_planned_once_for_the_same_sizes(tmp_path, monkeypatch):
     for file in tmp_path.glob("plan-*.json"):
         file.write_text(file.read_text()[:20])
     make_buckets(recipe, sources, cache_dir=tmp_path)
-    assert len(planned) == 4  # what is damaged is made again
+    assert len(planned) == 4  # damaged: planned again

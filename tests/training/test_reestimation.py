@@ -22,14 +22,14 @@ def batch_norm_recipe(**changes):
 
 
 def measured(sources, **changes):
-    """The statistics of a trainer's randomized state, that state, and the trainer."""
+    """Returns the statistics of a trainer's randomized state, that state, and the trainer."""
     trainer = Trainer(batch_norm_recipe(**changes), sources)
     state = randomized(trainer.initial_state(0))
     return reestimated_statistics(trainer, state), state, trainer
 
 
 def first_features(trainer, state, source, indices) -> np.ndarray:
-    """What enters the first norm at all positions of examples [positions, C], one unpadded example after another."""
+    """Returns the inputs of the first norm at all positions [positions, C], from one unpadded example at a time."""
     convolution = trainer.model(state).blocks[0].layers[0]
     assert isinstance(convolution, layers.Convolution)
     call = jax.jit(lambda batch: convolution(batch).values)
@@ -39,7 +39,7 @@ def first_features(trainer, state, source, indices) -> np.ndarray:
 
 @pytest.mark.parametrize("changes", [ONE_BATCH, {"batch_size": 4, "max_buckets": 2}, {"batch_size": 5}])
 def test_the_first_norm_sees_all_positions_alike_however_they_are_batched(sources, changes):
-    """21 examples in batches of 4 and 5: some have filler rows, and batches differ in their sizes."""
+    """21 examples in batches of 4 and 5: some batches have filler rows, and their sizes differ."""
     statistics, state, trainer = measured(sources, **changes)
     features = first_features(trainer, state, sources["train"], range(COUNTS["train"]))
     assert relative(statistics[f"{FIRST}.mean"], features.mean(0)) < 1e-5
@@ -47,7 +47,7 @@ def test_the_first_norm_sees_all_positions_alike_however_they_are_batched(source
 
 
 def test_one_batch_gives_every_norm_the_statistics_that_pytorch_would_keep(sources):
-    """Momentum 0 keeps the last batch: what the network itself leaves after one batch of all examples, no dropout."""
+    """With momentum 0, the moving averages after one batch of all examples are the statistics of that batch."""
     statistics, state, _ = measured(sources, **ONE_BATCH)
     fresh = Trainer(make_recipe(model={"norm": "batch"}, **ONE_BATCH), sources)
     model = fresh.model(state)
@@ -62,8 +62,8 @@ def test_one_batch_gives_every_norm_the_statistics_that_pytorch_would_keep(sourc
 
 
 def test_pooled_moments_are_those_of_update_bn_and_what_lies_between_the_batches():
-    """PyTorch averages the means and the variances of batches: with batches alike in count the means are the same, and
-    the pooled variance is its average and the variance of the means (the law of total variance)."""
+    """PyTorch averages the means and the variances of batches. With batches of equal count, the means agree, and the
+    pooled variance is its average variance plus the variance of the means (law of total variance)."""
     torch = pytest.importorskip("torch")
     values = np.random.default_rng(0).normal(size=(6, 5, 7, 4, 3)).astype(np.float32)  # 6 batches [5, 7, 4, 3]
     values += np.arange(6, dtype=np.float32)[:, None, None, None, None]
@@ -75,7 +75,7 @@ def test_pooled_moments_are_those_of_update_bn_and_what_lies_between_the_batches
     torch.optim.swa_utils.update_bn([torch.tensor(batch).permute(0, 3, 1, 2) for batch in values], reference)
     assert relative(norm.mean[...], reference.running_mean.numpy()) < 1e-6
     n, means = 5 * 7 * 4, values.astype(np.float64).mean((1, 2, 3))  # [6, C]
-    within = reference.running_var.numpy().astype(np.float64) * (n - 1)  # squares of one batch, on average
+    within = reference.running_var.numpy().astype(np.float64) * (n - 1)  # sum of squares of one batch, on average
     total = (6 * within + n * np.square(means - means.mean(0)).sum(0)) / (6 * n - 1)
     assert relative(norm.variance[...], total) < 1e-6
     assert relative(norm.variance[...], values.reshape(-1, 3).astype(np.float64).var(0, ddof=1)) < 1e-6
@@ -98,7 +98,7 @@ def test_a_measuring_norm_ignores_fillers_and_batches_of_nothing_and_counts_from
     assert norm.count is not None
     assert float(norm.count[...]) == len(positions)
     assert relative(norm.mean[...], positions.mean(0)) < 1e-6
-    assert relative(norm.variance[...], positions.var(0, ddof=1)) < 1e-4  # of numbers ten times as large
+    assert relative(norm.variance[...], positions.var(0, ddof=1)) < 1e-4  # the mean is ten times the standard deviation
 
 
 def test_neither_the_state_nor_what_it_held_as_statistics_is_a_matter(sources):
@@ -121,7 +121,7 @@ def test_neither_crop_nor_augmentation_nor_micro_batches_change_what_is_measured
     for batching in ("bucket", "mixed"):
         changed, _, _ = measured(sources, **ONE_BATCH, **changes, batching=batching)
         for name in plain:
-            if name.startswith(FIRST):  # the rows of a micro-batch are fewer: those behind it may differ
+            if name.startswith(FIRST):  # later norms differ: micro-batches have fewer rows
                 assert relative(changed[name], plain[name]) < 1e-5
 
 

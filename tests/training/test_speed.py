@@ -1,4 +1,4 @@
-"""Speed: figures against sums worked out by hand, under a clock that the test moves."""
+"""Speed: figures against sums by hand, with a clock that the test moves."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ class FakeClock:
 
 
 class Run:
-    """A `Speed` with a clock that is moved by hand, and the totals that a loop would keep."""
+    """A `Speed` with a clock moved by hand, and the totals that a loop would keep."""
 
     def __init__(self, rank: int = 2):
         self.clock = FakeClock()
@@ -62,7 +62,7 @@ def test_what_is_paused_counts_for_no_step_even_if_it_fails():
     run.step(1.0)
     with run.speed.paused():
         run.clock.now += 50
-    run.clock.now += 0.25  # on the way to the next step: that is training
+    run.clock.now += 0.25  # before the next step: counts as training
 
     def fail():
         with run.speed.paused():
@@ -88,18 +88,18 @@ def test_compilation_is_counted_apart_and_never_tells_a_rate():
 
 def test_the_ceiling_is_the_best_buckets_median_over_steps_that_did_not_wait():
     run = Run()
-    for seconds in (2.0, 2.0, 0.1, 9.0, 2.0):  # a step whose end was seen late, and one that then seems short
+    for seconds in (2.0, 2.0, 0.1, 9.0, 2.0):  # outliers: a step seen to end late, and one that then seems short
         run.step(seconds, padded=100, shape=(10, 10))
     assert run.speed.ceiling == 50
     for seconds in (2.0,) * MIN_STEPS:
         run.step(seconds, padded=300, shape=(30, 10))
     assert run.speed.ceiling == 150
     for _ in range(9):
-        run.step(1.0, padded=10_000, shape=(100, 100), waited=0.5)  # input decides: nobody knows how quick it could be
+        run.step(1.0, padded=10_000, shape=(100, 100), waited=0.5)  # input-bound: its rate is unknown
     assert run.speed.ceiling == 150
     for _ in range(200):
         run.step(4.0, padded=300, shape=(30, 10))
-    assert run.speed.ceiling == 150  # the best is kept when the machine becomes slower
+    assert run.speed.ceiling == 150  # keeps the best rate when the machine slows down
 
 
 @given(

@@ -62,7 +62,7 @@ class Checkpoints:
         if step in self.steps:
             return
         metrics: Any = None if accuracy is None else {"accuracy": accuracy}
-        with _interrupts_deferred(), self._failing(step):
+        with _interrupts_deferred(), self._writing(step):
             check_writable(self._folder)  # after a failure, orbax's threads would live on for minutes
             response = self._checkpointer.save_async(step, state, metrics=metrics, custom_metadata=self._about)
             self._saving = step, response
@@ -75,7 +75,7 @@ class Checkpoints:
         """
         if self._saving is not None:
             (step, response), self._saving = self._saving, None
-            with _interrupts_deferred(), self._failing(step):
+            with _interrupts_deferred(), self._writing(step):
                 response.result()
 
     def load(self, like: T, step: int | None = None) -> T:
@@ -85,11 +85,11 @@ class Checkpoints:
             ValueError: if it cannot be read.
         """
         step = self.steps[-1] if step is None else step
-        with _naming(self._folder / str(step)):
+        with _reading(self._folder / str(step)):
             return self._checkpointer.load(step, _abstract(like))
 
     @contextmanager
-    def _failing(self, step: int) -> Iterator[None]:
+    def _writing(self, step: int) -> Iterator[None]:
         """Turns any error of orbax or its storage into one message, and raises or prints it."""
         try:
             yield
@@ -127,13 +127,14 @@ def open_checkpoints(
         ValueError: if a checkpoint cannot be read.
         OSError: if the last checkpoint cannot be written and `on_failure` is "stop".
     """
-    preservation: Any = ocp.training.preservation_policies
+    orbax: Any = ocp.training  # pyright takes its own policies for wrong arguments
+    preservation = orbax.preservation_policies
     ranked = {"get_metric_fn": lambda metrics: metrics["accuracy"], "keep_checkpoints_without_metrics": False}
     kept = preservation.AnyPreservationPolicy([preservation.LatestN(last), preservation.BestN(n=best, **ranked)])
-    with _naming(folder):  # opening reads the metadata of each checkpoint
-        opened = ocp.training.Checkpointer(
+    with _reading(folder):  # opening reads the metadata of each checkpoint
+        opened = orbax.Checkpointer(
             str(folder.absolute()),
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            save_decision_policy=orbax.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=kept,
             cleanup_tmp_directories=True,
         )
@@ -168,7 +169,7 @@ def read_checkpoint(folder: Path, like: T, which: str) -> T:
     """
     steps, best = [], None
     if folder.is_dir():
-        with _naming(folder), ocp.training.Checkpointer(str(folder.absolute())) as checkpointer:
+        with _reading(folder), ocp.training.Checkpointer(str(folder.absolute())) as checkpointer:
             known = Checkpoints(folder, checkpointer, None, "stop")
             steps, best = known.steps, known.best
     chosen = {"best": best, "last": steps[-1] if steps else None}.get(which, int(which) if which.isdigit() else None)
@@ -176,7 +177,7 @@ def read_checkpoint(folder: Path, like: T, which: str) -> T:
         there = ", ".join(map(str, steps)) or "none"
         hint = "" if best is not None else " (none was validated: set config.checkpoint_best)"
         raise FileNotFoundError(f"checkpoint={which}: must be best, last or a step of {folder}: {there}{hint}.")
-    with _naming(folder / str(chosen)):
+    with _reading(folder / str(chosen)):
         return ocp.load(str((folder / str(chosen)).absolute()), _abstract(like), checkpointable_name="state")
 
 
@@ -203,7 +204,7 @@ def load_arrays(folder: Path, like: T) -> T:
     Raises:
         ValueError: if it cannot be read.
     """
-    with _naming(folder):
+    with _reading(folder):
         return ocp.load(str(folder.absolute()), _abstract(like))
 
 
@@ -212,7 +213,7 @@ def _abstract(like: T) -> T:
 
 
 @contextmanager
-def _naming(folder: Path) -> Iterator[None]:
+def _reading(folder: Path) -> Iterator[None]:
     """Turns any error of orbax or its storage for a damaged folder into one message."""
     try:
         yield

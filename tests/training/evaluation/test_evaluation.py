@@ -14,7 +14,7 @@ from fcnjax.training.evaluation.metrics import measure
 
 @pytest.fixture(scope="module")
 def by_hand(sources):
-    """Mean loss, correct and logits of the test split, one example after another, in float64."""
+    """Mean loss, number correct and logits of the test split, from one example at a time, in float64."""
     trainer = Trainer(make_recipe(), sources)
     model = trainer.model(randomized(trainer.initial_state(0)))
     call = jax.jit(lambda batch: model(batch))
@@ -41,7 +41,7 @@ def test_every_example_counts_once_whatever_the_batches(sources, by_hand, batch_
 
 
 def test_evaluation_changes_nothing_and_draws_nothing(trainer):
-    """Twice the same figures from a network with dropout, whose running statistics stay."""
+    """Two evaluations of a network with dropout give the same figures and leave its statistics unchanged."""
     state = trainer.initial_state(0)
     before = jax.tree.map(np.array, (state.weights, state.statistics))
     first, second = trainer.evaluate(state, "validation"), trainer.evaluate(state, "validation")

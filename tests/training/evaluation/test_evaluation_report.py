@@ -1,4 +1,4 @@
-"""The report of an evaluation: its files read back, its tables on a terminal of 80 columns, its pictures drawn."""
+"""The report of an evaluation: its files, its tables on a terminal of 80 columns, and its figures."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ MISSING = 3  # the example that has no logits
 
 
 def make(count: int, classes: int, names: list[str] | None = None) -> tuple[Metrics, ArraySource]:
-    """Metrics of made-up logits, and a source of the same examples, whose sizes are all that a report reads of them."""
+    """Returns metrics of made-up logits, and a source of the same examples with empty values."""
     logits, labels, sizes = draw_logits(count, classes)
     logits[MISSING] = np.nan
     values = [np.zeros((*size, 1), np.uint8) for size in sizes]

@@ -1,4 +1,4 @@
-"""Figures of an evaluation against scikit-learn, PyTorch, and what must hold of them whatever the logits."""
+"""Figures of an evaluation against scikit-learn and PyTorch, and properties that hold for any logits."""
 
 from itertools import pairwise
 
@@ -14,11 +14,11 @@ from fcnjax.training.evaluation.metrics import CALIBRATION_BINS, measure, shares
 
 @pytest.mark.parametrize("classes", [2, 5, 6, 40])
 def test_counts_are_those_of_scikit_learn(classes):
-    logits, labels, sizes = draw_logits(5000, classes)  # more rows than are worked on at once
+    logits, labels, sizes = draw_logits(5000, classes)  # more rows than one block of `measure`
     metrics, known = measure(logits, labels, sizes), np.arange(classes)
     assert metrics.ks == ((1, 5) if classes > 5 else (1,))
     for k in metrics.ks:
-        if classes > 2:  # of two classes scikit-learn wants one score
+        if classes > 2:  # for two classes scikit-learn takes one score per example
             wanted = sklearn_metrics.top_k_accuracy_score(labels, logits, k=k, labels=known, normalize=False)
             assert metrics.correct(k) == wanted
             assert metrics.accuracy(k) == wanted / 5000
@@ -73,7 +73,7 @@ def test_per_class_figures_are_those_of_a_loop():
 
 def test_calibration_error_is_the_sum_over_bins_of_the_paper():
     logits, labels, sizes = draw_logits(700, 8, scale=1.0)
-    logits *= 2  # too sure of itself
+    logits *= 2  # overconfident
     metrics = measure(logits, labels, sizes)
     probabilities = np.exp(logits.astype(np.float64))
     probabilities /= probabilities.sum(1, keepdims=True)
@@ -86,12 +86,12 @@ def test_calibration_error_is_the_sum_over_bins_of_the_paper():
         if inside.any():
             error += inside.sum() / 700 * abs(right[inside].mean() - top[inside].mean())
     assert metrics.calibration.error == pytest.approx(error, rel=1e-12)
-    assert error > 0.05  # a difference that is there to be found
+    assert error > 0.05  # large enough to notice a mistake
 
 
 @pytest.mark.parametrize(("scale", "right", "error"), [(50.0, 10, 0.0), (50.0, 7, 0.3), (0.0, 5, 0.0)])
 def test_calibration_at_its_limits(scale, right, error):
-    """Certain and right: 0; certain and wrong in 3 of 10: 0.3; a coin known to be one: 0."""
+    """Certain and right: 0. Certain, and wrong in 3 of 10: 0.3. A fair coin at probability 0.5: 0."""
     logits = np.tile([scale, 0.0], (10, 1))
     metrics = measure(logits, np.arange(10) >= right, np.ones((10, 2)))
     assert metrics.calibration.error == pytest.approx(error, abs=1e-12)

@@ -1,4 +1,4 @@
-"""Checkpoints: which are kept, what is in them, and what becomes of a run that cannot write one."""
+"""Checkpoints: which are kept, what they hold, and what a run does that cannot write one."""
 
 import dataclasses
 import os
@@ -19,9 +19,9 @@ from fcnjax.training import load_run, train
 from fcnjax.training.run import finished
 from fcnjax.training.run.checkpoints import Checkpoints, open_checkpoints, read_checkpoint
 
-# Orbax writes in threads, whose errors it hands on, and pytest takes for lost.
+# Orbax passes on the errors of its threads, but pytest takes them for unhandled.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-SIZE = 300_000  # float32 numbers: more than a limit of 100 kB takes
+SIZE = 300_000  # float32 numbers: more than 100 kB
 NOBODY = 65534  # a user who owns nothing
 
 
@@ -31,7 +31,7 @@ def drawn(seed: int) -> dict[str, jax.Array]:
 
 @contextmanager
 def full_disk():
-    """No file may grow beyond 100 kB, which fails like a full disk, in the threads of C++ too."""
+    """Lets no file grow beyond 100 kB, which fails like a full disk, also in C++ threads."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
@@ -42,7 +42,7 @@ def full_disk():
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Nothing can be written in a folder: not by root either, who is somebody else meanwhile."""
+    """Makes a folder read-only, for root too, who becomes another user meanwhile."""
     mode, root = folder.stat().st_mode, os.geteuid() == 0
     folder.chmod(0o555)
     if root:
@@ -57,7 +57,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that every user may enter, as pytest's own are not."""
+    """A folder that every user may enter, unlike those of pytest."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -107,9 +107,9 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_one_before(tmp_path, capsys)
         said = capsys.readouterr().err
         assert f"{tmp_path / '2'}: the checkpoint could not be written" in said
         assert "The last complete one is of step 1. The run goes on without it." in said
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["1"]  # what was begun is no longer in the way
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["1"]  # the failed attempt is removed
         jax.tree.map(np.testing.assert_array_equal, checkpoints.load(drawn(0)), drawn(1))
-        checkpoints.save(3, drawn(3))  # there is room again
+        checkpoints.save(3, drawn(3))  # there is space again
     jax.tree.map(np.testing.assert_array_equal, read_checkpoint(tmp_path, drawn(0), "last"), drawn(3))
 
 

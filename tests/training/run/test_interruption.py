@@ -1,4 +1,4 @@
-"""A run that is killed, at any moment and however often, or asked to end, ends like one that never was: bit for bit.
+"""A run that is killed at any moment, or asked to end, ends bit for bit like an uninterrupted one.
 
 The runs are real ones of the digits config, through the command line, in processes that are really killed.
 """
@@ -22,7 +22,7 @@ from fcnjax.training.run.checkpoints import read_checkpoint
 from fcnjax.training.run.run_folder import read_config
 
 KILLS = 20
-SECONDS = 240  # that one life may last
+SECONDS = 240  # limit of one process
 OPTIONS = (
     "--config.epochs=3",
     "--config.checkpoint_steps=10",
@@ -32,7 +32,7 @@ OPTIONS = (
 
 
 def command(arguments: list[str], out: str) -> None:
-    """What a process does: the command, with what it says in a file."""
+    """Runs the command in this process, with its output in a file."""
     os.environ[FOLDER] = str(Path(out).parent / "cache")
     sys.stdout = sys.stderr = open(out, "a")  # noqa: SIM115 (open as long as the process)
     from fcnjax.commands.main import main
@@ -43,7 +43,7 @@ def command(arguments: list[str], out: str) -> None:
 
 
 class Runs:
-    """Starts `fcnjax train` on the digits config, in processes that find the package imported already."""
+    """Starts `fcnjax train` on the digits config, in processes that have the package already imported."""
 
     def __init__(self, folder: Path, config: Path):
         data = folder / "data"
@@ -73,7 +73,7 @@ def runs(tmp_path_factory, request) -> Runs:
 
 @pytest.fixture(scope="module")
 def whole(runs) -> Path:
-    """A run that nothing interrupts."""
+    """An uninterrupted run."""
     return runs.finish("whole")
 
 
@@ -82,7 +82,7 @@ def lines(path: Path) -> int:
 
 
 def interrupt(process: multiprocessing.process.BaseProcess, metrics: Path, after: int, number: int) -> bool:
-    """Sends a signal once the metrics have that many lines; returns whether the run was still going on."""
+    """Sends signal `number` once the metrics have `after` lines; returns whether the run was still going on."""
     end = time.monotonic() + SECONDS
     while lines(metrics) < after and process.is_alive() and time.monotonic() < end:
         time.sleep(0.002)
@@ -104,7 +104,7 @@ def assert_same_run(got: Path, wanted: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_twenty_times_ends_bit_for_bit_the_same(runs, whole):
-    """At any moment: while it starts, between steps, in an evaluation, in the midst of a checkpoint."""
+    """At any moment: while it starts, between steps, during an evaluation or a checkpoint."""
     rng, metrics = random.Random(0), runs.folder / "killed" / "metrics.jsonl"
     total = lines(whole / "metrics.jsonl")
     killed = 0

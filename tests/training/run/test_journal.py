@@ -1,4 +1,4 @@
-"""Where reports go: what a reader finds, what a resumed run leaves, and that no failing disk ends a run."""
+"""The journal: what a reader finds, what a resumed run leaves, and that a failing disk never ends a run."""
 
 import contextlib
 import dataclasses
@@ -49,7 +49,7 @@ def speed_steps(folder: Path) -> list[int]:
 
 
 def read_events(folder: Path):
-    """The events of all files in the order of their names: records of a length, two checksums and a protocol buffer."""
+    """Yields the events of all files, sorted by name; a record is a length, two checksums and a protocol buffer."""
     from tensorboardX.proto.event_pb2 import Event
 
     for path in sorted((folder / "tensorboard").iterdir()):
@@ -61,7 +61,7 @@ def read_events(folder: Path):
 
 
 def shown_scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
-    """What TensorBoard shows of a tag: the start of a session forgets what came before with its step or a later one."""
+    """Returns what TensorBoard shows of a tag; a session start drops earlier events of its step or later ones."""
     shown: list[tuple[int, float]] = []
     for event in read_events(folder):
         if event.HasField("session_log") and event.session_log.status == event.session_log.START:
@@ -89,7 +89,7 @@ def test_a_resumed_run_has_each_interval_once(tmp_path):
         report(journal, 300, 400, loss=2.0)
     assert speed_steps(tmp_path) == [100, 200, 300, 400]
     assert shown_scalars(tmp_path, "train/loss") == [(100, 1.0), (200, 1.0), (300, 2.0), (400, 2.0)]
-    with Journal(tmp_path, TENSORBOARD, terminal=False) as journal:  # no checkpoint: all over again
+    with Journal(tmp_path, TENSORBOARD, terminal=False) as journal:  # no checkpoint: starts over
         report(journal, 100, loss=3.0)
     assert speed_steps(tmp_path) == [100]
     assert shown_scalars(tmp_path, "train/loss") == [(100, 3.0)]
@@ -182,7 +182,7 @@ def test_figures_are_short(changes, loss, learning_rate, told):
 
 @contextlib.contextmanager
 def no_file_beyond(size: int) -> Iterator[None]:
-    """Writing past `size` bytes of any file fails with OSError, as on a full disk."""
+    """Makes writing past `size` bytes of any file fail with OSError, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -202,7 +202,7 @@ def test_a_disk_that_becomes_full_costs_the_files_and_one_warning_each(tmp_path,
         str(tmp_path / "tensorboard"),
     ]
     assert len(capsys.readouterr().err.splitlines()) == 12, "the terminal goes on"
-    with Journal(tmp_path, TENSORBOARD, resumed_step=100, terminal=False) as journal:  # and so does the next process
+    with Journal(tmp_path, TENSORBOARD, resumed_step=100, terminal=False) as journal:  # the next process writes
         report(journal, 200, loss=2.0)
     assert speed_steps(tmp_path) == [100, 200]
 

@@ -1,4 +1,4 @@
-"""Run folders and resumption: what a run leaves, what is refused, and that an interruption changes no bit."""
+"""Run folders and resumption: what a run leaves, what is refused, and that interruptions change no bit."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ from fcnjax.training.run.run_folder import RunFolder, git_revision, read_config,
 
 @pytest.fixture(scope="module")
 def finished(trainer, tmp_path_factory):
-    """An uninterrupted run, with what it returned."""
+    """The result of an uninterrupted run."""
     return train(trainer.recipe, tmp_path_factory.mktemp("runs") / "whole", trainer=trainer, progress=False)
 
 
@@ -88,11 +88,11 @@ def test_metrics_hold_every_step_and_every_epoch_and_nothing_of_the_clock(finish
 
 
 class Interruption(BaseException):
-    """Like KeyboardInterrupt, it passes every `except Exception`."""
+    """Like KeyboardInterrupt, not caught by `except Exception`."""
 
 
 def interrupt_step(monkeypatch, trainer, after: int):
-    """The run ends in the middle of an epoch, `after` steps from where it began."""
+    """Ends the run in the middle of an epoch, `after` steps from its start."""
     fit = trainer.fit
 
     def short(state, seed):
@@ -105,7 +105,7 @@ def interrupt_step(monkeypatch, trainer, after: int):
 
 
 def interrupt_checkpoint(monkeypatch, trainer, after: int):
-    """The metrics of an epoch are written, its checkpoint is not."""
+    """Ends the run when the metrics of an epoch are written and its checkpoint is not."""
     save = Checkpoints.save
 
     def broken(self, step, state, accuracy):
@@ -117,7 +117,7 @@ def interrupt_checkpoint(monkeypatch, trainer, after: int):
 
 
 def interrupt_weights(monkeypatch, trainer, after: int):
-    """All is trained and tested, and the final weights are not written."""
+    """Ends the run after the test, before the final weights are written."""
 
     def broken(folder, arrays):
         raise Interruption
@@ -126,7 +126,7 @@ def interrupt_weights(monkeypatch, trainer, after: int):
 
 
 def interrupt_result(monkeypatch, trainer, after: int):
-    """Only the mark of a finished run is missing."""
+    """Ends the run before it is marked as finished."""
 
     def broken(self, result):
         raise Interruption
@@ -139,7 +139,7 @@ def interrupt_result(monkeypatch, trainer, after: int):
     [
         (1, interrupt_step, 1),  # before the first checkpoint
         (1, interrupt_step, 5),
-        (2, interrupt_step, 8),  # the metrics of an epoch lie behind the checkpoint
+        (2, interrupt_step, 8),  # metrics go beyond the checkpoint
         (0, interrupt_step, 5),  # no checkpoint: from the start
         (1, interrupt_checkpoint, 3),
         (1, interrupt_weights, 0),
@@ -165,7 +165,7 @@ def test_an_interrupted_run_goes_on_and_ends_bit_for_bit_the_same(
         run = train(recipe, tmp_path, trainer=trainer, progress=False)
     last = {interrupt_step: after, interrupt_checkpoint: after}.get(interrupt, 9)
     interval = 3 * checkpoint_every
-    assert begun == [last // interval * interval if interval else 0]  # it did not start all over
+    assert begun == [last // interval * interval if interval else 0]  # it did not start over
     assert (tmp_path / "metrics.jsonl").read_bytes() == finished.folder.metrics_path.read_bytes()
     jax.tree.map(np.testing.assert_array_equal, run.state, finished.state)
     np.testing.assert_array_equal(run.test.logits, finished.test.logits)
@@ -175,7 +175,7 @@ def test_an_interrupted_run_goes_on_and_ends_bit_for_bit_the_same(
 
 
 def test_weights_that_are_not_finite_do_not_replace_a_good_checkpoint(trainer, tmp_path, monkeypatch):
-    """The loss of a step is that of the weights before it, so theirs may be the first sign."""
+    """The loss of a step is that of the weights before it, so the weights may be the first sign."""
     step = trainer.step
 
     def spoilt(state, *rest):
@@ -259,7 +259,7 @@ def test_a_folder_that_holds_no_run_is_refused_and_an_empty_one_is_taken(trainer
 
 
 def test_an_interrupted_run_of_another_config_is_refused_naming_what_changed(trainer, tmp_path):
-    for times in (1, 2):  # the same config may go on
+    for times in (1, 2):  # the same config may resume
         with RunFolder(tmp_path, trainer.recipe):
             pass
         assert len(read_environments(tmp_path)) == times

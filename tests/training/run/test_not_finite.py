@@ -1,4 +1,4 @@
-"""A loss that is not finite: what is written, and what is said."""
+"""A loss that is not finite: the file and the message."""
 
 import json
 
@@ -30,7 +30,7 @@ def source(kind: type[ArraySource]) -> ArraySource:
 
 def strict(text: str) -> dict:
     def refuse(name: str):
-        raise AssertionError(f"{name} is no JSON")
+        raise AssertionError(f"{name} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
 

@@ -43,7 +43,7 @@ def test_a_network_comes_back_as_it_was_imported(tmp_path):
 
 def test_the_command_prints_what_it_made(tmp_path, capsys):
     model = write_weights(tmp_path / "atto.safetensors", "convnext_atto")
-    arguments = ["--from", f"{tmp_path}/atto.safetensors", "--arch", "convnext_atto"]  # beside it, without its ending
+    arguments = ["--from", f"{tmp_path}/atto.safetensors", "--arch", "convnext_atto"]  # makes {tmp_path}/atto
     assert main(["fcnjax", "import-weights", *arguments]) == 0
     assert capsys.readouterr().out == f"convnext_atto: 3,375,485 parameters\nfolder {tmp_path}/atto\n"
     jax.tree.map(np.testing.assert_array_equal, flat(load_imported(tmp_path / "atto")), flat(model))

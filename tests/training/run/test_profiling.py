@@ -1,4 +1,4 @@
-"""Traces of a few steps: which steps they hold, and that they end whatever happens."""
+"""Traces of a few steps: which steps they hold, and that they are always closed."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ def run(folder: Path, settings: ProfileSettings, steps, fail_at: int | None = No
 
 
 def traced_steps(folder: Path) -> list[list[int]]:
-    """The step numbers that the viewer's file of each trace holds."""
+    """Returns the step numbers in the viewer's file of each trace."""
     files = sorted((folder / "profile").rglob("*.trace.json.gz"))
     traces = [json.loads(gzip.decompress(file.read_bytes()))["traceEvents"] for file in files]
     return [
