@@ -59,12 +59,9 @@ def write_report(folder: Path | str, metrics: Metrics, source: Source, about: di
         FileExistsError: if the folder is not empty.
         OSError: if it cannot be written.
     """
+    # Here, because they import matplotlib, which only a report needs.
     from fcnjax.figure_style import save_figure
-    from fcnjax.training.evaluation.evaluation_figures import (  # matplotlib
-        confusion_figure,
-        reliability_figure,
-        size_figure,
-    )
+    from fcnjax.training.evaluation.evaluation_figures import confusion_figure, reliability_figure, size_figure
 
     with atomic_folder(check_new(folder)) as path:
         write_json(path / "metrics.json", (about or {}) | figures(metrics))

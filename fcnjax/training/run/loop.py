@@ -1,4 +1,7 @@
-"""The one training loop: steps, metrics, checkpoints, and a run folder that can be resumed."""
+"""The one training loop: steps, metrics, checkpoints, and a run folder that can be resumed.
+
+The one idea: the loss of a step is read after the next step is dispatched, so the device never waits for the host.
+"""
 
 import itertools
 import time
@@ -100,14 +103,14 @@ def train(
             start, pending = int(state.step), None
             folder.keep_metrics_until(start)
 
-            bar = _bar(trainer, start, progress, title or folder.path.name)
             reports = Reports(folder, recipe, trainer, start, terminal=progress)
             profiler = Profiler(folder.path, recipe.profile)
+            bar = _bar(trainer, start, progress, title or folder.path.name)
             with bar, termination_noted() as terminated, reports, profiler:
                 for step, done in _recorded(trainer.fit(state, recipe.seed), profiler, start):
                     compile_others()
                     state = done.state
-                    if pending is not None:  # a step's loss is read once the next step is dispatched: no idle device
+                    if pending is not None:  # the step before, whose loss is read now that this one is dispatched
                         reports.step(*pending)
                     pending = step, done
                     bar.update(done.examples)
@@ -155,6 +158,7 @@ class _Due(NamedTuple):
 
 
 def _due_after(step: int, recipe: Recipe, steps_per_epoch: int) -> _Due:
+    """Returns what the recipe asks for after step number `step`, counted from 1."""
     epoch, position = divmod(step, steps_per_epoch)
     ends_epoch = position == 0
     validation = ends_epoch and (_every(recipe.validate_every, epoch) or epoch == recipe.epochs)

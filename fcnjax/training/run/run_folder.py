@@ -31,7 +31,7 @@ from fcnjax.xla import FLAGS, refused
 # Prefixes of the config fields that do not change what a run computes.
 FREE = ("loader.", "log.", "profile.", "checkpoint_", "shard_weights")
 CONFIG, DATA, ENVIRONMENT, METRICS = "config.json", "data.json", "environment.json", "metrics.jsonl"
-CHECKPOINTS, WEIGHTS = "checkpoints", "weights"
+CHECKPOINTS, WEIGHTS, RESULT = "checkpoints", "weights", "result.json"
 PACKAGES = ("fcnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
 
@@ -164,7 +164,7 @@ class RunFolder:
     def finish(self, result: dict[str, Any]):
         """Marks the run as finished."""
         if self._writes:
-            write_json(self.path / "result.json", result)
+            write_json(self.path / RESULT, result)
 
     def _check(self):
         """Raises FileExistsError unless the folder is new or holds an interrupted run of this recipe."""
@@ -173,7 +173,7 @@ class RunFolder:
         if not is_run(self.path):
             names = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
             if any(not name.startswith(".") for name in names - {ENVIRONMENT}):  # an early kill may leave these
-                raise FileExistsError(f"workdir={self.path}: must hold a run or be empty; choose a new folder.")
+                raise FileExistsError(f"workdir={self.path}: must be empty or hold an interrupted run; choose another.")
             return
         if is_finished(self.path):
             raise FileExistsError(
@@ -199,7 +199,7 @@ def is_run(path: Path) -> bool:
 
 def is_finished(path: Path) -> bool:
     """Returns whether a folder holds a finished run."""
-    return (path / "result.json").is_file()
+    return (path / RESULT).is_file()
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -250,7 +250,7 @@ def test_a_folder_that_holds_no_run_is_refused_and_an_empty_one_is_taken(trainer
     RunFolder(tmp_path / "folder", trainer.recipe)
     (tmp_path / "thesis.txt").write_text("precious")
     for path, told in (
-        (tmp_path, "must hold a run or be empty"),
+        (tmp_path, "must be empty or hold an interrupted run"),
         (tmp_path / "thesis.txt", "is not a folder"),
     ):
         with pytest.raises(FileExistsError, match=told):
