@@ -1,6 +1,5 @@
 """Networks, one file each, in one registry."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -87,13 +86,9 @@ def create(
 
 
 def _front_block(options: Mapping[str, Any], in_channels: int, rank: int) -> Block:
-    known = [name for name in inspect.signature(log_mel).parameters if name != "in_channels"]
-    for name in options:
-        if name not in known:
-            raise ValueError(unknown_name("option of the front end", name, known))
     if rank != 1:
         raise ValueError(f"frontend={dict(options)} with rank={rank}: is for signals; give the network rank=1.")
-    return log_mel(in_channels=in_channels, **options)
+    return log_mel(in_channels, options)
 
 
 __all__ = ["MODELS", "Block", "Classifier", "TraceRow", "create"]

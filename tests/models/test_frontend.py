@@ -82,6 +82,7 @@ def test_spectrograms_are_computed_in_the_inputs_dtype():
     [
         ({"mel": 40}, {}, "unknown option of the front end 'mel': did you mean 'mels'"),
         ({"in_channels": 2}, {}, "unknown option of the front end 'in_channels'"),
+        ({"stream": 2}, {}, "unknown option of the front end 'stream'"),
         ({"time_width": 2.0}, {}, "time_width=2.0 of the spectrogram: must be 0 to 1"),
         ({"hop": 0.01}, {"rank": 2}, "frontend={'hop': 0.01} with rank=2: is for signals; give the network rank=1"),
     ],
