@@ -12,14 +12,11 @@ from fcnjax.training.settings.default_config import sounds_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
-    config = sounds_config(network, sample_rate=22050)
-    config.update(batch_size=8, frontend={"mels": 128})
-    config.update(
-        data={
-            "name": "gtzan",
-            "train_split": "train[:80%]",
-            "validation_split": "train[80%:90%]",
-            "test_split": "train[90%:]",
-        }
+    return sounds_config(
+        network,
+        "gtzan",
+        ("train[:80%]", "train[80%:90%]", "train[90%:]"),
+        batch_size=8,
+        data={"sample_rate": 22050},
+        frontend={"mels": 128},
     )
-    return config

@@ -13,15 +13,4 @@ from fcnjax.training.settings.default_config import sounds_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
-    config = sounds_config(network, sample_rate=16000)
-    config.update(
-        epochs=15,
-        batch_size=128,
-        data={
-            "name": "speech_commands",
-            "train_split": "train",
-            "validation_split": "validation",
-            "test_split": "test",
-        },
-    )
-    return config
+    return sounds_config(network, "speech_commands", epochs=15, batch_size=128, data={"sample_rate": 16000})

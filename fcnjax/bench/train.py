@@ -119,9 +119,9 @@ class Workload:
         """Returns the recipe of a training run of this network and plan, as nested dictionaries."""
         return {
             "data": {"name": "drawn"},
-            "model": {"name": "fcn", "channels": self.channels, "dtype": self.dtype},
+            "model": {"name": "fcn", "channels": self.channels, "activation": "relu", "dtype": self.dtype},
             "head": {"pool_at": 0},
-            "optimizer": {"name": "sgd", "learning_rate": RATE, "momentum": MOMENTUM},
+            "optimizer": {"name": "sgd", "learning_rate": RATE, "momentum": MOMENTUM, "warmup": 0, "weight_decay": 0},
             "max_buckets": self.shapes,
             "pixel_budget": self.pixel_budget,
             "batch_size": len(self.sizes),

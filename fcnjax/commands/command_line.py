@@ -18,6 +18,7 @@ from fcnjax.training import Recipe
 from fcnjax.training.compile.mesh import HostFailure, describe_host_failure
 from fcnjax.training.compile.program_cache import use_program_cache
 from fcnjax.training.run.interruption import Terminated
+from fcnjax.training.settings.default_config import config_help
 from fcnjax.xla import OLD_EMITTERS, add_cpu_flags
 
 # Exit codes; 0 is success. After 4, 130, 134 and 143 the same command goes on from the last checkpoint.
@@ -65,6 +66,9 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
         raise UsageError(f"argument {rest[1]!r}: every argument must be a flag, such as --workdir=runs/digits.")
     if values.help:
         print(values.get_help())
+        if config is not None:
+            print("\nFields of a config, their defaults before the config file, and what they mean:")
+            print(config_help())
         raise SystemExit(0)
     if config == "" and values.config is None:
         raise UsageError("--config is missing: give the path of a config file, such as --config=configs/digits.py.")

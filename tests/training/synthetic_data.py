@@ -36,7 +36,7 @@ def make_recipe(**changes: Any) -> Recipe:
     """A tiny recipe; a dictionary changes fields of a group, anything else replaces a field."""
     config: dict[str, Any] = {
         "data": {"name": "synthetic"},
-        "model": {"channels": [4, 4]},
+        "model": {"channels": [4, 4], "activation": "relu"},
         "optimizer": {"name": "adamw", "learning_rate": 5e-3, "warmup": 0.1, "weight_decay": 0.1},
         "epochs": 3,
         "batch_size": 8,

@@ -40,7 +40,10 @@ class Augmentation:
     outside and what is erased is 0, which is the mean.
 
     Attributes:
-        rotation, scale, shear, shift: images; see `Affine`.
+        rotation: images; bound of the angle in degrees, 0 to 180 (see `Affine`, here and below).
+        scale: images; bound of the logarithm of the zoom, height and width apart, at least 0.
+        shear: images; bound of the horizontal offset per unit of height, at least 0.
+        shift: images; bound as a share of the extent, height and width apart, 0 to 1.
         flip: images; probability of a reflection that swaps left and right, 0 to 1.
         flip_vertical: images; probability of a reflection that swaps top and bottom, 0 to 1.
         brightness: images; bound of the number that is added, in units of the normalization's std, at least 0.

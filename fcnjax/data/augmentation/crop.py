@@ -19,7 +19,7 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 class RandomCrop:
     """A box of random size and place in each example: share of the area uniform, aspect log-uniform.
 
-    The aspect is relative to the example's own, so `area=(1, 1)` changes nothing. No draw is rejected: the aspect is
+    The aspect is relative to the example's own, and the defaults change nothing. No draw is rejected: the aspect is
     drawn from the part of its range that fits into the example with the share drawn before. For a signal the share is
     that of its length, and `aspect` has no effect.
 
@@ -41,8 +41,8 @@ class RandomCrop:
     [[10, 15], [4, 4]]
     """
 
-    area: tuple[float, float] = (0.35, 1.0)
-    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    area: tuple[float, float] = (1.0, 1.0)
+    aspect: tuple[float, float] = (1.0, 1.0)
     at_least: int | Sequence[int] | None = None
 
     def __post_init__(self) -> None:

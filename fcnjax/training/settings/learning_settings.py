@@ -1,10 +1,10 @@
-"""How a network learns, as a recipe states it: the loss, the optimizer and its schedule. Axes: K classes."""
+"""Settings of learning: the loss, the optimizer and its schedule. Axes: K classes."""
 
 import dataclasses
 import itertools
 
 from fcnjax.naming import unknown_name
-from fcnjax.training.settings.config_fields import require
+from fcnjax.training.settings.config_fields import require, require_at_least
 
 OPTIMIZERS = ("adamw", "lamb", "muon", "sgd")
 SCHEDULES = ("constant", "cosine", "step")
@@ -13,32 +13,33 @@ BALANCED = "balanced"
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSettings:
-    """Optimizer and schedule, all of them optax's.
+    """Optimizer and schedule, both from optax.
 
     Attributes:
-        name: "adamw"; "sgd" (Nesterov momentum); "lamb" (adamw whose step is scaled to the norm of each array, for
+        name: "adamw"; "sgd" (Nesterov momentum); "lamb" (adamw with each step scaled to the norm of its array, for
             large batches); "muon" (orthogonalized steps for the kernels of the backbone, adamw for the rest).
-        learning_rate: peak, greater than 0.
+        learning_rate: peak of the learning rate, greater than 0.
         schedule: "cosine" (to 0 at the end of the run), "step" (see `boundaries`) or "constant".
         warmup: share of the steps during which the rate rises linearly from 0, in [0, 1).
-        boundaries: of "step": shares of the run, each greater than the one before, greater than `warmup` and below 1.
-        factor: of "step": what the rate is multiplied with at each boundary, in (0, 1].
-        weight_decay: decoupled, on kernels only, at least 0.
-        momentum: of sgd and muon, in [0, 1); 0.95 is usual for muon.
-        beta1, beta2: of adamw, lamb and muon's adamw: share of the old mean of gradients, and of their squares, that a
-            step keeps, in [0, 1).
-        epsilon: of adamw, lamb and muon, greater than 0: gradients well below it move a weight in proportion, not by
-            their sign alone, so that rounding in a gradient that should be 0 does not become a full step.
-        clip_norm: largest global norm of the gradient; None does not clip.
+        boundaries: shares of the run at which schedule "step" lowers the rate: increasing, greater than `warmup` and
+            below 1.
+        factor: factor on the rate at each boundary, in (0, 1].
+        weight_decay: decoupled weight decay, on kernels only, at least 0.
+        momentum: momentum of sgd and muon, in [0, 1); 0.95 is usual for muon.
+        beta1, beta2: share of the old mean of the gradients, and of their squares, that a step of adamw, lamb or muon's
+            adamw keeps, in [0, 1).
+        epsilon: epsilon of adamw, lamb and muon, greater than 0: gradients well below it move a weight in proportion,
+            not by their sign alone, so that rounding in a gradient that should be 0 does not become a full step.
+        clip_norm: maximum global norm of the gradient, greater than 0; None does not clip.
     """
 
     name: str = "adamw"
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-3
     schedule: str = "cosine"
-    warmup: float = 0.0
+    warmup: float = 0.1
     boundaries: tuple[float, ...] = ()
     factor: float = 0.1
-    weight_decay: float = 0.0
+    weight_decay: float = 0.3
     momentum: float = 0.9
     beta1: float = 0.9
     beta2: float = 0.999
@@ -46,49 +47,46 @@ class OptimizerSettings:
     clip_norm: float | None = None
 
     def __post_init__(self):
-        for field, value, known in (("name", self.name, OPTIMIZERS), ("schedule", self.schedule, SCHEDULES)):
-            if value not in known:
-                kind = "optimizer" if field == "name" else field
-                raise ValueError(f"config.optimizer.{field}: {unknown_name(kind, value, known)}")
-        require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "greater than 0")
-        require(0 <= self.warmup < 1, "optimizer.warmup", self.warmup, "in [0, 1)")
+        for field, kind, known in (("name", "optimizer", OPTIMIZERS), ("schedule", "schedule", SCHEDULES)):
+            if getattr(self, field) not in known:
+                raise ValueError(f"{field}: {unknown_name(kind, getattr(self, field), known)}")
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "greater than 0")
+        for name in ("warmup", "momentum", "beta1", "beta2"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         self._check_boundaries()
-        require(0 < self.factor <= 1, "optimizer.factor", self.factor, "in (0, 1]")
-        require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "at least 0")
-        for name in ("momentum", "beta1", "beta2"):
-            require(0 <= getattr(self, name) < 1, f"optimizer.{name}", getattr(self, name), "in [0, 1)")
-        require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "greater than 0")
-        require(self.clip_norm is None or self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "greater than 0")
+        require(0 < self.factor <= 1, "factor", self.factor, "in (0, 1]")
+        require_at_least(0, self, "weight_decay")
+        require(self.epsilon > 0, "epsilon", self.epsilon, "greater than 0")
+        require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm, "greater than 0, or None")
 
     def _check_boundaries(self):
-        shares, name = self.boundaries, "optimizer.boundaries"
+        shares = self.boundaries
         if self.schedule == "step":
-            ends = (self.warmup, *shares, 1.0)
-            increasing = all(before < after for before, after in itertools.pairwise(ends))
-            allowed = f"at least one share of the run, increasing, greater than optimizer.warmup={self.warmup}, below 1"
-            require(bool(shares) and increasing, name, shares, allowed)
+            increasing = all(before < after for before, after in itertools.pairwise((self.warmup, *shares, 1.0)))
+            allowed = f"at least one share of the run, increasing, greater than warmup={self.warmup}, and below 1"
+            require(bool(shares) and increasing, "boundaries", shares, allowed)
         else:
-            require(not shares, name, shares, "left empty, as only config.optimizer.schedule=step has boundaries")
+            require(not shares, "boundaries", shares, 'empty; only schedule="step" has boundaries')
 
 
 @dataclasses.dataclass(frozen=True)
 class LossSettings:
-    """Cross-entropy of training; evaluation is always the plain one, so that runs compare.
+    """Cross-entropy in training; evaluation always uses the plain one, so that runs compare.
 
     Attributes:
         label_smoothing: share of each target that is spread evenly over all classes, in [0, 1).
-        class_weights: K numbers greater than 0; "balanced", which is N / (K * n_k) of the n_k training examples of
-            class k; or None, which weighs all classes alike. The mean over a step is that of PyTorch's
-            `CrossEntropyLoss(weight=...)`: over the weights of its examples, not their number.
+        class_weights: K numbers greater than 0; "balanced", which is N / (K * n_k) for the n_k of N training examples
+            that are of class k; or None, which weights all classes equally. The mean over a step is that of PyTorch's
+            `CrossEntropyLoss(weight=...)`: the divisor is the sum of the examples' weights, not their number.
     """
 
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | str | None = None
 
     def __post_init__(self):
-        require(0 <= self.label_smoothing < 1, "loss.label_smoothing", self.label_smoothing, "in [0, 1)")
+        require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")
         weights = self.class_weights
         named = weights is None or weights == BALANCED
         numbers = isinstance(weights, tuple) and bool(weights) and all(weight > 0 for weight in weights)
-        allowed = f"one number greater than 0 per class, {BALANCED}, or None"
-        require(named or numbers, "loss.class_weights", weights, allowed)
+        allowed = f"one number greater than 0 per class, {BALANCED!r}, or None"
+        require(named or numbers, "class_weights", weights, allowed)

@@ -1,6 +1,7 @@
 """Recipe: everything that decides a training run, frozen and checked once.
 
-A config file is read at the edge and turned into a `Recipe` at once; below that there are only plain arguments.
+A config is read at the edge and becomes a `Recipe` at once; code below that takes plain arguments. `Recipe` and the
+dataclasses of its groups are the one home of a config's fields, defaults, types and help.
 """
 
 import dataclasses
@@ -9,16 +10,18 @@ from typing import Any
 
 from fcnjax.data import Augmentation, RandomCrop, SizePolicy
 from fcnjax.data.sources.source import ON_ERROR
-from fcnjax.training.settings.config_fields import build, field_names, require, set_fields
+from fcnjax.training.settings.config_fields import field_names, from_mapping, require, require_at_least, set_fields
 from fcnjax.training.settings.learning_settings import LossSettings, OptimizerSettings
 from fcnjax.training.settings.observation_settings import LogSettings, ProfileSettings
 
 BATCHING = ("bucket", "mixed")
-ON_FAILURE = ("stop", "continue")  # what becomes of a run whose checkpoint cannot be written
-# Fields that change nothing in the steps of a run, so that runs that differ in them alone can share a trainer.
+ON_FAILURE = ("stop", "continue")  # what a run does when a checkpoint cannot be written
+# Fields that do not change the steps of a run, so that runs that differ in them alone can share a trainer.
 PACE = ("seed", "validate_every", "loader", "log", "profile", "checkpoint_every", "checkpoint_steps")
 PACE += ("checkpoint_last", "checkpoint_best", "checkpoint_failure")
-POOL_FIELDS = {"pool_r": "r", "pool_p": "p", "pool_heads": "heads", "pool_k": "k"}  # of the head -> option of its pool
+POOL_FIELDS = {"pool_r": "r", "pool_p": "p", "pool_heads": "heads", "pool_k": "k"}  # field of the head: pool's option
+# What recipes of the fcn start from. GELU is smooth, so that rounding cannot fork two runs at the kink of a ReLU.
+FCN = {"channels": (32, 64, 128), "norm": "batch", "activation": "gelu"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,15 +29,15 @@ class DataSettings:
     """Which data, and how pixels become numbers.
 
     Attributes:
-        name: data set, such as "any_size_digits" or "any_size_digits/fixed_28x28".
-        train_split, validation_split, test_split: names of its splits.
-        data_dir: where prepared data sets lie; None is TFDS's own default.
-        mean, std: of the pixels scaled to [0, 1], one number or one per channel: inputs are
-            `(pixel / 255 - mean) / std`.
-        channels: of images that are read from files, 1 (gray) or 3; None takes 1 where all are gray.
-        sample_rate: that recordings are resampled to, in Hz; None keeps their own.
-        on_error: what becomes of an example that cannot be decoded: "refuse" (all are found and listed before training)
-            or "mask" (its row becomes filler; counted and listed at the end).
+        name: data set (see `fcnjax.load_source`), such as "any_size_digits" or "any_size_digits/fixed_28x28".
+        train_split, validation_split, test_split: name of the split, such as "train" or "train[:90%]".
+        data_dir: folder of prepared data sets, or of your own files; None is the default of TFDS.
+        mean, std: mean and standard deviation of the pixels, scaled to [0, 1]: one number, or one per channel. Inputs
+            are `(pixel / 255 - mean) / std`.
+        channels: channels of images read from files, 1 (gray) or 3; None is 1 if all are gray, else 3.
+        sample_rate: rate in Hz to which recordings are resampled; None keeps their own.
+        on_error: "refuse" lists all examples that cannot be decoded before training and stops; "mask" makes them filler
+            rows, and counts and lists them at the end.
     """
 
     name: str
@@ -50,23 +53,28 @@ class DataSettings:
 
     def __post_init__(self):
         std = self.std if isinstance(self.std, tuple) else (self.std,)
-        require(all(value > 0 for value in std), "data.std", self.std, "greater than 0")
-        require(self.channels in (None, 1, 3), "data.channels", self.channels, "1, 3 or None")
-        require(self.sample_rate is None or self.sample_rate > 0, "data.sample_rate", self.sample_rate, "at least 1")
-        require(self.on_error in ON_ERROR, "data.on_error", self.on_error, f"one of {', '.join(ON_ERROR)}")
+        require(all(value > 0 for value in std), "std", self.std, "greater than 0")
+        require(self.channels in (None, 1, 3), "channels", self.channels, "1, 3 or None")
+        require(
+            self.sample_rate is None or self.sample_rate >= 1, "sample_rate", self.sample_rate, "at least 1, or None"
+        )
+        require(self.on_error in ON_ERROR, "on_error", self.on_error, f"one of {', '.join(ON_ERROR)}")
 
 
 @dataclasses.dataclass(frozen=True)
 class FrontendSettings:
-    """What stands before the network; what is None is its own default.
+    """The front end: what stands before the network. Ranges and defaults are those of the layers named here.
 
     Attributes:
-        name: "log_mel" for signals (see `fcnjax.layers.LogMel`); None: nothing, the network sees the raw values.
-        sample_rate: in Hz, that of the recordings; None takes `data.sample_rate`, else its default.
-        window, hop: in seconds.
-        mels: bands.
-        f_min, f_max: of the lowest and highest band, in Hz.
-        time_masks, time_width, frequency_masks, frequency_width: of `fcnjax.layers.SpecAugment`, in training.
+        name: "log_mel" for signals (see `fcnjax.models.frontend.log_mel`); None: the network sees the raw values.
+        sample_rate: rate of the recordings in Hz; None is `data.sample_rate`, or `LogMel`'s default without one.
+        window, hop: length of a frame and step between frames of `fcnjax.layers.LogMel`, in seconds; None is its
+            default.
+        mels: number of bands of `LogMel`; None is its default.
+        f_min, f_max: lower edge of the lowest band and upper edge of the highest, in Hz; None is `LogMel`'s default.
+        time_masks, frequency_masks: number of masks of `fcnjax.layers.SpecAugment`, in training; None: 0.
+        time_width, frequency_width: maximum width of a mask, as a share of the frames or bands; None is `SpecAugment`'s
+            default.
     """
 
     name: str | None = None
@@ -82,22 +90,22 @@ class FrontendSettings:
     frequency_width: float | None = None
 
     def __post_init__(self):
-        require(self.name in (None, "log_mel"), "frontend.name", self.name, "log_mel or None")
+        require(self.name in (None, "log_mel"), "name", self.name, "'log_mel' or None")
 
     @property
     def options(self) -> dict[str, Any] | None:
-        """The fields that are set, without the name; None where there is no front end."""
+        """The fields that are set, without the name; None without a front end."""
         options = {name: value for name, value in set_fields(self).items() if name != "name"}
         return options if self.name else None
 
 
 @dataclasses.dataclass(frozen=True)
 class LoaderSettings:
-    """How examples are read: nothing in it changes what a run computes, so a run may go on with other values.
+    """How examples are read. It does not change what a run computes, so a run may be continued with other values.
 
     Attributes:
-        threads: that read and pad, at least 1.
-        workers: processes that do so in place of this one's threads; 0 for none.
+        threads: number of threads that read and pad, at least 1.
+        workers: number of processes that do so in place of threads; 0 for none.
         prefetch: batches held ready in host memory, at least 1.
     """
 
@@ -106,25 +114,25 @@ class LoaderSettings:
     prefetch: int = 4
 
     def __post_init__(self):
-        for name in ("threads", "prefetch"):
-            require(getattr(self, name) >= 1, f"loader.{name}", getattr(self, name), "at least 1")
-        require(self.workers >= 0, "loader.workers", self.workers, "at least 0")
+        require_at_least(1, self, "threads", "prefetch")
+        require_at_least(0, self, "workers")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSettings:
-    """The backbone; what is None is the network's own default, what it does not know is refused.
+    """The network without its head. A field that is None takes the network's own default; one that the network does not
+    have is refused.
 
     Attributes:
         name: a key of `fcnjax.models.MODELS`.
-        channels: of `fcn`: output channels of each block.
-        norm: of `fcn`: "batch", "group", "layer" or "none".
-        activation: of `fcn`: after each convolution and norm.
-        dropout: rate of channel dropout, in [0, 1), where the network has it.
-        depth: of `resnet_cifar`: 6 n + 2 layers.
-        width: channels of the first stage, of the networks that are made of stages; of EfficientNet a factor on all.
-        dtype: what is computed in, "float32" or "bfloat16"; weights, statistics and pooled sums are float32 in any
-            case.
+        channels: output channels of each block of `fcn`, which halves the size; None is (32, 64, 128).
+        norm: norm of `fcn`: "batch", "group", "layer" or "none"; None is "batch".
+        activation: activation of `fcn`, after each convolution and norm; None is "gelu".
+        dropout: rate of channel dropout, in [0, 1).
+        depth: number of layers of `resnet_cifar`, 6 n + 2.
+        width: channels of the first stage of a network made of stages; for EfficientNet a factor on all channels.
+        dtype: dtype of the computation, "float32" or "bfloat16"; None is that of the data. Weights, statistics and
+            pooled sums are float32 in any case.
     """
 
     name: str = "fcn"
@@ -135,6 +143,11 @@ class ModelSettings:
     depth: int | None = None
     width: int | float | None = None
     dtype: str | None = None
+
+    def __post_init__(self):
+        for name, value in FCN.items() if self.name == "fcn" else ():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)  # as the class is frozen
 
     @property
     def options(self) -> dict[str, Any]:
@@ -148,21 +161,21 @@ class HeadSettings:
 
     Attributes:
         hidden: widths of hidden layers.
-        activation: after each hidden layer.
-        norm: before all other layers: "batch", "group", "layer" or "none"; None is the network's own default.
-        dropout: rate of channel dropout before the classifier, in [0, 1); None is the network's own default.
-        score_activation: after the classifier; None is the network's own default.
+        activation: activation after each hidden layer.
+        norm: norm before all other layers: "batch", "group", "layer" or "none"; None is the network's default.
+        dropout: rate of channel dropout before the classifier, in [0, 1); None is the network's default.
+        score_activation: activation after the classifier; None is the network's default.
         log_softmax: whether the class maps are log-probabilities.
-        kernel: taps of the first linear layer along every axis, odd; the pool must come after it where it is not 1.
-        flatten: extent of the features that a flatten-dense head is made for (see `fcnjax.heads.FlattenDenseHead`), in
-            place of a pool; None has a pool.
+        kernel: taps of the first linear layer along every axis, odd; the pool must stand after a kernel larger than 1.
+        flatten: extents such as (3, 3): a dense layer for features of this size alone, in place of a pool (see
+            `fcnjax.heads.FlattenDenseHead`); None: a pool.
         pool: a key of `fcnjax.pooling.POOLS`, such as "mean" or "attention".
-        pool_r: sharpness of logsumexp, initial one of logsumexp_learnable; None is its default.
-        pool_p: exponent of gem; None is its default.
-        pool_heads: heads of attention, at least 1, dividing the channels; None is its default.
-        pool_k: number of values of top_k, at least 1; None is its default.
-        pool_at: the layer before which the pool stands: 0 is GAP-first, their number conv-first; None is the network's
-            own default (of `fcn` conv-first).
+        pool_r: sharpness of logsumexp, initial sharpness of logsumexp_learnable; None is the pool's default.
+        pool_p: exponent of gem; None is the pool's default.
+        pool_heads: heads of attention, at least 1, a divisor of the channels; None is the pool's default.
+        pool_k: number of values of top_k, at least 1; None is the pool's default.
+        pool_at: number of layers before the pool: 0 is GAP-first, all of them conv-first; None is the network's default
+            (conv-first for `fcn`).
     """
 
     hidden: tuple[int, ...] = ()
@@ -188,14 +201,19 @@ class HeadSettings:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the head that are set, those of its pool left out; of a flatten-dense head those it has."""
+        """The options of the head that are set, without the pool's; for a flatten-dense head those that it has.
+
+        Raises:
+            ValueError: if `flatten` is set together with a field that a flatten-dense head does not have.
+        """
         options = {name: value for name, value in set_fields(self).items() if name not in POOL_FIELDS}
         if self.flatten is None:
             return options
         kept = ("flatten", "hidden", "activation", "dropout")
         for name, value in options.items():
-            fits = name in kept or value == getattr(HeadSettings, name)
-            require(fits, f"head.{name}", value, "left out, as a flatten-dense head (head.flatten) has no such thing")
+            default = getattr(HeadSettings, name)
+            allowed = f"{default!r}; a flatten-dense head (config.head.flatten) does not have it"
+            require(name in kept or value == default, f"config.head.{name}", value, allowed)
         return {name: options[name] for name in kept if name in options}
 
 
@@ -205,38 +223,38 @@ class Recipe:
 
     Attributes:
         data, model, head, optimizer, loss: see their classes.
-        size: native sizes (the default), or what they are brought to (see `fcnjax.data.SizePolicy`).
-        crop: a random part of each training example, at the size drawn (see `fcnjax.data.RandomCrop`); by
-            default all of it.
-        mixup: Beta parameter with which each training example is mixed with another of its batch (see
-            `fcnjax.data.mix`); 0: none.
-        augment: random changes of training examples (see `fcnjax.data.Augmentation`); all 0 changes nothing.
+        size: sizes of examples: native ones by default (see `fcnjax.data.SizePolicy`).
+        crop: a random part of each training example, at the size drawn (see `fcnjax.data.RandomCrop`); by default the
+            whole example.
+        augment: random changes of training examples (see `fcnjax.data.Augmentation`); by default none.
         frontend: what stands before the network.
         loader: threads, processes and read-ahead.
         log, profile: what is observed of the run (see `fcnjax.training.settings.observation_settings`).
-        seed: of the initial weights, the order of the data and every random layer, in [0, 2**32).
+        seed: seed of the initial weights, the order of the data and every random layer, in [0, 2**32).
         epochs: passes over the training split, at least 1.
-        batching: "bucket" (a step is rows of one rectangle) or "mixed" (a step is examples drawn from all, computed in
-            parts of one rectangle each, whose gradients are summed: which examples share a step does not depend on the
-            rectangles, and with a norm per example no weight does).
-        batch_size: rows of a step at most, at least 1.
-        pixel_budget: positions of a batch, or of a part of a step where batching is "mixed": each rectangle gets as
-            many rows as fit, `batch_size` at most; None does not bound them.
-        max_buckets: number of rectangles that the sizes are padded to, at least 1.
-        multiple_of: extents of rectangles are multiples of this.
-        ema_decay: share of the average of weights and running statistics that a step keeps, in [0, 1); the average is
-            then what is evaluated and saved (see `fcnjax.training.step.average`). None averages nothing.
-        remat: whether activations within blocks are computed anew in the backward pass: less memory, about a third more
+        mixup: Beta parameter with which each training example is mixed with another of its batch (see
+            `fcnjax.data.mix`); 0 mixes nothing.
+        batching: "bucket" (a step is a batch of one bucket) or "mixed" (a step is examples drawn from all buckets,
+            computed in parts of one bucket each, whose gradients are summed: which examples share a step does not
+            depend on the buckets, and with a norm per example neither do the weights).
+        batch_size: maximum rows of a step, at least 1.
+        pixel_budget: maximum positions of a batch, or of a part of a step with batching "mixed": a bucket gets as many
+            rows as fit, at most `batch_size`; None does not bound them.
+        max_buckets: number of buckets that the sizes are divided into, at least 1.
+        multiple_of: extents of bucket shapes are multiples of this, at least 1.
+        ema_decay: share of the average of weights and running statistics that a step keeps, in [0, 1): the average is
+            evaluated and saved (see `fcnjax.training.step.average`); None averages nothing.
+        remat: whether the backward pass recomputes activations within blocks: less memory, about a third more
             computation, the same gradients.
-        shard_weights: whether each device keeps a part of the weights and of the optimizer's state, in place of all.
-        validate_every: epochs between evaluations of the validation split; 0 evaluates it after the last epoch only.
-        checkpoint_every: epochs between checkpoints; 0: none at the end of epochs. Without any checkpoint an
-            interrupted run begins anew.
-        checkpoint_steps: steps between checkpoints, besides; 0: none.
-        checkpoint_last: how many of the latest checkpoints are kept, at least 1.
-        checkpoint_best: how many of those with the highest validation accuracy are kept besides; each validation is
-            then followed by a checkpoint.
-        checkpoint_failure: what becomes of the run where one cannot be written: "stop", or "continue" without it.
+        shard_weights: whether each device holds a part of the weights and of the optimizer's state, instead of all.
+        validate_every: epochs between evaluations of the validation split; 0 evaluates after the last epoch only.
+        checkpoint_every: epochs between checkpoints; 0 writes none at the end of epochs. Without any checkpoint an
+            interrupted run starts from the beginning.
+        checkpoint_steps: steps between further checkpoints; 0 writes none.
+        checkpoint_last: number of latest checkpoints that are kept, at least 1.
+        checkpoint_best: number of further checkpoints that are kept, those with the highest validation accuracy; each
+            validation is then followed by a checkpoint.
+        checkpoint_failure: what happens if a checkpoint cannot be written: "stop", or "continue" without it.
     """
 
     data: DataSettings
@@ -245,7 +263,7 @@ class Recipe:
     optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
     loss: LossSettings = dataclasses.field(default_factory=LossSettings)
     size: SizePolicy = dataclasses.field(default_factory=SizePolicy)
-    crop: RandomCrop = dataclasses.field(default_factory=lambda: RandomCrop(area=(1.0, 1.0), aspect=(1.0, 1.0)))
+    crop: RandomCrop = dataclasses.field(default_factory=RandomCrop)
     augment: Augmentation = dataclasses.field(default_factory=Augmentation)
     frontend: FrontendSettings = FrontendSettings()
     loader: LoaderSettings = LoaderSettings()
@@ -275,34 +293,30 @@ class Recipe:
         allowed = f"that of config.data.sample_rate, {common}, or None"
         require(common is None or rate in (None, common), "frontend.sample_rate", rate, allowed)
         if self.crop.area[0] == 1:
-            allowed = "(1.0, 1.0) where config.crop.area keeps all of each example"
+            allowed = "(1.0, 1.0) unless config.crop.area is less than the whole example"
             require(self.crop.aspect == (1, 1), "crop.aspect", self.crop.aspect, allowed)
-        require(self.mixup >= 0, "mixup", self.mixup, "at least 0")
         require(self.batching in BATCHING, "batching", self.batching, f"one of {', '.join(BATCHING)}")
         require(self.ema_decay is None or 0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1), or None")
-        for name in ("epochs", "batch_size", "max_buckets", "multiple_of"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        require(self.checkpoint_last >= 1, "checkpoint_last", self.checkpoint_last, "at least 1")
+        require_at_least(1, self, "epochs", "batch_size", "max_buckets", "multiple_of", "checkpoint_last")
+        require_at_least(0, self, "mixup", "validate_every", "checkpoint_every", "checkpoint_steps", "checkpoint_best")
         failure = self.checkpoint_failure
         require(failure in ON_FAILURE, "checkpoint_failure", failure, f"one of {', '.join(ON_FAILURE)}")
-        for name in ("validate_every", "checkpoint_every", "checkpoint_steps", "checkpoint_best"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         budget = self.pixel_budget
         require(budget is None or budget > 0, "pixel_budget", budget, "greater than 0")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Recipe":
-        """Returns the recipe that a config (`ConfigDict` or nested mappings) describes.
+        """Returns the recipe of a config (`ConfigDict` or nested mappings), with defaults for fields left out.
 
         Raises:
-            ValueError: for an unknown field, with the nearest one, a missing one, or a value out of its range.
-            TypeError: for a value of another type than the field's.
+            ValueError: if a field is unknown (the message names the nearest one), is missing, or is out of its range.
+            TypeError: if a value is not of its field's type.
         """
-        return build(cls, config)
+        return from_mapping(cls, config)
 
     @classmethod
     def field_names(cls, group: str = "") -> list[str]:
-        """Returns the names of the fields in a group, such as "optimizer." or "" for the recipe itself."""
+        """Returns the names of the fields in a group, such as "optimizer.", or "" for the recipe itself."""
         return field_names(cls, group)
 
     def to_dict(self) -> dict[str, Any]:

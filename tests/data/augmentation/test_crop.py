@@ -75,14 +75,15 @@ def test_places_are_uniform_and_independent_of_axis():
 
 def test_epochs_seeds_and_ids_draw_differently():
     sizes = np.full((500, 2), 1000)
-    crop, ids = RandomCrop(), np.arange(500)
+    crop, ids = RandomCrop(area=(0.35, 1.0)), np.arange(500)
     draws = [crop.sizes(*where, sizes)[:, 0] for where in [(0, 0, ids), (0, 1, ids), (1, 0, ids), (0, 0, ids + 500)]]
     assert np.abs(np.corrcoef(draws) - np.eye(4)).max() < 0.2
 
 
 def test_draws_are_frozen():
     """Other numbers mean another crop in every run; a resumed run would then differ from an uninterrupted one."""
-    starts, crops = RandomCrop().boxes(0, 1, np.array([0, 1, 2**31 - 1]), np.array([[480, 640], [30, 20], [7, 9]]))
+    crop, sizes = RandomCrop(area=(0.35, 1.0), aspect=(3 / 4, 4 / 3)), np.array([[480, 640], [30, 20], [7, 9]])
+    starts, crops = crop.boxes(0, 1, np.array([0, 1, 2**31 - 1]), sizes)
     assert (starts.tolist(), crops.tolist()) == (
         [[1, 4], [1, 5], [0, 2]],
         [[477, 631], [19, 12], [6, 7]],

@@ -52,7 +52,7 @@ def test_which_examples_a_step_holds_does_not_depend_on_the_buckets(sizes, batch
     for max_buckets in (1, 4, 16):
         buckets = plan_buckets(sizes, max_buckets)
         plans.append(MixedPlan(sizes, buckets, batch_size, seed, draw_rows(data, buckets)))
-    crop = RandomCrop()
+    crop = RandomCrop(area=(0.35, 1.0), aspect=(3 / 4, 4 / 3))
     cropped = MixedPlan(sizes, buckets, batch_size, seed, 3, lambda epoch: crop.sizes(0, epoch, ids, sizes))
     ids = np.arange(len(sizes))
     for step in range(2 * plans[0].steps_per_epoch):
@@ -155,7 +155,7 @@ def assert_same(ours, other):
 
 
 def test_random_access_equals_sequence_and_survives_pickling(sizes):
-    ids, crop = np.arange(len(sizes)), RandomCrop()
+    ids, crop = np.arange(len(sizes)), RandomCrop(area=(0.35, 1.0))
     plan = MixedPlan(sizes, plan_buckets(sizes, 4), 32, 1, 8)
     count = 3 * plan.steps_per_epoch
     in_order = [plan.step(step) for step in range(count)]

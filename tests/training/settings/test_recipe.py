@@ -1,10 +1,24 @@
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from synthetic_data import make_recipe
 
 from fcnjax.commands.command_line import parse
-from fcnjax.training import LogSettings, ProfileSettings, Recipe
+from fcnjax.models.frontend import OPTIONS
+from fcnjax.training import DataSettings, FrontendSettings, LogSettings, ProfileSettings, Recipe
+from fcnjax.training.settings.config_fields import field_help
+from fcnjax.training.settings.default_config import config_help, default_config
+
+
+def dotted(tree: Mapping, prefix: str = "") -> dict[str, Any]:
+    """The fields of nested mappings by dotted name."""
+    fields = {}
+    for name, value in tree.items():
+        group = hasattr(value, "items")
+        fields |= dotted(value, f"{prefix}{name}.") if group else {prefix + name: value}
+    return fields
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +48,87 @@ def test_the_digits_config_says_every_field_and_nothing_else(digits_config):
     recipe = Recipe.from_config(digits_config)
     assert Recipe.from_config(digits_config.to_dict()) == recipe
     assert Recipe.from_config(recipe.to_dict()) == recipe
-
-    def fields(tree):
-        return {name: fields(value) if isinstance(value, dict) else None for name, value in tree.items()}
-
-    said, known = fields(digits_config.to_dict()), fields(recipe.to_dict())
-    assert said == known
+    assert dotted(digits_config).keys() == dotted(recipe.to_dict()).keys()
     assert recipe.data.name == "any_size_digits"
     assert recipe.model.channels == (32, 64, 128)
 
 
-def test_fields_that_are_left_out_take_their_defaults():
-    recipe = Recipe.from_config({"data": {"name": "x"}})
-    assert (recipe.model.channels, recipe.head.hidden, recipe.head.pool_at) == (None, (), None)
-    assert recipe.augment.rotation == 0
+def test_fields_that_are_left_out_are_those_of_the_default_config():
+    bare, default = Recipe(DataSettings("x")), dotted(default_config(name="x"))
+    assert dotted(bare.to_dict()) == default
+    groups = {name: {} for name in bare.to_dict() if name != "data" and hasattr(default_config()[name], "items")}
+    for config in ({}, groups, default_config(name="x")):
+        assert dotted(Recipe.from_config({"data": {"name": "x"}, **config}).to_dict()) == default
+    frozen = {  # results have been published with these
+        "optimizer.learning_rate": 5e-3,
+        "optimizer.weight_decay": 0.3,
+        "optimizer.warmup": 0.1,
+        "crop.area": (1.0, 1.0),
+        "crop.aspect": (1.0, 1.0),
+        "model.channels": (32, 64, 128),
+        "model.norm": "batch",
+        "model.activation": "gelu",
+    }
+    assert {name: default[name] for name in frozen} == frozen
+    assert {value for name, value in default.items() if name.startswith("augment.")} == {0.0, 0.25}  # erase_area
+
+
+def test_a_bound_on_crops_alone_crops_nothing():
+    assert make_recipe(crop={"at_least": 8}).crop.area == (1.0, 1.0)
+    assert make_recipe(crop={"at_least": [8, 9]}).crop.at_least == (8, 9)
+
+
+def test_fields_of_the_fcn_have_no_default_for_other_networks():
+    model = Recipe.from_config({"data": {"name": "x"}, "model": {"name": "resnet18"}}).model
+    assert model.options == {}
+    assert default_config("resnet18").model.to_dict() == {
+        **dict.fromkeys(Recipe.field_names("model.")),
+        "name": "resnet18",
+    }
+
+
+def test_every_field_has_help():
+    helps = field_help(Recipe)
+    assert helps.keys() == dotted(default_config()).keys()
+    assert [name for name, text in helps.items() if not text] == []
+    told = config_help().splitlines()
+    assert "  --config.optimizer.learning_rate=0.005" in told
+    assert max(map(len, told)) <= 80
+
+
+def test_every_field_of_the_front_end_is_an_option_of_it():
+    assert set(Recipe.field_names("frontend.")) - {"name"} <= set(OPTIONS)
+    assert FrontendSettings("log_mel", mels=40).options == {"mels": 40}
+    assert FrontendSettings(mels=40).options is None
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("optimizer.learning_rate=1e-2", 1e-2),
+        ("optimizer.learning_rate=1", 1.0),
+        ("optimizer.clip_norm=2", 2.0),
+        ("head.pool_at=0", 0),
+        ("head.hidden=(5,6)", (5, 6)),
+        ("head.flatten=(3,3)", (3, 3)),
+        ("model.channels=(4,)", (4,)),
+        ("model.width=16", 16),
+        ("model.width=1.5", 1.5),
+        ("crop.at_least=8", 8),
+        ("crop.at_least=(8,9)", (8, 9)),
+        ("loss.class_weights=balanced", "balanced"),
+        ("loss.class_weights=(1,2)", (1.0, 2.0)),
+        ("data.data_dir=photos", "photos"),
+        ("pixel_budget=1000", 1000),
+        ("remat", True),
+    ],
+)
+def test_a_flag_sets_a_field(request, flag, value):
+    path = request.config.rootpath / "configs/digits.py"
+    config = parse(["test", f"--config={path}", f"--config.{flag}"], lambda values: None, config="").config
+    set_value = dotted(Recipe.from_config(config).to_dict())[flag.partition("=")[0]]
+    assert set_value == value
+    assert type(set_value) is type(value)
 
 
 def test_lists_become_tuples_and_integers_floats_where_the_field_says_so():
@@ -79,9 +160,9 @@ def test_an_unknown_field_names_the_nearest_one(changes, given, nearest):
 
 
 def test_a_missing_field_is_named():
-    with pytest.raises(ValueError, match=r"^config\.data: is missing and has no default\.$"):
+    with pytest.raises(ValueError, match=r"^config\.data: must be given; it has no default\.$"):
         Recipe.from_config({"epochs": 1})
-    with pytest.raises(ValueError, match=r"^config\.data\.name: is missing and has no default\.$"):
+    with pytest.raises(ValueError, match=r"^config\.data\.name: must be given; it has no default\.$"):
         Recipe.from_config({"data": {"mean": 0.5}})
 
 
@@ -134,11 +215,11 @@ def test_a_value_of_another_type_is_refused_in_one_sentence(changes, field, valu
             {"optimizer": {"schedule": "step", "warmup": 0.5, "boundaries": [0.5]}},
             "optimizer.boundaries",
             "(0.5,)",
-            "at least one share of the run, increasing, greater than optimizer.warmup=0.5, below 1",
+            "at least one share of the run, increasing, greater than warmup=0.5, and below 1",
         ),
-        ({"optimizer": {"boundaries": [0.5]}}, "optimizer.boundaries", "(0.5,)", "left empty"),
+        ({"optimizer": {"boundaries": [0.5]}}, "optimizer.boundaries", "(0.5,)", "empty; only schedule"),
         ({"loss": {"label_smoothing": 1}}, "loss.label_smoothing", "1.0", "in [0, 1)"),
-        ({"loss": {"class_weights": "even"}}, "loss.class_weights", "even", "one number greater than 0 per class"),
+        ({"loss": {"class_weights": "even"}}, "loss.class_weights", "'even'", "one number greater than 0 per class"),
         (
             {"loss": {"class_weights": [1, 0]}},
             "loss.class_weights",
@@ -154,7 +235,7 @@ def test_a_value_out_of_range_is_refused_in_one_sentence(changes, field, value, 
     with pytest.raises(ValueError, match="must be") as caught:
         make_recipe(**changes)
     message = str(caught.value)
-    assert f"{field}={value}: must be {allowed}" in message
+    assert message.startswith(f"config.{field}={value}: must be {allowed}")
     assert "\n" not in message
 
 

@@ -12,6 +12,7 @@ from fcnjax.training.step.optimizer import make_optimizer, make_schedule
 from fcnjax.training.step.step import split
 
 STEPS, PEAK = 40, 0.3
+PLAIN = {"schedule": "constant", "warmup": 0.0, "weight_decay": 0.0}
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.25])
@@ -40,7 +41,7 @@ def test_a_step_schedule_falls_at_its_shares_of_the_run_warm_up_or_not():
 
 
 def test_boundaries_on_one_step_of_a_short_run_each_count():
-    settings = OptimizerSettings(learning_rate=1.0, schedule="step", boundaries=(0.5, 0.51), factor=0.1)
+    settings = OptimizerSettings(learning_rate=1.0, schedule="step", warmup=0.0, boundaries=(0.5, 0.51), factor=0.1)
     np.testing.assert_allclose([learning_rate_at(settings, 4, step) for step in range(4)], [1, 1, 0.01, 0.01])
 
 
@@ -60,7 +61,7 @@ def test_weight_decay_acts_on_kernels_only(name, norm, pool, count):
     drawn = np.random.default_rng(0)
     weights = split(make_model(recipe, make_sources()["train"], 0))[1]
     weights = {key: jnp.asarray(drawn.normal(size=array.shape).astype(np.float32)) for key, array in weights.items()}
-    settings = OptimizerSettings(name=name, learning_rate=0.5, schedule="constant", weight_decay=0.2)
+    settings = OptimizerSettings(**PLAIN | {"name": name, "learning_rate": 0.5, "weight_decay": 0.2})
     optimizer = make_optimizer(settings, STEPS)
     nothing = {key: jnp.zeros_like(array) for key, array in weights.items()}
     updates, _ = optimizer.update(nothing, optimizer.init(weights), weights)
@@ -75,7 +76,7 @@ def test_weight_decay_acts_on_kernels_only(name, norm, pool, count):
 
 def test_clipping_bounds_the_global_norm():
     """Plain gradient descent at rate 1, whose update is minus the clipped gradient."""
-    settings = OptimizerSettings(name="sgd", learning_rate=1.0, schedule="constant", momentum=0.0, clip_norm=2.0)
+    settings = OptimizerSettings(name="sgd", learning_rate=1.0, momentum=0.0, clip_norm=2.0, **PLAIN)
     optimizer = make_optimizer(settings, STEPS)
     weights = {"a.kernel": jnp.ones((2, 2)), "a.bias": jnp.ones(2)}
     for factor, wanted in ((0.1, 0.1 * math.sqrt(6)), (10.0, 2.0)):
@@ -104,7 +105,7 @@ def test_adamw_and_lamb_follow_their_formulas_with_the_betas_given(name):
     rng = np.random.default_rng(1)
     weight, gradient = rng.normal(size=(3, 4)), rng.normal(size=(3, 4))
     settings = OptimizerSettings(
-        name=name, learning_rate=0.1, schedule="constant", weight_decay=0.1, beta1=0.8, beta2=0.7
+        **PLAIN | {"name": name, "learning_rate": 0.1, "weight_decay": 0.1, "beta1": 0.8, "beta2": 0.7}
     )
     optimizer, weights = make_optimizer(settings, STEPS), {"kernel": jnp.asarray(weight, jnp.float32)}
     state = optimizer.init(weights)
@@ -131,7 +132,7 @@ def test_muon_orthogonalizes_kernels_as_matrices_from_taps_and_channels_to_chann
         for key, array in gradients.items()
     }
     weights = {key: jnp.ones_like(array) for key, array in gradients.items()}
-    optimizer = make_optimizer(OptimizerSettings(name="muon", learning_rate=1.0, schedule="constant"), STEPS)
+    optimizer = make_optimizer(OptimizerSettings(name="muon", learning_rate=1.0, **PLAIN), STEPS)
     updates, _ = optimizer.update(gradients, optimizer.init(weights), weights)
     for index, (key, shape) in enumerate(shapes.items()):
         update, gradient = (np.asarray(values[key]).reshape(-1, shape[-1]) for values in (updates, gradients))
