@@ -12,13 +12,4 @@ from fcnjax.training.settings.default_config import sounds_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
-    config = sounds_config(network)
-    config.update(
-        data={
-            "name": "audio_folder",
-            "train_split": "all[:80%]",
-            "validation_split": "all[80%:90%]",
-            "test_split": "all[90%:]",
-        }
-    )
-    return config
+    return sounds_config(network, "audio_folder", ("all[:80%]", "all[80%:90%]", "all[90%:]"))

@@ -10,7 +10,4 @@ from fcnjax.training.settings.default_config import digits_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
-    config = digits_config(network)
-    config.update(epochs=7, batch_size=16, max_buckets=2)
-    config.update(data={"name": "any_size_digits"})  # or any_size_digits/fixed_28x28
-    return config
+    return digits_config(network, "any_size_digits", epochs=7, batch_size=16, max_buckets=2)

@@ -12,7 +12,4 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:
-    config = photos_config(network)
-    config.update(augment={"flip_vertical": 0.5})
-    config.update(data={"name": "dtd", "train_split": "train", "validation_split": "validation", "test_split": "test"})
-    return config
+    return photos_config(network, "dtd", augment={"flip_vertical": 0.5})

@@ -11,16 +11,13 @@ from fcnjax.training.settings.default_config import default_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
-    config = default_config(network)
-    config.update(epochs=20, batch_size=128, max_buckets=1, augment={"flip": 0.5, "scale": 0.08, "shift": 0.05})
-    config.update(
-        data={
-            "name": "fashion_mnist",
-            "train_split": "train[:55000]",
-            "validation_split": "train[55000:]",
-            "test_split": "test",
-            "mean": 0.286,
-            "std": 0.353,
-        }
+    return default_config(
+        network,
+        "fashion_mnist",
+        ("train[:55000]", "train[55000:]", "test"),
+        epochs=20,
+        batch_size=128,
+        max_buckets=1,
+        data={"mean": 0.286, "std": 0.353},
+        augment={"flip": 0.5, "scale": 0.08, "shift": 0.05},
     )
-    return config

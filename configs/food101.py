@@ -12,13 +12,4 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet50") -> ConfigDict:
-    config = photos_config(network)
-    config.update(
-        data={
-            "name": "food101",
-            "train_split": "train[:95%]",
-            "validation_split": "train[95%:]",
-            "test_split": "validation",
-        }
-    )
-    return config
+    return photos_config(network, "food101", ("train[:95%]", "train[95%:]", "validation"))

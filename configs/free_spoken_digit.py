@@ -13,14 +13,4 @@ from fcnjax.training.settings.default_config import sounds_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
-    config = sounds_config(network)
-    config.update(
-        epochs=15,
-        data={
-            "name": "audio_folder",
-            "train_split": "*_[1-4][0-9].wav",
-            "validation_split": "*_[5-9].wav",
-            "test_split": "*_[0-4].wav",
-        },
-    )
-    return config
+    return sounds_config(network, "audio_folder", ("*_[1-4][0-9].wav", "*_[5-9].wav", "*_[0-4].wav"), epochs=15)

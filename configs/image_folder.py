@@ -13,15 +13,7 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
-    config = photos_config(network)
+    config = photos_config(network, "image_folder", ("train[:90%]", "train[90%:]", "test"))
     if network == "fcn":
-        config.update(model={"channels": (16, 32, 64, 128), "activation": "relu"})
-    config.update(
-        data={
-            "name": "image_folder",
-            "train_split": "train[:90%]",
-            "validation_split": "train[90%:]",
-            "test_split": "test",
-        }
-    )
+        config.model.update(channels=(16, 32, 64, 128), activation="relu")  # one halving more than for digits
     return config

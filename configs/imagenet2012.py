@@ -14,15 +14,6 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet50") -> ConfigDict:
-    config = photos_config(network)
-    config.update(
-        epochs=90,
-        batch_size=256,
-        data={
-            "name": "imagenet2012",
-            "train_split": "train[:99%]",
-            "validation_split": "train[99%:]",
-            "test_split": "validation",
-        },
+    return photos_config(
+        network, "imagenet2012", ("train[:99%]", "train[99%:]", "validation"), epochs=90, batch_size=256
     )
-    return config

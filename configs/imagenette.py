@@ -13,13 +13,4 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:
-    config = photos_config(network)
-    config.update(
-        data={
-            "name": "imagenette/full-size-v2",
-            "train_split": "train[:95%]",
-            "validation_split": "train[95%:]",
-            "test_split": "validation",
-        }
-    )
-    return config
+    return photos_config(network, "imagenette/full-size-v2", ("train[:95%]", "train[95%:]", "validation"))

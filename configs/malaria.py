@@ -12,15 +12,4 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:
-    config = photos_config(network)
-    config.update(
-        epochs=10,
-        batch_size=64,
-        data={
-            "name": "malaria",
-            "train_split": "train[:80%]",
-            "validation_split": "train[80%:90%]",
-            "test_split": "train[90%:]",
-        },
-    )
-    return config
+    return photos_config(network, "malaria", ("train[:80%]", "train[80%:90%]", "train[90%:]"), epochs=10, batch_size=64)

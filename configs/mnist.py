@@ -12,18 +12,12 @@ from fcnjax.training.settings.default_config import digits_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
-    config = digits_config(network)
-    config.update(
+    return digits_config(
+        network,
+        "mnist",
+        ("train[:55000]", "train[55000:]", "test"),
         epochs=12,
         batch_size=128,
         max_buckets=1,
-        data={
-            "name": "mnist",
-            "train_split": "train[:55000]",
-            "validation_split": "train[55000:]",
-            "test_split": "test",
-            "mean": 0.1307,
-            "std": 0.3081,
-        },
+        data={"mean": 0.1307, "std": 0.3081},
     )
-    return config

@@ -13,13 +13,4 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:
-    config = photos_config(network)
-    config.update(
-        data={
-            "name": "oxford_flowers102",
-            "train_split": "train",
-            "validation_split": "validation",
-            "test_split": "test",
-        }
-    )
-    return config
+    return photos_config(network, "oxford_flowers102")

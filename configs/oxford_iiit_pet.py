@@ -13,13 +13,4 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:
-    config = photos_config(network)
-    config.update(
-        data={
-            "name": "oxford_iiit_pet",
-            "train_split": "train[:90%]",
-            "validation_split": "train[90%:]",
-            "test_split": "test",
-        }
-    )
-    return config
+    return photos_config(network, "oxford_iiit_pet", ("train[:90%]", "train[90%:]", "test"))

@@ -12,13 +12,4 @@ from fcnjax.training.settings.default_config import sounds_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
-    config = sounds_config(network)
-    config.update(
-        data={
-            "name": "spoken_digit",
-            "train_split": "train[:80%]",
-            "validation_split": "train[80%:90%]",
-            "test_split": "train[90%:]",
-        }
-    )
-    return config
+    return sounds_config(network, "spoken_digit", ("train[:80%]", "train[80%:90%]", "train[90%:]"))

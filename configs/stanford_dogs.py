@@ -12,14 +12,4 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet34") -> ConfigDict:
-    config = photos_config(network)
-    config.size.max_side = 512  # pixels; some photographs have thousands
-    config.update(
-        data={
-            "name": "stanford_dogs",
-            "train_split": "train[:95%]",
-            "validation_split": "train[95%:]",
-            "test_split": "test",
-        }
-    )
-    return config
+    return photos_config(network, "stanford_dogs", ("train[:95%]", "train[95%:]", "test"), size={"max_side": 512})

@@ -12,13 +12,4 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:
-    config = photos_config(network)
-    config.update(
-        data={
-            "name": "tf_flowers",
-            "train_split": "train[:80%]",
-            "validation_split": "train[80%:90%]",
-            "test_split": "train[90%:]",
-        }
-    )
-    return config
+    return photos_config(network, "tf_flowers", ("train[:80%]", "train[80%:90%]", "train[90%:]"))
