@@ -1,1 +1,1 @@
-"""Configs, one per data set or recipe: each file has a `get_config()`."""
+"""Configs, one per data set or recipe: `get_config(network)` of each file returns all fields of a run."""

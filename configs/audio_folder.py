@@ -1,9 +1,10 @@
-"""Your own recordings, one folder per class, `DIR/CLASS/*.wav`, or files named `DIR/CLASS_*.wav`.
+"""Your own recordings, in one folder per class, `DIR/CLASS/*.wav`, or in files named `DIR/CLASS_*.wav`.
 
 `fcnjax train --config=configs/audio_folder.py --config.data.data_dir=DIR --workdir=runs/recordings`
 
 For folders `DIR/train` and `DIR/test`, set the splits: `--config.data.train_split='train[:90%]'`,
-`validation_split='train[90%:]'`, `test_split=test`. All are resampled to `--config.data.sample_rate=16000` or another.
+`validation_split='train[90%:]'`, `test_split=test`. Recordings are resampled to 8 kHz, or to another rate, such as
+`--config.data.sample_rate=16000`.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,9 @@
-"""Describable Textures: textures in the wild, by adjectives.
+"""Describable Textures: textures in the wild, classified by adjectives.
 
 `fcnjax prepare dtd`, then `fcnjax train --config=configs/dtd.py --workdir=runs/dtd`.
 
 47 classes; 1,880 photographs each to train, to validate and to test (the first of ten partitions), in color, of 300 to
-640 pixels a side. For research.
+640 pixels a side. For research only.
 """
 
 from ml_collections import ConfigDict
@@ -12,4 +12,4 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:
-    return photos_config(network, "dtd", augment={"flip_vertical": 0.5})
+    return photos_config(network, "dtd", augment={"flip_vertical": 0.5})  # most textures have no top

@@ -17,7 +17,7 @@ def get_config(network: str = "fcn") -> ConfigDict:
         ("train[:55000]", "train[55000:]", "test"),
         epochs=20,
         batch_size=128,
-        max_buckets=1,
+        max_buckets=1,  # one size
         data={"mean": 0.286, "std": 0.353},
         augment={"flip": 0.5, "scale": 0.08, "shift": 0.05},
     )

@@ -2,8 +2,8 @@
 
 `fcnjax prepare food101`, then `fcnjax train --config=configs/food101.py --workdir=runs/food101`.
 
-101 classes; 75,750 photographs to train (a twentieth of them validates) and 25,250 to test, which TFDS calls
-validation; in color, the longer side 512 pixels at most.
+101 classes; 75,750 photographs to train (a twentieth validates) and 25,250 to test, which TFDS calls
+validation; in color, the longer side at most 512 pixels.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
 `fcnjax prepare gtzan`, then `fcnjax train --config=configs/gtzan.py --workdir=runs/gtzan`.
 
-10 classes; 1,000 clips in one split (of which 80 % train, 10 % validate, 10 % test), 22.05 kHz, mono, about 30 seconds.
+10 classes; 1,000 clips in one split (80 % train, 10 % validate, 10 % test), 22.05 kHz, mono, about 30 seconds.
 The set is known for repeated clips and wrong labels. No license is stated.
 """
 
@@ -16,7 +16,7 @@ def get_config(network: str = "fcn") -> ConfigDict:
         network,
         "gtzan",
         ("train[:80%]", "train[80%:90%]", "train[90%:]"),
-        batch_size=8,
+        batch_size=8,  # long clips
         data={"sample_rate": 22050},
         frontend={"mels": 128},
     )

@@ -3,7 +3,7 @@
 `fcnjax prepare oxford_iiit_pet`, then `fcnjax train --config=configs/oxford_iiit_pet.py
 --workdir=runs/oxford_iiit_pet`.
 
-37 classes; 3,680 photographs to train (a tenth of them validates) and 3,669 to test, in color, most of 300 to 500
+37 classes; 3,680 photographs to train (a tenth validates) and 3,669 to test, in color, most of them 300 to 500
 pixels a side. CC BY-SA 4.0.
 """
 

@@ -2,8 +2,8 @@
 
 `fcnjax prepare stanford_dogs`, then `fcnjax train --config=configs/stanford_dogs.py --workdir=runs/stanford_dogs`.
 
-120 classes; 12,000 photographs to train (a twentieth of them validates) and 8,580 to test, in color, of about 100 to
-some thousand pixels a side. The photographs are ImageNet's: research only.
+120 classes; 12,000 photographs to train (a twentieth validates) and 8,580 to test, in color, about 100 to some
+thousand pixels a side. The photographs are ImageNet's: for research only.
 """
 
 from ml_collections import ConfigDict
@@ -12,4 +12,5 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet34") -> ConfigDict:
-    return photos_config(network, "stanford_dogs", ("train[:95%]", "train[95%:]", "test"), size={"max_side": 512})
+    size = {"max_side": 512}  # pixels; some photographs have thousands
+    return photos_config(network, "stanford_dogs", ("train[:95%]", "train[95%:]", "test"), size=size)

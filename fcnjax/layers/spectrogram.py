@@ -28,14 +28,14 @@ class LogMel(WindowedLayer):
 
     Args:
         sample_rate: Hz, greater than 0.
-        window: seconds, rounded to samples, of which at least 2.
-        hop: seconds between frames, rounded to samples, of which at least 1.
+        window: seconds, rounded to samples, at least 2 of them.
+        hop: seconds between frames, rounded to samples, at least 1 of them.
         mels: number of filters M, at least 1.
         f_min: Hz, lower edge of the lowest filter, at least 0.
-        f_max: Hz, upper edge of the highest filter, at most `sample_rate / 2`, which None stands for.
-        floor: least power that the logarithm is taken of, greater than 0.
-        bins: samples of the Fourier transform, at least those of the window, which zeros fill up; None is the smallest
-            power of two with which every filter sees a frequency.
+        f_max: Hz, upper edge of the highest filter, at most `sample_rate / 2`; None is `sample_rate / 2`.
+        floor: minimum of the power before the logarithm, greater than 0.
+        bins: samples of the Fourier transform, at least those of the window, which is filled up with zeros; None is the
+            smallest power of two with which every filter sees a frequency.
 
     Raises:
         ValueError: a number is outside its range, or `bins` leave a filter without a frequency.

@@ -10,8 +10,8 @@ class LogSettings:
     """How often a run reports its loss and speed, and where.
 
     Attributes:
-        every_steps: steps between two reports of loss and speed; 0 reports at the end of each epoch only, where a
-            report is always written.
+        every_steps: steps between two reports of loss and speed. The end of each epoch is always reported, with 0 only
+            that.
         tensorboard: whether the reports are also written as event files, to the folder `tensorboard` of the run.
     """
 
@@ -35,7 +35,7 @@ class ProfileSettings:
     """Which steps are recorded for a profiler's viewer, in the folder `profile` of the run.
 
     Attributes:
-        start: first recorded step, at least 1; most programs are compiled before the default.
+        start: first recorded step, at least 1; by step 10 most programs are compiled.
         steps: number of recorded steps; 0 records nothing.
     """
 

@@ -55,9 +55,8 @@ class DataSettings:
         std = self.std if isinstance(self.std, tuple) else (self.std,)
         require(all(value > 0 for value in std), "std", self.std, "greater than 0")
         require(self.channels in (None, 1, 3), "channels", self.channels, "1, 3 or None")
-        require(
-            self.sample_rate is None or self.sample_rate >= 1, "sample_rate", self.sample_rate, "at least 1, or None"
-        )
+        rate = self.sample_rate
+        require(rate is None or rate >= 1, "sample_rate", rate, "at least 1, or None")
         require(self.on_error in ON_ERROR, "on_error", self.on_error, f"one of {', '.join(ON_ERROR)}")
 
 
@@ -302,7 +301,7 @@ class Recipe:
         failure = self.checkpoint_failure
         require(failure in ON_FAILURE, "checkpoint_failure", failure, f"one of {', '.join(ON_FAILURE)}")
         budget = self.pixel_budget
-        require(budget is None or budget > 0, "pixel_budget", budget, "greater than 0")
+        require(budget is None or budget > 0, "pixel_budget", budget, "greater than 0, or None")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Recipe":
