@@ -20,7 +20,7 @@ import numpy as np
 from fcnjax.bench.jax_step import JaxStep, make_step, step_inputs
 from fcnjax.bench.layers import Workload
 from fcnjax.bench.timing import take_turns
-from fcnjax.data import Example
+from fcnjax.data import Example, Source
 from fcnjax.padded import Padded
 from fcnjax.training import Recipe, Trainer, train
 from fcnjax.training.compile.compilation import CompiledByShape
@@ -81,7 +81,7 @@ def _seconds_until_done(request: str, environ: Mapping[str, str]) -> float:
     return seconds
 
 
-class DrawnSource:
+class DrawnSource(Source):
     """A source of images of given sizes that cost nothing to read: crops of one random image.
 
     Args:

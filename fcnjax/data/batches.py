@@ -14,6 +14,7 @@ from fcnjax.data.augmentation.crop import RandomCrop
 from fcnjax.data.planning.base_plan import StepPlan
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.data.sources.source import ON_ERROR, Example, Source, UnreadableExample
+from fcnjax.data.sources.wrapped import as_source
 
 
 class Batch(NamedTuple):
@@ -64,6 +65,7 @@ class BatchReader:
     _offset: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "source", as_source(self.source))
         channels = self.source.channels
         for name, given in (("mean", self.mean), ("std", self.std)):
             if np.shape(given) not in ((), (channels,)) or not np.isfinite(given).all():
@@ -162,8 +164,7 @@ class BatchReader:
 
 def _named(error: OSError, source: Source, index: int) -> OSError:
     """Returns the error with a text that names the example; unchanged if it names a file already."""
-    names = getattr(source, "names", None)
-    name = f"example {source.ids[index]}" if names is None else names[index]
+    name = source.name_of(index)
     if error.filename is not None or name in str(error):
         return error
     if error.errno is not None:

@@ -81,7 +81,7 @@ def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]
     missing = [name for name in SPLITS if name not in sources]
     if missing:
         raise ValueError(f"sources: must hold {missing[0]!r}; give a dictionary of train, validation and test.")
-    splits = {name: source if hasattr(source, "sizes") else as_source(source) for name, source in sources.items()}
+    splits = {name: as_source(source) for name, source in sources.items()}
     first = splits["train"]
     for name, source in splits.items():
         for what in ("channels", "class_names"):
@@ -105,7 +105,7 @@ def data_digest(sources: Mapping[str, Source]) -> dict[str, str]:
     """Returns a hash of the sizes, ids, names and classes of each split, which tells whether data have changed."""
     digests = {}
     for name, source in sources.items():
-        names = "\0".join((*source.class_names, "", *getattr(source, "names", ())))
+        names = "\0".join((*source.class_names, "", *(source.names or ())))
         parts = (source.sizes.tobytes(), source.ids.tobytes(), names.encode())
         digests[name] = hashlib.sha256(b"\0".join(parts)).hexdigest()
     return digests

@@ -35,7 +35,7 @@ class Feed:
         self._recipe, self._sources, self._mesh = recipe, sources, mesh
         self.unreadable: dict[str, str] = {}
         for source in sources.values():
-            self.unreadable |= getattr(source, "unreadable", {})
+            self.unreadable |= source.unreadable
 
     def batches(self, split: str, plan: Any, start: int, stop: int, **options: Any) -> Iterator[tuple[Any, Any]]:
         """Yields the steps of a plan from `start` to before `stop`, each with its batch or batches.

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fcnjax.data import ArraySource, UnreadableExample
+from fcnjax.data import ArraySource, Source, UnreadableExample
 from fcnjax.training import Recipe
 from fcnjax.training.step.step import TrainState
 
@@ -66,14 +66,13 @@ def randomized(state: TrainState) -> TrainState:
     return TrainState(state.step, *arrays, state.optimizer)
 
 
-class Damaged:
-    """A source two of whose examples cannot be decoded."""
+class Damaged(Source):
+    """A source some of whose examples cannot be decoded."""
 
     def __init__(self, source, damaged):
         self._source, self.damaged = source, damaged
-
-    def __getattr__(self, name):
-        return getattr(self._source, name)
+        self.sizes, self.ids = source.sizes, source.ids
+        self.class_names, self.channels, self.labels = source.class_names, source.channels, source.labels
 
     def __len__(self):
         return len(self._source)

@@ -15,7 +15,7 @@ from fcnjax.atomic import write_bytes
 from fcnjax.data.files.file_scan import AudioKind, ImageKind, Kind, ScannedFile, scan_files
 from fcnjax.data.files.folder_layout import read_layout, select
 from fcnjax.data.size_table import frozen_table
-from fcnjax.data.sources.source import ON_ERROR, Example, UnreadableExample
+from fcnjax.data.sources.source import ON_ERROR, Example, Source, UnreadableExample
 from fcnjax.naming import unknown_name
 
 LISTED = 20
@@ -26,7 +26,7 @@ class UnreadableFiles(ValueError):
     """Files of a split that cannot be decoded, all in one message."""
 
 
-class FolderSource:
+class FolderSource(Source):
     """One split of a folder of media files, each read from disk when asked for; made by `images` or `audio`.
 
     The class of a file is the folder just below the root, or below the folder of its split,
@@ -102,8 +102,8 @@ class FolderSource:
         chosen = [index for index in chosen if layout.names[index] not in self.unreadable]
         self.names = tuple(layout.names[index] for index in chosen)
         self.ids = frozen_table(chosen)
-        self.labels = frozen_table([layout.labels[index] for index in chosen])
-        self.sizes = frozen_table([rows[name].size for name in self.names])
+        self.labels = self._labels = frozen_table([layout.labels[index] for index in chosen])
+        self.sizes = frozen_table([rows[layout.names[index]].size for index in chosen])
         self.class_names = layout.class_names
         self.channels = channels
         self._kind = kind
@@ -142,10 +142,10 @@ class FolderSource:
     @property
     def paths(self) -> list[Path]:
         """The file of each example."""
-        return [self.root / name for name in self.names]
+        return [self.root / self.name_of(index) for index in range(len(self))]
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.sizes)
 
     def __getitem__(self, index: int, /) -> Example:
         return self.read(index)
@@ -166,12 +166,12 @@ class FolderSource:
             UnreadableExample: It cannot be decoded; named as in `names`.
             OSError: It cannot be read.
         """
-        name = self.names[index]
+        name = self.name_of(index)
         try:
             values = self._kind.decode(self.root / name, self.channels, None if at_least is None else tuple(at_least))
         except UnreadableExample as error:
             raise UnreadableExample(name, error.reason) from None
-        return Example(int(self.ids[index]), values, int(self.labels[index]))
+        return Example(int(self.ids[index]), values, int(self._labels[index]))
 
 
 def _outliers(rows: Mapping[str, ScannedFile]) -> list[str]:

@@ -3,7 +3,7 @@
 from fcnjax.data.sources.arrays import ArraySource
 from fcnjax.data.sources.npz import load_npz, save_npz
 from fcnjax.data.sources.resized import ResizedSource, SizePolicy
-from fcnjax.data.sources.source import Example, Source, UnreadableExample, labels_of
+from fcnjax.data.sources.source import Example, Source, UnreadableExample
 from fcnjax.data.sources.subset import PartialSource, without_small
 from fcnjax.data.sources.wrapped import as_source
 
@@ -16,7 +16,6 @@ __all__ = [
     "Source",
     "UnreadableExample",
     "as_source",
-    "labels_of",
     "load_npz",
     "save_npz",
     "without_small",

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fcnjax.data.size_table import frozen_table
-from fcnjax.data.sources.source import Example, check_array, check_labels
+from fcnjax.data.sources.source import Example, Source, check_array, check_labels
 
 
-class ArraySource:
+class ArraySource(Source):
     """Examples that are already in memory: the quickest road from your own arrays to a training run.
 
     For data sets on disk see `load_source`, for objects that hold examples `as_source`.
@@ -62,7 +62,7 @@ class ArraySource:
             class_names = [str(label) for label in range(max(given) + 1)]
         self.class_names = tuple(class_names)
         check_labels(given, len(self.class_names))
-        self.labels = frozen_table(given)
+        self.labels = self._labels = frozen_table(given)
         self.channels = int(first[-1])
         self.sizes = frozen_table([array.shape[:-1] for array in self._values])
         self.ids = frozen_table(range(first_id, first_id + len(self._values)))
@@ -71,4 +71,4 @@ class ArraySource:
         return len(self._values)
 
     def __getitem__(self, index: int, /) -> Example:
-        return Example(int(self.ids[index]), self._values[index], int(self.labels[index]))
+        return Example(int(self.ids[index]), self._values[index], int(self._labels[index]))

@@ -7,13 +7,14 @@ they see any other.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
 
 from fcnjax.data.size_table import checked_table
 from fcnjax.data.sources.source import Example, Source
+from fcnjax.data.sources.wrapped import as_source
 from fcnjax.naming import joined
 
 BELOW = ("refuse", "upsample", "pad")
@@ -136,7 +137,7 @@ class SizePolicy:
             )
 
 
-class ResizedSource:
+class ResizedSource(Source):
     """A source whose examples have the sizes of a policy; images are resampled with antialiasing.
 
     Resampling is Pillow's bicubic with its support widened by the reduction, on uint8 directly and on float values
@@ -154,38 +155,23 @@ class ResizedSource:
     """
 
     def __init__(self, source: Source, policy: SizePolicy, minimum: int | Sequence[int] = 1) -> None:
-        self.source, self.policy = source, policy
-        self._content = policy.content_sizes(source.sizes, minimum)
-        self.sizes = policy.sizes(source.sizes, minimum, getattr(source, "names", None))
+        self.source, self.policy = as_source(source), policy
+        self._content = policy.content_sizes(self.source.sizes, minimum)
+        self.sizes = policy.sizes(self.source.sizes, minimum, self.source.names)
         self.sizes.setflags(write=False)
+        self.ids, self.names, self.unreadable = self.source.ids, self.source.names, dict(self.source.unreadable)
+        self.class_names, self.channels = self.source.class_names, self.source.channels
 
-    @property
-    def ids(self) -> np.ndarray:
-        """int32 [N], the inner source's."""
-        return self.source.ids
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The inner source's."""
-        return self.source.class_names
-
-    @property
-    def channels(self) -> int:
-        """C, the inner source's."""
-        return self.source.channels
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("names", "labels", "unreadable"):
-            return getattr(self.source, name)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        return self.source.labels
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int, /) -> Example:
         content, size = (tuple(table[index].tolist()) for table in (self._content, self.sizes))
-        read = getattr(self.source, "read", None)
-        example: Example = self.source[index] if read is None else read(index, content)
+        example = self.source.read(index, content)
         values = example.values
         if values.shape[:-1] != content:
             values = resample(values, content)

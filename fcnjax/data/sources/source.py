@@ -4,8 +4,11 @@ Axes: N examples, S the spatial axes of one example (H, W for images, L for sign
 idea: a `Source` never resizes or pads; it hands out what is there and says how large it is.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,47 +45,67 @@ class UnreadableExample(ValueError):
         return f"{self.name}: {self.reason}"
 
 
-class Source(Protocol):
-    """What the planner and the loader need of a data set; anything with these members will do."""
+class Source(ABC):
+    """Base class of data sets: random access to N examples, with all their sizes known in advance.
 
-    @property
-    def sizes(self) -> np.ndarray:
-        """Size table: int32 [N, D], extents of each example in positions along its spatial axes."""
-        ...
+    A source of your own sets the first four attributes and defines `__len__` and `__getitem__`; the other members have
+    defaults. `as_source` also accepts an object that merely has these members, or only holds examples.
 
-    @property
-    def ids(self) -> np.ndarray:
-        """int32 [N], the id of each example (see `Example`), known without reading it."""
-        ...
+    Attributes:
+        sizes: int32 [N, D], extents of each example in positions along its spatial axes.
+        ids: int32 [N], the id of each example (see `Example`), known without reading it.
+        class_names: Names of the classes, in the order of the labels.
+        channels: C, the same for all examples.
+        names: What to call each example in messages and reports, such as its file; None if examples have ids only.
+        unreadable: Why each example that was left out of the source cannot be read, by name.
+    """
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the labels."""
-        ...
+    sizes: np.ndarray
+    ids: np.ndarray
+    class_names: tuple[str, ...]
+    channels: int
+    names: Sequence[str] | None = None
+    unreadable: Mapping[str, str] = MappingProxyType({})
 
-    @property
-    def channels(self) -> int:
-        """C, the same for all examples."""
-        ...
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """int32 [N], class indices; None if they are unknown until the examples are read."""
+        return None
 
+    @abstractmethod
     def __len__(self) -> int:
-        """N, the number of examples."""
-        ...
+        """Returns N, the number of examples."""
 
+    @abstractmethod
     def __getitem__(self, index: int, /) -> Example:
-        """The example at `index`, 0 to N - 1. Called from several threads at once.
+        """Returns the example at `index`, 0 to N - 1. Several threads call it at once.
 
         Raises:
-            UnreadableExample: It cannot be decoded.
-            OSError: It cannot be read.
+            UnreadableExample: if the example cannot be decoded.
+            OSError: if it cannot be read.
         """
-        ...
 
+    def read(self, index: int, at_least: Sequence[int] | None = None) -> Example:
+        """Returns the example at `index`, possibly reduced in size; by default `self[index]`.
 
-def labels_of(source: Source) -> np.ndarray | None:
-    """Returns the labels int32 [N] of a source that has the attribute `labels`; None where they are not known."""
-    labels = getattr(source, "labels", None)
-    return None if labels is None else np.asarray(labels, np.int32)
+        Args:
+            index: 0 to N - 1.
+            at_least: Extents [D] that are sufficient for the caller. A source that can decode at a fraction of the
+                native size may do so, as long as no extent falls below `at_least`. None asks for the native size.
+
+        Returns:
+            The example; its values have the native size unless `at_least` allows less.
+
+        Raises:
+            UnreadableExample: if the example cannot be decoded.
+            OSError: if it cannot be read.
+        """
+        del at_least
+        return self[index]
+
+    def name_of(self, index: int) -> str:
+        """Returns what to call the example at `index` in a message: its name, else "example" and its id."""
+        return f"example {self.ids[index]}" if self.names is None else str(self.names[index])
 
 
 def check_array(index: int, array: np.ndarray, first: tuple[int, ...]) -> None:

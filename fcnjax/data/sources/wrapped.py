@@ -7,6 +7,7 @@ by its type alone, and the size table is read in one pass unless the caller know
 import math
 import operator
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,40 @@ def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = 
     >>> source.sizes.tolist(), source[1].label
     ([[28, 16], [9, 30]], 1)
     """
-    if all(hasattr(data, name) for name in ("sizes", "ids", "class_names", "channels", "__getitem__")):
+    if isinstance(data, Source):
         return data
-    return _WrappedSource(data, class_names, sizes)
+    if all(hasattr(data, name) for name in ("sizes", "ids", "class_names", "channels", "__len__", "__getitem__")):
+        return _MemberSource(data)
+    return _ItemSource(data, class_names, sizes)
 
 
-class _WrappedSource:
+class _MemberSource(Source):
+    """An object that has the members of a `Source` without being one; those it lacks keep their defaults."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self.sizes, self.ids = data.sizes, data.ids
+        self.class_names, self.channels = data.class_names, data.channels
+        self.names, self.unreadable = getattr(data, "names", None), getattr(data, "unreadable", {})
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        labels = getattr(self._data, "labels", None)
+        return None if labels is None else np.asarray(labels, np.int32)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int, /) -> Example:
+        return self._data[index]
+
+    def read(self, index: int, at_least: Sequence[int] | None = None) -> Example:
+        return self._data.read(index, at_least) if hasattr(self._data, "read") else self._data[index]
+
+
+class _ItemSource(Source):
+    """A source whose examples are the items of an object."""
+
     def __init__(self, data: Any, class_names: Sequence[str] | None, sizes: Any) -> None:
         if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
             raise TypeError(f"data: a {type(data).__name__} lacks __len__ or __getitem__; make it a list first")

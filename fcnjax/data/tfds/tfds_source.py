@@ -16,7 +16,7 @@ from tqdm import tqdm
 from fcnjax.atomic import write_bytes
 from fcnjax.data.files.image_files import decode_image, read_size
 from fcnjax.data.size_table import frozen_table
-from fcnjax.data.sources.source import Example, UnreadableExample
+from fcnjax.data.sources.source import Example, Source, UnreadableExample
 from fcnjax.data.sources.wrapped import as_signal
 from fcnjax.data.tfds.records import Part, open_prepared, open_records, split_parts
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CACHE_BYTES = 256 * 2**20
 
 
-class TfdsSource:
+class TfdsSource(Source):
     """One split of a prepared TFDS data set, read by random access without TensorFlow.
 
     The size table comes from the feature's shape where that is fixed, else from one pass over the split that reads the
@@ -143,10 +143,10 @@ class TfdsSource:
 
     def __getstate__(self) -> dict[str, Any]:
         kept = None if self._kept is None else {}
-        return {name: value for name, value in self.__dict__.items() if name != "_records"} | {"_kept": kept}
+        return {name: value for name, value in vars(self).items() if name != "_records"} | {"_kept": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        vars(self).update(state)
         self._open()
 
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fcnjax.atomic import atomic_folder, write_json, write_text
-from fcnjax.data import Source
+from fcnjax.data import Source, as_source
 from fcnjax.naming import shortened
 from fcnjax.table_style import tight_table
 from fcnjax.training.evaluation.metrics import Metrics, worst_classes, worst_confusions
@@ -63,6 +63,7 @@ def write_report(folder: Path | str, metrics: Metrics, source: Source, about: di
     from fcnjax.figure_style import save_figure
     from fcnjax.training.evaluation.evaluation_figures import confusion_figure, reliability_figure, size_figure
 
+    source = as_source(source)
     with atomic_folder(check_new(folder)) as path:
         write_json(path / "metrics.json", (about or {}) | figures(metrics))
         write_text(path / "per_class.csv", _csv(_class_rows(metrics, source.class_names)))
@@ -109,7 +110,7 @@ def _class_rows(metrics: Metrics, class_names: Sequence[str]) -> Iterable[Sequen
 
 def _prediction_rows(metrics: Metrics, source: Source) -> Iterable[Sequence[Any]]:
     """Yields a row per example of the source; an example that could not be decoded has no label and no prediction."""
-    names, classes = getattr(source, "names", None), source.class_names
+    names, classes = source.names, source.class_names
     yield "id", *(() if names is None else ("name",)), "label", "prediction", "probability"
     labels, predictions = ([classes[i] for i in which.tolist()] for which in (metrics.labels, metrics.predictions))
     decoded = iter(zip(labels, predictions, metrics.probabilities.tolist(), strict=True))

@@ -56,7 +56,7 @@ def report_not_finite(
 
 
 def _examples(parts: Sequence[Batch], source: Source | None) -> list[dict[str, Any]]:
-    names = getattr(source, "names", None)
+    names = None if source is None else source.names
     rows = {} if source is None or not names else {id_: row for row, id_ in enumerate(source.ids.tolist())}
     examples = []
     for part in parts:

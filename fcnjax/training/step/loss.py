@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fcnjax.data import Source, labels_of
+from fcnjax.data import Source
 from fcnjax.training.settings.learning_settings import BALANCED, LossSettings
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # logits [B, K], labels [B] -> loss of each example [B]
@@ -80,7 +80,7 @@ def class_weights_of(settings: LossSettings, train: Source) -> tuple[float, ...]
         if len(weights) != len(names):
             raise ValueError(f"{field}={weights}: must have one number for each of the {len(names)} classes.")
         return tuple(map(float, weights))
-    labels = labels_of(train)
+    labels = train.labels
     if labels is None:
         raise ValueError(
             f"{field}={BALANCED!r}: the source does not know the labels of its examples; give it an attribute labels "

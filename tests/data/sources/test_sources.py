@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from fcnjax.data import ArraySource, TfdsSource, labels_of, load_source
+from fcnjax.data import ArraySource, TfdsSource, load_source
 from fcnjax.data.tfds.any_size_digits import AnySizeDigits
 from fcnjax.data.tfds.prepare import own_builders, prepare
 
@@ -62,7 +62,7 @@ def test_size_table_is_the_truth_and_read_only(digits):
 
 def test_labels_are_those_of_the_examples(digits):
     source = digits["validation"]
-    labels = labels_of(source)
+    labels = source.labels
     assert labels is not None
     assert labels.tolist() == [source[index].label for index in range(len(source))]
 

@@ -2,7 +2,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcnjax.data import ArraySource, Example, as_source
+from fcnjax.data import (
+    ArraySource,
+    EpochPlan,
+    Example,
+    PartialSource,
+    ResizedSource,
+    SizePolicy,
+    Source,
+    as_source,
+    load_batches,
+    plan_buckets,
+)
 
 TALL, WIDE = np.full((5, 2, 1), 3, np.uint8), np.full((2, 7, 1), 4, np.uint8)
 
@@ -73,6 +84,47 @@ def test_given_sizes_spare_the_pass():
 def test_a_source_is_returned_as_it_is():
     source = ArraySource([TALL], [0])
     assert as_source(source) is source
+
+
+class Members:
+    """What an object of the user's own needs to be taken for a source; `extra` holds the members that have defaults."""
+
+    def __init__(self, **extra):
+        self.sizes, self.ids = np.array([[5, 2], [2, 7]], np.int32), np.array([4, 9], np.int32)
+        self.class_names, self.channels = ("tall", "wide"), 1
+        self.__dict__ |= extra
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return Example(int(self.ids[index]), (TALL, WIDE)[index], index)
+
+
+def test_an_object_with_the_members_of_a_source_is_one():
+    source = as_source(Members())
+    assert isinstance(source, Source)
+    assert (len(source), source[1].id, source.channels, source.class_names) == (2, 9, 1, ("tall", "wide"))
+    assert (source.names, source.labels, source.unreadable, source.name_of(1)) == (None, None, {}, "example 9")
+    assert source.read(0, at_least=(1, 1)).values is TALL
+    small = TALL[:1]
+    given = Members(
+        names=["a", "b"], labels=[0, 1], unreadable={"c": "gone"}, read=lambda index, at_least: Example(4, small, 0)
+    )
+    source = as_source(given)
+    assert (source.names, source.unreadable, source.name_of(1)) == (["a", "b"], {"c": "gone"}, "b")
+    assert source.labels.dtype == np.int32
+    assert source.read(0, at_least=(1, 1)).values is small
+
+
+def test_an_object_with_the_members_of_a_source_can_be_loaded_resized_and_cut():
+    data = Members()
+    plan = EpochPlan(data.sizes, plan_buckets(data.sizes, max_buckets=1), batch_size=2, seed=0)
+    ((_, batch),) = load_batches(data, plan, mean=0, std=1, stop_step=1)
+    assert sorted(batch.ids.tolist()) == [4, 9]
+    assert ResizedSource(data, SizePolicy(max_side=5)).sizes.tolist() == [[5, 2], [1, 5]]
+    part = PartialSource(data, np.array([1]), {"example 4": "too small"})
+    assert (part.names, part[0].id, part.labels) == (["example 9"], 9, None)
 
 
 @pytest.mark.parametrize(

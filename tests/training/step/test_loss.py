@@ -7,7 +7,7 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 from synthetic_data import make_examples, make_recipe
 
-from fcnjax.data import PartialSource, ResizedSource, SizePolicy, as_source, draw_mixture, labels_of
+from fcnjax.data import PartialSource, ResizedSource, SizePolicy, as_source, draw_mixture
 from fcnjax.padded import Padded
 from fcnjax.training import LossSettings, Trainer
 from fcnjax.training.step.loss import class_weights_of, cross_entropy, make_example_weights, make_loss
@@ -139,7 +139,7 @@ def test_balanced_weights_are_those_of_scikit_learn_whatever_stands_around_the_s
     part = PartialSource(train, np.arange(12), {})
     for source in (train, part, ResizedSource(part, SizePolicy(max_side=9)), as_source(items, tuple("abc"))):
         labels = np.array([source[index].label for index in range(len(source))])
-        np.testing.assert_array_equal(labels_of(source), labels)
+        np.testing.assert_array_equal(source.labels, labels)
         wanted = compute_class_weight("balanced", classes=np.arange(3), y=labels)
         np.testing.assert_allclose(class_weights_of(balanced, source), wanted)
 

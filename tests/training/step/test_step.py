@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from synthetic_data import make_examples, make_recipe, relative
 
+from fcnjax.data import ArraySource
 from fcnjax.padded import Padded
 from fcnjax.training import Trainer, make_model
+from fcnjax.training.build import SPLITS
 from fcnjax.training.step.step import Targets, TrainState, make_gradient, make_train_step, merge, split
 
 STEPS = 50
@@ -66,15 +68,10 @@ class Setting:
             batch_size=5,
         )
         self.examples, self.labels = make_examples(5, seed=9)
-        sources = dict.fromkeys(("train", "validation", "test"), self)
-        self.sizes = np.array([x.shape[:-1] for x in self.examples], np.int32)
-        self.class_names, self.channels = tuple("abc"), 1
-        trainer = Trainer(recipe, sources)  # type: ignore[arg-type]
+        source = ArraySource(self.examples, self.labels, tuple("abc"))
+        trainer = Trainer(recipe, dict.fromkeys(SPLITS, source))
         self.graphdef, self.state = trainer.graphdef, trainer.initial_state(0)
         self.step = jax.jit(make_train_step(make_gradient(trainer.graphdef, augment=recipe.augment), trainer.optimizer))
-
-    def __len__(self) -> int:
-        return len(self.examples)
 
     def run(
         self, order: Sequence[int] = range(5), shape=(16, 18), rows: int = 5, seed_and_epoch=(0, 0)
