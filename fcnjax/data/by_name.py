@@ -15,9 +15,8 @@ from fcnjax.data.tfds.prepare import (
     prepare,
     unknown_data_set,
 )
-from fcnjax.data.tfds.records import open_prepared, prepared_folder, split_parts
+from fcnjax.data.tfds.records import open_prepared, prepared_folder
 from fcnjax.data.tfds.tfds_source import TfdsSource
-from fcnjax.naming import unknown_name
 
 DataDir = str | os.PathLike[str] | None
 
@@ -85,13 +84,4 @@ def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOp
         if folder is None:
             raise ValueError(unknown_data_set(name))
         prepared = open_prepared(folder)
-    for part in split.split("+"):
-        if part.strip().split("[")[0] not in prepared.info.splits:
-            raise ValueError(unknown_name(f"split of {name}:", part.strip(), prepared.info.splits))
-    try:
-        count = sum(part.stop - part.start for part in split_parts(prepared, split))
-    except (ValueError, IndexError, AssertionError) as error:
-        raise ValueError(f"split {split!r} of {name}: {str(error).splitlines()[0]}") from None
-    if not count:
-        raise ValueError(f"split {split!r} of {name}: holds no example; name a split that does, such as 'train[:100]'.")
     return TfdsSource(prepared, split)

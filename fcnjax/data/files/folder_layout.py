@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from fcnjax.data.sources.splits import ALL, SplitTerm, parse_split, parse_term
 from fcnjax.naming import unknown_name
 
 # Files that accompany media and are none. Everything else is taken for a file of the data set, whatever its name ends
@@ -24,9 +25,6 @@ IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "license", "copying", "re
 SPLIT_NAMES = frozenset(
     {"dev", "eval", "evaluation", "test", "testing", "train", "training", "val", "valid", "validation"}
 )
-ALL = "all"
-
-_SLICE = re.compile(r"\[(-?\d+%?)?:(-?\d+%?)?\]$")
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def read_layout(root: Path, split: str) -> Layout:
     if not names:
         raise ValueError(f"root={root}: holds no media file; name the folder that holds the classes or the splits.")
     tops = {name.split("/")[0] for name in names if "/" in name}
-    divided = any(_base(term) in tops for term in _terms(root, split))
+    divided = any(term.name in tops for term in _terms(root, split))
     divided = divided or (bool(tops) and {top.lower() for top in tops} <= SPLIT_NAMES)
     depth = 1 if divided else 0  # parts of the path in front of the class
     in_folders = any(name.count("/") > depth for name in names)
@@ -102,11 +100,10 @@ def select(root: Path, layout: Layout, split: str) -> list[int]:
     """
     chosen: set[int] = set()
     for term in _terms(root, split):
-        base = _base(term)
-        members = _members(root, layout, base)
-        if term != base:
+        members = _members(root, layout, term.name)
+        if term.sliced:
             order = _stratified(layout, members)
-            members = order[_cut(term, base, len(order))]
+            members = [order[place] for place in term.span(len(order))]
         chosen.update(members)
     if not chosen:
         raise ValueError(f"split {split!r} of {root}: holds no file; name a split that does, such as 'all'.")
@@ -167,15 +164,10 @@ def _check_no_empty_class(root: Path, folders: Sequence[str], depth: int, classe
             raise ValueError(f"root={root}: class folder {folder} holds no file; fill it or remove it.")
 
 
-def _terms(root: Path, split: str) -> list[str]:
-    """The parts of a split that "+" joins; a folder whose own name has a "+" in it stays whole."""
-    if not split or (root / _base(split)).is_dir():
-        return [split]
-    return [term.strip() for term in split.split("+")]
-
-
-def _base(term: str) -> str:
-    return _SLICE.sub("", term)
+def _terms(root: Path, split: str) -> list[SplitTerm]:
+    """The terms of a split that "+" joins; a folder whose own name has a "+" in it stays whole."""
+    whole = parse_term(split)
+    return [whole] if (root / whole.name).is_dir() else parse_split(split)
 
 
 def _members(root: Path, layout: Layout, base: str) -> list[int]:
@@ -236,17 +228,3 @@ def _stratified(layout: Layout, members: Sequence[int]) -> list[int]:
 def _hash(text: str) -> float:
     """0 <= hash < 1, the same on every machine."""
     return int.from_bytes(hashlib.blake2b(os.fsencode(text), digest_size=6).digest(), "big") / 2**48
-
-
-def _cut(term: str, base: str, count: int) -> slice:
-    """The slice that a term ends in, of `count` files; as in TFDS, a percentage is rounded to the nearest file."""
-    bounds = []
-    for bound in term[len(base) + 1 : -1].split(":"):
-        if bound.endswith("%"):
-            percent = int(bound[:-1])
-            if abs(percent) > 100:
-                raise ValueError(f"split {term!r}: got {percent} %; allowed is -100 % to 100 %.")
-            bounds.append(((percent % 100 if percent < 0 else percent) * count + 50) // 100)
-        else:
-            bounds.append(int(bound) if bound else None)
-    return slice(*bounds)

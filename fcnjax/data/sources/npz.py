@@ -8,7 +8,7 @@ import io
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,7 @@ import numpy as np
 from fcnjax.atomic import write_bytes
 from fcnjax.data.sources.arrays import ArraySource
 from fcnjax.data.sources.source import Source
-from fcnjax.naming import unknown_name
-
-_SLICE = re.compile(r"\s*(\w+)\s*(?:\[\s*(-?\d+%?)?\s*:\s*(-?\d+%?)?\s*\])?\s*")
-WHOLE = "all"  # the split of a file without prefixes, besides "train"
+from fcnjax.data.sources.splits import ALL, SplitPart, parse_split, positions, split_parts
 
 
 def save_npz(
@@ -92,7 +89,7 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
 
     Args:
         path: The file.
-        split: Its name, with a slice in examples or percent: "train[:100]", "train[95%:]".
+        split: Its name, with a slice in examples or percent: "train[:100]", "train[95%:]"; several joined by "+".
 
     Returns:
         The source; ids are positions in the file, its splits in the order of their names.
@@ -112,34 +109,25 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
         raise FileNotFoundError(f"{path}: there is no such file; fcnjax.data.save_npz writes one from arrays.")
     stored = _read(path)
     splits = {key.removesuffix("values").removesuffix("_") for key in stored if re.fullmatch(r"(\w+_)?values", key)}
-    found = _SLICE.fullmatch(split)
-    if found is None:
-        raise ValueError(f"split={split!r}: must be the name of a split, or a slice of one such as 'train[:90%]'.")
-    name = found[1]
-    if name not in splits and splits == {""} and name in ("train", WHOLE):
-        name = ""
-    if name not in splits:
-        raise ValueError(unknown_name(f"split of {path.name}:", name, [known or "train" for known in splits]))
-    counts = {known: len(_labels(path, stored, known)) for known in sorted(splits)}
-    start, stop = (_position(text, counts[name], default) for text, default in ((found[2], 0), (found[3], None)))
-    if start >= stop:
-        raise ValueError(f"split={split!r} of {path}: holds no example; name a slice that does, such as 'train[:100]'.")
-    arrays = list(_examples(path, stored, name, counts[name], start, stop))
-    labels = _labels(path, stored, name)
-    first = sum(count for known, count in counts.items() if known < name) + start
+    if splits == {""}:
+        bare = ALL if parse_split(split)[0].name == ALL else "train"
+        prefixes = {bare: ""}
+    else:
+        prefixes = {name: f"{name}_" for name in splits}
+    labels = {name: _labels(path, stored, prefix) for name, prefix in prefixes.items()}
+    counts = {name: len(one) for name, one in labels.items()}
+    parts = split_parts(split, counts, str(path))
     names = stored.get("class_names")
     if names is None:
-        largest = max(int(_labels(path, stored, known).max(initial=0)) for known in splits)
-        names = np.arange(largest + 1)
+        names = np.arange(max(int(one.max(initial=0)) for one in labels.values()) + 1)
+    arrays = [each for part in parts for each in _examples(path, stored, prefixes[part.split], part, counts)]
+    chosen = np.concatenate([labels[part.split][part.start : part.stop] for part in parts])
     try:
-        class_names = [str(one) for one in names.tolist()]
-        return ArraySource(arrays, labels[start:stop].tolist(), class_names, first_id=first)
+        source = ArraySource(arrays, chosen.tolist(), [str(one) for one in names.tolist()])
     except (ValueError, TypeError) as error:
         raise type(error)(f"{path}, split {split!r}: {error}") from None
-
-
-def _key(split: str, name: str) -> str:
-    return f"{split}_{name}" if split else name
+    source.ids = positions(parts, counts)
+    return source
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -157,41 +145,33 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         ) from None
 
 
-def _labels(path: Path, stored: dict[str, np.ndarray], split: str) -> np.ndarray:
-    labels = stored.get(_key(split, "labels"))
+def _labels(path: Path, stored: dict[str, np.ndarray], prefix: str) -> np.ndarray:
+    labels = stored.get(f"{prefix}labels")
     if labels is None:
-        raise ValueError(f"{path}: has {_key(split, 'values')} but no {_key(split, 'labels')}; add them, int [N].")
+        raise ValueError(f"{path}: has {prefix}values but no {prefix}labels; add them, int [N].")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"{path}: {_key(split, 'labels')} is {labels.dtype} of shape {labels.shape}; it must be integers [N]."
-        )
+        raise ValueError(f"{path}: {prefix}labels is {labels.dtype} of shape {labels.shape}; it must be integers [N].")
     return labels
 
 
 def _examples(
-    path: Path, stored: dict[str, np.ndarray], split: str, count: int, start: int, stop: int
+    path: Path, stored: dict[str, np.ndarray], prefix: str, part: SplitPart, counts: Mapping[str, int]
 ) -> Iterator[np.ndarray]:
-    values, sizes = stored[_key(split, "values")], stored.get(_key(split, "sizes"))
+    """Yields the arrays [*S, C] of a part of a split."""
+    count = counts[part.split]
+    values, sizes = stored[f"{prefix}values"], stored.get(f"{prefix}sizes")
     if sizes is None:
         if len(values) != count:
-            raise ValueError(f"{path}: {_key(split, 'values')} holds {len(values)} examples for {count} labels.")
-        yield from values[start:stop]
+            raise ValueError(f"{path}: {prefix}values holds {len(values)} examples for {count} labels.")
+        yield from values[part.start : part.stop]
         return
-    channels = int(stored.get(_key(split, "channels"), 1))
+    channels = int(stored.get(f"{prefix}channels", 1))
     ends = np.cumsum(sizes.astype(np.int64).prod(axis=1) * channels) if sizes.ndim == 2 else np.zeros(0)
     if len(ends) != count or values.ndim != 1 or not count or ends[-1] != len(values) or (sizes < 1).any():
         raise ValueError(
-            f"{path}: {_key(split, 'sizes')} of shape {sizes.shape} does not describe {count} examples of {channels} "
-            f"channels in {_key(split, 'values')} of shape {values.shape}; see fcnjax.data.save_npz."
+            f"{path}: {prefix}sizes of shape {sizes.shape} does not describe {count} examples of {channels} "
+            f"channels in {prefix}values of shape {values.shape}; see fcnjax.data.save_npz."
         )
-    for index in range(start, stop):
+    for index in range(part.start, part.stop):
         size = sizes[index].tolist()
         yield values[ends[index] - np.prod(size) * channels : ends[index]].reshape(*size, channels)
-
-
-def _position(text: str | None, count: int, default: int | None) -> int:
-    """Position of a slice's end, 0 to `count`, from "5", "-5", "95%" or nothing."""
-    if not text:
-        return count if default is None else default
-    position = round(int(text[:-1]) * count / 100) if text.endswith("%") else int(text)
-    return min(max(position + count * text.startswith("-"), 0), count)

@@ -7,22 +7,17 @@ could decode (encoded images, audio features) is handed out as it is stored.
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from fcnjax.data.sources.splits import SplitPart
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 USED = ("image", "audio", "label", "id")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
-
-
-class Part(NamedTuple):
-    """Examples `start` to `stop` - 1 of a split."""
-
-    split: str
-    start: int
-    stop: int
 
 
 def default_data_dir() -> Path:
@@ -92,8 +87,8 @@ def open_prepared(folder: Path) -> "tfds.core.DatasetBuilder":
     return read_only_builder.builder_from_metadata(folder, info)
 
 
-def open_records(builder: "tfds.core.DatasetBuilder", split: str) -> Any:
-    """Random access to the records of a split, encoded images left as the bytes they are.
+def open_records(builder: "tfds.core.DatasetBuilder", parts: Sequence[SplitPart]) -> Any:
+    """Random access to the records of some parts of splits, encoded images left as the bytes they are.
 
     Raises:
         ValueError: The data set is stored in a format without random access.
@@ -104,6 +99,7 @@ def open_records(builder: "tfds.core.DatasetBuilder", split: str) -> Any:
     encoded = [name for name in features if isinstance(features[name], tfds.features.Image)]
     read: Any = builder.as_data_source  # TFDS decorates it in a way that hides its arguments
     try:
+        split = "+".join(f"{part.split}[{part.start}:{part.stop}]" for part in parts)
         return read(split, decoders={name: tfds.decode.SkipDecoding() for name in encoded})
     except NotImplementedError:
         stored = getattr(builder.info.file_format, "value", builder.info.file_format)
@@ -111,22 +107,3 @@ def open_records(builder: "tfds.core.DatasetBuilder", split: str) -> Any:
             f"{builder.name} in {builder.data_path} is stored as {stored}, which has no random access; prepare it as "
             f"array_record in another folder: fcnjax prepare {builder.name} --data_dir=DIR."
         ) from None
-
-
-def split_parts(builder: "tfds.core.DatasetBuilder", split: str) -> list[Part]:
-    """The stretches of whole splits that a split with TFDS slices ("train[95%:]", "train+test") consists of, in order.
-
-    Raises:
-        ValueError: TFDS cannot read the slice.
-    """
-    import tensorflow_datasets as tfds
-
-    absolute = tfds.core.ReadInstruction.from_spec(split).to_absolute(builder.info.splits)
-    return [  # None stands for an end that was left open
-        Part(
-            part.splitname,
-            part.from_ or 0,
-            builder.info.splits[part.splitname].num_examples if part.to is None else part.to,
-        )
-        for part in absolute
-    ]

@@ -17,8 +17,9 @@ from fcnjax.atomic import write_bytes
 from fcnjax.data.files.image_files import decode_image, read_size
 from fcnjax.data.size_table import frozen_table
 from fcnjax.data.sources.source import Example, Source, UnreadableExample
+from fcnjax.data.sources.splits import positions, split_parts
 from fcnjax.data.sources.wrapped import as_signal
-from fcnjax.data.tfds.records import Part, open_prepared, open_records, split_parts
+from fcnjax.data.tfds.records import open_prepared, open_records
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -52,6 +53,8 @@ class TfdsSource(Source):
 
     def __init__(self, builder: "tfds.core.DatasetBuilder", split: str, *, cache_bytes: int = CACHE_BYTES) -> None:
         self._folder, self._split, self._name = Path(builder.data_path), split, builder.name
+        counts = {name: info.num_examples for name, info in builder.info.splits.items()}
+        self._parts = split_parts(split, counts, self._name)
         prepared = self._open()
         features: Any = prepared.info.features
         self._key = _checked_key(self._name, features)
@@ -61,33 +64,27 @@ class TfdsSource(Source):
         shape = features[self._key].shape
         channels = int(shape[-1] or 3) if len(shape) > 1 else 1
         self.channels = 3 if self._encoded and channels > 1 else channels  # transparent pixels are shown on white
-        parts = split_parts(prepared, split)
-        if not len(self._records):
-            raise ValueError(f"split: {split!r} of {self._name!r} holds no example; name a split that does")
         extents = shape[:-1] if len(shape) > 1 else shape
-        counts = {name: info.num_examples for name, info in prepared.info.splits.items()}
-        self.sizes, self.ids = self._tables(extents, parts, counts)
+        self.sizes, self.ids = self._tables(extents, counts)
         itemsize = 4 if self._key == "audio" else np.dtype(features[self._key].np_dtype).itemsize
         total = int(self.sizes.prod(axis=1, dtype=np.int64).sum()) * self.channels * itemsize
         self._kept: dict[int, Example] | None = {} if total <= cache_bytes else None
 
     def _open(self) -> "tfds.core.DatasetBuilder":
         prepared = open_prepared(self._folder)
-        self._records: Any = open_records(prepared, self._split)
+        self._records: Any = open_records(prepared, self._parts)
         return prepared
 
-    def _tables(
-        self, extents: tuple[Any, ...], parts: list[Part], counts: dict[str, int]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _tables(self, extents: tuple[Any, ...], counts: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
         if None not in extents and not self._has_id:
-            return frozen_table([extents] * len(self._records)), _positions(parts, counts)
-        stretch = "+".join(f"{part.split}-{part.start}-{part.stop}" for part in parts)
+            return frozen_table([extents] * len(self._records)), positions(self._parts, counts)
+        stretch = "+".join(f"{part.split}-{part.start}-{part.stop}" for part in self._parts)
         path = self._folder / f".fcnjax_sizes_1-{stretch}.npz"
         tables = _load_tables(path, len(self._records))
         if tables is None:
             tables = self._scan()
             _save_tables(path, *tables)
-        return tables[0], tables[1] if self._has_id else _positions(parts, counts)
+        return tables[0], tables[1] if self._has_id else positions(self._parts, counts)
 
     def _scan(self) -> tuple[np.ndarray, np.ndarray]:
         sizes, ids = [], []
@@ -165,14 +162,6 @@ def _checked_key(name: str, features: Any) -> str:
     if key == "image" and dtype != np.uint8 and not (len(shape) > 1 and dtype == np.float32 and shape[-1] is not None):
         raise ValueError(f"builder: the images of {name!r} are {dtype}; allowed are uint8, and float32 tensors")
     return key
-
-
-def _positions(parts: list[Part], counts: dict[str, int]) -> np.ndarray:
-    """Positions [N] of examples in their data set, its splits laid end to end in the order of their names."""
-    names = sorted(counts)
-    starts = dict(zip(names, np.cumsum([0] + [counts[name] for name in names]).tolist(), strict=False))
-    spans = [np.arange(part.start, part.stop) + starts[part.split] for part in parts]
-    return frozen_table(np.concatenate(spans).tolist())
 
 
 def _load_tables(path: Path, count: int) -> tuple[np.ndarray, np.ndarray] | None:

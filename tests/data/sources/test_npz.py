@@ -44,12 +44,24 @@ def test_splits_share_a_file_and_have_ids_of_their_own(path):
 
 @pytest.mark.parametrize(
     ("split", "positions"),
-    [("train[:3]", [0, 1, 2]), ("train[80%:]", [8, 9]), ("train[-1:]", [9]), ("train[10%:-70%]", [1, 2])],
+    [
+        ("train[:3]", [0, 1, 2]),
+        ("train[80%:]", [8, 9]),
+        ("train[-1:]", [9]),
+        ("train[10%:-70%]", [1, 2]),
+        ("train[8:] + train[:1]", [8, 9, 0]),
+    ],
 )
 def test_slices(path, split, positions):
     whole, part = load_npz(path, "train"), load_source(path.name, split, path.parent)
     assert part.ids.tolist() == whole.ids[positions].tolist()
     np.testing.assert_array_equal(part[0].values, whole[positions[0]].values)
+
+
+def test_splits_are_joined(path):
+    train, test, both = (load_npz(path, split) for split in ("train", "test", "test+train[:50%]"))
+    assert both.ids.tolist() == [*test.ids.tolist(), *train.ids[:5].tolist()]
+    assert [both[index].label for index in range(7)] == [1, 1, 0, 1, 0, 1, 0]
 
 
 def test_files_that_plain_numpy_wrote(tmp_path):

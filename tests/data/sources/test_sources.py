@@ -92,6 +92,8 @@ def test_slices_of_a_split(data_dir, digits):
             "valid",
             "unknown split of any_size_digits: 'valid': did you mean 'validation'",
         ),
+        ("any_size_digits", "test[:401]", "split='test\\[:401\\]': must stay within the 400 examples of test"),
+        ("any_size_digits", "test[400:]", "split='test\\[400:\\]' of any_size_digits: holds no example"),
     ],
 )
 def test_unknown_names_list_what_there_is(data_dir, name, split, says):

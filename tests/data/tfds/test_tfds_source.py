@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from tiny_builders import CLASSES, BrokenPhotos, FailingPhotos, TinyPhotos, TinySounds, declare_audio, photo, samples
 
-from fcnjax.data import TfdsSource, UnreadableExample, load_source
+from fcnjax.data import TfdsSource, UnreadableExample, load_npz, load_source, save_npz
+from fcnjax.data.files.folder_layout import Layout, select
 from fcnjax.data.tfds import tfds_source
 from fcnjax.data.tfds.prepare import prepare
 from fcnjax.data.tfds.records import open_prepared, prepared_folder
@@ -112,6 +113,23 @@ def test_ids_name_examples_within_the_data_set(photos):
     assert len(whole) == 17
     assert by_id("train[:30%]", "train[30%:]", "test[1:]", "test[:1]") == whole
     assert by_id("train[5:]+test", "train[:5]") == whole
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_slices_hold_as_many_examples_in_every_kind_of_source(photos, tmp_path, split):
+    """12 and 5 examples; the reference is the arithmetic of TFDS itself."""
+    infos = photos()._open().info.splits
+    count = infos[split].num_examples
+    layout = Layout(tuple(f"a/{index:02}.png" for index in range(count)), (0,) * count, ("a",))
+    file = save_npz(tmp_path / "data.npz", [np.zeros((1, 1, 1), np.uint8)] * count, [0] * count, split=split)
+    for percent in range(2, 100, 6):
+        for bounds in (f"[:{percent}%]", f"[{percent}%:]", f"[{percent}%:99%]", f"[:{percent / 2}%]"):
+            wanted = infos[split + bounds].num_examples
+            if not wanted:
+                continue
+            assert len(photos(split + bounds)) == wanted
+            assert len(load_npz(file, split + bounds)) == wanted
+            assert len(select(tmp_path, layout, f"all{bounds}")) == wanted
 
 
 def test_small_splits_are_kept_and_large_ones_decoded_again(photos):

@@ -1,0 +1,131 @@
+"""Slices of splits: "train[:90%]", "train[-5000:]", "train+test"; one grammar and one rounding for every source.
+
+The one idea: a percentage is a position, the same whichever side of the colon it is on. So `[:90%]` and `[90%:]` share
+their boundary, and complementary slices neither overlap nor lose an example.
+
+Percentages are rounded as TFDS rounds them: to the nearest example, halves to the even number (50% of 5 is 2). A
+negative percentage is counted from the end, so `-10%` is `90%`. TFDS rounds negative percentages separately instead:
+there `[:90%]` and `[-10%:]` of 15 examples overlap, and `[-1%:]` of 10 examples is all of them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fcnjax.data.size_table import frozen_table
+from fcnjax.naming import unknown_name
+
+ALL = "all"  # the name of all examples of a folder, or of an undivided file
+
+_BOUND = r"-?\d[\d_]*(?:(?:\.\d+)?%)?"
+_SLICE = re.compile(rf"(.*?)\s*\[\s*({_BOUND})?\s*:\s*({_BOUND})?\s*\]", re.DOTALL)
+
+
+class SplitTerm(NamedTuple):
+    """One term of a split, such as "train" or "train[:90%]".
+
+    Attributes:
+        text: The term as it was written.
+        name: What is in front of the slice.
+        start: First bound, such as "5", "-5", "95%" or "12.5%"; None if it is left out.
+        stop: Second bound, likewise.
+        sliced: Whether there is a slice.
+    """
+
+    text: str
+    name: str
+    start: str | None = None
+    stop: str | None = None
+    sliced: bool = False
+
+    def span(self, count: int) -> range:
+        """Returns the positions that this term selects among the `count` examples of its split.
+
+        Raises:
+            ValueError: if a bound is beyond the examples, or a percentage is mixed with a number.
+        """
+        bounds = [self.start or "0", self.stop or "100%"]
+        if self.start and self.stop and "0" not in bounds and self.start.endswith("%") != self.stop.endswith("%"):
+            raise ValueError(f"split={self.text!r}: must have two percentages or two numbers; write both alike.")
+        start, stop = (self._position(bound, count) for bound in bounds)
+        return range(start, max(start, stop))
+
+    def _position(self, bound: str, count: int) -> int:
+        if bound.endswith("%"):
+            percent = float(bound[:-1])
+            if abs(percent) > 100:
+                raise ValueError(f"split={self.text!r}: must have percentages of -100% to 100%; correct {bound}.")
+            return round((percent + 100 * (percent < 0)) * count / 100)
+        position = int(bound)
+        if abs(position) > count:
+            raise ValueError(f"split={self.text!r}: must stay within the {count} examples of {self.name}.")
+        return position + count * (position < 0)
+
+
+class SplitPart(NamedTuple):
+    """Examples `start` to `stop` - 1 of the split called `split`."""
+
+    split: str
+    start: int
+    stop: int
+
+
+def parse_term(text: str) -> SplitTerm:
+    """Returns a term of a split, taken apart; without a slice, all of it is the name."""
+    text = text.strip()
+    found = _SLICE.fullmatch(text)
+    return SplitTerm(text, text) if found is None else SplitTerm(text, *found.groups(), sliced=True)
+
+
+def parse_split(split: str) -> list[SplitTerm]:
+    """Returns the terms that "+" joins.
+
+    >>> [(term.name, term.span(1000)) for term in parse_split("train[:12.5%] + test[-20:]")]
+    [('train', range(0, 125)), ('test', range(980, 1000))]
+    """
+    return [parse_term(text) for text in split.split("+")]
+
+
+def split_parts(split: str, counts: Mapping[str, int], owner: str) -> list[SplitPart]:
+    """Returns the parts of whole splits that a split consists of, in order; empty ones are left out.
+
+    Args:
+        split: Names from `counts`, each with or without a slice, joined by "+".
+        counts: Number of examples in each split of the data set.
+        owner: What the message calls the data set.
+
+    Raises:
+        ValueError: if a name is unknown, a slice is malformed or out of range, or nothing is selected.
+    """
+    parts = []
+    for term in parse_split(split):
+        if "[" in term.name:
+            raise ValueError(f"split={split!r}: must be the name of a split, or a slice of one such as 'train[:90%]'.")
+        if term.name not in counts:
+            raise ValueError(unknown_name(f"split of {owner}:", term.name, counts))
+        span = term.span(counts[term.name])
+        if span:
+            parts.append(SplitPart(term.name, span.start, span.stop))
+    if not parts:
+        raise ValueError(
+            f"split={split!r} of {owner}: holds no example; name a split or a slice that does, such as 'train[:100]'."
+        )
+    return parts
+
+
+def positions(parts: Sequence[SplitPart], counts: Mapping[str, int]) -> np.ndarray:
+    """Returns the position of each example in its data set, with the splits end to end in the order of their names.
+
+    Args:
+        parts: From `split_parts`.
+        counts: Number of examples in each split of the data set.
+
+    Returns:
+        int32 [N], read-only.
+    """
+    names = sorted(counts)
+    starts = dict(zip(names, np.cumsum([0] + [counts[name] for name in names]).tolist(), strict=False))
+    spans = [np.arange(part.start, part.stop) + starts[part.split] for part in parts]
+    return frozen_table(np.concatenate(spans).tolist())

@@ -1,0 +1,78 @@
+"""The arithmetic of TFDS is the reference for slices of splits, and plain positions for their complements."""
+
+from types import SimpleNamespace
+
+import pytest
+import tensorflow_datasets as tfds
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fcnjax.data.sources.splits import parse_split, parse_term, positions, split_parts
+
+COUNTS = st.integers(0, 70_000)
+PERCENTS = st.one_of(st.integers(-100, 100), st.integers(-1000, 1000).map(lambda tenths: tenths / 10))
+
+
+def tfds_span(split: str, count: int) -> range:
+    infos = {"train": SimpleNamespace(num_examples=count)}
+    (part,) = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
+    start, stop = part.from_ or 0, count if part.to is None else part.to
+    return range(start, max(start, stop))
+
+
+@given(COUNTS, st.integers(0, 1000), st.integers(0, 1000), st.sampled_from([1, 10]))
+@example(5, 50, 100, 1)
+def test_percentages_are_those_of_tfds(count, low, high, parts):
+    low, high = (f"{bound / parts:g}%" for bound in sorted((low % (100 * parts + 1), high % (100 * parts + 1))))
+    for bounds in (f":{high}", f"{low}:", f"{low}:{high}"):
+        split = f"train[{bounds}]"
+        assert parse_term(split).span(count) == tfds_span(split, count)
+
+
+@given(COUNTS, st.data())
+def test_numbers_of_examples_are_those_of_tfds(count, data):
+    start, stop = (data.draw(st.integers(-count, count)) for _ in range(2))
+    for split in (f"train[{start}:{stop}]", f"train[:{stop}]", f"train[{start}:]"):
+        assert len(parse_term(split).span(count)) == len(tfds_span(split, count))
+
+
+@given(COUNTS, PERCENTS)
+@example(15, -10)  # TFDS itself overlaps here: [:90%] holds 14 examples, [-10%:] holds 2
+@example(10, -1)  # and here it takes [-1%:] for everything
+def test_complements_share_their_boundary(count, percent):
+    before, after = (parse_term(f"train[{bounds}]").span(count) for bounds in (f":{percent}%", f"{percent}%:"))
+    assert (before.start, before.stop, after.stop) == (0, after.start, count)
+    if percent < 0 and percent == int(percent):
+        assert before == parse_term(f"train[:{100 + percent}%]").span(count)
+        assert before == tfds_span(f"train[:{100 + percent}%]", count)
+
+
+def test_terms_are_joined_and_positions_run_on_in_the_order_of_the_names():
+    counts = {"train": 10, "test": 4}
+    parts = split_parts(" train[ 80% : ] + test[:1]+train[5:5]", counts, "digits")
+    assert parts == [("train", 8, 10), ("test", 0, 1)]
+    assert positions(parts, counts).tolist() == [12, 13, 0]
+    assert [term.name for term in parse_split("*_[0-4].wav + all[:]")] == ["*_[0-4].wav", "all"]
+    assert parse_term("train[:1_000]").span(2000) == range(1000)
+    assert parse_term("train[0:50%]").span(10) == range(5)
+
+
+@pytest.mark.parametrize(
+    ("split", "says"),
+    [
+        ("tran", r"unknown split of digits: 'tran': did you mean 'train'\? Known: test, train"),
+        ("train+", "unknown split of digits: ''"),
+        ("train[a:]", r"split='train\[a:\]': must be the name of a split, or a slice of one"),
+        ("train[1.5:]", "must be the name of a split"),
+        ("train[5]", "must be the name of a split"),
+        ("train[:101%]", "must have percentages of -100% to 100%; correct 101%"),
+        ("train[:11]", "must stay within the 10 examples of train"),
+        ("train[-11:]", "must stay within the 10 examples of train"),
+        ("train[3:50%]", "must have two percentages or two numbers"),
+        ("train[5:5]", r"split='train\[5:5\]' of digits: holds no example"),
+        ("train[8:3]", "holds no example"),
+    ],
+)
+def test_what_is_wrong_with_a_split_is_one_sentence(split, says):
+    with pytest.raises(ValueError, match=says):
+        split_parts(split, {"train": 10, "test": 4}, "digits")
