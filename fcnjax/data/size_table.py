@@ -1,7 +1,7 @@
-"""Size tables: int [N, D] extents of N examples with D = 1, 2 or 3 spatial axes, in positions.
+"""Size tables: int [N, D], the extents in positions of N examples with D = 1, 2 or 3 spatial axes.
 
-n is the number of distinct sizes. The one idea: whatever is planned depends on the distinct sizes and their counts
-alone, and a size packed into one integer is found again by a sort of numbers, not of rows.
+n is the number of distinct sizes. The one idea: a plan depends only on the distinct sizes and their counts. Packing a
+size into one integer makes finding them a sort of numbers, not of rows.
 """
 
 import math
@@ -11,57 +11,57 @@ import numpy as np
 
 
 def areas(sizes: np.ndarray) -> np.ndarray:
-    """Number of positions of each size: int [..., D] to int64 [...]."""
+    """Returns the number of positions of each size: int [..., D] to int64 [...]."""
     return np.prod(sizes, axis=-1, dtype=np.int64)
 
 
 def checked_table(name: str, sizes: np.ndarray, axes: int | None = None) -> np.ndarray:
-    """A size table as a new int32 array, or an error that names the argument.
+    """Returns a size table as a new int32 array, or raises an error that names the argument.
 
     Args:
-        name: What the caller calls the table; it begins the error.
-        sizes: Should be int [N, D] with N at least 1, D = 1, 2 or 3 and extents at least 1.
-        axes: The D that is wanted; None allows all three.
+        name: The caller's name for the table; the error begins with it.
+        sizes: The table: int [N, D] with N at least 1, D = 1, 2 or 3 and extents of 1 to 2^31 - 1.
+        axes: The required D; None allows all three.
 
     Returns:
         int32 [N, D], a copy.
 
     Raises:
-        ValueError: It is no such table.
+        ValueError: if `sizes` is not such a table.
     """
     table = np.asarray(sizes)
     allowed = "1, 2 or 3" if axes is None else str(axes)
     if table.ndim != 2 or not len(table) or not 1 <= table.shape[1] <= 3 or axes not in (None, table.shape[1]):
         raise ValueError(
-            f"{name}: got shape {table.shape}; allowed is [N, D] with N at least 1 and D = {allowed} spatial axes; "
-            "leave the channel axis out, and write one-dimensional sizes as a column"
+            f"{name}.shape={table.shape}: must be [N, D] with N at least 1 and D = {allowed} spatial axes; leave the "
+            "channel axis out, and write one-dimensional sizes as a column"
         )
     if not np.issubdtype(table.dtype, np.integer):
-        raise ValueError(f"{name}: got dtype {table.dtype}; allowed are integer extents in positions; round them first")
+        raise ValueError(f"{name}.dtype={table.dtype}: must be integers, extents in positions; round them first")
     if table.min() < 1:
         row = int(np.argmin(table.min(axis=1)))
-        raise ValueError(f"{name}[{row}]: got {table[row].tolist()}; every extent must be at least 1; leave it out")
+        raise ValueError(f"{name}[{row}]={table[row].tolist()}: must have extents of at least 1; leave the example out")
     if table.max() > np.iinfo(np.int32).max:
         row = int(np.argmax(table.max(axis=1)))
-        raise ValueError(f"{name}[{row}]: got {table[row].tolist()}; every extent must be below 2^31; cut it shorter")
+        raise ValueError(f"{name}[{row}]={table[row].tolist()}: must have extents below 2^31; cut the example shorter")
     return table.astype(np.int32)
 
 
-def frozen_table(rows: Sequence[tuple[int, ...]] | Sequence[int]) -> np.ndarray:
-    """Returns rows as a read-only int32 array, as `Source.sizes` and `Source.ids` must be."""
+def frozen_table(rows: np.ndarray | Sequence[tuple[int, ...]] | Sequence[int]) -> np.ndarray:
+    """Returns rows as a new read-only int32 array, the form of `Source.sizes` and `Source.ids`."""
     table = np.array(rows, np.int32)
     table.setflags(write=False)
     return table
 
 
 def distinct_sizes(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What `np.unique(sizes, axis=0, return_counts=True)` returns, in a tenth of its time.
+    """Returns what `np.unique(sizes, axis=0, return_counts=True)` does, in a tenth of its time.
 
     Args:
         sizes: int [N, D], extents at least 0.
 
     Returns:
-        int64 [n, D], the sizes in lexicographic order; int64 [n], how many rows have each.
+        int64 [n, D], the sizes in lexicographic order; int64 [n], the number of rows of each.
     """
     keys, extents = _packed(sizes)
     if keys is None:
@@ -99,24 +99,24 @@ def quantile_groups(values: np.ndarray, groups: int) -> np.ndarray:
     return group[place]
 
 
-def coarsened(distinct: np.ndarray, counts: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most `most` sizes that stand for all: frequent ones themselves, else the bounding boxes of cells of a grid.
+def coarsened(distinct: np.ndarray, counts: np.ndarray, max_sizes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns at most `max_sizes` sizes that represent all: frequent ones, and bounding boxes of the rest on a grid.
 
-    The cells of one axis have extents in a constant ratio, so that rounding up to them costs small and large sizes
-    the same share of their area.
+    The grid is logarithmic: successive cells of an axis have a constant ratio, so that rounding up costs small and
+    large sizes the same share of their area.
 
     Args:
-        distinct: int [n, D], distinct sizes, at least 1.
-        counts: [n], how many examples have each.
-        most: At least 1.
+        distinct: int [n, D], distinct sizes, extents at least 1.
+        counts: [n], number of examples of each.
+        max_sizes: At least 1.
 
     Returns:
-        int64 [n', D] and float64 [n'] with n' at most `most`; the arguments themselves where n is at most `most`.
+        int64 [n', D] and float64 [n'] with n' at most `max_sizes`; sizes and counts as given if n is not above it.
     """
-    if len(distinct) <= most:
+    if len(distinct) <= max_sizes:
         return distinct, counts.astype(np.float64)
-    frequent = counts * most > 2 * counts.sum()  # fewer than most / 2
-    rare, rare_counts, left = distinct[~frequent], counts[~frequent], most - int(frequent.sum())
+    frequent = counts * max_sizes > 2 * counts.sum()  # fewer than max_sizes / 2
+    rare, rare_counts, left = distinct[~frequent], counts[~frequent], max_sizes - int(frequent.sum())
     logarithms = np.log(rare)  # [n, D]
     step = 1e-3
     while True:
@@ -135,14 +135,14 @@ def coarsened(distinct: np.ndarray, counts: np.ndarray, most: int) -> tuple[np.n
 
 
 def _largest(groups: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """[count]: the largest of the values [n] of each group, which are at least 0."""
+    """Returns the largest of the values [n] of each group, int64 [count]; values are at least 0."""
     largest = np.zeros(count, np.int64)
     np.maximum.at(largest, groups, values)
     return largest
 
 
 def _packed(sizes: np.ndarray) -> tuple[np.ndarray | None, tuple[int, ...]]:
-    """int64 [N], one number per row in lexicographic order, and the extents that unravel it; None if 63 bits end."""
+    """Returns one number per row in lexicographic order, int64 [N] or None beyond 63 bits; and what unravels it."""
     extents = tuple(int(extent) + 1 for extent in sizes.max(axis=0))
     if math.prod(extents) >= 2**63:
         return None, extents

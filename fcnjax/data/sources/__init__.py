@@ -1,8 +1,9 @@
-"""Sources: what an example is, and data sets in memory, in one file, or behind an object of one's own."""
+"""Sources: what an example is, and data sets in memory, in one file or behind an object of the user's own."""
 
 from fcnjax.data.sources.arrays import ArraySource
 from fcnjax.data.sources.npz import load_npz, save_npz
-from fcnjax.data.sources.resized import ResizedSource, SizePolicy
+from fcnjax.data.sources.resized import ResizedSource
+from fcnjax.data.sources.size_policy import SizePolicy
 from fcnjax.data.sources.source import Example, Source, UnreadableExample
 from fcnjax.data.sources.subset import PartialSource, without_small
 from fcnjax.data.sources.wrapped import as_source

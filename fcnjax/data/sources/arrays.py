@@ -1,4 +1,4 @@
-"""Arrays in memory as a source.
+"""Arrays in memory as a source: `ArraySource`.
 
 Axes: N examples, S the spatial axes of one example, C channels.
 """
@@ -8,25 +8,27 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fcnjax.data.size_table import frozen_table
-from fcnjax.data.sources.source import Example, Source, check_array, check_labels
+from fcnjax.data.sources.example_checks import check_array, check_labels
+from fcnjax.data.sources.source import Example, Source
 
 
 class ArraySource(Source):
-    """Examples that are already in memory: the quickest road from your own arrays to a training run.
+    """A source of arrays in memory: the shortest way from your own arrays to a training run.
 
-    For data sets on disk see `load_source`, for objects that hold examples `as_source`.
+    Use `load_source` for data sets on disk and `as_source` for objects that hold examples.
 
     Args:
-        values: N arrays [*S, C], each of its own size, uint8 (0 to 255) or floating; 1, 2 or 3 spatial axes, channels
-            last. Floating arrays are kept as float32.
+        values: N arrays [*S, C] of any sizes, uint8 (0 to 255) or floating; 1, 2 or 3 spatial axes, channels last.
+            Floating arrays are converted to float32.
         labels: N class indices.
         class_names: Names of the classes; None counts the classes in `labels` and names them "0", "1", ...
-        first_id: Ids are positions counted from here, so that the splits of one data set can have different ones.
+        first_id: Id of the first example; ids count up from it. Give the splits of one data set disjoint ids.
 
     Raises:
-        ValueError: An array has no channel axis, another rank or channel count than the first, no positions or a value
-            that is not finite; a label is out of range; or there are not as many labels as arrays, or none at all.
-        TypeError: An array is neither uint8 nor floating.
+        ValueError: if there are no arrays; if the numbers of arrays and labels differ; if an array has no channel axis,
+            a rank or channel count that differs from the first one's, no positions, or a value that is not finite; or
+            if a label is out of range.
+        TypeError: if an array is neither uint8 nor floating.
 
     Attributes:
         labels: int32 [N], class indices.
@@ -47,11 +49,9 @@ class ArraySource(Source):
         self._values = [np.asarray(array) for array in values]
         given = [int(label) for label in labels]
         if not self._values:
-            raise ValueError("values: got no arrays; give at least one array [*S, C]")
+            raise ValueError("values=[]: must hold at least one array [*S, C]")
         if len(given) != len(self._values):
-            raise ValueError(
-                f"labels: got {len(given)} labels for {len(self._values)} arrays; give one label per array"
-            )
+            raise ValueError(f"labels: {len(given)} labels for {len(self._values)} arrays; there must be one per array")
         first = self._values[0].shape
         for index, array in enumerate(self._values):
             check_array(index, array, first)

@@ -1,4 +1,4 @@
-"""Data sets in one `.npz` file, which any numpy program can write, read without pickle.
+"""Data sets in one `.npz` file: any numpy program can write them, and reading needs no pickle.
 
 Axes: N examples, S the spatial axes of one example, D = len(S), C channels. The one idea: arrays of different sizes are
 stored end to end, with the table of their sizes beside them.
@@ -10,7 +10,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from fcnjax.atomic import write_bytes
 from fcnjax.data.sources.arrays import ArraySource
 from fcnjax.data.sources.source import Source
 from fcnjax.data.sources.splits import ALL, SplitPart, parse_split, positions, split_parts
+from fcnjax.data.sources.wrapped import as_source
 
 
 def save_npz(
@@ -27,45 +28,46 @@ def save_npz(
     class_names: Sequence[str] | None = None,
     split: str = "train",
 ) -> Path:
-    """Writes examples of any size as one split of an `.npz` file, beside the splits that the file already has.
+    """Writes examples of any size as one split of an `.npz` file and keeps the splits that the file already has.
 
     The file holds `{split}_values`, all arrays end to end [sum of S * C]; `{split}_sizes` int32 [N, D];
     `{split}_channels`; `{split}_labels` int64 [N]; and `class_names`, the same for all splits.
 
     Args:
-        path: The file; it appears whole or not at all.
+        path: The file. An interruption leaves it as it was.
         values: A `Source`, or N arrays [*S, C] as `fcnjax.data.ArraySource` takes them.
-        labels: N class indices; left out where `values` is a source.
-        class_names: As for `ArraySource`; left out where `values` is a source.
+        labels: N class indices; leave them out if `values` is a source.
+        class_names: As for `ArraySource`; leave them out if `values` is a source.
         split: Letters, digits and underscores.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: The arrays or labels are none that `ArraySource` takes, the split's name has other letters, or the
-            file has other class names or is no `.npz` file.
-        TypeError: The values are neither uint8 nor floating, or of more than one type.
+        ValueError: if `ArraySource` refuses the arrays or labels, the split's name contains other characters, or the
+            file has other class names or is not an `.npz` file.
+        TypeError: if the values are neither uint8 nor floating, or have more than one type.
     """
     path = Path(path)
     if not re.fullmatch(r"\w+", split):
         raise ValueError(f"split={split!r}: must consist of letters, digits and underscores.")
-    source = values if labels is None else ArraySource(_arrays(values), labels, class_names)
-    if not hasattr(source, "class_names"):
-        raise ValueError("labels: are missing; give one label per array, or a source in place of the arrays.")
-    arrays: Any = source
-    examples = [arrays[index] for index in range(len(arrays))]
+    if labels is None and not hasattr(values, "class_names"):
+        raise ValueError("labels=None: must hold one label per array; give them, or a source instead of the arrays.")
+    source = (
+        as_source(values) if labels is None else ArraySource(cast(Iterable[np.ndarray], values), labels, class_names)
+    )
+    examples = [source[index] for index in range(len(source))]
     dtypes = {example.values.dtype for example in examples}
     if len(dtypes) > 1:
-        raise TypeError(f"values: are of the types {sorted(map(str, dtypes))}; one file holds one type, convert them.")
+        raise TypeError(f"values: must have one type, not {sorted(map(str, dtypes))}; convert them.")
     stored = _read(path) if path.exists() else {}
-    names = np.array(arrays.class_names)
+    names = np.array(source.class_names)
     if "class_names" in stored and stored["class_names"].tolist() != names.tolist():
-        raise ValueError(f"{path}: has other class names than the new split; give one list to all splits.")
+        raise ValueError(f"{path}: has other class names than the new split; give all splits the same list.")
     stored |= {
         f"{split}_values": np.concatenate([example.values.reshape(-1) for example in examples]),
-        f"{split}_sizes": np.array(arrays.sizes, np.int32),
-        f"{split}_channels": np.array(arrays.channels),
+        f"{split}_sizes": np.array(source.sizes, np.int32),
+        f"{split}_channels": np.array(source.channels),
         f"{split}_labels": np.array([example.label for example in examples], np.int64),
         "class_names": names,
     }
@@ -75,29 +77,26 @@ def save_npz(
     return write_bytes(path, content.getvalue())
 
 
-def _arrays(values: Any) -> Iterable[np.ndarray]:
-    return values
-
-
 def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
-    """One split of an `.npz` file, in memory.
+    """Returns one split of an `.npz` file, in memory.
 
-    The file holds arrays `values` and `labels` (int [N]), each behind the name of its split and an underscore
-    (`train_values`) or, for a file of one split, bare: that split is called "train" or "all". `values` is [N, *S, C];
-    or 1-D, all examples end to end, with `sizes` int [N, D] and `channels` (1 if left out) behind the same prefix, as
-    `save_npz` writes. `class_names` [K] is optional; without it the classes are those of the largest label.
+    The file holds arrays `values` and `labels` (int [N]). Their names begin with the split and an underscore
+    (`train_values`); in a file of one split they may be bare, and the split is called "train" or "all". `values` is
+    [N, *S, C]; or 1-D, all examples end to end, with `sizes` int [N, D] and `channels` (default 1) of the same prefix,
+    as `save_npz` writes them. `class_names` [K] is optional; by default the largest label gives the number of classes.
 
     Args:
         path: The file.
-        split: Its name, with a slice in examples or percent: "train[:100]", "train[95%:]"; several joined by "+".
+        split: Its name, optionally with a slice in examples or percent, "train[:100]" or "train[95%:]"; "+" joins
+            several.
 
     Returns:
-        The source; ids are positions in the file, its splits in the order of their names.
+        The source; ids are positions in the file, with its splits in the order of their names.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: No such split, an empty one, an array that is missing, pickled or does not fit the others.
-        TypeError: The values are neither uint8 nor floating.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the split is unknown or empty, or an array is missing, pickled or inconsistent with the others.
+        TypeError: if the values are neither uint8 nor floating.
 
     >>> import tempfile
     >>> path = save_npz(Path(tempfile.mkdtemp()) / "two.npz", [np.ones((2, 3, 1)), np.ones((4, 5, 1))], [0, 1])
@@ -106,7 +105,7 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file; fcnjax.data.save_npz writes one from arrays.")
+        raise FileNotFoundError(f"{path}: no such file; fcnjax.data.save_npz writes one from arrays.")
     stored = _read(path)
     splits = {key.removesuffix("values").removesuffix("_") for key in stored if re.fullmatch(r"(\w+_)?values", key)}
     if splits == {""}:
@@ -125,7 +124,7 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     try:
         source = ArraySource(arrays, chosen.tolist(), [str(one) for one in names.tolist()])
     except (ValueError, TypeError) as error:
-        raise type(error)(f"{path}, split {split!r}: {error}") from None
+        raise type(error)(f"split={split!r} of {path}: {error}") from None
     source.ids = positions(parts, counts)
     return source
 
@@ -135,12 +134,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except zipfile.BadZipFile:
-        raise ValueError(f"{path}: is no .npz file; fcnjax.data.save_npz writes one from arrays.") from None
+        raise ValueError(f"{path}: not an .npz file; fcnjax.data.save_npz writes one from arrays.") from None
     except ValueError as error:
         if "pickle" not in str(error).lower():
             raise ValueError(f"{path}: holds an array that cannot be read ({error}).") from None
         raise ValueError(
-            f"{path}: holds an array of Python objects, which only pickle could read; write the examples with "
+            f"{path}: holds an array of Python objects, which needs pickle to read; write the examples with "
             "fcnjax.data.save_npz, which needs no pickle."
         ) from None
 
@@ -148,9 +147,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 def _labels(path: Path, stored: dict[str, np.ndarray], prefix: str) -> np.ndarray:
     labels = stored.get(f"{prefix}labels")
     if labels is None:
-        raise ValueError(f"{path}: has {prefix}values but no {prefix}labels; add them, int [N].")
+        raise ValueError(f"{path}: {prefix}labels is missing beside {prefix}values; add it, int [N].")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"{path}: {prefix}labels is {labels.dtype} of shape {labels.shape}; it must be integers [N].")
+        raise ValueError(f"{path}: {prefix}labels is {labels.dtype} {list(labels.shape)}; it must be integers [N].")
     return labels
 
 

@@ -1,7 +1,7 @@
-"""Sources: random access to examples of any size, with the table of their sizes known before the first one is used.
+"""What a data set is: random access to examples of any size, whose sizes are all known before the first is read.
 
 Axes: N examples, S the spatial axes of one example (H, W for images, L for signals), D = len(S), C channels. The one
-idea: a `Source` never resizes or pads; it hands out what is there and says how large it is.
+idea: a source neither pads nor augments; it returns the examples and says how large each one is.
 """
 
 from abc import ABC, abstractmethod
@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-ON_ERROR = ("refuse", "mask")  # what becomes of an example that cannot be decoded
+ON_ERROR = ("refuse", "mask")  # how examples that cannot be decoded are treated
 
 
 class Example(NamedTuple):
-    """One example at its native size.
+    """One example.
 
     Attributes:
-        id: Names the example within its data set, whatever the split or the order; randomness is keyed by it.
+        id: Identifies the example within its data set, independently of split and order; random draws are keyed by it.
         values: uint8 (0 to 255) or float32 [*S, C].
         label: Class index, 0 to len(class_names) - 1.
     """
@@ -30,15 +30,15 @@ class Example(NamedTuple):
 
 
 class UnreadableExample(ValueError):
-    """An example whose content cannot be decoded; a disk that fails is an OSError instead.
+    """An example whose content cannot be decoded; a failing disk raises OSError instead.
 
     Attributes:
-        name: the file, or what else names the example to a person.
-        reason: what is wrong with it.
+        name: The file, or another name of the example.
+        reason: What is wrong with it.
     """
 
     def __init__(self, name: str, reason: str):
-        super().__init__(name, reason)  # both are kept, so that worker processes can send the error
+        super().__init__(name, reason)  # both arguments, because worker processes pickle the error
         self.name, self.reason = name, reason
 
     def __str__(self) -> str:
@@ -106,34 +106,3 @@ class Source(ABC):
     def name_of(self, index: int) -> str:
         """Returns what to call the example at `index` in a message: its name, else "example" and its id."""
         return f"example {self.ids[index]}" if self.names is None else str(self.names[index])
-
-
-def check_array(index: int, array: np.ndarray, first: tuple[int, ...]) -> None:
-    """Raises what `ArraySource` says it raises, if an array is no example or does not fit the shape of the first."""
-    where = f"values[{index}]: got shape {array.shape}"
-    if not 2 <= array.ndim <= 4:
-        raise ValueError(
-            f"{where}; an example is [*S, C] with 1, 2 or 3 spatial axes and channels last; add the channel axis with "
-            "array[..., None] where there is only one"
-        )
-    if (array.ndim, array.shape[-1]) != (len(first), first[-1]):
-        raise ValueError(
-            f"{where}, but values[0] has shape {first}; all examples need one rank and one channel count (last axis); "
-            "convert them first"
-        )
-    if array.size == 0:
-        raise ValueError(f"{where}; every extent must be at least 1; leave empty examples out")
-    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
-        raise TypeError(f"{where} of dtype {array.dtype}; allowed are uint8 (0 to 255) and floating; convert it first")
-    if array.dtype != np.uint8 and not np.isfinite(array).all():
-        raise ValueError(f"{where} with values that are not finite; replace NaN and infinity first")
-
-
-def check_labels(labels: Sequence[int], classes: int) -> None:
-    """Raises ValueError for the first label that is not in 0 to `classes` - 1."""
-    for index, label in enumerate(labels):
-        if not 0 <= label < classes:
-            raise ValueError(
-                f"labels[{index}]: got {label}; a label is 0 to {classes - 1} ({classes} class names); "
-                "number the classes from 0 or name the missing ones"
-            )

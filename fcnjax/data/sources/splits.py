@@ -28,7 +28,7 @@ class SplitTerm(NamedTuple):
 
     Attributes:
         text: The term as it was written.
-        name: What is in front of the slice.
+        name: The part before the slice.
         start: First bound, such as "5", "-5", "95%" or "12.5%"; None if it is left out.
         stop: Second bound, likewise.
         sliced: Whether there is a slice.
@@ -128,4 +128,4 @@ def positions(parts: Sequence[SplitPart], counts: Mapping[str, int]) -> np.ndarr
     names = sorted(counts)
     starts = dict(zip(names, np.cumsum([0] + [counts[name] for name in names]).tolist(), strict=False))
     spans = [np.arange(part.start, part.stop) + starts[part.split] for part in parts]
-    return frozen_table(np.concatenate(spans).tolist())
+    return frozen_table(np.concatenate(spans))

@@ -3,12 +3,12 @@
 Axes: N kept examples, D spatial axes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 
-from fcnjax.data.sources.resized import SizePolicy
+from fcnjax.data.sources.size_policy import SizePolicy
 from fcnjax.data.sources.source import Example, Source
 from fcnjax.data.sources.wrapped import as_source
 from fcnjax.naming import joined
@@ -18,12 +18,12 @@ class PartialSource(Source):
     """Some examples of a source, in its order.
 
     Args:
-        source: all of them.
+        source: All of them.
         kept: int [N], positions in `source`, increasing.
-        unreadable: why each of the others is left out, by name; what the source itself left out is added.
+        unreadable: Why each of the others is left out, by name; it is added to the source's own `unreadable`.
     """
 
-    def __init__(self, source: Source, kept: np.ndarray, unreadable: dict[str, str]):
+    def __init__(self, source: Source, kept: np.ndarray, unreadable: Mapping[str, str]) -> None:
         self.source, self._kept = as_source(source), kept
         self.sizes, self.ids = self.source.sizes[kept], self.source.ids[kept]
         self.class_names, self.channels = self.source.class_names, self.source.channels
@@ -45,26 +45,25 @@ class PartialSource(Source):
 
 
 def without_small(source: Source, policy: SizePolicy, minimum: Sequence[int]) -> Source:
-    """The source without the examples that a policy would refuse as too small for a network, each with its reason.
+    """Returns the source without the examples that a policy would refuse as too small, each with its reason.
 
     Args:
-        source: native examples.
-        policy: what caps them before.
-        minimum: what the network needs [D], in positions.
+        source: Examples at their native sizes.
+        policy: The policy; its caps apply first.
+        minimum: What the network needs [D], in positions.
 
     Raises:
-        ValueError: if none is large enough.
+        ValueError: if every example is too small.
     """
-    source = as_source(source)
-    least = np.maximum(minimum, policy.min_side or 1)
-    low = (policy.content_sizes(source.sizes, minimum) < least).any(axis=1)
+    source, smallest = as_source(source), policy.smallest(minimum)
+    low = (policy.content_sizes(source.sizes, minimum) < smallest).any(axis=1)
     if not low.any():
         return source
-    wanted = joined(least.tolist())
+    needed = joined(smallest.tolist())
+    if low.all():
+        raise ValueError(f"sizes: all {len(source)} examples are below the network's minimum {needed}; set size.below.")
     dropped = {
-        source.name_of(row): f"its size {joined(source.sizes[row].tolist())} is below the minimum {wanted}"
+        source.name_of(row): f"its size {joined(source.sizes[row].tolist())} is below the minimum {needed}"
         for row in np.flatnonzero(low).tolist()
     }
-    if low.all():
-        raise ValueError(f"sizes: all {len(source)} examples are below the network's minimum {wanted}; set size.below.")
     return PartialSource(source, np.flatnonzero(~low), dropped)

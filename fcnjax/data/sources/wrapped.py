@@ -1,7 +1,7 @@
-"""Any object with `__len__` and `__getitem__` as a source: a list of pairs, a PyTorch `Dataset`, a database of yours.
+"""Any object with `__len__` and `__getitem__` as a source: a list of pairs, a PyTorch `Dataset`, your own database.
 
-Axes: N examples, S the spatial axes of one example, D = len(S), C channels. The one idea: what an item is, is decided
-by its type alone, and the size table is read in one pass unless the caller knows it.
+Axes: N examples, S the spatial axes of one example, D = len(S), L samples of a signal, C channels. The one idea: the
+type of an item alone decides how it is read, and the size table takes one pass unless the caller knows it.
 """
 
 import math
@@ -14,35 +14,38 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from fcnjax.data.size_table import frozen_table
-from fcnjax.data.sources.source import Example, Source, check_array, check_labels
+from fcnjax.data.size_table import checked_table, frozen_table
+from fcnjax.data.sources.example_checks import check_array, check_labels
+from fcnjax.data.sources.source import Example, Source
 
 _VALUE_KEYS = ("image", "audio", "values")
 FULL_SCALE = 32768  # of 16-bit samples
 
 
 def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = None) -> Source:
-    """A source whose examples are the items of an object of yours.
+    """Returns a source whose examples are the items of your object; a `Source` is returned as it is.
 
-    Arrays that fit in memory are quicker as an `ArraySource`, which also checks them all for NaN.
+    Use `ArraySource` for arrays that fit in memory: it is faster and checks all of them for NaN.
 
     Args:
-        data: Has `__len__` and `__getitem__`, which is called from several threads at once. An item is an `Example`; a
-            pair `(values, label)`; or a mapping with the key "image", "audio" or "values", and "label". Values are what
-            numpy makes an array [*S, C] of, uint8 (0 to 255) or floating, channels last: arrays, tensors, PIL images
-            (gray ones get their channel axis). Under the key "image", [H, W] becomes [H, W, 1]; under "audio", [L]
-            becomes [L, 1] and integers are taken for 16-bit samples, full scale 1. Every access must give the same
-            size: leave random crops to the training's augmentation. A `Source` is returned as it is.
+        data: An object with `__len__` and `__getitem__`; several threads call the latter at once. An item is an
+            `Example`; a pair `(values, label)`; or a mapping with the key "label" and one of "image", "audio" and
+            "values". Values are anything that numpy converts to an array [*S, C], uint8 (0 to 255) or floating,
+            channels last: arrays, tensors, PIL images (gray ones get a channel axis). With the key "image", [H, W]
+            becomes [H, W, 1]; with "audio", [L] becomes [L, 1] and integers are read as 16-bit samples, full scale 1.
+            An item must have the same size at every access: leave random crops to the training's augmentation. An
+            object that also has the other members of a `Source` (`sizes`, `ids`, `class_names`, `channels`) is used
+            as it is, and the arguments below are ignored.
         class_names: Names of the classes; None counts the classes in the labels and names them "0", "1", ...
-        sizes: int [N, D], the extents of each item along its spatial axes; None reads every item once, with a progress
-            bar where that takes more than a second. Where given, `class_names` must be, too.
+        sizes: int [N, D], the extents of each item along its spatial axes; `class_names` is then required. None reads
+            every item once, with a progress bar if that takes more than a second.
 
     Returns:
-        The source. Ids are positions; items of the type `Example` keep theirs where the size table is read from them.
+        The source. Ids are positions; items of type `Example` keep their own if the size table is read from them.
 
     Raises:
-        ValueError: `data` is empty, an item is none of the above, or labels, sizes and items do not fit each other.
-        TypeError: `data` lacks one of the two methods, or values are neither uint8 nor floating.
+        ValueError: if `data` is empty, an item has none of these forms, or labels, sizes and items disagree.
+        TypeError: if `data` lacks one of the two methods, or values are neither uint8 nor floating.
 
     >>> source = as_source([(np.ones((28, 16, 1)), 0), (np.ones((9, 30, 1)), 1)], ["tall", "wide"])
     >>> source.sizes.tolist(), source[1].label
@@ -56,7 +59,7 @@ def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = 
 
 
 class _MemberSource(Source):
-    """An object that has the members of a `Source` without being one; those it lacks keep their defaults."""
+    """An object with the members of a `Source` that does not derive from it; members it lacks have their defaults."""
 
     def __init__(self, data: Any) -> None:
         self._data = data
@@ -84,11 +87,11 @@ class _ItemSource(Source):
 
     def __init__(self, data: Any, class_names: Sequence[str] | None, sizes: Any) -> None:
         if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
-            raise TypeError(f"data: a {type(data).__name__} lacks __len__ or __getitem__; make it a list first")
+            raise TypeError(f"data: a {type(data).__name__} lacks __len__ or __getitem__; convert it to a list")
         if not len(data):
-            raise ValueError("data: holds no item; give at least one pair (values, label)")
+            raise ValueError("data: must hold at least one item, such as a pair (values, label)")
         if sizes is not None and class_names is None:
-            raise ValueError("class_names: are missing; where sizes are given, no labels are read to count the classes")
+            raise ValueError("class_names=None: must be given with sizes, because no labels are read to count classes")
         self._data = data
         self._first = _example(data, 0).values.shape
         self.channels = int(self._first[-1])
@@ -99,10 +102,10 @@ class _ItemSource(Source):
             self.class_names = tuple(map(str, names))
             check_labels(labels, len(self.class_names))
         else:
-            self.sizes, self.ids = (
-                _checked_sizes(sizes, len(data), len(self._first) - 1),
-                frozen_table(range(len(data))),
-            )
+            self.sizes = frozen_table(checked_table("sizes", sizes, len(self._first) - 1))
+            if len(self.sizes) != len(data):
+                raise ValueError(f"sizes: must have one row for each of the {len(data)} items, not {len(self.sizes)}")
+            self.ids = frozen_table(range(len(data)))
             self.class_names = tuple(class_names or ())
 
     def _scan(self) -> tuple[np.ndarray, np.ndarray, list[int]]:
@@ -123,22 +126,12 @@ class _ItemSource(Source):
         wanted = (*self.sizes[index].tolist(), self.channels)
         if example.values.shape != wanted:
             raise ValueError(
-                f"data[{index}]: has shape {example.values.shape}, but {wanted} in the size table; an item must have "
+                f"data[{index}].shape={example.values.shape}: must be {wanted} as in the size table; an item must have "
                 "one size at every access, so leave random crops and resizing to the training's augmentation"
             )
         check_array(index, example.values, self._first)
         check_labels([example.label], len(self.class_names))
         return example._replace(id=int(self.ids[index]))
-
-
-def _checked_sizes(sizes: Any, count: int, axes: int) -> np.ndarray:
-    table = np.asarray(sizes)
-    if table.shape != (count, axes) or not np.issubdtype(table.dtype, np.integer) or (table < 1).any():
-        raise ValueError(
-            f"sizes: got {table.dtype} of shape {table.shape}; wanted are positive integers {(count, axes)}, "
-            "one row per item and one column per spatial axis"
-        )
-    return frozen_table(table.tolist())
 
 
 def _example(data: Any, index: int) -> Example:
@@ -150,14 +143,15 @@ def _example(data: Any, index: int) -> Example:
         keys = [name for name in _VALUE_KEYS if name in item]
         if len(keys) != 1 or "label" not in item:
             raise ValueError(
-                f"data[{index}]: has the keys {sorted(map(str, item))}; it needs label and exactly one of {_VALUE_KEYS}"
+                f"data[{index}]: must have the key 'label' and exactly one of {_VALUE_KEYS}; its keys are "
+                f"{sorted(map(str, item))}"
             )
         key, values, label = keys[0], item[keys[0]], item["label"]
     elif isinstance(item, (tuple, list)) and len(item) == 2:
         values, label = item
     else:
         raise ValueError(
-            f"data[{index}]: is a {type(item).__name__}; an item is a pair (values, label), a mapping or an Example"
+            f"data[{index}]: must be a pair (values, label), a mapping or an Example, not a {type(item).__name__}"
         )
     return Example(int(given_id), _values(key, values), _label(index, label))
 
@@ -175,11 +169,11 @@ def _label(index: int, label: Any) -> int:
     try:
         return operator.index(label)
     except TypeError:
-        raise ValueError(f"data[{index}]: its label {label!r} is no integer; number the classes from 0") from None
+        raise ValueError(f"data[{index}]: the label must be an integer, not {label!r}; count classes from 0") from None
 
 
 def as_signal(samples: Any) -> np.ndarray:
-    """Samples [L] or [L, C] as float32 [L, C]; integers are taken for 16-bit ones and divided by 32768."""
+    """Returns samples [L] or [L, C] as float32 [L, C]; integers are read as 16-bit samples and divided by 32768."""
     samples = np.asarray(samples)
     scale = FULL_SCALE if np.issubdtype(samples.dtype, np.integer) else 1
     return samples.reshape(len(samples), math.prod(samples.shape[1:])).astype(np.float32) / scale

@@ -208,12 +208,12 @@ def test_homeless_size_is_named():
 @pytest.mark.parametrize(
     ("sizes", "says"),
     [
-        (np.zeros((0, 2), int), r"got shape \(0, 2\)"),
-        (np.array([4, 5]), r"got shape \(2,\)"),
-        (np.ones((3, 4), int), r"got shape \(3, 4\)"),
+        (np.zeros((0, 2), int), r"sizes.shape=\(0, 2\): must be"),
+        (np.array([4, 5]), r"sizes.shape=\(2,\): must be"),
+        (np.ones((3, 4), int), r"sizes.shape=\(3, 4\): must be"),
         (np.ones((3, 2)), "float64"),
-        (np.array([[4, 5], [0, 3]]), r"sizes\[1\]: got \[0, 3\]"),
-        (np.array([[4, 5], [2**31, 3]]), r"sizes\[1\]: got \[2147483648, 3\]; .* below 2\^31"),
+        (np.array([[4, 5], [0, 3]]), r"sizes\[1\]=\[0, 3\]: must"),
+        (np.array([[4, 5], [2**31, 3]]), r"sizes\[1\]=\[2147483648, 3\]: .* below 2\^31"),
     ],
 )
 def test_bad_tables_are_refused(sizes, says):

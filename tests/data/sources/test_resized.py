@@ -69,8 +69,8 @@ def test_what_is_too_small_is_listed_by_name():
     with pytest.raises(ValueError, match="sizes: 4 of 5") as error:
         SizePolicy().sizes(sizes, 10, names=["a.png", "b.png", "c.png", "d.png", "e.png"])
     assert str(error.value) == (
-        "sizes: 4 of 5 examples are below the minimum 10 (b.png 3x50, c.png 50x7, d.png 9x9, ...); allowed choices are "
-        "below='upsample', below='pad', and below='refuse' once they are left out or the network needs less"
+        "sizes: 4 of 5 examples are below the minimum 10 (b.png 3x50, c.png 50x7, d.png 9x9, ...); set "
+        "below='upsample' or below='pad', leave them out, or choose a network that needs less"
     )
 
 
@@ -81,7 +81,7 @@ def test_what_is_too_small_is_listed_by_name():
 )
 def test_signals_and_volumes_are_padded_but_not_resampled(axes, settings, says):
     sizes = np.full((2, axes), 7)
-    with pytest.raises(ValueError, match=f"{says}: examples with {axes} spatial axes are not resampled"):
+    with pytest.raises(ValueError, match=f"{says}: only images .* are resampled, .* {axes} spatial axes"):
         SizePolicy(**settings).sizes(sizes)
     assert (SizePolicy(below="pad").sizes(sizes, 9) == 9).all()
 
@@ -89,9 +89,9 @@ def test_signals_and_volumes_are_padded_but_not_resampled(axes, settings, says):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"max_area": 0}, "max_area: got 0"),
-        ({"multiple_of": 0}, "multiple_of: got 0"),
-        ({"below": "x"}, "below: got 'x'"),
+        ({"max_area": 0}, "max_area=0: must be 1 or more"),
+        ({"multiple_of": 0}, "multiple_of=0: must be"),
+        ({"below": "x"}, "below='x': must be one of 'refuse'"),
     ],
 )
 def test_bad_settings_are_refused(settings, says):

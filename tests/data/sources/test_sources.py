@@ -36,16 +36,16 @@ GOOD = np.zeros((4, 4, 1))
 @pytest.mark.parametrize(
     ("arrays", "labels", "names", "error", "says"),
     [
-        ([], [], None, ValueError, "no arrays"),
+        ([], [], None, ValueError, r"values=\[\]: must hold"),
         ([GOOD], [0, 1], None, ValueError, "2 labels for 1 arrays"),
-        ([GOOD, np.zeros(4)], [0, 0], None, ValueError, r"values\[1\]: got shape \(4,\)"),
-        ([GOOD, np.zeros((4, 4))], [0, 0], None, ValueError, r"values\[1\]: got shape \(4, 4\)"),
-        ([GOOD, np.zeros((4, 4, 3))], [0, 0], None, ValueError, r"values\[1\]: got shape \(4, 4, 3\)"),
+        ([GOOD, np.zeros(4)], [0, 0], None, ValueError, r"values\[1\].shape=\(4,\)"),
+        ([GOOD, np.zeros((4, 4))], [0, 0], None, ValueError, r"values\[1\].shape=\(4, 4\)"),
+        ([GOOD, np.zeros((4, 4, 3))], [0, 0], None, ValueError, r"values\[1\].shape=\(4, 4, 3\)"),
         ([GOOD, np.zeros((4, 0, 1))], [0, 0], None, ValueError, r"values\[1\].*at least 1"),
         ([GOOD, np.full((2, 2, 1), np.nan)], [0, 0], None, ValueError, r"values\[1\].*finite"),
         ([GOOD, np.zeros((4, 4, 1), np.int16)], [0, 0], None, TypeError, r"values\[1\].*int16"),
-        ([GOOD, GOOD], [0, 2], ["a", "b"], ValueError, r"labels\[1\]: got 2"),
-        ([GOOD, GOOD], [0, -1], None, ValueError, r"labels\[1\]: got -1"),
+        ([GOOD, GOOD], [0, 2], ["a", "b"], ValueError, r"labels\[1\]=2: must be 0 to 1"),
+        ([GOOD, GOOD], [0, -1], None, ValueError, r"labels\[1\]=-1: must be"),
     ],
 )
 def test_array_source_names_what_is_wrong(arrays, labels, names, error, says):

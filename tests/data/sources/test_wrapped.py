@@ -131,17 +131,28 @@ def test_an_object_with_the_members_of_a_source_can_be_loaded_resized_and_cut():
     ("data", "options", "error", "says"),
     [
         (iter([]), {}, TypeError, "list_iterator lacks __len__ or __getitem__"),
-        ([], {}, ValueError, "holds no item"),
-        ([TALL], {}, ValueError, r"data\[0\]: is a ndarray; an item is a pair"),
-        ([(TALL, "cat")], {}, ValueError, r"data\[0\]: its label 'cat' is no integer"),
-        ([(TALL, 0.5)], {}, ValueError, r"data\[0\]: its label 0.5 is no integer"),
-        ([{"image": TALL}], {}, ValueError, r"data\[0\]: has the keys \['image'\]; it needs label"),
-        ([(TALL, 0), (WIDE[..., 0], 1)], {}, ValueError, r"values\[1\]: got shape \(2, 7\)"),
+        ([], {}, ValueError, "must hold at least one item"),
+        ([TALL], {}, ValueError, r"data\[0\]: must be a pair .*, not a ndarray"),
+        ([(TALL, "cat")], {}, ValueError, r"data\[0\]: the label must be an integer, not 'cat'"),
+        ([(TALL, 0.5)], {}, ValueError, r"data\[0\]: the label must be an integer, not 0.5"),
+        ([{"image": TALL}], {}, ValueError, r"data\[0\]: must have the key 'label' .*; its keys are \['image'\]"),
+        ([(TALL, 0), (WIDE[..., 0], 1)], {}, ValueError, r"values\[1\].shape=\(2, 7\): must have the rank"),
         ([(TALL.astype(int), 0)], {}, TypeError, r"values\[0\].*int64"),
-        ([(TALL, 0), (WIDE, 2)], {"class_names": ["a", "b"]}, ValueError, r"labels\[1\]: got 2"),
-        ([(TALL, 0)], {"sizes": [(5, 2)]}, ValueError, "class_names: are missing"),
-        ([(TALL, 0)], {"sizes": [(5, 2, 1)], "class_names": ["a"]}, ValueError, r"sizes: got .*\(1, 2\)"),
-        ([(TALL, 0)], {"sizes": [(0, 2)], "class_names": ["a"]}, ValueError, "sizes: got"),
+        ([(TALL, 0), (WIDE, 2)], {"class_names": ["a", "b"]}, ValueError, r"labels\[1\]=2: must be"),
+        ([(TALL, 0)], {"sizes": [(5, 2)]}, ValueError, "class_names=None: must be given with sizes"),
+        (
+            [(TALL, 0)],
+            {"sizes": [(5, 2, 1)], "class_names": ["a"]},
+            ValueError,
+            r"sizes.shape=\(1, 3\): .* D = 2",
+        ),
+        (
+            [(TALL, 0)],
+            {"sizes": [(5, 2)] * 2, "class_names": ["a"]},
+            ValueError,
+            "each of the 1 items, not 2",
+        ),
+        ([(TALL, 0)], {"sizes": [(0, 2)], "class_names": ["a"]}, ValueError, r"sizes\[0\]=\[0, 2\]: must"),
     ],
 )
 def test_what_is_wrong_is_said(data, options, error, says):
@@ -153,5 +164,5 @@ def test_items_that_change_their_size_are_refused():
     items = [(TALL, 0), (WIDE, 1)]
     source = as_source(items)
     items[1] = (WIDE[:, :-1], 1)
-    with pytest.raises(ValueError, match=r"data\[1\]: has shape \(2, 6, 1\), but \(2, 7, 1\) in the size table"):
+    with pytest.raises(ValueError, match=r"data\[1\].shape=\(2, 6, 1\): must be \(2, 7, 1\) as in the size table"):
         source[1]
