@@ -1,6 +1,5 @@
-"""Data sets by name: the one place that knows which source stands behind a name."""
+"""Data sets by name: the one place that knows which kind of source a name stands for."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,22 +14,20 @@ from fcnjax.data.tfds.prepare import (
     prepare,
     unknown_data_set,
 )
-from fcnjax.data.tfds.records import open_prepared, prepared_folder
+from fcnjax.data.tfds.records import DataDir, open_prepared, prepared_folder
 from fcnjax.data.tfds.tfds_source import TfdsSource
-
-DataDir = str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True)
 class FileOptions:
-    """How files are read (see `FolderSource`); data sets that are not made of files leave it aside.
+    """How the files of a folder are read (see `FolderSource`); other data sets ignore it.
 
     Attributes:
-        channels: of images, 1 or 3; None takes 1 where all are gray.
-        sample_rate: of recordings, in Hz; None keeps their own.
+        channels: Channels of images, 1 or 3; None means 1 if all are gray, else 3.
+        sample_rate: Samples per second of recordings; None keeps each file's own.
         on_error: "refuse" or "mask".
-        verify: whether to decode every file once; None does so with "refuse".
-        cache_dir: where sizes are kept for the next time.
+        verify: Whether to decode every file once; None does so unless `on_error` is "mask".
+        cache_dir: Folder that keeps the sizes for the next run; None keeps nothing.
     """
 
     channels: int | None = None
@@ -44,28 +41,32 @@ FOLDERS = {"image_folder": (FolderSource.images, "channels"), "audio_folder": (F
 
 
 def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOptions = FileOptions()) -> Source:
-    """A split of a data set by name.
+    """Returns a split of a data set by name. Several processes may load the same data set at once.
 
     Args:
-        name: "image_folder" or "audio_folder", which `data_dir` then is (see `FolderSource`); "any_size_digits" or
-            "any_size_digits/fixed_28x28" (prepared on first use; the part behind the slash names the variant); a name
-            of the TFDS catalog, such as "mnist" or "imagenette/320px-v2", which `fcnjax prepare NAME` has prepared; a
-            path that ends in ".npz" (see `fcnjax.data.save_npz`), relative to `data_dir` where that is given.
-        split: A split of the data set, such as "train", with TFDS slices ("train[:100]", "train[95%:]").
+        name: One of
+            - "image_folder" or "audio_folder": the folder is `data_dir` (see `FolderSource`);
+            - "any_size_digits" or "any_size_digits/fixed_28x28", prepared on first use;
+            - a name of the TFDS catalog, such as "mnist" or "imagenette/320px-v2" (a variant follows the slash), after
+              `fcnjax prepare NAME`;
+            - a path that ends in ".npz" (see `save_npz`), relative to `data_dir` if that is given.
+        split: A split of the data set, such as "train", optionally with a slice: "train[:100]", "train[95%:]"; "+"
+            joins several.
         data_dir: Folder of prepared data sets; None means TFDS's own (TFDS_DATA_DIR, else ~/tensorflow_datasets).
         options: How the files of a folder are read.
 
     Returns:
-        The source. Several processes may ask for the same data set at once.
+        The source.
 
     Raises:
-        ValueError: No such data set, variant or split; the message lists what there is. Or the split is empty.
-        FileNotFoundError: A data set of the catalog is not prepared in `data_dir`, or there is no such file.
-        OSError: The data set cannot be written to `data_dir`.
+        ValueError: if the data set, variant or split is unknown (the message lists the known ones) or the split is
+            empty.
+        FileNotFoundError: if a data set of the catalog is not prepared in `data_dir`, or there is no such file.
+        OSError: if the data set cannot be written to `data_dir`.
     """
     if name in FOLDERS:
         if data_dir is None:
-            raise ValueError(f"data_dir: {name} needs the folder itself, such as data_dir='photos'.")
+            raise ValueError(f"data_dir=None: must be the folder of {name}, such as data_dir='photos'.")
         make, own = FOLDERS[name]
         shared = {"on_error": options.on_error, "verify": options.verify, "cache_dir": options.cache_dir}
         return make(data_dir, split, **{own: getattr(options, own)}, **shared)

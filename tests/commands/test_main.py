@@ -168,7 +168,7 @@ def test_a_network_without_batch_statistics_is_evaluated_as_it_is_with_a_note(fc
         ("--config.dta.name=x", ("unknown config field 'dta': did you mean 'data'?",)),
         ("--config.data.mean=nan", ("config.data.mean=nan: must be a finite number.",)),
         ("--config.data.train_split=train[:0]", ("split='train[:0]' of any_size_digits: holds no example",)),
-        ("--config.data.train_split=train[zz]", ("split='train[zz]'", "must be the name of a split")),
+        ("--config.data.train_split=train[zz]", ("split='train[zz]' of any_size_digits: must be a name",)),
         ("--config.model.channels=(0,)", ("channels=0 of Convolution: must be at least 1.",)),
         ("--config.epochs=many", ("--config.epochs=many",)),
         ("--config.epochs=0", ("config.epochs=0: must be at least 1.",)),

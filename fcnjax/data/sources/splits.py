@@ -102,7 +102,7 @@ def split_parts(split: str, counts: Mapping[str, int], owner: str) -> list[Split
     parts = []
     for term in parse_split(split):
         if "[" in term.name:
-            raise ValueError(f"split={split!r}: must be the name of a split, or a slice of one such as 'train[:90%]'.")
+            raise ValueError(f"split={split!r} of {owner}: must be a name, or a slice such as 'train[:90%]'.")
         if term.name not in counts:
             raise ValueError(unknown_name(f"split of {owner}:", term.name, counts))
         span = term.span(counts[term.name])

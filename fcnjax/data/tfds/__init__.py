@@ -1,4 +1,4 @@
-"""Data sets prepared by TensorFlow Datasets, read without TensorFlow."""
+"""Data sets prepared by TensorFlow Datasets (TFDS), read without TensorFlow."""
 
 from fcnjax.data.tfds.prepare import prepare_by_name
 from fcnjax.data.tfds.tfds_source import TfdsSource

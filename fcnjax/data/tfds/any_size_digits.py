@@ -1,7 +1,7 @@
-"""Real scanned digits, each at a height and width of its own: the data set that every quick run and test uses.
+"""Real scanned digits, each with its own height and width: the data set of every quick run and test.
 
-Axes: H height, W width, C = 1 gray channel. The one idea: the size of a digit is a pure function of the seed and of the
-digit's index, so the size table, the splits and therefore every epoch plan are the same on every machine.
+Axes: H height, W width, C = 1 gray channel. The one idea: the size of a digit is a pure function of a seed and the
+digit's index, so the size table, the splits and every epoch plan are the same on every machine.
 """
 
 import math
@@ -22,26 +22,26 @@ SPLIT_SIZES = {"train": 1197, "validation": 200, "test": 400}
 
 @dataclass
 class AnySizeDigitsConfig(tfds.core.BuilderConfig):
-    """One rendering of the digits.
+    """One variant of the data set.
 
     Attributes:
-        size: Height and width in pixels of every digit, or None where each digit has its own.
+        size: Height and width of every digit in pixels; None gives each digit its own.
     """
 
     size: tuple[int, int] | None = None
 
 
 def digit_size(index: int, seed: int = SIZE_SEED) -> tuple[int, int]:
-    """Height and width in pixels that the digit number `index` is resampled to.
+    """Returns the size that a digit is resampled to.
 
-    Both sides are log-uniform on 16..40, as scales are; pairs whose aspect ratio leaves 1:2 to 2:1 are drawn again.
+    Both sides are log-uniform on 16 to 40; pairs with an aspect ratio outside 1:2 to 2:1 are drawn again.
 
     Args:
         index: Position of the digit in `sklearn.datasets.load_digits`, 0 to 1796.
-        seed: Any non-negative integer; the published data set uses the default.
+        seed: 0 or more; the published data set uses the default.
 
     Returns:
-        `(height, width)`, a pure function of both arguments.
+        `(height, width)` in pixels, a pure function of both arguments.
 
     >>> digit_size(0) == digit_size(0)
     True
@@ -53,15 +53,15 @@ def digit_size(index: int, seed: int = SIZE_SEED) -> tuple[int, int]:
             return height, width
 
 
-def resample(digit: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """One scanned digit at the wanted size.
+def render(digit: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns a scanned digit at another size, by bicubic interpolation.
 
     Args:
         digit: float [8, 8], ink from 0 to 16.
-        size: Wanted `(height, width)` in pixels.
+        size: `(height, width)` in pixels.
 
     Returns:
-        uint8 [height, width, 1], 0 to 255, by bicubic interpolation (clipped: it overshoots at edges).
+        uint8 [height, width, 1], 0 to 255; clipped, because the interpolation overshoots at edges.
     """
     height, width = size
     image = Image.fromarray((digit * (255 / 16)).astype(np.float32))  # mode F: no rounding before resampling
@@ -70,15 +70,15 @@ def resample(digit: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def split_indices(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The fixed partition of the digits: 1197 train, 200 validation, 400 test, stratified by class.
+    """Returns the fixed partition of the digits: 1197 train, 200 validation, 400 test, stratified by class.
 
     Args:
-        labels: int [1797], the class of each digit in `load_digits` order.
+        labels: int [1797], the class of each digit in the order of `load_digits`.
 
     Returns:
-        Split name to increasing int indices; disjoint, together 0 to 1796.
+        Increasing int indices by split name; disjoint, together 0 to 1796.
     """
-    from sklearn.model_selection import train_test_split  # here: it takes a second and only preparing needs it
+    from sklearn.model_selection import train_test_split  # here: it takes a second, and only preparing needs it
 
     rest, test = train_test_split(
         np.arange(len(labels)), test_size=SPLIT_SIZES["test"], random_state=SPLIT_SEED, stratify=labels
@@ -90,17 +90,17 @@ def split_indices(labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 class AnySizeDigits(tfds.core.GeneratorBasedBuilder):
-    """TFDS builder of 1,797 scanned digits in 10 classes; prepared in seconds without TensorFlow or a download.
+    """TFDS builder of 1,797 scanned digits in 10 classes, prepared in seconds without TensorFlow or a download.
 
-    Configs: `any_size` (default; sides 16 to 40 pixels, aspect 1:2 to 2:1) and `fixed_28x28` (the same digits and
-    splits, all 28 x 28). Examples are in the order of their `id`.
+    The configs are `any_size` (default; sides of 16 to 40 pixels, aspect ratio 1:2 to 2:1) and `fixed_28x28` (the same
+    digits and splits, all 28 x 28). Examples are in the order of their `id`.
 
     Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI 1998, as scikit-learn bundles it.
     """
 
     name = "any_size_digits"
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012 (the name and type are TFDS's)
+    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012 (name and type are TFDS's)
     BUILDER_CONFIGS = [  # noqa: RUF012
         AnySizeDigitsConfig(name="any_size", description="Sides of 16 to 40 pixels, aspect 1:2 to 2:1."),
         AnySizeDigitsConfig(name="fixed_28x28", description="Every digit 28 x 28 pixels.", size=(28, 28)),
@@ -112,7 +112,7 @@ class AnySizeDigits(tfds.core.GeneratorBasedBuilder):
             description="Real scanned digits, resampled to sizes of their own.",
             features=tfds.features.FeaturesDict(
                 {
-                    # A zlib tensor, not an Image: that one needs TensorFlow to encode.
+                    # A zlib tensor: an Image feature needs TensorFlow to encode.
                     "image": tfds.features.Tensor(shape=(None, None, 1), dtype=np.uint8, encoding="zlib"),
                     "label": tfds.features.ClassLabel(num_classes=10),
                     "id": np.int64,
@@ -138,4 +138,4 @@ class AnySizeDigits(tfds.core.GeneratorBasedBuilder):
         assert isinstance(config, AnySizeDigitsConfig)
         for index in indices.tolist():
             size = config.size or digit_size(index)
-            yield index, {"image": resample(images[index], size), "label": int(labels[index]), "id": index}
+            yield index, {"image": render(images[index], size), "label": int(labels[index]), "id": index}

@@ -1,7 +1,7 @@
-"""Prepared TFDS folders, opened without TensorFlow and without the code that prepared them.
+"""Folders of prepared TFDS data sets, opened without TensorFlow and without the code that prepared them.
 
-The one idea: `features.json` says what a record holds; what we do not use is struck from it, and what only TensorFlow
-could decode (encoded images, audio features) is handed out as it is stored.
+The one idea: `features.json` says what a record holds. Unused features are removed from it, and what only TensorFlow
+could decode (encoded images, audio features) is returned as it is stored.
 """
 
 import json
@@ -20,23 +20,26 @@ USED = ("image", "audio", "label", "id")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
-def default_data_dir() -> Path:
-    """Where TFDS keeps prepared data sets: TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+DataDir = str | os.PathLike[str] | None
 
 
-def prepared_folder(name: str, data_dir: str | os.PathLike[str] | None = None) -> Path | None:
-    """The folder of a prepared data set, or None where there is none.
+def data_folder(data_dir: DataDir) -> Path:
+    """Returns the folder of prepared data sets; by default TFDS's own: TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def prepared_folder(name: str, data_dir: DataDir = None) -> Path | None:
+    """Returns the folder of a prepared data set, or None if it is not prepared.
 
     Args:
-        name: As TFDS writes it: "mnist", "imagenette/full-size-v2", "mnist:3.0.1"; without a version the newest one
-            that is there, without a variant the one that TFDS noted as the default.
-        data_dir: Folder of prepared data sets; None means `default_data_dir()`.
+        name: As TFDS writes it: "mnist", "imagenette/full-size-v2", "mnist:3.0.1". The default version is the newest
+            one that is prepared, the default variant the one that TFDS recorded.
+        data_dir: Folder of prepared data sets; None means TFDS's own.
     """
     path, _, version = name.partition(":")
-    folder = (default_data_dir() if data_dir is None else Path(data_dir).expanduser()) / path
+    folder = data_folder(data_dir) / path
     if "/" not in path and not _versions(folder):
-        try:  # TFDS notes the default variant here
+        try:  # TFDS records the default variant here
             folder /= json.loads((folder / ".config" / "metadata.json").read_text())["default_config_name"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -51,15 +54,15 @@ def _versions(folder: Path) -> list[Path]:
 
 
 def open_prepared(folder: Path) -> "tfds.core.DatasetBuilder":
-    """A read-only builder of a prepared folder, with the features image, audio, label and id alone.
+    """Returns a read-only builder of a prepared folder, with only the features image, audio, label and id.
 
-    An audio feature becomes the integer tensor that it is stored as: TFDS makes audio features with TensorFlow only.
+    An audio feature becomes the integer tensor that it is stored as, because TFDS needs TensorFlow for audio features.
 
     Args:
         folder: Holds `dataset_info.json` and `features.json`, such as data_dir/mnist/3.0.1.
 
     Raises:
-        ValueError: The records hold no dictionary, or audio files in place of samples.
+        ValueError: if the records are not dictionaries, or hold audio files instead of samples.
     """
     import tensorflow_datasets as tfds  # here: it takes most of a second to import
     from google.protobuf import json_format
@@ -67,10 +70,10 @@ def open_prepared(folder: Path) -> "tfds.core.DatasetBuilder":
     from tensorflow_datasets.core.dataset_info import read_proto_from_builder_dir
     from tensorflow_datasets.core.proto import feature_pb2
 
-    protos: Any = feature_pb2  # generated: its names are made at import
+    protos: Any = feature_pb2  # generated code: its names are made at import
     stored = json_format.ParseDict(json.loads((folder / "features.json").read_text()), protos.Feature())
     if stored.WhichOneof("content") != "features_dict":
-        raise ValueError(f"{folder}: its records are no dictionaries; prepare one with image and label.")
+        raise ValueError(f"{folder}: its records are not dictionaries; prepare a data set with image and label.")
     features = stored.features_dict.features
     for name in list(features):
         if name not in USED:
@@ -88,16 +91,20 @@ def open_prepared(folder: Path) -> "tfds.core.DatasetBuilder":
 
 
 def open_records(builder: "tfds.core.DatasetBuilder", parts: Sequence[SplitPart]) -> Any:
-    """Random access to the records of some parts of splits, encoded images left as the bytes they are.
+    """Returns random access to the records of some parts of splits; encoded images stay bytes.
+
+    Args:
+        builder: From `open_prepared`.
+        parts: The parts, in order, none of them empty.
 
     Raises:
-        ValueError: The data set is stored in a format without random access.
+        ValueError: if the data set is stored in a format without random access.
     """
     import tensorflow_datasets as tfds
 
     features: Any = builder.info.features
     encoded = [name for name in features if isinstance(features[name], tfds.features.Image)]
-    read: Any = builder.as_data_source  # TFDS decorates it in a way that hides its arguments
+    read: Any = builder.as_data_source  # a decorator of TFDS hides its arguments from type checkers
     try:
         split = "+".join(f"{part.split}[{part.start}:{part.stop}]" for part in parts)
         return read(split, decoders={name: tfds.decode.SkipDecoding() for name in encoded})

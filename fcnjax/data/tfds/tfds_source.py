@@ -6,6 +6,7 @@ Axes: H height, W width, L samples of a signal, S the spatial axes (H, W or L), 
 import contextlib
 import io
 import zipfile
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,25 +31,25 @@ CACHE_BYTES = 256 * 2**20
 class TfdsSource(Source):
     """One split of a prepared TFDS data set, read by random access without TensorFlow.
 
-    The size table comes from the feature's shape where that is fixed, else from one pass over the split that reads the
-    headers of encoded images and decodes no pixels. A pass that takes more than a second shows its progress, and its
-    result is kept beside the data in a hidden file (where the folder can be written) for the next time. What has been
-    decoded is kept in memory when the whole split fits `cache_bytes`; else each access decodes.
+    The size table comes from the feature's shape if that is fixed, else from one pass over the split, which reads the
+    headers of encoded images and decodes no pixels. A pass that takes more than a second shows its progress. Its result
+    is kept for the next run in a hidden file beside the data, if the folder is writable. Decoded examples are kept in
+    memory if the whole split fits `cache_bytes`; otherwise every access decodes.
 
-    Images are uint8 [H, W, C] of the feature's channel count (gray and palette files become what it says). Audio is
-    float32 [L, C]: integer samples are taken for 16-bit ones and divided by 32768, so that full scale is 1.
+    Images are uint8 [H, W, C] with the feature's channel count (gray and palette files are converted to it). Audio is
+    float32 [L, C]: integers are read as 16-bit samples and divided by 32768, so that full scale is 1.
 
     Args:
-        builder: A prepared builder with a feature `image` or `audio` and a class `label`, stored as ArrayRecord. An
-            example's id is its feature `id` where there is one, else its position in the data set: the splits in the
-            order of their names, one after the other. Ids are thus the same whatever the slice.
-        split: A split of the builder, TFDS slices such as "train[:100]" included.
-        cache_bytes: Largest total of decoded values, in bytes, that is kept in memory; 0 keeps none.
+        builder: A prepared builder with a feature `image` or `audio` and a class `label`, stored as ArrayRecord. The id
+            of an example is its feature `id` if there is one, else its position in the data set, with the splits end to
+            end in the order of their names. Ids therefore do not depend on the slice.
+        split: A split of the builder, optionally with a slice such as "train[:100]"; "+" joins several.
+        cache_bytes: Maximum total of decoded values kept in memory, in bytes; 0 keeps nothing.
 
     Raises:
-        ValueError: The data set lacks a feature named above or has one of a type that cannot be used, is stored without
-            random access, or the split is empty.
-        UnreadableExample: The header of an image cannot be read.
+        ValueError: if the data set lacks one of these features or has one of an unsuitable type, is stored without
+            random access, or the split is unknown or empty.
+        UnreadableExample: if the header of an image cannot be read.
     """
 
     def __init__(self, builder: "tfds.core.DatasetBuilder", split: str, *, cache_bytes: int = CACHE_BYTES) -> None:
@@ -88,8 +89,7 @@ class TfdsSource(Source):
 
     def _scan(self) -> tuple[np.ndarray, np.ndarray]:
         sizes, ids = [], []
-        title = f"sizes of {self._name} {self._split}"
-        for index in tqdm(range(len(self._records)), desc=title, unit=" examples", delay=1, leave=False):
+        for index in self._pass("sizes"):
             record = self._records[index]
             try:
                 value = record[self._key]
@@ -101,10 +101,13 @@ class TfdsSource(Source):
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """int32 [N], class indices, from one pass over the records that decodes no image."""
-        title = f"labels of {self._name} {self._split}"
-        indices = tqdm(range(len(self._records)), desc=title, unit=" examples", delay=1, leave=False)
-        return frozen_table([int(self._records[index]["label"]) for index in indices])
+        """int32 [N], class indices, from one pass over the records, without decoding images."""
+        return frozen_table([int(self._records[index]["label"]) for index in self._pass("labels")])
+
+    def _pass(self, what: str) -> Iterable[int]:
+        """Returns all indices, with a progress bar if going through them takes more than a second."""
+        title = f"{what} of {self._name} {self._split}"
+        return tqdm(range(len(self._records)), desc=title, unit=" examples", delay=1, leave=False)
 
     def _values(self, value: Any) -> np.ndarray:
         if self._encoded:
@@ -135,7 +138,7 @@ class TfdsSource(Source):
             raise self._unreadable(index, f"has label {label}, of {len(self.class_names)} classes")
         example = Example(int(self.ids[index]), values, label)
         if self._kept is not None:
-            self._kept[index] = example  # two threads may decode the same example; either result will do
+            self._kept[index] = example  # if two threads decode it, either result is right
         return example
 
     def __getstate__(self) -> dict[str, Any]:
@@ -153,19 +156,19 @@ def _checked_key(name: str, features: Any) -> str:
     missing = {key, "label"} - set(features)
     if missing:
         raise ValueError(
-            f"builder: {name!r} lacks the features {sorted(missing)}; it needs image [H, W, C] or audio [L], and "
-            "label; write a Source of your own for other data"
+            f"builder: {name!r} lacks the features {sorted(missing)}; must have image [H, W, C] or audio [L], and "
+            "label; derive your own Source for other data"
         )
     if not hasattr(features["label"], "names"):
-        raise ValueError(f"builder: the feature label of {name!r} is no ClassLabel; a classifier needs classes")
+        raise ValueError(f"builder: the feature label of {name!r} must be a ClassLabel; a classifier needs classes")
     dtype, shape = np.dtype(features[key].np_dtype), features[key].shape
     if key == "image" and dtype != np.uint8 and not (len(shape) > 1 and dtype == np.float32 and shape[-1] is not None):
-        raise ValueError(f"builder: the images of {name!r} are {dtype}; allowed are uint8, and float32 tensors")
+        raise ValueError(f"builder: the images of {name!r} are {dtype}; they must be uint8, or float32 tensors")
     return key
 
 
 def _load_tables(path: Path, count: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Sizes [N, D] and ids [N] of an earlier pass; None where there are none for this many examples."""
+    """Returns sizes [N, D] and ids [N] of an earlier pass; None if there are none for `count` examples."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             sizes, ids = stored["sizes"], stored["ids"]
@@ -173,11 +176,11 @@ def _load_tables(path: Path, count: int) -> tuple[np.ndarray, np.ndarray] | None
         return None
     if sizes.ndim != 2 or not len(sizes) == len(ids) == count:
         return None
-    return frozen_table(sizes.tolist()), frozen_table(ids.tolist())
+    return frozen_table(sizes), frozen_table(ids)
 
 
 def _save_tables(path: Path, sizes: np.ndarray, ids: np.ndarray) -> None:
     stored = io.BytesIO()
     np.savez(stored, sizes=sizes, ids=ids)
-    with contextlib.suppress(OSError):  # a shared folder that is read-only: the next run makes the pass again
+    with contextlib.suppress(OSError):  # a read-only folder: the next run makes the pass again
         write_bytes(path, stored.getvalue())

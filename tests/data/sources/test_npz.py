@@ -84,7 +84,7 @@ V, L = np.zeros(24, np.uint8), np.array([0, 1])
     [
         ({"values": V, "sizes": [[3, 4], [3, 4]], "labels": L}, "valid", ValueError, "unknown split .* Known: train"),
         ({"values": V, "sizes": [[3, 4], [3, 4]], "labels": L}, "train[2:]", ValueError, "holds no example"),
-        ({"values": V, "sizes": [[3, 4], [3, 4]], "labels": L}, "train[a:]", ValueError, "must be the name of a split"),
+        ({"values": V, "sizes": [[3, 4], [3, 4]], "labels": L}, "train[a:]", ValueError, "must be a name, or a slice"),
         ({"values": V, "sizes": [[3, 4], [3, 5]], "labels": L}, "train", ValueError, "sizes .* does not describe 2"),
         ({"values": V, "sizes": [[3, 8]], "labels": L}, "train", ValueError, "sizes .* does not describe 2"),
         ({"values": V, "sizes": [[3, 4], [3, 4]]}, "train", ValueError, "labels is missing"),

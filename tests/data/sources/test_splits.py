@@ -62,9 +62,9 @@ def test_terms_are_joined_and_positions_run_on_in_the_order_of_the_names():
     [
         ("tran", r"unknown split of digits: 'tran': did you mean 'train'\? Known: test, train"),
         ("train+", "unknown split of digits: ''"),
-        ("train[a:]", r"split='train\[a:\]': must be the name of a split, or a slice of one"),
-        ("train[1.5:]", "must be the name of a split"),
-        ("train[5]", "must be the name of a split"),
+        ("train[a:]", r"split='train\[a:\]' of digits: must be a name, or a slice such as 'train"),
+        ("train[1.5:]", "must be a name, or a slice"),
+        ("train[5]", "must be a name, or a slice"),
         ("train[:101%]", "must have percentages of -100% to 100%; correct 101%"),
         ("train[:11]", "must stay within the 10 examples of train"),
         ("train[-11:]", "must stay within the 10 examples of train"),

@@ -3,7 +3,7 @@ import zlib
 import numpy as np
 import pytest
 
-from fcnjax.data.tfds.any_size_digits import digit_size, resample
+from fcnjax.data.tfds.any_size_digits import digit_size, render
 
 # Frozen: whoever changes one of these has made another data set and must raise the builder's VERSION.
 CLASS_COUNTS = {
@@ -65,7 +65,7 @@ def test_images_are_the_scans():
     from sklearn.datasets import load_digits
 
     scan = load_digits(return_X_y=True)[0][7].reshape(8, 8)
-    image = resample(scan, (40, 16))
+    image = render(scan, (40, 16))
     assert image.shape == (40, 16, 1)
     assert image.dtype == np.uint8
     back = image[..., 0].reshape(8, 5, 8, 2).mean(axis=(1, 3)) / 255 * 16
