@@ -1,8 +1,8 @@
-"""The data room: sources of examples at native sizes, bucket rectangles, the order of an epoch, and the loader.
+"""Data: sources of examples at their native sizes, buckets for these sizes, the order of an epoch, and the loader.
 
-What is here is numpy on the host, but for augmentation and mixup, which run on the device within a training step; it
-knows nothing of models. `EpochPlan` makes a step of one rectangle's batch, `MixedPlan` of uniformly drawn examples in
-several; `RandomCrop` and `SizePolicy` change sizes, and only if asked to. The usual road:
+Everything here is numpy on the host, except augmentation and mixup, which run on the device within a training step.
+A step of an `EpochPlan` is one batch of one bucket; a step of a `MixedPlan` is a set of uniformly drawn examples in
+several buckets. Only `RandomCrop` and `SizePolicy` change sizes. The usual sequence:
 
 >>> import numpy as np
 >>> from fcnjax.data import ArraySource, EpochPlan, load_batches, plan_buckets

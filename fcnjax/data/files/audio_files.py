@@ -1,7 +1,7 @@
 """Audio files: their length from the header alone, and their samples as one channel at one rate.
 
-Axes: L samples along time, C = 1. The one idea: `read_length` promises a length, `decode_audio` keeps it to the sample,
-whatever the resampler rounds to.
+Axes: L samples along time, C = 1. The one idea: `read_length` promises a length and `decode_audio` keeps it to the
+sample, however the resampler rounds.
 """
 
 import io
@@ -19,50 +19,51 @@ MAX_SAMPLES = 2**28  # 1 GiB as float32; 93 minutes at 48 kHz
 
 
 def read_length(file: Path | BinaryIO, sample_rate: int | None = None) -> int:
-    """L, the number of samples `decode_audio` returns for the same arguments, from the header.
+    """Returns L, the number of samples that `decode_audio` returns for the same arguments, from the header.
 
     Args:
-        file: A path, or a binary stream that is read from where it stands.
+        file: A path, or a binary stream; a stream is read from its current position.
         sample_rate: Samples per second after resampling, 1 or more; None keeps the file's own.
 
     Returns:
         ceil(native length x sample_rate / native rate).
 
     Raises:
-        UnreadableExample: The content is no audio that libsndfile knows (WAV, FLAC, OGG, MP3, AIFF, ...), holds no
-            sample, or claims more than `MAX_SAMPLES`.
-        OSError: The file cannot be read.
-        ValueError: `sample_rate` is below 1.
+        UnreadableExample: if the content is not audio that libsndfile knows (WAV, FLAC, OGG, MP3, AIFF, ...), holds no
+            samples, or claims more than `MAX_SAMPLES`.
+        OSError: if the file cannot be read.
+        ValueError: if `sample_rate` is below 1.
     """
     _check_rate(sample_rate)
     if isinstance(file, Path):
         with file.open("rb") as stream:
             try:
-                # libsndfile reads the descriptor itself: by way of Python it would print an error and read on.
+                # libsndfile reads the descriptor itself: through Python it would print an error and read on.
                 with soundfile.SoundFile(stream.fileno(), closefd=False) as sound:
                     return _promised(name_of(file), sound, sample_rate)
             except soundfile.SoundFileError:
-                pass  # the content or the disk: the plain reading below tells them apart
+                pass  # the content or the disk failed: the plain reading below tells them apart
     with _open(file) as sound:
         return _promised(name_of(file), sound, sample_rate)
 
 
 def decode_audio(file: Path | BinaryIO, sample_rate: int | None = None) -> np.ndarray:
-    """The samples of an audio file as the mean of its channels, resampled where asked.
+    """Returns the samples of an audio file as the mean of its channels, resampled if asked.
 
     The same file gives the same values in every thread and process.
 
     Args:
-        file: A path, or a binary stream that is read from where it stands.
+        file: A path, or a binary stream; a stream is read from its current position.
         sample_rate: Samples per second of the result, 1 or more; None keeps the file's own.
 
     Returns:
-        float32 [L, 1], -1 to 1 for integer formats; L is what `read_length` says.
+        float32 [L, 1], -1 to 1 for integer formats; L is what `read_length` returns.
 
     Raises:
-        UnreadableExample: As in `read_length`; the samples end before the header says; or a value is not finite.
-        OSError: The file cannot be read.
-        ValueError: `sample_rate` is below 1.
+        UnreadableExample: as `read_length` does; or if there are fewer samples than the header says, or a value is not
+            finite.
+        OSError: if the file cannot be read.
+        ValueError: if `sample_rate` is below 1.
 
     Source: the SoX resampler library, quality "HQ".
 
@@ -92,7 +93,7 @@ def decode_audio(file: Path | BinaryIO, sample_rate: int | None = None) -> np.nd
 
 
 def _resampled(name: str, mono: np.ndarray, native_rate: int, sample_rate: int, length: int) -> np.ndarray:
-    """float32 [length]; the resampler's own length may differ by a sample."""
+    """Returns float32 [length]; the resampler's own length may differ by a sample."""
     try:
         resampled = soxr.resample(mono, native_rate, sample_rate, quality="HQ")[:length]
     except (RuntimeError, ValueError) as error:
@@ -103,7 +104,7 @@ def _resampled(name: str, mono: np.ndarray, native_rate: int, sample_rate: int, 
 
 
 class _Content(io.BytesIO):
-    """Bytes in which a seek to nowhere stays where it is: raised inside libsndfile, an error could only be printed."""
+    """Bytes in which an impossible seek does nothing: libsndfile can only print an error that its callback raises."""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         try:
@@ -114,11 +115,11 @@ class _Content(io.BytesIO):
 
 def _check_rate(sample_rate: int | None) -> None:
     if sample_rate is not None and sample_rate < 1:
-        raise ValueError(f"sample_rate: got {sample_rate}; allowed is 1 Hz or more, or None for the file's own rate.")
+        raise ValueError(f"sample_rate={sample_rate}: must be 1 Hz or more, or None for the file's own rate.")
 
 
 def _open(file: Path | BinaryIO) -> soundfile.SoundFile:
-    """The content of a file, read at once: after that, whatever fails is the content's fault."""
+    """Returns the content of a file, read at once, so that every later failure is about the content."""
     try:
         content = file.read_bytes() if isinstance(file, Path) else file.read()
     except OSError as error:
@@ -130,11 +131,11 @@ def _open(file: Path | BinaryIO) -> soundfile.SoundFile:
         return soundfile.SoundFile(_Content(content))
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", str(error))
-        raise UnreadableExample(name_of(file), f"no audio file: {reason}") from None
+        raise UnreadableExample(name_of(file), f"not an audio file: {reason}") from None
 
 
 def _promised(name: str, sound: soundfile.SoundFile, sample_rate: int | None) -> int:
-    """Length after resampling, exact in integers, once the header is found to be in order."""
+    """Checks the header and returns the length after resampling, exact in integers."""
     if sound.frames < 1 or sound.samplerate < 1 or sound.channels < 1:
         raise UnreadableExample(name, "holds no samples")
     length = -(-sound.frames * (sample_rate or sound.samplerate) // sound.samplerate)
@@ -142,6 +143,6 @@ def _promised(name: str, sound: soundfile.SoundFile, sample_rate: int | None) ->
         raise UnreadableExample(
             name,
             f"its header claims {sound.frames} samples in {sound.channels} channels at {sound.samplerate} Hz, "
-            f"{length} after resampling; allowed are {MAX_SAMPLES}",
+            f"{length} after resampling; at most {MAX_SAMPLES} are allowed",
         )
     return length

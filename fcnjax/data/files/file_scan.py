@@ -1,7 +1,7 @@
-"""Size tables of files on disk: scanned on threads, kept in a cache, and scanned anew only where a file has changed.
+"""Size tables of files on disk, scanned on threads and cached.
 
-Axes: N files, D spatial axes (2 for images, 1 for audio), C channels. The one idea: a cached row stands as long as its
-file has the same path, byte size and time of change; everything else is scanned again.
+Axes: N files, D spatial axes (2 for images, 1 for audio), C channels. The one idea: a cached row is valid while its
+file has the same path, byte size and modification time; all other files are scanned again.
 """
 
 import hashlib
@@ -22,35 +22,35 @@ from fcnjax.data.files.audio_files import decode_audio, read_length
 from fcnjax.data.files.image_files import decode_image, read_header
 from fcnjax.data.sources.source import UnreadableExample
 
-LAYOUT = 1  # of the cache file; older ones are rebuilt
-CHUNK = 32  # files per task: few enough for a smooth progress bar, enough that tasks cost nothing
+LAYOUT = 1  # version of the cache file's layout; files of other versions are rebuilt
+CHUNK = 32  # files per task: few enough for a smooth progress bar, enough to make the cost of a task negligible
 
 
 class Kind(Protocol):
-    """What one kind of media file is read with; picklable."""
+    """How one kind of media file is read. An instance can be pickled."""
 
     @property
     def axes(self) -> int:
-        """D."""
+        """D, the number of spatial axes."""
         ...
 
     @property
     def settings(self) -> str:
-        """All that sizes and verdicts depend on apart from the files; part of the cache's key."""
+        """Everything besides the files that sizes and errors depend on; part of the cache's key."""
         ...
 
     def header(self, file: Path) -> tuple[tuple[int, ...], int]:
-        """Size and channel count, from the header; raises UnreadableExample or OSError."""
+        """Returns size and channel count from the header; raises UnreadableExample or OSError."""
         ...
 
     def decode(self, file: Path, channels: int, at_least: tuple[int, ...] | None = None) -> np.ndarray:
-        """Values [*S, C]; raises UnreadableExample or OSError."""
+        """Returns values [*S, C]; raises UnreadableExample or OSError."""
         ...
 
 
 @dataclass(frozen=True)
 class ImageKind:
-    """Image files, see `decode_image`."""
+    """Image files; see `decode_image`."""
 
     axes = 2
 
@@ -67,7 +67,7 @@ class ImageKind:
 
 @dataclass(frozen=True)
 class AudioKind:
-    """Audio files as one channel, see `decode_audio`.
+    """Audio files as one channel; see `decode_audio`.
 
     Attributes:
         sample_rate: Samples per second after resampling; None keeps each file's own.
@@ -84,25 +84,25 @@ class AudioKind:
         return (read_length(file, self.sample_rate),), 1
 
     def decode(self, file: Path, channels: int, at_least: tuple[int, ...] | None = None) -> np.ndarray:
-        del channels, at_least  # always one channel at the rate asked for
+        del channels, at_least  # always one channel, at `sample_rate`
         return decode_audio(file, self.sample_rate)
 
 
 class Stamp(NamedTuple):
-    """What tells that a file has changed: bytes, and time of change in nanoseconds."""
+    """What shows that a file has changed: its size in bytes and its modification time in nanoseconds."""
 
     bytes: int
     mtime_ns: int
 
 
 class ScannedFile(NamedTuple):
-    """One row.
+    """What is known of one file.
 
     Attributes:
-        stamp: The file as it was when this was found.
+        stamp: State of the file when it was scanned.
         size: Extents along the D axes; zeros for a file that cannot be read.
         channels: C of the file; 0 for a file that cannot be read.
-        verified: The whole file was decoded once, not only its header.
+        verified: Whether the whole file was decoded, not only its header.
         reason: Why it cannot be read; empty if it can.
     """
 
@@ -122,23 +122,24 @@ def scan_files(
     cache_dir: Path | None = None,
     threads: int | None = None,
 ) -> dict[str, ScannedFile]:
-    """The size of every file, or why it cannot be read; all bad files are found, not only the first.
+    """Returns the size of every file, or why it cannot be read; finds all bad files, not only the first.
 
-    What was scanned before an interruption is kept in the cache too.
+    The cache also keeps what was scanned before an interruption.
 
     Args:
         root: Folder that `names` are relative to.
         names: Paths of the files, with "/" on every system.
-        kind: What they are read with.
-        verify: Decode every file once. Finds what is damaged behind a sound header, at the cost of an epoch's decoding.
+        kind: How they are read.
+        verify: Whether to decode every file once. This finds damage behind an intact header and costs as much as
+            decoding for one epoch.
         cache_dir: Folder of cache files, one per root and kind; None keeps nothing. A damaged cache file is rebuilt.
-        threads: Files read at once, 1 or more; None is two per core.
+        threads: Number of files read at the same time, 1 or more; None means two per core.
 
     Returns:
         A row for each name, in the order of `names`.
 
     Raises:
-        OSError: A file cannot be read from the disk, or `cache_dir` cannot be written.
+        OSError: if a file cannot be read from the disk, or `cache_dir` cannot be written.
     """
     cache = None if cache_dir is None else cache_dir / f"sizes-{_key(root, kind)}.npz"
     rows = dict(_load_cache(cache, kind.axes)) if cache else {}
@@ -160,7 +161,7 @@ def scan_files(
 def _scan(
     root: Path, stale: list[tuple[str, Stamp]], kind: Kind, verify: bool, threads: int, rows: dict[str, ScannedFile]
 ) -> None:
-    """Writes a row for each stale file, on threads: decoders release the interpreter's lock, headers wait for disks."""
+    """Adds a row for each stale file, on threads: decoders release the interpreter's lock, headers wait for disks."""
 
     def scan(chunk: list[tuple[str, Stamp]]) -> list[tuple[str, ScannedFile]]:
         return [(name, _scan_file(root / name, stamp, kind, verify)) for name, stamp in chunk]
@@ -173,7 +174,7 @@ def _scan(
                 rows.update(done.result())
                 bar.update(len(done.result()))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # else an error or Ctrl-C waits for all the other files
+            pool.shutdown(wait=False, cancel_futures=True)  # otherwise an error or Ctrl-C waits for all other files
             raise
 
 
@@ -181,7 +182,7 @@ def _scan_file(file: Path, stamp: Stamp, kind: Kind, verify: bool) -> ScannedFil
     try:
         size, channels = kind.header(file)
         if verify and (decoded := kind.decode(file, channels).shape[:-1]) != tuple(size):
-            raise UnreadableExample(str(file), f"decodes to the size {decoded}, its header claims {tuple(size)}")
+            raise UnreadableExample(str(file), f"decodes to size {decoded}, but its header claims {tuple(size)}")
     except UnreadableExample as error:
         return ScannedFile(stamp, (0,) * kind.axes, 0, verify, error.reason)
     return ScannedFile(stamp, tuple(size), channels, verify)
@@ -197,16 +198,18 @@ def _key(root: Path, kind: Kind) -> str:
 
 
 def _load_cache(path: Path, axes: int) -> dict[str, ScannedFile]:
-    """Rows of a cache file; none if there is no file, or one that is damaged: a cache may always be made anew."""
+    """Returns the rows of a cache file; none if the file is absent or damaged, because a cache can be rebuilt."""
     if not path.exists():
         return {}
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as table:  # a path's handle leaks on failure
+        with np.load(
+            io.BytesIO(path.read_bytes()), allow_pickle=False
+        ) as table:  # given a path, np.load leaks its handle on failure
             names, reasons = _split(table["names"]), _split(table["reasons"])
             numbers = table["numbers"]  # int64 [N, bytes, mtime_ns, channels, verified, *size]
         if numbers.dtype != np.int64 or numbers.shape != (len(names), 4 + axes) or len(reasons) != len(names):
             return {}
-    except Exception:  # a damaged zip file raises half a dozen types
+    except Exception:  # a damaged zip file raises half a dozen types of errors
         return {}
     return {
         name: ScannedFile(Stamp(row[0], row[1]), tuple(row[4:]), row[2], bool(row[3]), reason)
@@ -215,7 +218,7 @@ def _load_cache(path: Path, axes: int) -> dict[str, ScannedFile]:
 
 
 def _save_cache(path: Path, rows: Mapping[str, ScannedFile], axes: int) -> None:
-    rows = dict(sorted(rows.items()))  # else in the order in which threads happened to finish
+    rows = dict(sorted(rows.items()))  # otherwise in the order in which threads finished
     numbers = [(*row.stamp, row.channels, row.verified, *row.size) for row in rows.values()]
     with atomic_file(path) as handle:
         np.savez(
@@ -227,7 +230,7 @@ def _save_cache(path: Path, rows: Mapping[str, ScannedFile], axes: int) -> None:
 
 
 def _joined(texts: Sequence[str]) -> np.ndarray:
-    """uint8: texts, each ended by a zero byte, which no path holds; an array of strings is as wide as its longest."""
+    """Returns uint8: texts, each ended by a zero byte, which no path contains; compact, unlike an array of strings."""
     return np.frombuffer(b"".join(os.fsencode(text.replace("\0", "")) + b"\0" for text in texts), np.uint8)
 
 

@@ -1,7 +1,7 @@
-"""Folders of images or audio files as sources: split, size table and classes from the folder alone.
+"""Folders of images or audio files as sources: split, size table and classes come from the folder alone.
 
-Axes: N files, S spatial axes (H, W of images, L of audio), D = len(S), C channels. The one idea: all that can be wrong
-with a folder is found and named at construction, in one message.
+Axes: N files, S spatial axes (H, W of images, L of audio), D = len(S), C channels. The one idea: construction finds
+everything that is wrong with a folder and reports it in one message.
 """
 
 import hashlib
@@ -18,46 +18,46 @@ from fcnjax.data.size_table import frozen_table
 from fcnjax.data.sources.source import ON_ERROR, Example, Source, UnreadableExample
 from fcnjax.naming import unknown_name
 
-LISTED = 20
-OUTLIER = 64  # times the median number of positions
+LISTED = 20  # files that an error lists
+OUTLIER = 64  # an outlier has more than this times the median number of positions
 
 
 class UnreadableFiles(ValueError):
-    """Files of a split that cannot be decoded, all in one message."""
+    """The files of a split that cannot be decoded, all in one message."""
 
 
 class FolderSource(Source):
-    """One split of a folder of media files, each read from disk when asked for; made by `images` or `audio`.
+    """One split of a folder of media files, read from disk on access; made by `images` or `audio`.
 
-    The class of a file is the folder just below the root, or below the folder of its split,
-    `root/[split/]class/**/file`; without such folders it is what precedes the first underscore of the name,
+    The class of a file is the folder directly below the root, or below the folder of its split:
+    `root/[split/]class/**/file`. Without such folders it is the part of the file's name before the first underscore:
     `root/[split/]class_*`. Classes are those of the whole root, sorted, so that all splits agree on the labels. Ids are
-    positions in the sorted listing of all files of the root. What a file is, is decided by its content; by name, hidden
-    files and the companions listed in `folder_layout` (README, .txt, .csv, .json, Thumbs.db, ...) are left out and
-    nothing else.
+    positions in the sorted listing of all files of the root. The content of a file decides what it is. The name only
+    excludes hidden files and the companions listed in `folder_layout` (README, .txt, .csv, .json, Thumbs.db, ...).
 
     Args:
         root: Folder of the data set.
         split: The name of a folder in `root`; a pattern of paths relative to it, such as "*_[0-4].wav" or "**/*.png";
             or "all". Each may end in a slice, "[:80%]", "[80%:]", "[100:200]", of a fixed random order that holds the
-            classes in proportion. Several are joined by "+".
-        kind: What the files are read with.
-        channels: C of the values; None is 1 if every image of the root is gray, else 3.
-        on_error: "refuse" raises if any file of the split is bad; "mask" leaves bad files out and names them in
+            classes in proportion. "+" joins several.
+        kind: How the files are read.
+        channels: C of the values; None means 1 if every image of the root is gray, else 3.
+        on_error: "refuse" raises if any file of the split is bad; "mask" leaves bad files out and lists them in
             `unreadable`.
-        verify: Decode every file of the split once, so that damage behind a sound header is found now; None does so
-            unless `on_error` is "mask", where it decodes those alone that claim to be many times larger than most.
-        cache_dir: Folder where scans are kept for the next time; None scans each time.
+        verify: Whether to decode every file of the split once, which finds damage behind an intact header. None does
+            so unless `on_error` is "mask"; then it decodes only files that claim to be many times larger than the
+            median.
+        cache_dir: Folder that keeps scans for the next run; None scans every time.
 
     Attributes:
         names: Path of each example relative to the root, with "/".
         labels: int32 [N], class indices.
-        unreadable: Reason by name of each bad file that was left out.
+        unreadable: Why each bad file was left out, by name.
 
     Raises:
-        ValueError: The folder, the split or an argument is not as described.
-        UnreadableFiles: Bad files with "refuse", or nothing but bad files, all in one message.
-        OSError: The disk fails, or `cache_dir` cannot be written.
+        ValueError: if the folder, the split or an argument is not as described.
+        UnreadableFiles: if there are bad files and `on_error` is "refuse", or all files are bad; one message names all.
+        OSError: if the disk fails, or `cache_dir` cannot be written.
 
     >>> from tempfile import TemporaryDirectory
     >>> from PIL import Image
@@ -83,20 +83,20 @@ class FolderSource(Source):
     ) -> None:
         if on_error not in ON_ERROR:
             raise ValueError(unknown_name("on_error", on_error, ON_ERROR))
-        self.root = Path(root).expanduser().absolute()  # absolute: worker processes may stand elsewhere
+        self.root = Path(root).expanduser().absolute()  # absolute: worker processes may run in another folder
         cache = None if cache_dir is None else Path(cache_dir).expanduser()
         layout = read_layout(self.root, split)
         chosen = select(self.root, layout, split)
         verify = on_error == "refuse" if verify is None else verify
         rows = scan_files(self.root, [layout.names[index] for index in chosen], kind, verify=verify, cache_dir=cache)
-        if on_error == "mask" and not verify:  # a damaged header may promise anything, and rectangles would hold it
+        if on_error == "mask" and not verify:  # a damaged header may claim any size, and buckets would grow to it
             rows |= scan_files(self.root, _outliers(rows), kind, verify=True, cache_dir=cache)
         self.unreadable = {name: row.reason for name, row in rows.items() if row.reason}
         if self.unreadable and (on_error == "refuse" or len(self.unreadable) == len(rows)):
             raise UnreadableFiles(_refusal(self.root, split, self.unreadable, len(rows), cache))
         if channels is None:
             channels = max(row.channels for row in rows.values())
-            if channels == 1:  # gray; the other splits may not be, and all have to agree
+            if channels == 1:  # gray; other splits may have colors, and all must agree
                 others = scan_files(self.root, [n for n in layout.names if n not in rows], kind, cache_dir=cache)
                 channels = max([1, *(row.channels for row in others.values())])
         chosen = [index for index in chosen if layout.names[index] not in self.unreadable]
@@ -119,9 +119,12 @@ class FolderSource(Source):
         verify: bool | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> "FolderSource":
-        """A source of JPEG, PNG, WebP, TIFF, GIF and BMP files, [H, W, C], see `decode_image`; `channels` is 1 or 3."""
+        """Returns a source of JPEG, PNG, WebP, TIFF, GIF and BMP files as [H, W, C]; see `decode_image`.
+
+        The arguments are those of the class; `channels` must be 1 (gray), 3 (RGB) or None.
+        """
         if channels not in (None, 1, 3):
-            raise ValueError(f"channels: got {channels}; allowed is 1 (gray), 3 (RGB) or None (what the files hold).")
+            raise ValueError(f"channels={channels}: must be 1 (gray), 3 (RGB) or None (as the files are).")
         return cls(root, split, ImageKind(), channels=channels, on_error=on_error, verify=verify, cache_dir=cache_dir)
 
     @classmethod
@@ -135,13 +138,17 @@ class FolderSource(Source):
         verify: bool | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> "FolderSource":
-        """A source of WAV, FLAC, OGG, MP3, ... files, [L, 1], resampled to `sample_rate` Hz; see `decode_audio`."""
+        """Returns a source of WAV, FLAC, OGG, MP3, ... files as [L, 1]; see `decode_audio`.
+
+        The arguments are those of the class, and `sample_rate`: samples per second after resampling, 1 or more; None
+        keeps each file's own.
+        """
         kind = AudioKind(sample_rate)
         return cls(root, split, kind, channels=1, on_error=on_error, verify=verify, cache_dir=cache_dir)
 
     @property
     def paths(self) -> list[Path]:
-        """The file of each example."""
+        """Returns the path of each example's file."""
         return [self.root / self.name_of(index) for index in range(len(self))]
 
     def __len__(self) -> int:
@@ -151,21 +158,7 @@ class FolderSource(Source):
         return self.read(index)
 
     def read(self, index: int, at_least: Sequence[int] | None = None) -> Example:
-        """The example at `index`, for a reader that makes it smaller anyway.
-
-        Args:
-            index: 0 to N - 1.
-            at_least: Extents [D] that are wanted in the end; a JPEG file may then come at a fraction of its native
-                size, no extent below `at_least`, for a fraction of the time. None gives the native size, as
-                `source[index]` does.
-
-        Returns:
-            The example; its values have the native size unless `at_least` allowed less.
-
-        Raises:
-            UnreadableExample: It cannot be decoded; named as in `names`.
-            OSError: It cannot be read.
-        """
+        """Returns the example at `index`, a JPEG file possibly at a fraction of its size; see `Source.read`."""
         name = self.name_of(index)
         try:
             values = self._kind.decode(self.root / name, self.channels, None if at_least is None else tuple(at_least))
@@ -175,14 +168,14 @@ class FolderSource(Source):
 
 
 def _outliers(rows: Mapping[str, ScannedFile]) -> list[str]:
-    """Names of the files whose headers promise many times the positions of most."""
+    """Returns the names of files that claim many times the median number of positions."""
     areas = {name: math.prod(row.size) for name, row in rows.items() if not row.reason}
-    usual = statistics.median(areas.values()) if areas else 0
-    return [name for name, area in areas.items() if area > OUTLIER * usual]
+    median = statistics.median(areas.values()) if areas else 0
+    return [name for name, area in areas.items() if area > OUTLIER * median]
 
 
 def _refusal(root: Path, split: str, unreadable: Mapping[str, str], count: int, cache: Path | None) -> str:
-    """One message for all bad files; the list is cut, the complete one is written beside the cache."""
+    """Returns one message for all bad files; a long list is cut, and the complete one is written beside the cache."""
     lines = [f"{name}: {reason}" for name, reason in unreadable.items()]
     shown = "\n".join(f"  {line}" for line in lines[:LISTED])
     advice = 'Repair or remove them, or leave them out with config.data.on_error="mask".'
@@ -191,6 +184,6 @@ def _refusal(root: Path, split: str, unreadable: Mapping[str, str], count: int, 
         complete = write_bytes(cache / f"unreadable-{digest}.txt", os.fsencode("\n".join([*lines, ""])))
         advice += f" The complete list is in {complete}."
     elif len(lines) > LISTED:
-        advice += " Give a cache_dir to have the complete list written there."
+        advice += " With a cache_dir, the complete list is written there."
     more = f"\n  and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
     return f"root={root}: {len(lines)} of {count} files of split {split!r} cannot be read. {advice}\n{shown}{more}"

@@ -1,7 +1,7 @@
-"""Which files of a folder make up a data set, which class each is of, and which of them a split names.
+"""The files of a folder that form a data set, the class of each, and the files that a split selects.
 
-The one idea: everything follows from the sorted listing of the root and from the paths in it, so that every split of a
-root agrees on classes and ids, and a slice is the same on every machine.
+The one idea: everything follows from the sorted paths below the root, so that all splits of a root agree on classes and
+ids, and a slice is the same on every machine.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from fcnjax.data.sources.splits import ALL, SplitTerm, parse_split, parse_term
 from fcnjax.naming import unknown_name
 
-# Files that accompany media and are none. Everything else is taken for a file of the data set, whatever its name ends
-# in, so that a damaged or misplaced one is reported and not lost.
+# Companions of media files. Every other file counts as an example, whatever its suffix, so that a damaged or misplaced
+# one is reported and not lost.
 IGNORED_SUFFIXES = frozenset(
     {".csv", ".gz", ".html", ".ipynb", ".json", ".jsonl", ".mat", ".md", ".pdf", ".py", ".sh", ".sha256", ".tar"}
     | {".tgz", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".zip"}
@@ -29,7 +29,7 @@ SPLIT_NAMES = frozenset(
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of a root with their classes.
+    """The files of a root and their classes.
 
     Attributes:
         names: Paths of all files relative to the root, with "/", sorted; the position of a file is its id.
@@ -43,23 +43,24 @@ class Layout:
 
 
 def read_layout(root: Path, split: str) -> Layout:
-    """The files below a root and their classes.
+    """Returns the files below a root and their classes.
 
-    The class of a file is the folder it lies in, or that folder's ancestor, just below the root or below the folder of
-    its split: `root/[split/]class/**/file`. Where there are no such folders it is what precedes the first underscore
-    of the file's name: `root/[split/]class_*`. The root counts as divided into folders of splits if `split` names one
-    of its folders, or if all its folders have names of `SPLIT_NAMES`. Hidden files and folders, `IGNORED_NAMES` and
-    files that end in `IGNORED_SUFFIXES` are no part of the data set, in upper or lower case.
+    The class of a file is the folder directly below the root, or below the folder of its split:
+    `root/[split/]class/**/file`. Without such folders it is the part of the file's name before the first underscore:
+    `root/[split/]class_*`. The root counts as divided into folders of splits if `split` names one of its folders, or if
+    all its folders have names from `SPLIT_NAMES`. Hidden files and folders, `IGNORED_NAMES` and files with a suffix
+    from `IGNORED_SUFFIXES`, in upper or lower case, do not belong to the data set.
 
     Args:
         root: Folder of the data set.
-        split: As in `FolderSource`; only whether it names a folder matters here.
+        split: As in `FolderSource`; here it only matters whether it names a folder.
 
     Returns:
         The layout, the same for all splits of the root.
 
     Raises:
-        ValueError: There is no such folder; it holds no file; a class folder holds none; a file has no class.
+        ValueError: if the folder does not exist or holds no media file, a class folder is empty, or a file has no
+            class.
     """
     if not root.is_dir():
         raise ValueError(f"root={root}: no such folder; name the folder that holds the classes or the splits.")
@@ -85,7 +86,7 @@ def read_layout(root: Path, split: str) -> Layout:
 
 
 def select(root: Path, layout: Layout, split: str) -> list[int]:
-    """Positions in `layout.names` of the files of a split, ascending.
+    """Returns the positions in `layout.names` of the files of a split, ascending.
 
     Args:
         root: Folder of the data set.
@@ -93,10 +94,10 @@ def select(root: Path, layout: Layout, split: str) -> list[int]:
         split: As in `FolderSource`.
 
     Returns:
-        The positions; those of `x[:p%]` and `x[p%:]` share none and together are those of `x`.
+        The positions; `x[:p%]` and `x[p%:]` are disjoint and together contain those of `x`.
 
     Raises:
-        ValueError: No such split, or it holds no file.
+        ValueError: if the split is unknown, malformed, out of range or empty.
     """
     chosen: set[int] = set()
     for term in _terms(root, split):
@@ -106,12 +107,12 @@ def select(root: Path, layout: Layout, split: str) -> list[int]:
             members = [order[place] for place in term.span(len(order))]
         chosen.update(members)
     if not chosen:
-        raise ValueError(f"split {split!r} of {root}: holds no file; name a split that does, such as 'all'.")
+        raise ValueError(f"split={split!r} of {root}: holds no file; name a split that does, such as 'all'.")
     return sorted(chosen)
 
 
 def _listing(root: Path) -> tuple[list[str], list[str]]:
-    """Relative paths of the files, and of the folders, that count; sorted."""
+    """Returns the sorted relative paths of the files, and of the folders, that count."""
     files: list[str] = []
     folders: list[str] = []
 
@@ -122,10 +123,10 @@ def _listing(root: Path) -> tuple[list[str], list[str]]:
                     continue
                 if entry.is_dir():
                     real = os.path.realpath(entry.path)
-                    if real not in above:  # a link to a folder above itself would be followed for ever
+                    if real not in above:  # otherwise a link to a folder above itself is followed for ever
                         folders.append(prefix + entry.name)
                         visit(entry.path, f"{prefix}{entry.name}/", above | {real})
-                # A link to nowhere is kept, so that it is missed; a pipe is not, it would be waited for.
+                # A broken link is kept, so that it is reported; a pipe is not, because reading it would wait.
                 elif _is_media(entry.name) and (entry.is_file() or entry.is_symlink()):
                     files.append(prefix + entry.name)
 
@@ -145,7 +146,7 @@ def _class_of(root: Path, name: str, depth: int, in_folders: bool) -> str:
     parts = name.split("/")
     if len(parts) <= depth + in_folders:
         kind = "class folder" if in_folders else "folder of a split"
-        raise ValueError(f"root={root}: {name} lies outside every {kind}; move it into one, or away.")
+        raise ValueError(f"root={root}: {name} lies outside every {kind}; move it into one, or out of the root.")
     if in_folders:
         return parts[depth]
     label, underscore, _ = parts[-1].partition("_")
@@ -165,24 +166,24 @@ def _check_no_empty_class(root: Path, folders: Sequence[str], depth: int, classe
 
 
 def _terms(root: Path, split: str) -> list[SplitTerm]:
-    """The terms of a split that "+" joins; a folder whose own name has a "+" in it stays whole."""
+    """Returns the terms of a split that "+" joins; the name of a folder that contains a "+" stays whole."""
     whole = parse_term(split)
     return [whole] if (root / whole.name).is_dir() else parse_split(split)
 
 
 def _members(root: Path, layout: Layout, base: str) -> list[int]:
-    """Positions of the files of a split before slicing."""
+    """Returns the positions of the files of a split before slicing."""
     if base == ALL:
         return list(range(len(layout.names)))
     folders = {name.split("/")[0] for name in layout.names if "/" in name}
     if base in folders:
         return [position for position, name in enumerate(layout.names) if name.startswith(f"{base}/")]
     if base and "/" not in base and (root / base).is_dir():
-        raise ValueError(f"split {base!r} of {root}: its folder holds no file; fill it or name another split.")
+        raise ValueError(f"split={base!r} of {root}: its folder holds no file; fill it or name another split.")
     if not any(sign in base for sign in "*?[") and folders and not {top.lower() for top in folders} & SPLIT_NAMES:
         raise ValueError(
-            f"split {base!r} of {root}: there is no folder {base}, only classes; cut all of them, as in 'all[:80%]', "
-            "'all[80%:90%]' and 'all[90%:]' for config.data.train_split, validation_split and test_split."
+            f"split={base!r} of {root}: must be a folder of a split, and there are only classes; slice them all, as in "
+            "'all[:80%]', 'all[80%:90%]' and 'all[90%:]' for config.data.train_split, validation_split and test_split."
         )
     if not any(sign in base for sign in "*?["):
         raise ValueError(
@@ -193,7 +194,7 @@ def _members(root: Path, layout: Layout, base: str) -> list[int]:
 
 
 def _expression(glob: str) -> str:
-    """A regular expression for a glob: `*`, `?` and `[...]` stay within one folder, `**` crosses folders."""
+    """Returns a regular expression for a glob: `*`, `?` and `[...]` match within a folder, `**` across folders."""
     meanings = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     expression = ""
     for sign in re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^]]+]|.", glob, re.DOTALL):
@@ -208,11 +209,11 @@ def _expression(glob: str) -> str:
 
 
 def _stratified(layout: Layout, members: Sequence[int]) -> list[int]:
-    """`members` in a fixed random order of which every stretch holds the classes in proportion.
+    """Returns `members` in a fixed random order; every stretch of it holds the classes in proportion.
 
-    Within its class a file's place is decided by a hash of its path. The classes are then merged evenly: the file of
-    rank r among n is put at (r + u) / n of the whole, where u in 0 to 1 is a hash of the class's name, without which
-    all small classes would come at once.
+    A hash of its path decides the rank of a file within its class. The classes are then merged evenly: the file of rank
+    r among n is put at (r + u) / n of the whole, where u in 0 to 1 is a hash of the class's name. Without u, all small
+    classes would be in the same place.
     """
     by_class: dict[int, list[int]] = defaultdict(list)
     for member in members:
@@ -226,5 +227,5 @@ def _stratified(layout: Layout, members: Sequence[int]) -> list[int]:
 
 
 def _hash(text: str) -> float:
-    """0 <= hash < 1, the same on every machine."""
+    """Returns a number in [0, 1) that is the same on every machine."""
     return int.from_bytes(hashlib.blake2b(os.fsencode(text), digest_size=6).digest(), "big") / 2**48

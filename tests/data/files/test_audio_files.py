@@ -92,7 +92,7 @@ def flac_that_claims(samples: int) -> bytes:
     ("content", "says"),
     [
         (b"", "empty"),
-        (b"no audio at all", "no audio file"),
+        (b"no audio at all", "not an audio file"),
         (encoded(np.zeros(0)).getvalue(), "holds no samples"),
         (encoded(np.array([0.0, np.nan, 0.0]), subtype="FLOAT").getvalue(), "not finite"),
         (encoded(np.array([0.0, np.inf, 0.0]), subtype="DOUBLE").getvalue(), "not finite"),
@@ -145,7 +145,7 @@ def test_a_disk_that_fails_is_no_unreadable_audio(tmp_path):
 
 @pytest.mark.parametrize("read", [read_length, decode_audio])
 def test_a_rate_out_of_range_is_named(read):
-    with pytest.raises(ValueError, match="sample_rate: got 0"):
+    with pytest.raises(ValueError, match="sample_rate=0: must be"):
         read(encoded(np.zeros(5)), 0)
 
 

@@ -144,8 +144,8 @@ def test_a_split_of_bad_files_only_is_refused_even_when_masking(tmp_path):
     ("make", "says"),
     [
         (lambda root: FolderSource.images(root, "train", on_error="ignore"), "unknown on_error 'ignore'.*mask, refuse"),
-        (lambda root: FolderSource.images(root, "train", channels=4), "channels: got 4"),
-        (lambda root: FolderSource.audio(root, "train", sample_rate=0), "sample_rate: got 0"),
+        (lambda root: FolderSource.images(root, "train", channels=4), "channels=4: must be"),
+        (lambda root: FolderSource.audio(root, "train", sample_rate=0), "sample_rate=0: must be"),
     ],
 )
 def test_arguments_out_of_range_are_named(root, make, says):
