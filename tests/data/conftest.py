@@ -27,7 +27,7 @@ def fixed_digits(data_dir: Path) -> dict[str, TfdsSource]:
 
 @pytest.fixture(scope="session")
 def shared_data(request: pytest.FixtureRequest) -> Path:
-    """Folder of data sets that are not part of the repository; a test skips if it lacks the one it needs."""
+    """Folder of data sets that are not part of the repository; a test is skipped if the folder lacks its data set."""
     return Path(os.environ.get("FCNJAX_SHARED_DATA", request.config.rootpath.parent / "shared" / "data"))
 
 

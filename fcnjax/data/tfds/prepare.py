@@ -6,11 +6,12 @@ import importlib.util
 import io
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fcnjax.data.tfds.records import DataDir, data_folder, prepared_folder
-from fcnjax.naming import unknown_name
+from fcnjax.naming import first_line, unknown_name
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -86,7 +87,7 @@ def prepare_by_name(name: str, data_dir: DataDir = None, manual_dir: DataDir = N
 
 def cannot_prepare(name: str, data_dir: DataDir, error: Exception) -> OSError:
     """Returns an error that says in one sentence why a data set cannot be prepared."""
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "").rstrip(".")
+    reason = first_line(error).strip().rstrip(".")
     offline = "ConnectionError" in type(error).__name__ or "Max retries exceeded" in reason
     if offline:
         reason = "its files cannot be downloaded from here; get them by hand and name their folder with --manual_dir"
@@ -99,18 +100,13 @@ def own_builders(data_dir: DataDir = None) -> "dict[str, Callable[[], tfds.core.
     """Returns functions that make the builders of this package, by name with and without a variant after a slash."""
     from fcnjax.data.tfds.any_size_digits import AnySizeDigits  # here: TFDS takes most of a second to import
 
-    folder = data_folder(data_dir)
-    found: dict[str, Callable[[], tfds.core.DatasetBuilder]] = {}
-    for builder_class in (AnySizeDigits,):
-        for number, config in enumerate(builder_class.BUILDER_CONFIGS):
-
-            def build(builder_class: Any = builder_class, config: str = config.name) -> "tfds.core.DatasetBuilder":
-                return builder_class(config=config, data_dir=folder, file_format="array_record")
-
-            if number == 0:
-                found[builder_class.name] = build
-            found[f"{builder_class.name}/{config.name}"] = build
-    return found
+    found: dict[str, Callable[[], tfds.core.DatasetBuilder]] = {
+        f"{AnySizeDigits.name}/{config.name}": partial(
+            AnySizeDigits, config=config.name, data_dir=data_folder(data_dir), file_format="array_record"
+        )
+        for config in AnySizeDigits.BUILDER_CONFIGS
+    }
+    return {AnySizeDigits.name: next(iter(found.values())), **found}  # TFDS's default is the first config
 
 
 def catalog_names() -> set[str]:
@@ -148,10 +144,7 @@ def _catalog_builder(name: str, data_dir: DataDir) -> "Callable[[], tfds.core.Da
         raise ValueError(f"{name}: preparing a data set of the TFDS catalog needs TensorFlow; install {EXTRA}")
     import tensorflow_datasets as tfds
 
-    def build() -> "tfds.core.DatasetBuilder":
-        return tfds.builder(name, data_dir=data_folder(data_dir), file_format="array_record")
-
-    return build
+    return partial(tfds.builder, name, data_dir=data_folder(data_dir), file_format="array_record")
 
 
 def not_prepared(name: str, data_dir: DataDir) -> str:

@@ -103,7 +103,7 @@ def flac_that_claims(samples: int) -> bytes:
     ],
     ids=["nothing", "text", "no samples", "NaN", "infinite", "large", "claims too much", "claims more", "cut"],
 )  # names of their own: the files hold the time of day, and all processes must give a test the same name
-def test_what_is_no_audio_is_named_with_the_reason(content, says, tmp_path):
+def test_content_that_is_not_audio_is_named_with_the_reason(content, says, tmp_path):
     file = tmp_path / "some.wav"
     file.write_bytes(content)
     with pytest.raises(UnreadableExample, match=says) as caught:
@@ -132,7 +132,7 @@ class FailingDisk(io.BytesIO):
         raise OSError(errno.EIO, "Input/output error")
 
 
-def test_a_disk_that_fails_is_no_unreadable_audio(tmp_path):
+def test_a_failing_disk_is_not_unreadable_audio(tmp_path):
     disk = FailingDisk()
     disk.name = "on_a_failing_disk.wav"
     for read in (read_length, decode_audio):

@@ -1,4 +1,4 @@
-"""What is scanned, what is taken from the cache, and what each bad file is said to suffer from."""
+"""What is scanned, what comes from the cache, and the reason given for each bad file."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ def names_in(root: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class CountingKind(ImageKind):
-    """An ImageKind that writes down what it reads."""
+    """An ImageKind that records what it reads."""
 
     headers: list[str]
     decoded: list[str]

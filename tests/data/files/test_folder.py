@@ -1,4 +1,4 @@
-"""Folders of real and of damaged files, end to end; the verdict on each damaged one is Pillow's and soundfile's own."""
+"""Folders of intact and damaged files, end to end; Pillow and soundfile themselves judge each damaged file."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor

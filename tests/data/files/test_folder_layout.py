@@ -1,4 +1,4 @@
-"""Classes, ids and slices of a root, drawn by hypothesis and spelt out."""
+"""Classes, ids and slices of a root: drawn by hypothesis, and written out."""
 
 import os
 from collections import Counter
@@ -84,7 +84,7 @@ def test_a_slice_counts_files(tmp_path, split, count):
 
 
 def test_the_order_of_a_slice_is_frozen(tmp_path):
-    """A run of today and one of next year train on the same files: change these names only with a new major version."""
+    """Runs of today and of next year train on the same files: change these names only with a new major version."""
     root = make(tmp_path, *(f"{label}/{index}.png" for label in "ab" for index in range(10)))
     assert chosen(root, "all[:25%]") == ["a/0.png", "a/3.png", "a/8.png", "b/2.png", "b/6.png"]
 
@@ -125,7 +125,7 @@ def test_a_split_is_a_folder_a_pattern_or_several(tmp_path, split, expected):
     assert chosen(root, split) == expected
 
 
-def test_folders_that_are_links_are_followed_but_never_in_a_circle(tmp_path):
+def test_linked_folders_are_followed_but_never_in_a_circle(tmp_path):
     make(tmp_path, "elsewhere/1.png", "root/dog/2.png")
     (tmp_path / "root" / "cat").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "root" / "dog" / "again").symlink_to(tmp_path / "root")
@@ -152,7 +152,7 @@ def test_folders_that_are_links_are_followed_but_never_in_a_circle(tmp_path):
         (["cat/image_1.png", "dog/image_2.png"], "cat", "all file names begin with 'image_'"),
     ],
 )
-def test_what_is_wrong_with_a_folder_is_one_sentence(tmp_path, names, split, says):
+def test_a_bad_folder_is_refused_in_one_sentence(tmp_path, names, split, says):
     root = make(tmp_path, *names)
     with pytest.raises(ValueError, match=says) as caught:
         chosen(root, split)
@@ -160,7 +160,7 @@ def test_what_is_wrong_with_a_folder_is_one_sentence(tmp_path, names, split, say
     assert "\n" not in str(caught.value)
 
 
-def test_pipes_are_left_out_and_links_to_nowhere_are_kept(tmp_path):
+def test_pipes_are_left_out_and_broken_links_are_kept(tmp_path):
     root = make(tmp_path, "cat/1.png")
     os.mkfifo(root / "cat" / "pipe.png")
     (root / "cat" / "lost.png").symlink_to(tmp_path / "absent")

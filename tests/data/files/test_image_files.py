@@ -234,7 +234,7 @@ def bmp_header(height: int, width: int) -> bytes:
         (encoded(Image.fromarray(np.ones((3, 3), np.int32)), "TIFF").getvalue(), "mode I"),
     ],
 )
-def test_what_is_no_image_is_named_with_the_reason(content, says, tmp_path):
+def test_content_that_is_not_an_image_is_named_with_the_reason(content, says, tmp_path):
     file = tmp_path / "some.jpg"
     file.write_bytes(content)
     for read in (read_size, lambda file: decode_image(file, 3)):
@@ -248,7 +248,7 @@ class FailingDisk(io.BytesIO):
         raise OSError(errno.EIO, "Input/output error")
 
 
-def test_a_disk_that_fails_is_no_unreadable_image(tmp_path):
+def test_a_failing_disk_is_not_an_unreadable_image(tmp_path):
     disk = FailingDisk()
     disk.name = "on_a_failing_disk.jpg"
     for read in (read_size, lambda file: decode_image(file, 3)):

@@ -29,7 +29,7 @@ def test_what_is_saved_is_loaded(tmp_path_factory, sizes, channels, dtype):
 
 @pytest.fixture
 def path(tmp_path):
-    """A file of two splits, saved one after the other, one from a source."""
+    """A file with two splits, saved one after the other; the second comes from a source."""
     path = tmp_path / "data.npz"
     save_npz(path, arrays([(3, 4)] * 10), [0, 1] * 5, ["a", "b"])
     return save_npz(path, ArraySource(arrays([(2, 2), (5, 1)]), [1, 1], ["a", "b"]), split="test")
@@ -95,13 +95,13 @@ V, L = np.zeros(24, np.uint8), np.array([0, 1])
         ({"values": np.array([1, "a"], object), "labels": L}, "train", ValueError, "save_npz, which needs no pickle"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(tmp_path, stored, split, error, says):
+def test_problems_of_a_file_are_named(tmp_path, stored, split, error, says):
     np.savez(tmp_path / "bad.npz", **stored)
     with pytest.raises(error, match=says):
         load_npz(tmp_path / "bad.npz", split)
 
 
-def test_no_file_and_no_npz_file(tmp_path):
+def test_missing_and_foreign_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         load_npz(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("not a zip archive")

@@ -11,7 +11,7 @@ from fcnjax.data.tfds.prepare import own_builders, prepare
 
 
 @pytest.mark.parametrize("spatial", [(5,), (5, 3), (5, 3, 2)])
-def test_array_source_hands_out_what_it_was_given(spatial):
+def test_array_source_returns_what_it_was_given(spatial):
     arrays = [np.full((*spatial, 2), 7, np.uint8), np.full((*[extent + 1 for extent in spatial], 2), 9, np.uint8)]
     source = ArraySource(arrays, [1, 0], ["cat", "dog"])
     assert len(source) == 2
@@ -48,12 +48,12 @@ GOOD = np.zeros((4, 4, 1))
         ([GOOD, GOOD], [0, -1], None, ValueError, r"labels\[1\]=-1: must be"),
     ],
 )
-def test_array_source_names_what_is_wrong(arrays, labels, names, error, says):
+def test_array_source_names_the_problem(arrays, labels, names, error, says):
     with pytest.raises(error, match=says):
         ArraySource(arrays, labels, names)
 
 
-def test_size_table_is_the_truth_and_read_only(digits):
+def test_size_table_is_correct_and_read_only(digits):
     source = digits["test"]
     assert [source[index].values.shape for index in range(len(source))] == [(*size, 1) for size in source.sizes]
     with pytest.raises(ValueError, match="read-only"):
@@ -139,7 +139,7 @@ def test_a_lost_race_reads_what_the_winner_wrote(tmp_path, monkeypatch, collides
     assert set(prepare(own_builders(tmp_path)["any_size_digits"]).info.splits) == {"train", "validation", "test"}
 
 
-def test_a_failure_that_is_no_lost_race_is_raised(tmp_path, monkeypatch):
+def test_failures_other_than_a_lost_race_are_raised(tmp_path, monkeypatch):
     def fail(self) -> None:
         raise OSError("No space left on device")
 

@@ -1,4 +1,4 @@
-"""The arithmetic of TFDS is the reference for slices of splits, and plain positions for their complements."""
+"""Slices of splits: the reference is the arithmetic of TFDS, and complements must share their boundary."""
 
 from types import SimpleNamespace
 
@@ -73,6 +73,6 @@ def test_terms_are_joined_and_positions_run_on_in_the_order_of_the_names():
         ("train[8:3]", "holds no example"),
     ],
 )
-def test_what_is_wrong_with_a_split_is_one_sentence(split, says):
+def test_a_bad_split_is_refused_in_one_sentence(split, says):
     with pytest.raises(ValueError, match=says):
         split_parts(split, {"train": 10, "test": 4}, "digits")

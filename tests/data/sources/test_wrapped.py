@@ -19,7 +19,7 @@ TALL, WIDE = np.full((5, 2, 1), 3, np.uint8), np.full((2, 7, 1), 4, np.uint8)
 
 
 class Items:
-    """An object with the two methods alone, which counts how often it is read."""
+    """An object with only the two methods, which counts its reads."""
 
     def __init__(self, items):
         self.items, self.reads = items, 0
@@ -74,7 +74,7 @@ def test_examples_keep_their_ids():
     assert source[1].id == 5
 
 
-def test_given_sizes_spare_the_pass():
+def test_given_sizes_avoid_the_pass():
     items = Items([(TALL, 0), (WIDE, 1)])
     source = as_source(items, ["tall", "wide"], sizes=[(5, 2), (2, 7)])
     assert items.reads == 1  # for the channels
@@ -87,7 +87,7 @@ def test_a_source_is_returned_as_it_is():
 
 
 class Members:
-    """What an object of the user's own needs to be taken for a source; `extra` holds the members that have defaults."""
+    """A user's object with the required members of a source; `extra` holds the members that have defaults."""
 
     def __init__(self, **extra):
         self.sizes, self.ids = np.array([[5, 2], [2, 7]], np.int32), np.array([4, 9], np.int32)
@@ -155,7 +155,7 @@ def test_an_object_with_the_members_of_a_source_can_be_loaded_resized_and_cut():
         ([(TALL, 0)], {"sizes": [(0, 2)], "class_names": ["a"]}, ValueError, r"sizes\[0\]=\[0, 2\]: must"),
     ],
 )
-def test_what_is_wrong_is_said(data, options, error, says):
+def test_bad_items_are_refused(data, options, error, says):
     with pytest.raises(error, match=says):
         as_source(data, **options)
 

@@ -82,7 +82,7 @@ def test_the_size_table_is_read_once(photos, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", None])
-def test_a_damaged_size_table_is_read_anew(photos, folder, content):
+def test_a_damaged_size_table_is_rebuilt(photos, folder, content):
     wanted = photos().sizes
     (table,) = prepared_folder("tiny_photos", folder).glob(".fcnjax*")
     if content is None:
@@ -92,7 +92,7 @@ def test_a_damaged_size_table_is_read_anew(photos, folder, content):
     np.testing.assert_array_equal(photos().sizes, wanted)
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(photos, folder, monkeypatch):
+def test_a_read_only_folder_is_not_an_error(photos, folder, monkeypatch):
     def refuse(*arguments):
         raise PermissionError("read-only")
 

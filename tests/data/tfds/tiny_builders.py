@@ -1,4 +1,4 @@
-"""TFDS data sets of a few examples, prepared without TensorFlow though their features are those of the catalog."""
+"""TFDS data sets of a few examples with the features of the catalog, prepared without TensorFlow."""
 
 import io
 import json
@@ -13,7 +13,7 @@ CLASSES = ("ant", "bee", "cat")
 
 
 def photo(index: int) -> bytes:
-    """An image file of one color, in the mode of its turn; its height, 10 + index, tells which one it is."""
+    """An image file of one color; the modes rotate, and the height, 10 + index, identifies the image."""
     image = Image.new("RGB", (30 - index, 10 + index), (200, 40, 10 * index)).convert(MODES[index % 4])
     content = io.BytesIO()
     image.save(content, "PNG" if MODES[index % 4] == "P" else "JPEG")
@@ -21,12 +21,12 @@ def photo(index: int) -> bytes:
 
 
 def samples(index: int) -> np.ndarray:
-    """Noise of 16-bit samples; its length, 100 + index, tells which one it is."""
+    """Noise of 16-bit samples; the length, 100 + index, identifies the signal."""
     return np.random.default_rng(index).integers(-(2**15), 2**15, 100 + index).astype(np.int16)
 
 
 class TinyPhotos(tfds.core.GeneratorBasedBuilder):
-    """Encoded images, with features that nobody asked for."""
+    """Encoded images, with features that are not used."""
 
     name = "tiny_photos"
     VERSION = tfds.core.Version("1.0.0")
@@ -59,7 +59,7 @@ class TinyPhotos(tfds.core.GeneratorBasedBuilder):
 
 
 class BrokenPhotos(TinyPhotos):
-    """One image whose file ends too early."""
+    """One image whose file is truncated."""
 
     name = "broken_photos"
 
@@ -105,7 +105,7 @@ class TinySounds(tfds.core.GeneratorBasedBuilder):
 
 
 def declare_audio(folder: Path) -> None:
-    """Makes the tensor `audio` of a prepared folder the audio feature that TFDS would write with TensorFlow."""
+    """Turns the tensor `audio` of a prepared folder into the audio feature that TFDS writes with TensorFlow."""
     path = folder / "features.json"
     features = json.loads(path.read_text())
     features["featuresDict"]["features"]["audio"] = {
