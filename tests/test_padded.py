@@ -64,16 +64,6 @@ def test_a_batch_read_inside_a_trace_can_be_read_outside_after():
     np.testing.assert_array_equal(batch.values, CLEARED)
 
 
-@pytest.mark.parametrize("pads", [((1, 2), (0, 3)), ((2, -1), (1, -2)), ((0, 0), (0, 0))])
-def test_widened_is_the_cleared_values_padded(pads):
-    batch = Padded.stack(list(np.ones((2, 3, 3, 1), np.float32)), shape=(4, 6), batch_size=3)
-    raw_values = batch.replace(jnp.where(batch.mask, batch.values, 7.0))
-    expected = np.pad(batch.values, ((0, 0), *((before, max(after, 0)) for before, after in pads), (0, 0)))
-    expected = expected[:, : 4 + sum(pads[0]), : 6 + sum(pads[1])]
-    for each in (batch, raw_values):
-        np.testing.assert_array_equal(each.pad(pads), expected)
-
-
 @pytest.mark.parametrize("name", ["values", "sizes", "raw_values"])
 def test_attributes_cannot_be_set(name):
     with pytest.raises(AttributeError):

@@ -1,7 +1,7 @@
 """Layers that map `Padded` to `Padded` and keep zeros outside each example."""
 
 from fcnjax.layers.composition import Concatenate, Residual, Sequential, SkipConnection
-from fcnjax.layers.convolution.convolution import Convolution
+from fcnjax.layers.convolution import Convolution, TransposedConvolution
 from fcnjax.layers.dropout import ChannelDropout, StochasticDepth
 from fcnjax.layers.layer import Layer
 from fcnjax.layers.normalization import BatchNorm, GlobalResponseNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
@@ -9,7 +9,7 @@ from fcnjax.layers.pointwise import Activation, LayerScale, LogSoftmax, Pointwis
 from fcnjax.layers.pyramid import SpatialPyramidPool
 from fcnjax.layers.spectrogram import LogMel, SpecAugment
 from fcnjax.layers.squeeze_excite import SqueezeExcite
-from fcnjax.layers.upsampling import TransposedConvolution, Upsample
+from fcnjax.layers.upsampling import Upsample
 from fcnjax.layers.windowed_pooling import AveragePool, BlurPool, LPPool, MaxPool
 
 __all__ = [

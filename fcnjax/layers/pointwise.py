@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fcnjax.layers.convolution.cpu.products import channel_product
+from fcnjax.layers.convolution.dispatch import channel_product
 from fcnjax.layers.layer import Layer, at_least_float32, per_channel, require_positive
 from fcnjax.layers.linear import LinearLayer, check_channels
 from fcnjax.naming import unknown_name

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fcnjax.layers.convolution.cpu.products import channel_product
+from fcnjax.layers.convolution.dispatch import channel_product
 from fcnjax.layers.layer import at_least_float32, per_channel, require_positive
 from fcnjax.layers.linear import check_channels
 from fcnjax.padded import Padded

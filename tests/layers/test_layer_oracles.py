@@ -9,8 +9,9 @@ from flax import nnx
 from jax import lax
 
 from fcnjax import Padded, geometry, layers
-from fcnjax.layers.convolution import dispatch
+from fcnjax.layers.convolution.cpu import strided
 from fcnjax.layers.convolution.cpu.winograd import correlate_pairs
+from fcnjax.layers.convolution.library import library_convolution
 
 
 def masked(batch: Padded) -> np.ma.MaskedArray:
@@ -53,21 +54,21 @@ def test_the_product_is_the_library_convolution(size, kernel, stride, padding):
         ((5, 6, 7), 4, 2, 1),
     ],
 )
-def test_minimal_filtering_is_the_library_convolution(monkeypatch, size, kernel, stride, padding):
-    monkeypatch.setattr(dispatch, "LEAST_SAVED", -np.inf)
+def test_winograd_is_the_library_convolution(monkeypatch, size, kernel, stride, padding):
+    monkeypatch.setattr(strided, "MIN_SAVED", -np.inf)
     taken = []
-    monkeypatch.setattr(dispatch, "correlate_pairs", lambda *args: taken.append(args) or correlate_pairs(*args))
+    monkeypatch.setattr(strided, "correlate_pairs", lambda *args: taken.append(args) or correlate_pairs(*args))
     check_product(size, kernel, stride, padding)
     assert taken
 
 
-def test_minimal_filtering_is_for_whole_precision_and_much_to_multiply():
+def test_winograd_is_for_whole_precision_and_much_to_multiply():
     kernel = jnp.zeros((2, 2, 128, 64))
-    assert dispatch._pays_in_pairs(64, (12, 12), kernel)
-    assert not dispatch._pays_in_pairs(64, (12, 12), kernel.astype(jnp.bfloat16))
-    assert not dispatch._pays_in_pairs(4, (12, 12), kernel), "it saves little"
-    assert not dispatch._pays_in_pairs(2**14, (1, 1), kernel), "it saves nothing"
-    assert not dispatch._pays_in_pairs(64, (12, 12), jnp.zeros((3, 2, 128, 64))), "windows of three blocks"
+    assert strided._pays_in_pairs(64, (12, 12), kernel)
+    assert not strided._pays_in_pairs(64, (12, 12), kernel.astype(jnp.bfloat16))
+    assert not strided._pays_in_pairs(4, (12, 12), kernel), "it saves little"
+    assert not strided._pays_in_pairs(2**14, (1, 1), kernel), "it saves nothing"
+    assert not strided._pays_in_pairs(64, (12, 12), jnp.zeros((3, 2, 128, 64))), "windows of three blocks"
 
 
 def check_product(size, kernel, stride, padding):
@@ -77,17 +78,10 @@ def check_product(size, kernel, stride, padding):
     w = jnp.asarray(rng.normal(size=(*(window.kernel for window in windows), 3, 5)), jnp.float32)
 
     def library(x, w):
-        return lax.conv_general_dilated(
-            x,
-            w,
-            [window.stride for window in windows],
-            [window.padding for window in windows],
-            dimension_numbers=dispatch._DIMENSIONS[len(size)],
-        )
+        return library_convolution(x, w, [window.stride for window in windows], [window.padding for window in windows])
 
     def ours(x, w):
-        batch = Padded(x, jnp.array([size] * len(x)))
-        return dispatch._as_product(batch, w, windows, library(x, w).shape[1:-1])
+        return strided.correlate_strided(x, w, windows, sizes=None)
 
     def output_and_gradients(f):
         def total(x, w):
@@ -103,6 +97,16 @@ def check_product(size, kernel, stride, padding):
 
     contract.assert_close(*map(output_and_gradients, (ours, library)), "gradients, output")
     contract.assert_close(*map(jax.jit(derivatives, static_argnums=0), (ours, library)), "derivatives")
+
+
+@pytest.mark.parametrize("sizes", [None, [[3, 3], [3, 3], [0, 0]]])
+def test_values_are_padded_up_to_what_the_windows_read_and_zero_outside_the_sizes(sizes):
+    """The first axis gains 1 position before and 2 after; the last loses one after, which no window reaches."""
+    examples = np.ones((3, 4, 6, 1), np.float32)
+    inside = examples if sizes is None else Padded.stack(list(examples[:2, :3, :3]), (4, 6), 3).values
+    windows = geometry.windows(2, 3, 2, 1, [(1, 2), (0, 0)])
+    padded = strided._padded(jnp.asarray(examples), windows, (3, 2), sizes if sizes is None else jnp.array(sizes))
+    np.testing.assert_array_equal(padded, np.pad(inside, ((0, 0), (1, 1), (0, 0), (0, 0)))[:, :, :4])
 
 
 def test_batch_norm_in_training_is_numpy_over_the_valid_positions(batch):

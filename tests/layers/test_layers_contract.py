@@ -9,8 +9,8 @@ from flax import nnx
 
 from fcnjax import layers, pooling
 from fcnjax.layers import Layer
-from fcnjax.layers.convolution import dispatch
 from fcnjax.layers.convolution.borders import BORDERS
+from fcnjax.layers.convolution.cpu import strided
 
 CHANNELS = 4
 
@@ -151,9 +151,9 @@ def test_contract_of_volumes(name):
 
 
 @pytest.mark.parametrize("rank", [1, 2])
-def test_contract_of_minimal_filtering(monkeypatch, rank):
+def test_contract_of_winograd(monkeypatch, rank):
     """As a convolution is computed where there is much of it. No other test has a layer of these channels."""
-    monkeypatch.setattr(dispatch, "LEAST_SAVED", -np.inf)
+    monkeypatch.setattr(strided, "MIN_SAVED", -np.inf)
     layer = nnx.eval_shape(lambda: layers.Convolution(7, 5, 4, stride=2, padding=1, rank=rank, rngs=nnx.Rngs(0)))
     contract.check_drawn(layer, rank, 7, minimum=2, seed=rank)
 

@@ -47,13 +47,14 @@ def convolve_with_border(
     batch: Padded, kernel: jax.Array, windows: Sequence[Window], groups: int, border: str
 ) -> jax.Array:
     """Returns the cross-correlation [B, *S', K] of a batch with a kernel [*taps, C / groups, K], not yet cleared."""
+    sizes = None if batch.has_zero_padding else batch.sizes
     if border == "zero" or not any(sum(window.padding) for window in windows):
-        return convolve(batch, kernel, windows, groups)
+        return convolve(batch.raw_values, kernel, windows, groups, sizes)
     if border == "partial":
-        outputs = convolve(batch, kernel, windows, groups)
+        outputs = convolve(batch.raw_values, kernel, windows, groups, sizes)
         return outputs * _partial_scale(batch, windows, outputs.shape[1:-1]).astype(outputs.dtype)
-    whole = [dataclasses.replace(window, padding=(0, 0)) for window in windows]
-    return convolve(batch.replace(_extended(batch, windows, border)), kernel, whole, groups)
+    without_pads = [dataclasses.replace(window, padding=(0, 0)) for window in windows]
+    return convolve(_extended(batch, windows, border), kernel, without_pads, groups)
 
 
 def _extended(batch: Padded, windows: Sequence[Window], border: str) -> jax.Array:

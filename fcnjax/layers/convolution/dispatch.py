@@ -1,49 +1,53 @@
-"""How a convolution is computed: the one place that chooses, per platform and window.
+"""How a convolution is computed: the one place that chooses, by platform and window.
 
-XLA's CPU convolutions are slow in the gradients of strided windows, and erratically so; written as one product of the
-windows' values and a matrix a train step is faster: 1.7 times for 3x3 taps, stride 2, 3-32-64-128 channels and 64
-examples of 48x48, 1.08 times for 4x4 taps, 1-32-64-128 channels and 16 examples of 40x40 (2 cores, side by side).
-Windows that are a multiple of the stride wide make a convolution of blocks at stride 1; those of two strides are taken
-in pairs, by minimal filtering, where there is much to multiply.
-Elsewhere than on CPUs, and without a stride, the library's is used.
+On a CPU, strided windows become products of matrices (`cpu/strided.py`), and products of channels are laid out for
+XLA's CPU compiler (`cpu/products.py`). Everything else is computed by the library.
 
 Axes: B batch, S spatial, C input channels, K output channels.
 """
 
 import functools
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
 
 from fcnjax.geometry import Expansion, Window
 from fcnjax.layers.convolution.cpu.products import channel_product_on_cpu
-from fcnjax.layers.convolution.cpu.winograd import correlate_pairs
-from fcnjax.padded import Padded
-from fcnjax.xla import fusion_boundary
-
-LEAST_SAVED = 5e7  # multiplications for which minimal filtering pays
-_DIMENSIONS = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
+from fcnjax.layers.convolution.cpu.strided import correlate_strided
+from fcnjax.layers.convolution.library import library_convolution
+from fcnjax.padded import zero_outside
 
 
-def convolve(batch: Padded, kernel: jax.Array, windows: Sequence[Window], groups: int = 1) -> jax.Array:
-    """Returns the cross-correlation [B, *S', K] of a batch [B, *S, C] with a kernel [*taps, C / groups, K]."""
+def convolve(
+    values: jax.Array, kernel: jax.Array, windows: Sequence[Window], groups: int = 1, sizes: jax.Array | None = None
+) -> jax.Array:
+    """Returns the cross-correlation [B, *S', K] of values with a kernel.
+
+    Args:
+        values: [B, *S, C].
+        kernel: [*taps, C / groups, K].
+        windows: one per spatial axis.
+        groups: number of channel groups.
+        sizes: int32 [B, len(S)]: what lies outside these sizes is read as zero. None: all values are read as they are.
+    """
     if not any(sum(window.padding) for window in windows):
-        batch = Padded(batch.raw_values, batch.sizes)  # whole windows alone: none of them sees what stands outside
-    extents = [window.out_size(size) for window, size in zip(windows, batch.spatial_shape, strict=True)]
-    strided = any(window.stride > 1 for window in windows) and all(window.dilation == 1 for window in windows)
-    known = all(isinstance(extent, int) for extent in batch.raw_values.shape)  # not a dimension of `jax.export`
-    if not known or not strided or groups > 1 or 0 in extents:
-        return _library(batch, kernel, windows, groups)
-    return lax.platform_dependent(
-        kernel,
-        cpu=lambda kernel: _as_product(batch, kernel, windows, extents),
-        default=lambda kernel: _library(batch, kernel, windows, groups),
-    )
+        sizes = None  # no output of an example sees what lies outside it
+    shape, strides = values.shape, [window.stride for window in windows]
+    known = all(isinstance(extent, int) for extent in shape)  # not a dimension of `jax.export`
+    strided = max(strides) > 1 and all(window.dilation == 1 for window in windows)
+    empty = any(window.out_size(size) == 0 for window, size in zip(windows, shape[1:-1], strict=True))
+
+    def by_library(kernel: jax.Array) -> jax.Array:
+        cleared = values if sizes is None else zero_outside(values, sizes)
+        pads, dilation = [window.padding for window in windows], [window.dilation for window in windows]
+        return library_convolution(cleared, kernel, strides, pads, rhs_dilation=dilation, feature_group_count=groups)
+
+    if not known or not strided or groups > 1 or empty:
+        return by_library(kernel)
+    by_products = functools.partial(correlate_strided, values, windows=windows, sizes=sizes)
+    return lax.platform_dependent(kernel, cpu=by_products, default=by_library)
 
 
 def convolve_transposed(
@@ -51,192 +55,21 @@ def convolve_transposed(
 ) -> jax.Array:
     """Returns the transposed convolution [B, *S', K] of values [B, *S, C] with a kernel [*taps, C / groups, K].
 
-    As a convolution: zeros between the inputs, and the kernel turned round.
+    It is a convolution of the values, with zeros between them, and the flipped kernel.
     """
-    taps = range(len(windows))
-    return lax.conv_general_dilated(
-        values,
-        jnp.flip(kernel, tuple(taps)),
-        window_strides=[1 for _ in windows],
-        padding=[(w.kernel - 1 - w.padding[0], w.kernel - 1 - w.padding[1]) for w in windows],
-        lhs_dilation=[window.stride for window in windows],
-        dimension_numbers=_DIMENSIONS[len(windows)],
-        feature_group_count=groups,
-    )
+    flipped, strides = jnp.flip(kernel, tuple(range(len(windows)))), [window.stride for window in windows]
+    pads = [(w.kernel - 1 - w.padding[0], w.kernel - 1 - w.padding[1]) for w in windows]
+    ones = [1] * len(windows)
+    return library_convolution(values, flipped, ones, pads, lhs_dilation=strides, feature_group_count=groups)
 
 
-def _library(batch: Padded, kernel: jax.Array, windows: Sequence[Window], groups: int) -> jax.Array:
-    return lax.conv_general_dilated(
-        batch.values,
-        kernel,
-        window_strides=[window.stride for window in windows],
-        padding=[window.padding for window in windows],
-        rhs_dilation=[window.dilation for window in windows],
-        dimension_numbers=_DIMENSIONS[len(windows)],
-        feature_group_count=groups,
-    )
+def channel_product(values: jax.Array, matrix: jax.Array) -> jax.Array:
+    """Returns [B, *S, K], the channels of values [B, *S, C] times a matrix [C, K], as a product of two matrices.
 
-
-def _as_product(batch: Padded, kernel: jax.Array, windows: Sequence[Window], extents: Sequence[int]) -> jax.Array:
-    """The same as products of matrices.
-
-    Positions are cut into blocks of one stride; a window covers some of them at stride 1, the last one perhaps in part.
+    In the gradient, XLA's CPU compiler can then transpose a matrix within the product. With more axes it computes
+    everything that leads to the gradient a second time, transposed: 7.9 and 13.4 instead of 5.8 and 10.1 ms for a train
+    step of the 4x4, stride 2 stack, 16 examples of 32x31 and 40x40.
     """
-    strides = tuple(window.stride for window in windows)
-    blocks = [-(-window.kernel // window.stride) for window in windows]
-    if max(blocks) > 1 and all(window.kernel % window.stride == 0 for window in windows):
-        return _whole_blocks(batch, kernel, windows, extents, blocks)
-    counts = [extent - 1 + block for extent, block in zip(extents, blocks, strict=True)]
-    return _product(_widened(batch, windows, counts), kernel, strides)
-
-
-def _product(values: jax.Array, kernel: jax.Array, strides: tuple[int, ...]) -> jax.Array:
-    """Takes what each window covers, of values [B, *(count * stride), C], for a row of one product."""
-    covered = _covered(values, kernel.shape[:-2], strides)
-    matrix = kernel.reshape(-1, kernel.shape[-1])
-    return channel_product_on_cpu(covered.reshape(*covered.shape[: 1 + len(strides)], len(matrix)), matrix)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def _covered(values: jax.Array, taps: tuple[int, ...], strides: tuple[int, ...]) -> jax.Array:
-    """Returns what each window covers, [B, *S', *taps, C], of values [B, *(count * stride), C].
-
-    As a gather, which writes it in one pass; slices would be written one by one, and then once more where they are
-    joined. A train step with 3x3 taps, stride 2, 3-32-64-128 channels and 64 examples of 48x48 is 1.1 times as fast
-    for it (2 cores, side by side). It is kept apart: fused with what comes before, it would compute that anew for each
-    window, and with a reshaping of axes after, it would divide to find the place of each element.
-    """
-    rank, shape = len(taps), (1, *taps, values.shape[-1])
-    extents = _extents(values, taps, strides)
-    dimensions = lax.GatherDimensionNumbers(
-        offset_dims=tuple(range(1 + rank, 2 + 2 * rank)),
-        collapsed_slice_dims=(),
-        start_index_map=tuple(range(1, 1 + rank)),
-        operand_batching_dims=(0,),
-        start_indices_batching_dims=(0,),
-    )
-
-    def gather(values: jax.Array) -> jax.Array:
-        grid = (len(values), *extents)
-        starts = [stride * lax.broadcasted_iota(jnp.int32, grid, 1 + axis) for axis, stride in enumerate(strides)]
-        within = lax.GatherScatterMode.PROMISE_IN_BOUNDS
-        return lax.gather(values, jnp.stack(starts, -1), dimensions, shape, mode=within)
-
-    return fusion_boundary(gather)(values)
-
-
-@_covered.defjvp
-def _covered_jvp(
-    taps: tuple[int, ...], strides: tuple[int, ...], primals: tuple[jax.Array], tangents: tuple[jax.Array]
-) -> tuple[jax.Array, jax.Array]:
-    """As slices of blocks: the gradient then sums few, unstrided terms; that of a gather adds element by element."""
-    (values,), (values_dot,) = primals, tangents
-    extents = _extents(values, taps, strides)
-    in_blocks = _in_blocks(values_dot, strides)
-
-    def joined(offset: tuple[int, ...]) -> jax.Array:
-        axis = len(offset)
-        if axis == len(taps):
-            ends = [min(stride, tap - o * stride) for o, tap, stride in zip(offset, taps, strides, strict=True)]
-            return in_blocks[(slice(None), *_within(offset, extents), *map(slice, ends))]
-        blocks = range(-(-taps[axis] // strides[axis]))
-        return jnp.concatenate([joined((*offset, block)) for block in blocks], 1 + len(taps) + axis)
-
-    return _covered(values, taps, strides), joined(())
-
-
-def _extents(values: jax.Array, taps: Sequence[int], strides: Sequence[int]) -> list[int]:
-    """Returns how many windows there are along each axis of values [B, *(count * stride), C]."""
-    return [n // stride + 1 + -tap // stride for n, tap, stride in zip(values.shape[1:-1], taps, strides, strict=True)]
-
-
-def _whole_blocks(
-    batch: Padded, kernel: jax.Array, windows: Sequence[Window], extents: Sequence[int], blocks: Sequence[int]
-) -> jax.Array:
-    """Takes the values of a block for the channels of one position: that leaves a convolution at stride 1."""
-    strides, (channels, outputs) = [window.stride for window in windows], kernel.shape[-2:]
-    kernel = kernel.reshape(*_interleaved(blocks, strides), channels, outputs)
-    kernel = _blocks_first(kernel, 0, len(windows)).reshape(*blocks, -1, outputs)
-    in_pairs = _pays_in_pairs(batch.batch_size, extents, kernel)
-    counts = [
-        extent + 2 - extent % 2 if in_pairs and block == 2 else extent - 1 + block
-        for extent, block in zip(extents, blocks, strict=True)
-    ]
-
-    def merged(values: jax.Array) -> jax.Array:
-        return _in_blocks(values, strides).reshape(len(values), *counts, -1)
-
-    values = _widened(batch, windows, counts)
-    if not in_pairs:
-        return _block_product(merged(values), kernel)
-    return correlate_pairs(fusion_boundary(merged)(values), kernel, extents)
-
-
-def _pays_in_pairs(rows: int, extents: Sequence[int], kernel: jax.Array) -> bool:
-    """Whether minimal filtering is faster for outputs [rows, *extents, K] and a kernel [*blocks, D, K].
-
-    A train step with 4x4 taps, stride 2 and 3-32-64-128 channels is 1.2 times as fast for it where its layers save this
-    much, and 0.9 times with a third of it, as its products are small (2 cores, side by side). A convolution by itself,
-    with its gradients: 1.09 times in one dimension, 1.3 to 1.4 in two, 1.7 to 1.9 in three. Not in half precision: it
-    would round the sums, and the products that a product of whole windows adds up in float32.
-    """
-    *blocks, channels, outputs = kernel.shape
-    if max(blocks) > 2 or channels < outputs or kernel.dtype.itemsize < 4:
-        return False
-    paired = [extent if block == 1 else extent - (-extent // 2) for extent, block in zip(extents, blocks, strict=True)]
-    saved = math.prod(extents) * math.prod(blocks) - math.prod(paired)
-    return rows * saved * channels * outputs >= LEAST_SAVED
-
-
-def _widened(batch: Padded, windows: Sequence[Window], counts: Sequence[int]) -> jax.Array:
-    """Returns the values [B, *(count * stride), C] from where the first window begins."""
-    pads = [  # the amount after the input is negative where no window reaches its end
-        (window.padding[0], count * window.stride - size - window.padding[0])
-        for window, count, size in zip(windows, counts, batch.spatial_shape, strict=True)
-    ]
-    return batch.pad(pads)
-
-
-def _in_blocks(values: jax.Array, strides: Sequence[int]) -> jax.Array:
-    """Returns values [B, *(count * stride), C] as [B, *counts, *strides, C]."""
-    counts = [size // stride for size, stride in zip(values.shape[1:-1], strides, strict=True)]
-    return _blocks_first(values.reshape(len(values), *_interleaved(counts, strides), -1), 1, len(strides))
-
-
-def _blocks_first(array: jax.Array, start: int, rank: int) -> jax.Array:
-    """Returns [.., block, within, block, within, ..], from the axis `start`, with all the blocks before the rest."""
-    end = start + 2 * rank
-    return array.transpose(*range(start), *range(start, end, 2), *range(start + 1, end, 2), *range(end, array.ndim))
-
-
-@jax.custom_jvp
-def _block_product(values: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns the cross-correlation of values [B, *S, D], which are whole blocks, with a kernel [*blocks, D, K].
-
-    As a product; but the gradient of the values, whose own product would have a row as long as a window to scatter, is
-    the library's convolution at stride 1: a train step with 4x4 taps, stride 2 and 3-32-64-128 channels is 1.1 times as
-    fast for it (batches of 2**17 and of 2**19 positions, 2 cores, side by side). With 3x3 taps, stride 2, that
-    convolution would multiply zeros: 0.92 times as fast.
-    """
-    return _product(values, kernel, (1,) * (kernel.ndim - 2))
-
-
-@functools.partial(_block_product.defjvp, symbolic_zeros=True)
-def _block_product_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[Any, Any]) -> tuple[jax.Array, Any]:
-    (values, kernel), (values_dot, kernel_dot) = primals, tangents
-    out = _block_product(values, kernel)
-    terms = []
-    if not isinstance(values_dot, SymbolicZero):
-        ones, dimensions = (1,) * (kernel.ndim - 2), _DIMENSIONS[kernel.ndim - 2]
-        terms.append(lax.conv_general_dilated(values_dot, kernel, ones, "VALID", dimension_numbers=dimensions))
-    if not isinstance(kernel_dot, SymbolicZero):
-        terms.append(_block_product(values, kernel_dot))
-    return out, functools.reduce(jnp.add, terms) if terms else jnp.zeros_like(out)
-
-
-def _within(offset: Sequence[int], extents: Sequence[int]) -> list[slice]:
-    return [slice(o, o + extent) for o, extent in zip(offset, extents, strict=True)]
-
-
-def _interleaved(outer: Sequence[int], inner: Sequence[int]) -> list[int]:
-    return [extent for pair in zip(outer, inner, strict=True) for extent in pair]
+    rows = values.reshape(-1, values.shape[-1])
+    product = lax.platform_dependent(rows, matrix, cpu=channel_product_on_cpu, default=jnp.matmul)
+    return product.reshape(*values.shape[:-1], matrix.shape[-1])

@@ -1,0 +1,28 @@
+"""The convolution of JAX's library, with the axes in the order of this package.
+
+Axes: B batch, S spatial, C input channels, K output channels.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax import lax
+
+_AXES = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}  # by rank
+
+
+def library_convolution(
+    values: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Any, **options: Any
+) -> jax.Array:
+    """Returns the cross-correlation [B, *S', K] of values [B, *S, C] with a kernel [*taps, C / groups, K].
+
+    Args:
+        values: [B, *S, C].
+        kernel: [*taps, C / groups, K].
+        strides: one per spatial axis.
+        pads: "VALID", or one (before, after) pair per spatial axis.
+        **options: dilations and groups, as for `lax.conv_general_dilated`.
+    """
+    axes = _AXES[len(strides)]
+    return lax.conv_general_dilated(values, kernel, strides, pads, dimension_numbers=axes, **options)
