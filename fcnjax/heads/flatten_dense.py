@@ -42,14 +42,13 @@ class Flatten(Layer):
     def out_channels(self, channels: int) -> int:
         return channels * math.prod(self.extent)
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        """Applies the layer.
+    def transform(self, batch: Padded) -> Padded:
+        """Returns the batch with all positions of an example in one.
 
         Raises:
             ValueError: for a rectangle smaller than the extent, and outside `jit` for an example of another extent.
                 (Inside, such an example becomes a filler row.)
         """
-        del train, keys
         sizes = None if isinstance(batch.sizes, Tracer) else np.asarray(batch.sizes)
         other = () if sizes is None else [size for size in sizes.tolist() if any(size) and tuple(size) != self.extent]
         if other or any(n < wanted for n, wanted in zip(batch.spatial_shape, self.extent, strict=True)):

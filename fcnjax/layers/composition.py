@@ -25,7 +25,7 @@ class Sequential(Layer):
     def __init__(self, layers: Sequence[Layer] = ()):
         self.layers = nnx.List(layers)
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+    def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
         for layer in self.layers:
             batch = layer(batch, train=train, keys=keys)
         return batch
@@ -94,7 +94,7 @@ class Residual(_Parallel):
     def __init__(self, branch: Sequence[Layer], shortcut: Sequence[Layer] = ()):
         super().__init__([branch, shortcut])
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+    def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
         branch, shortcut = self._outputs(batch, train, keys)
         _check_same_channels(self, branch, shortcut)
         return branch.replace(branch.raw_values + shortcut.raw_values)
@@ -123,7 +123,7 @@ class SkipConnection(Layer):
     def __init__(self, branch: Sequence[Layer], shortcut: Sequence[Layer] = ()):
         self.branch, self.shortcut = Sequential(branch), Sequential(shortcut)
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+    def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
         branch = self.branch(batch, train=train, keys=keys)
         shortcut = self.shortcut(batch, train=train, keys=keys)
         self._check(branch.spatial_shape, shortcut.spatial_shape)
@@ -169,7 +169,7 @@ class Concatenate(_Parallel):
             raise ValueError("branches=[] of Concatenate: needs at least one.")
         super().__init__(branches)
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+    def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
         outputs = self._outputs(batch, train, keys)
         return outputs[0].replace(jnp.concatenate([output.raw_values for output in outputs], -1))
 

@@ -26,7 +26,7 @@ class _KeyedDropout(Layer):
             raise ValueError(f"rate={rate} of dropout: must be in [0, 1).")
         self.rate, self.stream = rate, stream
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+    def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
         if not train or self.rate == 0:
             return batch
         if keys is None:

@@ -14,29 +14,41 @@ IDENTITY = Window(1)
 
 
 class Layer(nnx.Module):
-    """Base of all layers: maps a `Padded` to a `Padded` and keeps "zero outside".
+    """Base of all layers: maps a `Padded` to a `Padded` and keeps it zero outside each example.
 
     The contract, checked for every layer by `tests/contract.py`: an example alone at its own size gives the same
-    output, gradients and statistics as in any larger rectangle with any batch mates. A layer that looks around reads
-    the batch's `values`, which are zero outside; one that does not may read what is `raw_values`.
+    output, gradients and statistics as in any larger padded shape with any batch mates. A layer whose output at a
+    position depends on other positions reads the batch's `values`, which are zero outside; any other may read the
+    `raw_values`.
 
-    A layer that only acts on each position by itself needs nothing but `__call__`; one with a window overrides
-    `window` too, and one made of layers `windows`, so that the sizes, receptive fields and minimum sizes of whole
-    networks follow.
+    A layer defines `transform`; if it differs in training, or if its layers may, it defines `apply` instead. A layer
+    with a window overrides `window` too, and one made of layers `windows`, so that the sizes, receptive fields and
+    minimum sizes of whole networks follow.
     """
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        """Applies the layer.
+        """Applies the layer, within a scope of its class's name, which profiles show.
 
         Args:
             batch: values [B, *S, C], zero outside each example.
-            train: whether batch statistics are taken (and running ones updated) and dropout is active.
-            keys: one PRNG key per example [B], needed by random layers in training only.
+            train: whether batch norm uses the statistics of the batch (and updates its running ones) and dropout is
+                active.
+            keys: one PRNG key per example [B]; only random layers in training need them.
 
         Returns:
             `Padded` with values [B, *S', C'].
         """
-        raise TypeError(f"{type(self).__name__} does not define __call__.")
+        with jax.named_scope(type(self).__name__):
+            return self.apply(batch, train=train, keys=keys)
+
+    def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
+        """Returns the output, as `__call__`; by default `transform(batch)`, in training or not."""
+        del train, keys
+        return self.transform(batch)
+
+    def transform(self, batch: Padded) -> Padded:
+        """Returns the output of a layer that is the same in training and evaluation."""
+        raise TypeError(f"{type(self).__name__} does not define transform or apply.")
 
     def window(self, rank: int) -> tuple[AnyWindow, ...]:
         """Returns the window of this layer along each of `rank` spatial axes."""

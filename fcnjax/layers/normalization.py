@@ -101,7 +101,7 @@ class BatchNorm(_Norm):
         """
         self.count = nnx.BatchStat(jnp.zeros(()))
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+    def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
         del keys
         values = self._values(batch)
         if train or self.count is not None:
@@ -208,8 +208,7 @@ class GroupNorm(_Norm, ExampleWideLayer):
         super().__init__(channels, epsilon, scale=affine, bias=affine)
         self.groups = groups
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         values = self._values(batch)
         grouped = values.reshape(*values.shape[:-1], self.groups, -1)  # [B, *S, G, C / G]
         axes = (*batch.spatial_axes, grouped.ndim - 1)
@@ -258,8 +257,7 @@ class LayerNorm(_Norm):
     def __init__(self, channels: int, *, epsilon: float = 1e-6):
         super().__init__(channels, epsilon)
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         values = self._values(batch)
         centerd = values - jnp.mean(values, -1, keepdims=True)
         variance = jnp.mean(jnp.square(centerd), -1, keepdims=True)
@@ -282,8 +280,7 @@ class RMSNorm(_Norm):
     def __init__(self, channels: int, *, epsilon: float = 1e-6):
         super().__init__(channels, epsilon, bias=False)
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         values = self._values(batch)
         return self._rescaled(batch, values * lax.rsqrt(jnp.mean(jnp.square(values), -1, keepdims=True) + self.epsilon))
 
@@ -308,8 +305,7 @@ class GlobalResponseNorm(_Norm, ExampleWideLayer):
         super().__init__(channels, epsilon)
         self.scale = nnx.Param(jnp.zeros(channels))
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         values = self._values(batch)
         energy = jnp.sum(jnp.square(values), batch.spatial_axes, keepdims=True, where=batch.mask)
         silent = energy == 0  # the root has no finite gradient there; PyTorch, too, takes 0 for the norm's

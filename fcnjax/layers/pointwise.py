@@ -45,8 +45,7 @@ class Pointwise(LinearLayer):
     def __init__(self, in_channels: int, channels: int, *, bias: bool = True, rngs: nnx.Rngs):
         self._make_weights((), in_channels, channels, bias=bias, rngs=rngs)
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         kernel = self._kernel_for(batch)
         return batch.replace(self._with_bias(channel_product(batch.raw_values, kernel)))
 
@@ -57,8 +56,7 @@ class Activation(Layer):
     def __init__(self, function: Callable[[jax.Array], jax.Array]):
         self.function = function
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         return batch.replace(self.function(batch.raw_values))
 
 
@@ -88,8 +86,7 @@ class LayerScale(Layer):
         require_positive("LayerScale", channels=channels)
         self.scale = nnx.Param(jnp.full((channels,), initial))
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         check_channels(batch, self.scale.shape[0])
         return batch.replace(batch.raw_values * per_channel(self.scale[...], batch.raw_values))
 
@@ -101,6 +98,5 @@ class LogSoftmax(Layer):
     probability.
     """
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         return batch.replace(jax.nn.log_softmax(at_least_float32(batch.raw_values), axis=-1))

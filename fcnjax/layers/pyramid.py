@@ -54,8 +54,7 @@ class SpatialPyramidPool(Layer):
     def out_channels(self, channels: int) -> int:
         return channels * sum(level**self.rank for level in self.levels)
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         check_floating(batch)
         self.window(batch.rank)
         pooled = [self._level(batch, level).reshape(batch.batch_size, -1) for level in self.levels]

@@ -84,8 +84,7 @@ class LogMel(WindowedLayer):
         one = round(self.bins * math.log2(self.bins)) + (self.bins // 2 + 1) * self.mels
         return self.out_extent(size)[0] * channels * one
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
         signals = jnp.swapaxes(at_least_float32(batch.values), 1, 2)  # [B, C, L]
         transform = jnp.fft.rfft(self._frames(signals), self.bins)  # [B, C, T, F]
@@ -140,7 +139,7 @@ class SpecAugment(Layer):
         self.time_masks, self.time_width = time_masks, time_width
         self.frequency_masks, self.frequency_width, self.stream = frequency_masks, frequency_width, stream
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
+    def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
         if batch.rank != 1:
             raise ValueError(
                 f"values of shape {tuple(batch.raw_values.shape)}: SpecAugment is for spectrograms [batch, frames, "

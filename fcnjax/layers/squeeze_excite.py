@@ -55,8 +55,7 @@ class SqueezeExcite(ExampleWideLayer):
         one = (1,) * len(size)  # the dense layers see one mean per example
         return self.reduce.multiply_adds(one, channels) + self.expand.multiply_adds(one, self.expand.kernel.shape[0])
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         check_channels(batch, self.reduce.kernel.shape[0])
         values = at_least_float32(batch.raw_values)
         total = jnp.sum(values, batch.spatial_axes, keepdims=True, where=batch.mask)

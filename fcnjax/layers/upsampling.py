@@ -44,8 +44,7 @@ class Upsample(WindowedLayer):
         require_positive("Upsample", factor=min(factors))
         super().__init__([_interpolation(n) if method == "bilinear" else Expansion(n, n) for n in factors])
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         sizes, values = self.out_sizes(batch), batch.values
         enlarge = self._interpolated if self.method == "bilinear" else self._repeated
         for axis, window in enumerate(self._windows):

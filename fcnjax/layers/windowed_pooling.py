@@ -65,8 +65,7 @@ class MaxPool(_WindowedPool):
         ValueError: if a pad reaches the kernel's extent.
     """
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
         masked = jnp.where(batch.mask, batch.raw_values, -jnp.inf)
         return batch.replace(
@@ -91,8 +90,7 @@ class AveragePool(_WindowedPool):
         ValueError: if a pad reaches the kernel's extent.
     """
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
         total = self._reduce(at_least_float32(batch.values), 0.0, lax.add)
         count = self._reduce(batch.mask.astype(total.dtype), 0.0, lax.add)
@@ -122,8 +120,7 @@ class LPPool(_WindowedPool):
         super().__init__(kernel, **options)
         self.p = p
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
         total = self._reduce(jnp.abs(at_least_float32(batch.values)) ** self.p, 0.0, lax.add)
         empty = total == 0  # a root has no gradient at 0
@@ -153,8 +150,7 @@ class BlurPool(WindowedLayer):
         super().__init__(with_border(geometry.windows(rank, kernel, stride, 1, pads), border))
         self.border = border
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
         kernel = np.ones(())
         for window in self._windows:

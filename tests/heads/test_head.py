@@ -19,7 +19,7 @@ class AsLayer(Layer):
     def __init__(self, head):
         self.head = head
 
-    def __call__(self, batch, *, train=False, keys=None):
+    def apply(self, batch, *, train, keys):
         return self.head(batch, train=train, keys=keys)
 
 

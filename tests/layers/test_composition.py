@@ -1,6 +1,8 @@
 """Layers made of layers: values against the parts, and the shapes that follow from the branches."""
 
 import contract
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -47,6 +49,19 @@ def test_a_skip_comes_back_to_the_size_it_left(batch):
             np.testing.assert_allclose(actual[i, j], example[i, j] + block.max((0, 1)), rtol=1e-6)
     assert skip.out_extent((5, 3)) == (5, 3)
     assert geometry.receptive_field(windows[0] for windows in skip.windows(2)) == (2, 1, -1)
+
+
+def test_the_compiled_program_names_the_layers(batch):
+    graphdef, state = nnx.split(layers.Residual([layers.BatchNorm(4), layers.Activation(jax.nn.softplus)]))
+
+    def loss(state, batch):
+        return jnp.sum(nnx.merge(graphdef, state)(batch, train=True).values)
+
+    lowered = jax.jit(jax.grad(loss)).lower(state, batch)
+    for text in (lowered.as_text(debug_info=True), lowered.compile().as_text()):
+        for scope in ("jvp(Residual)", "transpose(jvp(Residual))"):
+            for layer in ("BatchNorm", "Activation"):
+                assert f"{scope}/Sequential/{layer}/" in text
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class GlobalPool(Layer):
     def __init__(self, pool):
         self.pool = pool
 
-    def __call__(self, batch, *, train=False, keys=None):
+    def transform(self, batch):
         return pooling.pool(batch, self.pool)
 
 
@@ -178,7 +178,7 @@ def test_the_contract_can_fail():
     """A layer with XLA's kind of error, pads that follow the rectangle, must not pass."""
 
     class ShiftedByTheRectangle(Layer):
-        def __call__(self, batch, *, train=False, keys=None):
+        def transform(self, batch):
             mean = jax.numpy.mean(batch.values, axis=batch.spatial_axes, keepdims=True)
             return batch.replace(batch.values - mean)
 
@@ -186,14 +186,14 @@ def test_the_contract_can_fail():
         contract.check(ShiftedByTheRectangle(), contract.draw_examples([(5, 8), (2, 5)], CHANNELS, seed=0))
 
     class LooksAround(Layer):
-        def __call__(self, batch, *, train=False, keys=None):
+        def transform(self, batch):
             return batch.replace(batch.values + jax.numpy.roll(batch.raw_values, -1, 1))
 
     with pytest.raises(AssertionError, match="relative difference"):
         contract.check(LooksAround(), contract.draw_examples([(5, 8), (2, 5)], CHANNELS, seed=0))
 
     class Refills(Layer):
-        def __call__(self, batch, *, train=False, keys=None):
+        def transform(self, batch):
             return type(batch)(batch.values + 1, batch.sizes)
 
     with pytest.raises(AssertionError, match="not zero outside"):

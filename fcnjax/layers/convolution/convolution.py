@@ -5,7 +5,6 @@ Axes: B batch, S spatial, C input channels, K output channels.
 
 from collections.abc import Sequence
 
-import jax
 from flax import nnx
 
 from fcnjax import geometry
@@ -71,8 +70,7 @@ class Convolution(WindowedLayer, LinearLayer):
         taps = [window.kernel for window in self._windows]
         self._make_weights(taps, in_channels, channels, groups=groups, bias=bias, rngs=rngs)
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
         values = convolve_with_border(batch, self._kernel_for(batch), self._windows, self.groups, self.border)
         return batch.replace(self._with_bias(values), sizes)

@@ -80,8 +80,7 @@ class TransposedConvolution(WindowedLayer, LinearLayer):
         del channels
         return math.prod(size) * math.prod(self.kernel.shape)
 
-    def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        del train, keys
+    def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
         values = convolve_transposed(batch.values, self._kernel_for(batch), self._windows, self.groups)
         return batch.replace(self._with_bias(values), sizes)
