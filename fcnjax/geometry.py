@@ -1,7 +1,7 @@
 """Window arithmetic: which input positions an output position sees, and how large outputs are.
 
-One axis at a time. Every function takes Python ints (shape tables), integer arrays (sizes of the examples in a batch)
-and symbolic dimensions (export) alike, so that shapes, masks and exported programs can never disagree.
+All arithmetic is for one axis. The same functions serve Python ints (shape tables), integer arrays (sizes of the
+examples in a batch) and symbolic dimensions (export), so that shapes, masks and exported programs always agree.
 
 Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016; receptive fields as in
 Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
@@ -32,9 +32,9 @@ class Window:
         stride: distance between windows in input positions, at least 1.
         dilation: distance between taps in input positions, at least 1.
         padding: positions added (before, after) the input, each at least 0.
-        ceil: whether a last window that reaches beyond the input counts, as long as it starts within the input or the
+        ceil: whether a last window that reaches beyond the input counts. It must start within the input or the
             positions added before it (PyTorch's `ceil_mode`).
-        smallest: inputs below this size have no output (a border that reflects needs something to reflect).
+        smallest: smallest input that has an output, at least 1. A "reflect" border needs positions to mirror.
 
     Raises:
         ValueError: if a field is below its minimum.
@@ -48,15 +48,15 @@ class Window:
     smallest: int = 1
 
     def __post_init__(self):
-        for name, least in (("kernel", 1), ("stride", 1), ("dilation", 1), ("smallest", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)} of a window: must be at least {least}.")
+        for name in ("kernel", "stride", "dilation", "smallest"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} of a window: must be at least 1.")
         if min(self.padding) < 0:
             raise ValueError(f"padding={self.padding} of a window: must not be negative; crop the input instead.")
 
     @property
     def extent(self) -> int:
-        """Input positions that one window spans, gaps of the dilation included."""
+        """Number of input positions that one window spans, with the gaps between its taps."""
         return self.dilation * (self.kernel - 1) + 1
 
     @property
@@ -72,22 +72,22 @@ class Window:
         return max(self.smallest, whole)
 
     def out_size(self, size: Any) -> Any:
-        """Returns the number of outputs for inputs of `size`: 0 below `min_size`, and 0 for a filler of size 0.
+        """Returns the number of outputs for inputs of `size`: 0 below `min_size`, also for a filler row's size 0.
 
         Args:
-            size: int, int32 array of any shape, or a symbolic dimension (taken to be at least `min_size`).
+            size: int, int32 array of any shape, or symbolic dimension (assumed to be at least `min_size`).
 
         Returns:
-            The same kind as `size`.
+            The same type and shape as `size`.
 
         Raises:
-            ValueError: for an array that is not int32 (or int64).
+            ValueError: if `size` is an array of another dtype than int32 or int64.
 
         >>> Window(kernel=4, stride=2, padding=(1, 1)).out_size(28)
         14
         """
         if isinstance(size, (np.ndarray, jax.Array)) and size.dtype not in (np.int32, np.int64):
-            raise ValueError(f"sizes of dtype {size.dtype}: must be int32; narrower ones would wrap around.")
+            raise ValueError(f"sizes of dtype {size.dtype}: must be int32; narrower integers would overflow.")
         over = self.stride - 1 if self.ceil else 0
         outputs = (size + (sum(self.padding) - self.extent + over)) // self.stride + 1
         started = (size + (self.padding[0] - 1)) // self.stride + 1
@@ -102,12 +102,12 @@ class Window:
 
 @dataclasses.dataclass(frozen=True)
 class Expansion:
-    """A window the other way round: every input adds to `kernel` outputs, `stride` apart (up-sampling).
+    """The transpose of a sliding window along one axis: every input contributes to `kernel` outputs (up-sampling).
 
     Attributes:
-        kernel: outputs that one input reaches, at least 1.
-        stride: distance in outputs between two inputs, at least 1.
-        padding: outputs cut off (before, after), each at least 0.
+        kernel: number of outputs that one input reaches, at least 1.
+        stride: distance in outputs between neighboring inputs, at least 1.
+        padding: number of outputs cut off (before, after), each at least 0.
 
     Raises:
         ValueError: if a field is below its minimum.
@@ -134,7 +134,7 @@ class Expansion:
         return max(1, -((self.kernel - sum(self.padding) - outputs) // self.stride) + 1)
 
     def out_size(self, size: Any) -> Any:
-        """Returns the number of outputs for inputs of `size`, as `Window.out_size`.
+        """Returns the number of outputs for inputs of `size`, as `Window.out_size` does.
 
         >>> Expansion(kernel=4, stride=2, padding=(1, 1)).out_size(7)
         14
@@ -149,7 +149,7 @@ class Expansion:
 
 @dataclasses.dataclass(frozen=True)
 class FullWindow:
-    """One window over everything: any number of positions becomes one."""
+    """One window over all positions, as a global pool has: any size becomes 1."""
 
     min_size: ClassVar[int] = 1
 
@@ -157,14 +157,14 @@ class FullWindow:
         """Returns 1.
 
         Raises:
-            ValueError: for more than one output.
+            ValueError: if `outputs` is greater than 1.
         """
         if outputs > 1:
-            raise ValueError(f"outputs={outputs} of a window over everything: there is one; give the next layer pads.")
+            raise ValueError(f"outputs={outputs} of a window over everything: must be 1; give the next layer pads.")
         return 1
 
     def out_size(self, size: Any) -> Any:
-        """Returns 1, and 0 for a filler of size 0, as `Window.out_size`."""
+        """Returns 1, or 0 for a filler row's size 0, as `Window.out_size` does."""
         if isinstance(size, (int, np.integer)):
             return min(int(size), 1)
         if isinstance(size, np.ndarray):
@@ -174,7 +174,7 @@ class FullWindow:
 
 @dataclasses.dataclass(frozen=True)
 class Unbounded:
-    """No window: as many outputs as inputs, and each sees all of them, as where an example's statistics are used."""
+    """As many outputs as inputs, each of which depends on all inputs, such as through an example's statistics."""
 
     min_size: ClassVar[int] = 1
 
@@ -191,11 +191,11 @@ AnyWindow = Window | Expansion | FullWindow | Unbounded
 
 
 class ReceptiveField(NamedTuple):
-    """What one output of a stack of windows sees along one axis.
+    """The inputs that one output of a stack of windows sees along one axis.
 
-    Output `i` sees the inputs `i * stride + start` up to, not including, `i * stride + start + size`. Behind an
-    `Expansion` stride and start may be fractions: it then sees at most `size` inputs, none before `i * stride + start`.
-    Behind a `FullWindow` or an `Unbounded` the size is infinite.
+    Output `i` sees the inputs from `i * stride + start` up to, but not including, `i * stride + start + size`. After an
+    `Expansion`, stride and start may be fractions; the output then sees at most `size` inputs, none of them before
+    `i * stride + start`. After a `FullWindow` or an `Unbounded`, the size is infinite.
     """
 
     size: int | float
@@ -211,7 +211,7 @@ def receptive_field(windows: Iterable[AnyWindow]) -> ReceptiveField:
     """
     path = list(windows)
     size, stride, start = 1, Fraction(1), Fraction(0)
-    for window in reversed(path):  # how many inputs so many neighboring outputs see, at most
+    for window in reversed(path):  # `size` neighboring outputs see at most this many inputs
         if isinstance(window, FullWindow | Unbounded):
             size = math.inf
         elif isinstance(window, Expansion):
@@ -237,7 +237,7 @@ def out_size(windows: Iterable[AnyWindow], size: Any) -> Any:
 
 
 def min_size(windows: Iterable[AnyWindow]) -> int:
-    """Returns the smallest input size for which windows applied one after another give an output.
+    """Returns the smallest input size that gives an output of windows applied one after another.
 
     >>> min_size([Window(4, 2, padding=(1, 1))] * 3)
     8
@@ -252,12 +252,12 @@ def per_axis(name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...
     """Returns `value` as one int per spatial axis.
 
     Raises:
-        ValueError: if a sequence does not have `rank` entries.
+        ValueError: if `value` is a sequence without exactly `rank` entries.
     """
     if isinstance(value, (int, np.integer)):
         return (int(value),) * rank
     if len(value) != rank:
-        raise ValueError(f"{name}={value!r}: needs one int, or {rank} of them for {rank} spatial axes.")
+        raise ValueError(f"{name}={value!r}: must be one int, or {rank} ints for {rank} spatial axes.")
     return tuple(int(v) for v in value)
 
 
@@ -272,17 +272,17 @@ def windows(
     """Returns one `Window` per spatial axis from the usual arguments of a convolution or a pool.
 
     Args:
-        rank: number of spatial axes.
+        rank: number of spatial axes, 1 to 3.
         kernel: taps, one int or one per axis.
         stride: one int or one per axis.
         dilation: one int or one per axis.
-        padding: `'valid'` (none), `'same'` (symmetric, odd extents only; the output has `ceil(size / stride)`
+        padding: `'valid'` (no pads), `'same'` (symmetric, for odd extents; the output has `ceil(size / stride)`
             positions), one int, one int per axis, or one (before, after) pair per axis.
         ceil: whether a last window that reaches beyond the input counts (see `Window`).
 
     Raises:
-        ValueError: for `'SAME'` with a stride, for `'same'` with an even extent, for entries that are not one per axis,
-            or a rank that is not 1 to 3.
+        ValueError: if `padding` is `'SAME'` with a stride, or `'same'` with an even extent; if an argument does not
+            have one entry per axis; or if `rank` is not 1 to 3.
     """
     if not 1 <= rank <= MAX_RANK:
         raise ValueError(f"rank={rank}: must be 1 to {MAX_RANK} spatial axes.")
@@ -301,7 +301,7 @@ def _pads(padding: Padding, bare: Sequence[Window]) -> list[tuple[int, int]]:
     if isinstance(padding, (int, np.integer)):
         return [(int(padding), int(padding))] * rank
     if len(padding) != rank:
-        raise ValueError(f"padding={padding!r}: needs an int, or {rank} ints or pairs for {rank} spatial axes.")
+        raise ValueError(f"padding={padding!r}: must be an int, or {rank} ints or pairs for {rank} spatial axes.")
     return [(p, p) if isinstance(p, (int, np.integer)) else (int(p[0]), int(p[1])) for p in padding]
 
 
@@ -312,16 +312,16 @@ def _named_pad(padding: str, window: Window) -> tuple[int, int]:
     if padding == "SAME":
         if window.stride > 1:
             raise ValueError(
-                f"padding='SAME' with stride {window.stride}: XLA chooses these pads from the size of the padded "
-                "rectangle, so the grid of an example shifts with its batch mates. Use padding='same' (symmetric, "
-                "independent of the rectangle) or give the pads as numbers."
+                f"padding='SAME' with stride {window.stride}: must not depend on the batch, but XLA chooses these pads "
+                "from the padded shape, so the grid of an example would shift with its batch mates; use padding='same' "
+                "(symmetric, the same for every padded shape) or give the pads as numbers."
             )
         return total // 2, total - total // 2
     if padding == "same":
         if total % 2:
             raise ValueError(
-                f"padding='same' with kernel {window.kernel} and dilation {window.dilation}: an even extent "
-                f"({window.extent}) has no symmetric pads. Use an odd kernel or give the pads as numbers."
+                f"padding='same' with kernel {window.kernel} and dilation {window.dilation}: must have an odd extent, "
+                f"as {window.extent} has no symmetric pads; use an odd kernel or give the pads as numbers."
             )
         return total // 2, total // 2
-    raise ValueError(f"padding={padding!r}: allowed are 'same', 'valid', an int, or ints or pairs per axis.")
+    raise ValueError(f"padding={padding!r}: must be 'same', 'valid', an int, or ints or pairs per axis.")

@@ -1,7 +1,7 @@
-"""Padded: a batch of examples of different sizes in one rectangle.
+"""Padded: a batch of examples of different sizes, padded to one shape.
 
-Axes: B batch, S the spatial axes (one, two or three), D their number, C channels. Idea: masks are never stored; they
-are rebuilt from `sizes` wherever they are needed, so that they can never disagree with the values.
+Axes: B batch, S the spatial axes (one, two or three), D their number, C channels. The one idea: masks are never stored.
+They are rebuilt from `sizes` wherever they are needed, so that they always agree with the values.
 """
 
 import functools
@@ -18,22 +18,22 @@ from fcnjax.geometry import MAX_RANK
 
 @jax.tree_util.register_pytree_with_keys_class
 class Padded:
-    """Examples of different sizes in one rectangle, zero outside each example.
+    """Examples of different sizes, padded to one shape S, zero outside each example.
 
-    A pytree: it passes through `jax.jit`, `jax.grad`, `jax.vmap` and sharding like an array. An example of size 0 is a
-    filler row, which every mask, statistic, loss and metric ignores. Its attributes cannot be set.
+    A `Padded` is a pytree: it passes through `jax.jit`, `jax.grad`, `jax.vmap` and sharding like an array. An example
+    of size 0 is a filler row, which every mask, statistic, loss and metric ignores. The attributes cannot be set.
+
+    The values that a layer returns (`replace`) are cleared outside the examples when `values` is read. Layers that act
+    on each position separately, or mask what they sum, read `raw_values` instead, so that a chain of them is cleared
+    once.
 
     Args:
-        values: [B, *S, C], zero outside each example (`with_zero_padding` makes it so).
+        values: [B, *S, C], zero outside each example (`with_zero_padding` ensures it).
         sizes: int32 [B, D], the extent of each example along each spatial axis; 0 in a filler row.
 
-    What layers make (`replace`) is cleared when `values` is read. Layers that act on each position by itself, or mask
-    what they sum, read `raw_values` instead, so that a row of them is cleared once.
-
     Raises:
-        ValueError: if the ranks or batch sizes of `values` and `sizes` do not fit each other, or `sizes` is not int32
-            (or int64), or is a numpy array in which an example is larger than the rectangle. (Sizes on a device are not
-            read.)
+        ValueError: if the shapes of `values` and `sizes` do not agree; if `sizes` is not int32 (or int64); or if
+            `sizes` is a numpy array in which an example is larger than S. (Sizes on a device are not read.)
 
     >>> batch = Padded.stack([np.ones((3, 2, 1)), np.ones((2, 4, 1))])
     >>> batch.values.shape, batch.sizes.tolist()
@@ -50,7 +50,7 @@ class Padded:
             raise ValueError(
                 f"sizes of shape {np.shape(sizes)}: must be {(shape[0], rank)} for values of shape {shape}."
             )
-        if sizes.dtype not in (jnp.int32, jnp.int64):  # window arithmetic would wrap around in narrower ones
+        if sizes.dtype not in (jnp.int32, jnp.int64):  # window arithmetic would overflow in narrower integers
             raise ValueError(f"sizes of dtype {sizes.dtype}: must be int32.")
         if isinstance(sizes, np.ndarray):
             check_within(sizes, shape[1:-1])
@@ -66,7 +66,7 @@ class Padded:
 
     @classmethod
     def tree_unflatten(cls, _, children):
-        """Rebuilds without checks: transformations put placeholders in place of arrays (pytree protocol)."""
+        """Rebuilds a batch without checks, as transformations replace arrays by placeholders (pytree protocol)."""
         batch = object.__new__(cls)
         batch._values, batch._sizes, batch._cleared = *children, True
         return batch
@@ -77,13 +77,13 @@ class Padded:
         if self._cleared:
             return self._values
         values = zero_outside(self._values, self.sizes)
-        if not isinstance(values, Tracer):  # one that is traced belongs to its trace: it cannot be kept
+        if not isinstance(values, Tracer):  # a tracer must not outlive its trace
             self._values, self._cleared = values, True
         return values
 
     @property
     def raw_values(self) -> jax.Array:
-        """[B, *S, C], with any finite numbers outside each example."""
+        """[B, *S, C], with arbitrary finite numbers outside each example."""
         return self._values
 
     @property
@@ -98,17 +98,17 @@ class Padded:
 
     @property
     def dtype(self) -> jnp.dtype:
-        """That of the values."""
+        """The dtype of the values."""
         return self._values.dtype
 
     @property
     def batch_size(self) -> int:
-        """Number of rows B, fillers included."""
+        """Number of rows B, including filler rows."""
         return self._values.shape[0]
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
-        """The rectangle S that all examples share."""
+        """The padded shape S that all examples share."""
         return tuple(self._values.shape[1:-1])
 
     @property
@@ -133,7 +133,7 @@ class Padded:
 
     @property
     def counts(self) -> jax.Array:
-        """int32 [B], valid positions of each example; 0 in a filler row."""
+        """int32 [B], the number of valid positions of each example; 0 in a filler row."""
         return jnp.prod(self.sizes, axis=-1)
 
     @property
@@ -142,13 +142,16 @@ class Padded:
         return jnp.all(self.sizes > 0, axis=-1)
 
     def with_zero_padding(self) -> "Padded":
-        """Returns the batch with zeros outside each example, whatever stood there (NaN included)."""
+        """Returns the batch with zeros outside each example, also where `raw_values` hold NaN."""
         return Padded(self.replace(self._values).values, self.sizes)
 
     def replace(self, values: jax.Array, sizes: Any = None) -> "Padded":
-        """Returns a batch of `values` [B, *S', C'], to be cleared outside `sizes` (default: unchanged sizes).
+        """Returns a batch of other values, which are cleared outside `sizes` when they are read.
 
-        They must be finite outside, where `raw_values` shows them; if they may not be, `with_zero_padding` the batch.
+        Args:
+            values: [B, *S', C'], finite everywhere, as `raw_values` are not cleared; if they may not be finite, call
+                `with_zero_padding` on the result.
+            sizes: int32 [B, D]; default: unchanged.
         """
         batch = Padded(values, self.sizes if sizes is None else sizes)
         batch._cleared = False
@@ -156,21 +159,22 @@ class Padded:
 
     @staticmethod
     def stack(examples: Sequence[Any], shape: Sequence[int] | None = None, batch_size: int | None = None) -> "Padded":
-        """Stacks examples of different sizes into one rectangle, each at the origin.
+        """Returns a batch of examples of different sizes, each at the origin of the padded shape.
 
         Args:
             examples: at least one array [*S_i, C], numpy or JAX, all with the same rank and channels, none empty.
-            shape: the rectangle S; default: the smallest that holds every example.
-            batch_size: rows B; what `examples` leave free becomes filler rows. Default: `len(examples)`.
+            shape: the padded shape S; default: the smallest that holds every example.
+            batch_size: number of rows B, at least `len(examples)` (the default); further rows are filler rows.
 
         Returns:
             `Padded` with values [B, *S, C] and sizes [B, D].
 
         Raises:
-            ValueError: if an example has another rank or channel count than the first, is empty, or does not fit.
+            ValueError: if an example is empty, does not fit into `shape`, or has another rank or number of channels
+                than the first; or if `batch_size` is too small.
         """
         if not len(examples):
-            raise ValueError("examples=[]: needs at least one example, to know the rank and the channels.")
+            raise ValueError("examples=[]: must hold at least one example, which gives the rank and the channels.")
         sizes = _checked_sizes(examples)
         shape = tuple(int(n) for n in (sizes.max(0) if shape is None else shape))
         rows = len(examples) if batch_size is None else batch_size
@@ -190,7 +194,7 @@ class Padded:
         return Padded(jnp.asarray(values), jnp.asarray(filled))
 
     def unstack(self) -> list[np.ndarray]:
-        """Returns the examples at their own sizes, [*S_i, C] each; filler rows are left out."""
+        """Returns the examples at their own sizes, [*S_i, C] each, without filler rows."""
         values, sizes = np.asarray(self.values), np.asarray(self.sizes)
         return [
             row[tuple(slice(n) for n in size)] for row, size in zip(values, sizes.tolist(), strict=True) if all(size)
@@ -198,11 +202,11 @@ class Padded:
 
 
 def mask(sizes: jax.Array, spatial_shape: Sequence[Any]) -> jax.Array:
-    """Returns bool [B, *S, 1], True where `position < size` along every axis, and nowhere in a row with a size 0.
+    """Returns bool [B, *S, 1], True where `position < size` along every axis: nowhere in a row with a size of 0.
 
     Args:
         sizes: integer [B, D].
-        spatial_shape: the rectangle S, D entries.
+        spatial_shape: the padded shape S, D entries.
     """
     rank, inside = len(spatial_shape), []
     for axis, extent in enumerate(spatial_shape):
@@ -219,7 +223,7 @@ def zero_outside(values: jax.Array, sizes: jax.Array) -> jax.Array:
 
 
 def check_padded(batch: Any, who_takes: str):
-    """Raises TypeError for anything but a `Padded`, saying `who_takes` one, such as "layers take"."""
+    """Raises TypeError unless `batch` is a `Padded`; `who_takes` begins the remedy, as in "layers take"."""
     if not isinstance(batch, Padded):
         raise TypeError(
             f"{type(batch).__name__} as input: {who_takes} a fcnjax.Padded; make one of examples [*spatial, channels] "
@@ -228,13 +232,13 @@ def check_padded(batch: Any, who_takes: str):
 
 
 def check_within(sizes: np.ndarray, spatial_shape: Sequence[int]):
-    """Raises ValueError if an example of sizes [B, D] is larger than the rectangle S, or has a negative extent."""
+    """Raises ValueError if an example of sizes [B, D] is larger than the padded shape S or has a negative extent."""
     outside = np.flatnonzero(((sizes > np.array(spatial_shape)) | (sizes < 0)).any(1))
     if outside.size:
         index, shape = int(outside[0]), tuple(spatial_shape)
         raise ValueError(
-            f"example {index} of size {tuple(sizes[index].tolist())}: does not fit into the rectangle {shape} of its "
-            "batch; an extent is 0 (a filler row) up to the rectangle's."
+            f"example {index} of size {tuple(sizes[index].tolist())}: must fit into the padded shape {shape}; each "
+            "extent is at least 0 (a filler row) and at most that of the padded shape."
         )
 
 
@@ -245,19 +249,19 @@ def _checked_sizes(examples: Sequence[Any]) -> np.ndarray:
         if not 2 <= len(shape) <= MAX_RANK + 1 or 0 in shape:
             raise ValueError(
                 f"example {index} of shape {shape}: must be [*spatial, channels] with 1 to {MAX_RANK} spatial axes, "
-                "none of them empty. Add a channel axis with array[..., None] if it has none."
+                "none of them empty; add a missing channel axis with array[..., None]."
             )
         if len(shape) != len(first) or shape[-1] != first[-1]:
             raise ValueError(
-                f"example {index} of shape {shape}: example 0 has shape {first}; all examples of a batch need the "
-                "same number of axes and the same channels."
+                f"example {index} of shape {shape}: must have the same number of axes and of channels as example 0 of "
+                f"shape {first}."
             )
     return np.array([np.shape(example)[:-1] for example in examples], np.int32)
 
 
 def _check_fit(sizes: np.ndarray, shape: tuple[int, ...], rows: int):
     if len(shape) != sizes.shape[1]:
-        raise ValueError(f"shape={shape}: needs {sizes.shape[1]} entries, one per spatial axis of the examples.")
+        raise ValueError(f"shape={shape}: must have {sizes.shape[1]} entries, one per spatial axis of the examples.")
     if rows < len(sizes):
         raise ValueError(f"batch_size={rows}: must be at least {len(sizes)}, the number of examples.")
     check_within(sizes, shape)

@@ -1,7 +1,7 @@
 """What this XLA accepts: options, flags and metadata are tried once per process, never assumed from a version.
 
-XLA refuses a compile option that it does not know, and ends the process for such a flag; both come and go between
-releases. What is not accepted is left out; `refused` names it, for the environment record of a run.
+XLA refuses an unknown compile option and ends the process for an unknown flag, and releases add and drop both. What XLA
+does not accept is left out; `refused` names it, for the environment record of a run.
 """
 
 import functools
@@ -18,15 +18,15 @@ import jax
 
 try:
     from jax.experimental.xla_metadata import set_xla_metadata
-except ImportError:  # it is experimental: a later JAX may lack it
+except ImportError:  # experimental: a later JAX may drop it
     set_xla_metadata = None
 
 FLAGS = "XLA_FLAGS"  # environment variable, read once, by the first computation
 # XLA's older emitters of fused loops on a CPU. jax 0.11 has no compile option for them, only this flag of the process;
-# jax 0.12 has them no longer and ignores the flag.
+# jax 0.12 has dropped them and ignores the flag.
 OLD_EMITTERS = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
 _METADATA = "jax.experimental.xla_metadata"
-_PARSE_FLAGS = "from jaxlib import _jax; _jax.CompileOptions()"  # the least that makes XLA read its flags
+_PARSE_FLAGS = "from jaxlib import _jax; _jax.CompileOptions()"  # the cheapest call that makes XLA read its flags
 _added: set[str] = set()
 _refused: set[str] = set()
 
@@ -34,10 +34,10 @@ _refused: set[str] = set()
 def accepted_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the compile options that the default backend accepts.
 
-    Options that `XLA_FLAGS` sets are left out too, as they would override it.
+    Options that `XLA_FLAGS` sets are left out too, as a compile option would override the flag.
 
     Args:
-        options: values by name, as for `jax.jit`.
+        options: values by name, as the `compiler_options` of `jax.jit`.
     """
     given = os.environ.get(FLAGS, "")
     return {name: value for name, value in options.items() if f"--{name}=" not in given and _accepts(name, value)}
@@ -47,23 +47,23 @@ def accepted_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def _accepts(name: str, value: Any) -> bool:
     try:
         jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
-    except jax.errors.JaxRuntimeError:  # INVALID_ARGUMENT: no such option, or no such value of it
+    except jax.errors.JaxRuntimeError:  # INVALID_ARGUMENT: unknown option, or unknown value of it
         _refused.add(name)
         return False
     return True
 
 
 def add_cpu_flags(*flags: str) -> None:
-    """Adds to `XLA_FLAGS` those flags that XLA accepts, where the CPU is JAX's backend.
+    """Adds those flags to `XLA_FLAGS` that XLA accepts, if the CPU is JAX's backend.
 
-    A flag whose name `XLA_FLAGS` holds already is not added. Each new flag is tried in a process of its own (0.1 s), as
-    XLA ends a process that has an unknown one.
+    A flag that `XLA_FLAGS` already sets is not added. New flags are tried in a separate process (0.1 s), as XLA ends a
+    process with an unknown flag.
 
-    To be called before JAX does its first computation, which reads the flags; they are a setting of the whole process,
-    so the library adds them in commands only. In a program of your own, call it first, or set `XLA_FLAGS`.
+    Call it before JAX's first computation, which reads the flags. Flags are a setting of the whole process, so the
+    library adds them in commands only; in your own program, call this function first or set `XLA_FLAGS`.
 
     Args:
-        flags: as in `XLA_FLAGS`, each with its value.
+        *flags: as in `XLA_FLAGS`, each with its value.
     """
     given = os.environ.get(FLAGS, "")
     new = [flag for flag in flags if f"{flag.partition('=')[0]}=" not in given]
@@ -78,14 +78,14 @@ def add_cpu_flags(*flags: str) -> None:
 
 @functools.cache
 def _accepts_flags(*flags: str) -> bool:
-    if not sys.executable:  # an embedded Python: nothing to try them with
+    if not sys.executable:  # embedded Python: without an interpreter to try them in
         return False
     environ = {**os.environ, FLAGS: " ".join(flags)}
     return subprocess.run([sys.executable, "-c", _PARSE_FLAGS], env=environ, capture_output=True).returncode == 0
 
 
 def _cpu_is_backend() -> bool:
-    """Returns whether JAX will compute on the CPU; starts no backend, which would read the flags."""
+    """Returns whether JAX will compute on the CPU, without starting a backend, which would read the flags."""
     platforms = jax.config.jax_platforms  # type: ignore[attr-defined]  (JAX declares it at run time)
     if platforms:
         return platforms.split(",")[0] == "cpu"
@@ -94,21 +94,21 @@ def _cpu_is_backend() -> bool:
 
 
 def given_flags() -> str:
-    """Returns `XLA_FLAGS` without what `add_cpu_flags` has added in this process."""
+    """Returns `XLA_FLAGS` without the flags that `add_cpu_flags` has added in this process."""
     return " ".join(flag for flag in os.environ.get(FLAGS, "").split() if flag not in _added)
 
 
 def refused() -> list[str]:
-    """Returns the names of all that was tried in this process and is left out, sorted."""
+    """Returns the sorted names of the options, flags and metadata that this process tried and left out."""
     return sorted({*_refused, *([] if set_xla_metadata else [_METADATA])})
 
 
 def fusion_boundary(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
-    """Returns the same function as one that XLA does not fuse with what comes before or after; so its derivatives.
+    """Returns the same function, which XLA does not fuse with its producers or consumers; nor its derivatives.
 
-    XLA's CPU compiler recomputes a transposition inside each of its readers, and is slow there; it drops a
-    `lax.optimization_barrier` before it fuses. Where JAX has no metadata for XLA there is no boundary: the
-    same values, more slowly.
+    XLA's CPU compiler recomputes a transposition inside each of its consumers, which is slow, and it drops a
+    `lax.optimization_barrier` before it fuses. Without JAX's metadata for XLA, the function is returned without a
+    boundary: the same values, more slowly.
     """
 
     def call(values: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Blocks are kept: what is freed is not mapped anew from the system."""
+"""Freed blocks are kept: the process stays as large as it was."""
 
 import platform
 import subprocess
@@ -42,4 +42,4 @@ def test_freed_blocks_are_kept(where):
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     assert kept("keep") > 0.9
-    assert kept("default") < 0.1, "the measure above cannot fail: memory is kept in any case"
+    assert kept("default") < 0.1, "memory is kept in any case: the assertion above cannot fail"

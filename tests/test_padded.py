@@ -1,3 +1,5 @@
+"""Padded: stacking and unstacking, masks, clearing, and passage through JAX's transformations."""
+
 import hypothesis
 import jax
 import jax.numpy as jnp
@@ -26,7 +28,7 @@ def test_unstack_undoes_stack(examples, wider, fillers, as_jax):
     assert batch.values.shape == (len(examples) + fillers, *shape, 2)
     for original, back in zip(examples, batch.unstack(), strict=True):
         np.testing.assert_array_equal(original, back)
-    # Independent of Padded's own mask: what is left after taking the examples out is nothing.
+    # Independent of Padded's own mask: nothing is left once the examples are taken out.
     rest = np.array(batch.values)
     for row, example in zip(rest, examples, strict=False):
         row[tuple(slice(n) for n in example.shape[:-1])] = 0
@@ -35,7 +37,7 @@ def test_unstack_undoes_stack(examples, wider, fillers, as_jax):
     assert batch.real.tolist() == [True] * len(examples) + [False] * fillers
 
 
-def test_clean_removes_what_stands_outside():
+def test_zero_padding_replaces_whatever_is_outside():
     batch = Padded(jnp.full((2, 3, 1), jnp.nan), jnp.array([[2], [0]]))
     cleaned = batch.with_zero_padding().values
     assert np.isnan(cleaned[0, :2]).all()
@@ -50,7 +52,7 @@ def uncleared_batch():
 CLEARED = [[[7], [7], [0]], [[0], [0], [0]]]
 
 
-def test_what_replaces_values_is_cleared_when_it_is_read():
+def test_replaced_values_are_cleared_when_they_are_read():
     batch = uncleared_batch()
     np.testing.assert_array_equal(batch.raw_values, 7)
     np.testing.assert_array_equal(jax.tree.leaves(batch)[0], CLEARED)
@@ -58,7 +60,7 @@ def test_what_replaces_values_is_cleared_when_it_is_read():
     assert batch.values is batch.values  # cleared once
 
 
-def test_a_batch_read_inside_a_trace_can_be_read_outside_after():
+def test_a_batch_read_inside_a_trace_can_be_read_outside_it_later():
     batch = uncleared_batch()
     np.testing.assert_array_equal(jax.jit(lambda x: batch.values + x)(0.0), CLEARED)
     np.testing.assert_array_equal(batch.values, CLEARED)
@@ -101,12 +103,12 @@ def test_passes_through_sharding():
     ("examples", "options", "message"),
     [
         ([], {}, "at least one example"),
-        ([np.ones(3)], {}, r"example 0 of shape \(3,\).*Add a channel axis"),
-        ([np.ones((3, 1)), np.ones((3, 2))], {}, r"example 1 of shape \(3, 2\): example 0 has shape \(3, 1\)"),
+        ([np.ones(3)], {}, r"example 0 of shape \(3,\).*add a missing channel axis"),
+        ([np.ones((3, 1)), np.ones((3, 2))], {}, r"example 1 of shape \(3, 2\): .* as example 0 of shape \(3, 1\)"),
         ([np.ones((3, 1)), np.ones((3, 3, 1))], {}, "example 1 .*same number of axes"),
         ([np.ones((3, 1)), np.ones((0, 1))], {}, "example 1 of shape .*none of them empty"),
-        ([np.ones((3, 1)), np.ones((5, 1))], {"shape": (4,)}, r"example 1 of size \(5,\): does not fit"),
-        ([np.ones((3, 1))], {"shape": (4, 4)}, r"shape=\(4, 4\): needs 1 entries"),
+        ([np.ones((3, 1)), np.ones((5, 1))], {"shape": (4,)}, r"example 1 of size \(5,\): must fit"),
+        ([np.ones((3, 1))], {"shape": (4, 4)}, r"shape=\(4, 4\): must have 1 entries"),
         ([np.ones((3, 1))] * 2, {"batch_size": 1}, "batch_size=1: must be at least 2"),
     ],
 )
@@ -135,6 +137,6 @@ def test_construction_refuses_sizes_of_another_dtype(dtype):
 
 
 @pytest.mark.parametrize("extent", [4, -1])
-def test_construction_refuses_sizes_outside_the_rectangle(extent):
-    with pytest.raises(ValueError, match=rf"example 1 of size \({extent},\): does not fit into the rectangle \(3,\)"):
+def test_construction_refuses_sizes_outside_the_padded_shape(extent):
+    with pytest.raises(ValueError, match=rf"example 1 of size \({extent},\): must fit into the padded shape \(3,\)"):
         Padded(np.ones((2, 3, 1)), np.array([[3], [extent]]))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Options and flags reach only an XLA that accepts them, and what is left out is named."""
+"""XLA gets only the options and flags that it accepts; the others are named."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ KNOWN, UNKNOWN = "xla_cpu_enable_fast_math", "xla_no_such_option"
 
 
 def run_python(code, **environ):
-    """Runs code in a process that has no flags but those in `environ`; returns its output, or fails with its errors."""
+    """Runs code in a process whose only flags are those in `environ`; returns its output, or fails with its errors."""
     inherited = {name: value for name, value in os.environ.items() if name not in (xla.FLAGS, "JAX_PLATFORMS")}
     command = [sys.executable, "-c", f"import os; from fcnjax import xla; {code}"]
     ended = subprocess.run(command, env=inherited | environ, capture_output=True, text=True)
@@ -43,7 +43,7 @@ def test_an_option_is_tried_once(monkeypatch):
     assert xla.accepted_options({KNOWN: False}) == {KNOWN: False}
 
 
-def test_what_xla_flags_sets_is_no_option(monkeypatch):
+def test_an_option_that_xla_flags_sets_is_left_out(monkeypatch):
     monkeypatch.setenv(xla.FLAGS, f"--{KNOWN}=true")
     assert xla.accepted_options({KNOWN: False}) == {}
 
@@ -58,7 +58,7 @@ def test_options_are_those_of_the_cpu_only(monkeypatch):
     assert compile_options(remat=True) == {}
 
 
-def test_the_level_depends_on_what_xla_has_and_not_on_who_sets_the_emitters(monkeypatch):
+def test_the_level_depends_on_what_xla_has_and_not_on_what_sets_the_emitters(monkeypatch):
     monkeypatch.setenv(xla.FLAGS, "")
     level = compile_options().get("xla_backend_optimization_level")
     assert (level is None) == ("xla_cpu_use_fusion_emitters" in xla.refused())
@@ -108,7 +108,7 @@ def test_no_flags_of_the_cpu_where_an_accelerator_may_be_the_backend(tmp_path, a
 
 
 def boundary_texts(function):
-    """The programs before and after XLA's passes, on CPU."""
+    """Returns the programs before and after XLA's passes."""
     lowered = jax.jit(lambda x: xla.fusion_boundary(function)(2 * x) + 1).lower(jnp.ones((8, 4)))
     return lowered.as_text(dialect="hlo"), lowered.compile().as_text()
 
@@ -119,7 +119,7 @@ def test_a_fusion_boundary_survives_the_compiler_and_changes_no_value(monkeypatc
     values, gradient = with_boundary(x), jax.grad(lambda x: with_boundary(x).sum())(x)
     before, after = boundary_texts(jnp.sin)
     assert 'inlineable="false"' in before
-    assert " call(" in after, "XLA has inlined it: the metadata means nothing to this version"
+    assert " call(" in after, "XLA has inlined the call: this version ignores the metadata"
     monkeypatch.setattr(xla, "set_xla_metadata", None)
     assert "inlineable" not in boundary_texts(jnp.sin)[0]
     assert "jax.experimental.xla_metadata" in xla.refused()

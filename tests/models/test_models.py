@@ -269,7 +269,7 @@ def test_a_rectangle_that_is_too_small_is_refused_under_jit_too():
 
 
 def test_sizes_beyond_the_rectangle_are_refused():
-    with pytest.raises(ValueError, match=r"example 1 of size \(9, 10\): does not fit into the rectangle \(9, 9\)"):
+    with pytest.raises(ValueError, match=r"example 1 of size \(9, 10\): must fit into the padded shape \(9, 9\)"):
         make()(Padded(jnp.ones((2, 9, 9, 2)), jnp.array([[9, 9], [9, 10]])))
 
 
