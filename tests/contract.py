@@ -1,11 +1,11 @@
 """The padding-invariance contract, which every layer, pool, head and network goes through.
 
-An example alone at its own size gives the same output, gradients and statistics as in any larger rectangle, at any
-place in the batch, with any batch mates and filler rows; and its output is zero outside again. What stands outside the
-examples is zero where `values` are read; `raw_values` gives a layer other numbers, which must not matter to it. Whole
-networks, besides, never read what stands outside the sizes: NaN or 1e4 there changes nothing, bit for bit.
+An example alone at its own size gives the same output, gradients and statistics as in any larger padded shape, in any
+row of the batch, with any batch mates and filler rows; and its output is zero outside again. Outside the examples,
+`values` are zero and `raw_values` are other numbers, which must not matter to a layer. Whole networks, moreover, never
+read what is outside the sizes: NaN or 1e4 there changes nothing, bit for bit.
 
-Weights, biases and running statistics are randomized: with fresh ones most errors are exactly 0.
+Weights, biases and running statistics are randomized: with freshly initialized ones, most errors are exactly 0.
 """
 
 import dataclasses
@@ -21,16 +21,16 @@ from hypothesis import strategies as st
 
 from fcnjax.padded import Padded
 
-# Relative to the largest value; or, as inputs and weights are of order 1, to SMALLEST_SCALE: what is smaller is left
-# over from terms that canceled.
+# Relative to the largest value, or to SMALLEST_SCALE if that is larger: inputs and weights are of order 1, so smaller
+# values are remainders of terms that canceled.
 TOLERANCE, DOUBLE_TOLERANCE, SMALLEST_SCALE = 1e-5, 1e-11, 0.1
-UNCLEARED = 7.0  # what layers find outside if they do not read cleared values
-EXTENTS = {1: (1, 2, 5, 8, 13), 2: (1, 4, 9), 3: (2, 5)}  # odd, even, 1, and the rectangle's own edge
-RECTANGLE = {1: (16,), 2: (9, 12), 3: (6, 5, 7)}  # where examples lie with others: one of their edges is its own
+UNCLEARED = 7.0  # raw values outside the examples
+EXTENTS = {1: (1, 2, 5, 8, 13), 2: (1, 4, 9), 3: (2, 5)}  # odd, even, 1, and an edge of the padded shape
+PADDED_SHAPE = {1: (16,), 2: (9, 12), 3: (6, 5, 7)}  # of a batch of several examples
 
 
 def sizes(rank: int, minimum: int = 1, count: int = 2) -> st.SearchStrategy[list[tuple[int, ...]]]:
-    """Draws the sizes of `count` examples from few extents, so that compiled programs are used again."""
+    """Draws the sizes of `count` examples from few extents, so that compiled programs are reused."""
     extents = [n for n in EXTENTS[rank] if n >= minimum]
     return st.lists(st.tuples(*[st.sampled_from(extents)] * rank), min_size=count, max_size=count)
 
@@ -43,7 +43,7 @@ def draw_examples(sizes: Sequence[tuple[int, ...]], channels: int, seed: int) ->
 def randomize(module: nnx.Module, seed: int = 0) -> nnx.Module:
     """Replaces every weight, bias and statistic by random numbers; variances stay positive.
 
-    The module may be one of shapes alone (`nnx.eval_shape`), for which nothing was drawn and compiled before.
+    The module may consist of shapes alone (`nnx.eval_shape`), so that no initial values are drawn or compiled.
     """
     rng = np.random.default_rng(seed)
     for path, variable in nnx.to_flat_state(nnx.state(module, (nnx.Param, nnx.BatchStat))):
@@ -54,7 +54,7 @@ def randomize(module: nnx.Module, seed: int = 0) -> nnx.Module:
 
 
 def call(module: nnx.Module, *arguments, method: str = "__call__", **options):
-    """Calls a module as one compiled program; called as it is, each of its operations would be one."""
+    """Calls a module as one compiled program; called directly, each of its operations would be one."""
 
     @nnx.jit
     def compiled(module, arguments):
@@ -65,10 +65,10 @@ def call(module: nnx.Module, *arguments, method: str = "__call__", **options):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one run of a module gives: everything that may not depend on padding."""
+    """The results of one run of a module: all that must not depend on padding."""
 
     outputs: list[np.ndarray]  # of each example, at its own size
-    outside: np.ndarray  # what stands in the padding of the output
+    outside: np.ndarray  # values in the padding of the output
     input_gradient: Padded
     weight_gradients: dict
     statistics: dict
@@ -86,19 +86,19 @@ def run(
 ) -> Outcome:
     """Runs a module and the gradients of a fixed random functional of its outputs.
 
-    The functional weighs an output by its example's row and by its position, wherever the padding puts both; with
-    `only`, it looks at the example of that row alone. The module sees the batch with `outside` as its raw
-    padding or, with None, as it is.
+    The functional weights an output by its row and its position, the same for every padded shape; with `only`, it uses
+    the example of that row alone. The module sees the batch with `outside` as the raw values of its padding; with None,
+    it sees the batch as it is.
     """
     graphdef, weights, statistics = nnx.split(module, nnx.Param, nnx.BatchStat)
-    looked_at = np.ones(batch.batch_size, np.float32)
+    row_weights = np.ones(batch.batch_size, np.float32)
     if only is not None:
-        looked_at = np.eye(batch.batch_size, dtype=np.float32)[only]
+        row_weights = np.eye(batch.batch_size, dtype=np.float32)[only]
     weights, statistics = nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
     with jax.enable_x64(double):
         if double:
             weights, statistics, batch = jax.tree.map(_doubled, (weights, statistics, batch))
-        out, gradients = _run(graphdef, train, weights, batch, statistics, keys, looked_at, outside)
+        out, gradients = _run(graphdef, train, weights, batch, statistics, keys, row_weights, outside)
     output, new_statistics = out
     if isinstance(output, Padded):
         outputs = output.unstack()
@@ -115,14 +115,14 @@ def _doubled(array: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _run(graphdef, train, weights, batch, statistics, keys, looked_at, outside):
+def _run(graphdef, train, weights, batch, statistics, keys, row_weights, outside):
     def functional(weights, batch):
         if outside is not None:
             batch = batch.replace(jnp.where(batch.mask, batch.values, outside))
         module = nnx.merge(graphdef, weights, statistics)
         output = module(batch, train=train, keys=keys)
         values = output.values if isinstance(output, Padded) else output
-        cotangent = looked_at.reshape((-1,) + (1,) * (values.ndim - 1)) * _pattern(values.shape[1:])[None]
+        cotangent = row_weights.reshape((-1,) + (1,) * (values.ndim - 1)) * _pattern(values.shape[1:])[None]
         return jnp.sum(values * cotangent), (output, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)))
 
     (_, out), gradients = jax.value_and_grad(functional, argnums=(0, 1), has_aux=True, allow_int=True)(weights, batch)
@@ -130,7 +130,7 @@ def _run(graphdef, train, weights, batch, statistics, keys, looked_at, outside):
 
 
 def _pattern(shape: tuple[int, ...]) -> jax.Array:
-    """A fixed number for each position and channel, the same in every rectangle."""
+    """Returns a fixed number for each position and channel, the same for every padded shape."""
     total = jnp.zeros(shape)
     for axis, extent in enumerate(shape):
         along = [1] * len(shape)
@@ -149,12 +149,12 @@ def assert_close(actual, expected, what: str, tolerance: float = TOLERANCE):
 
 
 def check(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool = False, seed: int = 0):
-    """Checks the contract for a module whose examples do not see each other (all modules outside training).
+    """Checks the contract for a module whose examples are independent (all modules outside training).
 
-    The first example is compared with itself alone; the others are its mates.
+    The first example is compared with itself alone; the others are its batch mates.
     """
     randomize(module, seed)
-    together = _with_filler(examples, RECTANGLE[examples[0].ndim - 1])
+    together = _with_filler(examples, PADDED_SHAPE[examples[0].ndim - 1])
     keys = jax.random.split(jax.random.key(7), len(examples) + 1)
     alone = run(module, Padded.stack(examples[:1]), train=train, keys=keys[:1])
     of_all = run(module, together, train=train, keys=keys)
@@ -166,7 +166,7 @@ def check(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool = F
 
 
 def check_drawn(module: nnx.Module, rank: int, channels: int, *, minimum: int = 1, train: bool = False, seed: int = 0):
-    """Checks the contract at the smallest sizes and at others that Hypothesis draws: each costs a program."""
+    """Checks the contract at the smallest sizes and at few others that Hypothesis draws, as each compiles a program."""
 
     @hypothesis.settings(max_examples=2)
     @hypothesis.given(sizes(rank, minimum))
@@ -177,15 +177,15 @@ def check_drawn(module: nnx.Module, rank: int, channels: int, *, minimum: int = 
 
 
 def check_batch(module: nnx.Module, examples: Sequence[np.ndarray], seed: int = 0, *, double: bool = False):
-    """Checks the contract in training for a module whose examples see each other: the rectangle must not matter.
+    """Checks the contract in training for a module whose examples see each other: the padded shape must not matter.
 
-    Networks take `double`: their deepest batch norms divide rounding by the deviation of a few positions, up to 1e4
-    times as much of it, and which rounding there is depends on the version of XLA.
+    Networks need `double`: their deepest batch norms divide rounding by the standard deviation of a few positions,
+    which amplifies it up to 1e4 times, and the rounding depends on the version of XLA.
     """
     randomize(module, seed)
     keys = jax.random.split(jax.random.key(7), len(examples) + 1)
     tight = run(module, Padded.stack(examples), train=True, keys=keys[:-1], double=double)
-    filled = _with_filler(examples, RECTANGLE[examples[0].ndim - 1])
+    filled = _with_filler(examples, PADDED_SHAPE[examples[0].ndim - 1])
     wide = run(module, filled, train=True, keys=keys, double=double)
     tolerance = DOUBLE_TOLERANCE if double else TOLERANCE
     assert not np.any(wide.outside), "the output is not zero outside the examples"
@@ -195,9 +195,9 @@ def check_batch(module: nnx.Module, examples: Sequence[np.ndarray], seed: int = 
 
 
 def check_poison(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool, seed: int = 0):
-    """Checks that a network never reads what stands outside the sizes, and that no gradient reaches it."""
+    """Checks that a network never reads what is outside the sizes, and that no gradient reaches it."""
     randomize(module, seed)
-    clean = _with_filler(examples, RECTANGLE[examples[0].ndim - 1])
+    clean = _with_filler(examples, PADDED_SHAPE[examples[0].ndim - 1])
     keys = jax.random.split(jax.random.key(7), clean.batch_size)
     expected = run(module, clean, train=train, keys=keys, outside=None)
     for poison in (np.nan, 1e4):
@@ -205,7 +205,7 @@ def check_poison(module: nnx.Module, examples: Sequence[np.ndarray], *, train: b
         actual = run(module, dirty, train=train, keys=keys, outside=None)
         jax.tree.map(np.testing.assert_array_equal, dataclasses.asdict(actual), dataclasses.asdict(expected))
         padding = np.asarray(actual.input_gradient.values)[~np.asarray(clean.mask)[..., 0]]
-        assert padding.size, "the rectangle has no padding: nothing was tested"
+        assert padding.size, "the batch has no padding: nothing was tested"
         np.testing.assert_array_equal(padding, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Layers made of layers: one after another, beside a shortcut, or beside each other.
+"""Layers made of layers: in sequence, with a shortcut, or in parallel.
 
 Axes: B batch, S spatial, C channels.
 """
@@ -16,7 +16,7 @@ from fcnjax.padded import Padded
 
 
 class Sequential(Layer):
-    """Layers applied one after another; without any, the identity.
+    """Layers applied one after another; without layers, the identity.
 
     Args:
         layers: in order.
@@ -52,7 +52,7 @@ class Sequential(Layer):
 
 
 class _Parallel(Layer):
-    """Branches that see the same input and give the same sizes."""
+    """Base of the layers whose branches take the same input and give the same sizes."""
 
     def __init__(self, branches: Sequence[Sequence[Layer]]):
         self.branches = nnx.List([Sequential(branch) for branch in branches])
@@ -62,13 +62,13 @@ class _Parallel(Layer):
         shapes = {output.spatial_shape for output in outputs}
         if len(shapes) > 1:
             raise ValueError(
-                f"{type(self).__name__}: its branches turn {batch.spatial_shape} into {sorted(shapes)}; give them "
-                "strides and paddings that agree at every size."
+                f"{type(self).__name__}: its branches turn {batch.spatial_shape} into {sorted(shapes)}; they must give "
+                "the same sizes, so choose strides and paddings that agree at every size."
             )
         return outputs
 
     def windows(self, rank: int) -> list[tuple[AnyWindow, ...]]:
-        """The branch with the largest receptive field, in sum over the axes."""
+        """Returns the windows of the branch with the largest receptive field, summed over the axes."""
         return max((branch.windows(rank) for branch in self.branches), key=_reach)
 
     def out_extent(self, size: Sequence[int]) -> tuple[int, ...]:
@@ -79,11 +79,12 @@ class _Parallel(Layer):
 
 
 class Residual(_Parallel):
-    """The sum of a branch and a shortcut past it.
+    """The sum of a branch and a shortcut.
 
     Args:
         branch: the layers of the residual branch.
-        shortcut: the layers beside it, such as a strided 1x1 convolution where shapes change; default: the identity.
+        shortcut: the layers of the shortcut, such as a strided 1x1 convolution where shapes change; default: the
+            identity.
 
     Raises:
         ValueError: when called, if the two do not give the same sizes and channels.
@@ -104,17 +105,17 @@ class Residual(_Parallel):
 
 
 class SkipConnection(Layer):
-    """The sum of a shortcut and a branch that goes down and comes up again, cut to the shortcut's size.
+    """The sum of a shortcut and a branch that down-samples and up-samples, cut to the shortcut's size.
 
-    A branch that halves (rounding up) and doubles comes back with the size it left or one more; what is more lies at
-    the far edge of each example and is cut off. A `Residual` whose branch changes no size needs no cut.
+    A branch that halves (rounding up) and doubles returns the size of its input or one more. The surplus lies at the
+    far edge of each example and is cut off. Use `Residual` where the branch keeps the size: it cuts nothing.
 
     Args:
-        branch: the layers of the branch; at every size its output must be at least the shortcut's.
-        shortcut: the layers beside it, such as a 1x1 convolution to the branch's channels; default: the identity.
+        branch: the layers of the branch; at every size, its output must be at least as large as the shortcut's.
+        shortcut: the layers of the shortcut, such as a 1x1 convolution to the branch's channels; default: the identity.
 
     Raises:
-        ValueError: when called, if the branch comes back smaller than the shortcut, or with other channels.
+        ValueError: when called, if the output of the branch is smaller than the shortcut's or has other channels.
 
     Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", 2015, section 4.2;
     Ronneberger, Fischer and Brox, "U-Net", 2015.
@@ -133,12 +134,12 @@ class SkipConnection(Layer):
     def _check(self, branch: Sequence[int], shortcut: Sequence[int]):
         if any(ours < wanted for ours, wanted in zip(branch, shortcut, strict=True)):
             raise ValueError(
-                f"SkipConnection: its branch comes back with {tuple(branch)}, smaller than its shortcut's "
-                f"{tuple(shortcut)}; round up where it halves (ceil=True, or symmetric pads)."
+                f"SkipConnection: its branch gives {tuple(branch)}, which must be at least its shortcut's "
+                f"{tuple(shortcut)}; round up where the branch halves (ceil=True, or symmetric pads)."
             )
 
     def windows(self, rank: int) -> list[tuple[AnyWindow, ...]]:
-        """The windows of the branch; sizes are the shortcut's (see `out_extent`)."""
+        """Returns the windows of the branch; sizes are the shortcut's (see `out_extent`)."""
         return self.branch.windows(rank)
 
     def out_extent(self, size: Sequence[int]) -> tuple[int, ...]:
@@ -153,20 +154,20 @@ class SkipConnection(Layer):
 
 
 class Concatenate(_Parallel):
-    """The channels of several branches, one after another.
+    """Concatenates the channels of several branches.
 
     Args:
         branches: the layers of each branch; at least one branch.
 
     Raises:
-        ValueError: without a branch, and when called, if they do not give the same sizes.
+        ValueError: if there is no branch; when called, if the branches do not give the same sizes.
 
     Source: Szegedy et al., "Going Deeper with Convolutions", 2015.
     """
 
     def __init__(self, branches: Sequence[Sequence[Layer]]):
         if not branches:
-            raise ValueError("branches=[] of Concatenate: needs at least one.")
+            raise ValueError("branches=[] of Concatenate: must hold at least one branch.")
         super().__init__(branches)
 
     def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
@@ -178,15 +179,15 @@ class Concatenate(_Parallel):
 
 
 def cut_to(batch: Padded, like: Padded) -> Padded:
-    """Returns the values of a batch as far as the sizes and the rectangle of another, which must be no larger."""
+    """Returns a batch cut to the sizes and the padded shape of `like`, which must not be larger."""
     return batch.replace(batch.raw_values[(slice(None), *(slice(n) for n in like.spatial_shape))], like.sizes)
 
 
 def _check_same_channels(layer: Layer, branch: Padded, shortcut: Padded):
     if branch.channels != shortcut.channels:
         raise ValueError(
-            f"{type(layer).__name__}: its branch gives {branch.channels} channels, its shortcut {shortcut.channels}; "
-            "give the shortcut a 1x1 convolution to those of the branch."
+            f"{type(layer).__name__}: its branch gives {branch.channels} channels, its shortcut {shortcut.channels}, "
+            "which must be equal; give the shortcut a 1x1 convolution to the branch's channels."
         )
 
 

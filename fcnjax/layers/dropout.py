@@ -1,4 +1,4 @@
-"""Dropout keyed by example: what is dropped does not depend on how an example was padded or batched.
+"""Dropout keyed by example: the draws do not depend on how an example is padded or batched.
 
 Axes: B batch, S spatial, C channels.
 """
@@ -13,10 +13,10 @@ from fcnjax.padded import Padded
 
 
 class _KeyedDropout(Layer):
-    """What the dropouts share: one decision per example, or per channel of it, drawn from the example's key alone.
+    """Base of the dropouts: one draw per example, or per channel of it, which depends on the example's key alone.
 
     Raises:
-        ValueError: for a rate outside [0, 1); in training, if there are no keys.
+        ValueError: if the rate is outside [0, 1); in training, if `keys` is None.
     """
 
     _per_channel: ClassVar[bool]
@@ -31,25 +31,28 @@ class _KeyedDropout(Layer):
             return batch
         if keys is None:
             raise ValueError("keys=None: dropout needs one PRNG key per example in training; pass keys=[B].")
-        decisions = batch.channels if self._per_channel else 1
-        keep = jax.vmap(self._keep, in_axes=(0, None))(keys, decisions)  # [B, C] or [B, 1]
-        keep = keep.reshape(batch.batch_size, *(1,) * batch.rank, decisions)
+        draws = batch.channels if self._per_channel else 1
+        keep = jax.vmap(self._keep, in_axes=(0, None))(keys, draws)  # [B, C] or [B, 1]
+        keep = keep.reshape(batch.batch_size, *(1,) * batch.rank, draws)
         return batch.replace(jnp.where(keep, batch.raw_values / (1 - self.rate), 0))
 
-    def _keep(self, key: jax.Array, decisions: int) -> jax.Array:
-        return jax.random.bernoulli(jax.random.fold_in(key, self.stream), 1 - self.rate, (decisions,))
+    def _keep(self, key: jax.Array, draws: int) -> jax.Array:
+        return jax.random.bernoulli(jax.random.fold_in(key, self.stream), 1 - self.rate, (draws,))
 
 
 class ChannelDropout(_KeyedDropout):
     """Zeroes whole channels of an example in training and scales the rest by `1 / (1 - rate)`.
 
-    What is dropped depends on the example's key alone: not on its place in the batch, its batch mates, the padded
-    rectangle, or where in a head the pool stands. Elementwise dropout would depend on the rectangle.
+    The draws depend on the example's key alone: not on its row, its batch mates, the padded shape, or the position of
+    the pool in a head. Elementwise dropout would depend on the padded shape.
 
     Args:
         rate: probability that a channel is dropped, in [0, 1).
-        stream: distinguishes this layer from the other random layers of a network; two with the same stream drop the
-            same channels.
+        stream: distinguishes this layer from the other random layers of a network; layers with the same stream drop
+            the same channels.
+
+    Raises:
+        ValueError: if the rate is outside [0, 1); in training, if `keys` is None.
 
     Source: Tompson et al., "Efficient Object Localization Using Convolutional Networks", 2015 (spatial dropout).
     """
@@ -60,12 +63,15 @@ class ChannelDropout(_KeyedDropout):
 class StochasticDepth(_KeyedDropout):
     """Zeroes a whole example in training, or scales it by `1 / (1 - rate)`; put it last on a residual branch.
 
-    The example then skips the branch. Which examples do depends on their keys alone, as in `ChannelDropout`.
+    A dropped example skips the branch. The draws depend on the example's key alone, as in `ChannelDropout`.
 
     Args:
         rate: probability that an example is dropped, in [0, 1); usually larger in deeper blocks.
-        stream: distinguishes this layer from the other random layers of a network, `ChannelDropout` included; layers
-            with the same stream do not decide independently.
+        stream: distinguishes this layer from the other random layers of a network, including `ChannelDropout`; the
+            draws of layers with the same stream are not independent.
+
+    Raises:
+        ValueError: if the rate is outside [0, 1); in training, if `keys` is None.
 
     Source: Huang et al., "Deep Networks with Stochastic Depth", 2016, scaled in training rather than in evaluation.
     """

@@ -1,4 +1,7 @@
-"""The contract that every layer keeps: `Padded -> Padded`, zero outside each example."""
+"""The base classes of all layers, and their contract: `Padded -> Padded`, zero outside each example.
+
+Axes: B batch, S spatial, D number of spatial axes, C channels.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -55,11 +58,11 @@ class Layer(nnx.Module):
         return (IDENTITY,) * rank
 
     def windows(self, rank: int) -> list[tuple[AnyWindow, ...]]:
-        """Returns the windows that an output is seen through, in order; of several ways, the widest."""
+        """Returns the windows between input and output, in order; of several paths, those of the widest."""
         return [self.window(rank)]
 
     def out_extent(self, size: Sequence[int]) -> tuple[int, ...]:
-        """Returns the extent per spatial axis of the output for an input of extent `size`."""
+        """Returns the extents of the output, one per spatial axis, for an input of extents `size`."""
         for windows in self.windows(len(size)):
             size = [window.out_size(extent) for window, extent in zip(windows, size, strict=True)]
         return tuple(size)
@@ -69,10 +72,10 @@ class Layer(nnx.Module):
         return channels
 
     def multiply_adds(self, size: Sequence[int], channels: int) -> int:
-        """Returns the multiply-adds per example of the layer's products, elementwise work not counted.
+        """Returns the multiply-adds of the layer's products for one example, without elementwise operations.
 
         Args:
-            size: extent of the input per spatial axis.
+            size: extents of the input, one per spatial axis.
             channels: number of input channels.
         """
         del size, channels
@@ -80,7 +83,7 @@ class Layer(nnx.Module):
 
 
 class ExampleWideLayer(Layer):
-    """Base of the layers that use statistics of a whole example: every position sees all of them."""
+    """Base of the layers that use statistics of a whole example: every output depends on all its positions."""
 
     def window(self, rank: int) -> tuple[AnyWindow, ...]:
         return (Unbounded(),) * rank
@@ -100,18 +103,19 @@ class WindowedLayer(Layer):
         own = len(self._windows)
         if rank != own:
             raise ValueError(
-                f"{type(self).__name__} over {own} spatial axes: cannot act on {rank}; build it with rank={rank}."
+                f"rank={own} of {type(self).__name__}: must be {rank}, the number of spatial axes of the input; build "
+                f"it with rank={rank}."
             )
         return self._windows
 
     def out_sizes(self, batch: Padded) -> jax.Array:
         """Returns int32 [B, D], the sizes after this layer.
 
-        The barrier makes them an array: without it XLA computes them anew for every element that a mask clears.
+        The barrier makes them an array: without it, XLA recomputes them for every element that a mask clears.
 
         Raises:
-            ValueError: for another number of spatial axes than the layer's.
-            TypeError: for values that are not floating.
+            ValueError: if the batch has another number of spatial axes than the layer.
+            TypeError: if the values are not floating.
         """
         check_floating(batch)
         windows = self.window(batch.rank)
@@ -120,34 +124,34 @@ class WindowedLayer(Layer):
 
 
 def check_floating(batch: Padded):
-    """Raises TypeError for what is no `Padded`, and for integer values, to which a layer's weights would be rounded."""
+    """Raises TypeError unless `batch` is a `Padded` of floating values: to integers, weights would be rounded."""
     check_padded(batch, "layers take")
     if not jnp.issubdtype(batch.dtype, jnp.floating):
         raise TypeError(
             f"values of dtype {batch.dtype}: layers take floating values; convert them with "
-            "batch.replace(batch.values.astype(jnp.float32)). A model does so itself."
+            "batch.replace(batch.values.astype(jnp.float32)), as a model does."
         )
 
 
 def require_positive(owner: str, **counts: int):
-    """Raises ValueError if one of the named numbers, such as `channels=0` of a layer, is below 1."""
+    """Raises ValueError if one of the named counts, such as `channels=0` of a layer, is below 1."""
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name}={count} of {owner}: must be at least 1.")
 
 
 def per_channel(vector: jax.Array, values: jax.Array) -> jax.Array:
-    """Returns `vector` [C] with the rank of `values` [.., C] and its dtype, ready to be combined with it."""
+    """Returns `vector` [C] with the rank and dtype of `values` [.., C], to broadcast along the channels."""
     return vector.astype(values.dtype).reshape((1,) * (values.ndim - 1) + (-1,))
 
 
 def per_example(vector: jax.Array, values: jax.Array) -> jax.Array:
-    """Returns `vector` [B] with the rank of `values` [B, ..] and its dtype, ready to be combined with it."""
+    """Returns `vector` [B] with the rank and dtype of `values` [B, ..], to broadcast along the batch."""
     return vector.astype(values.dtype).reshape((-1,) + (1,) * (values.ndim - 1))
 
 
 def at_least_float32(values: jax.Array) -> jax.Array:
-    """Returns `values` in a dtype fit for statistics and logarithms: float32, or float64 if they have it."""
+    """Returns `values` in a dtype fit for statistics and logarithms: float64 if they have it, else float32."""
     return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 

@@ -1,4 +1,4 @@
-"""What layers with a learned kernel and bias share, whatever their window.
+"""The base class of the layers with a learned kernel and bias.
 
 Axes: B batch, S spatial, C input channels, K output channels.
 """
@@ -17,7 +17,7 @@ KERNEL_INIT = nnx.initializers.he_uniform()
 
 
 class LinearLayer(Layer):
-    """Base of the layers with a learned kernel and bias: making them, casting them, adding the bias.
+    """Base of the layers with a learned kernel and bias: creates and casts the kernel, adds the bias.
 
     Attributes:
         kernel: parameter [*taps, C / groups, K].
@@ -40,10 +40,10 @@ class LinearLayer(Layer):
         rngs: nnx.Rngs,
         initial: jax.Array | None = None,
     ):
-        """Sets the attributes: the kernel He uniform or `initial`, the bias 0.
+        """Sets the attributes: the kernel is He uniform or `initial`, the bias 0.
 
         Raises:
-            ValueError: for fewer than 1 channel, or groups that do not divide.
+            ValueError: if a number of channels is below 1, or `groups` does not divide both.
         """
         require_positive(type(self).__name__, in_channels=in_channels, channels=channels)
         if groups < 1 or in_channels % groups or channels % groups:
@@ -54,7 +54,7 @@ class LinearLayer(Layer):
         self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
 
     def _kernel_for(self, batch: Padded) -> jax.Array:
-        """Returns the kernel in the batch's dtype; raises as `check_channels`."""
+        """Returns the kernel in the batch's dtype; raises what `check_channels` raises."""
         check_channels(batch, self.kernel.shape[-2] * self.groups)
         return self.kernel[...].astype(batch.dtype)
 

@@ -1,8 +1,8 @@
 """Normalization by statistics of the valid positions only.
 
-Axes: B batch, S spatial, C channels. Statistics are taken in float32 whatever the dtype of the values, in float64 for
-float64. Those of a batch are plain sums over the batch axis, so that under `jit` with sharded arrays they are global
-sums, exact for any valid counts on each device.
+Axes: B batch, S spatial, C channels. Statistics are in float32 for every dtype of the values but float64. Those of a
+batch are plain sums over the batch axis. Under `jit` with sharded arrays they are therefore global sums, exact for any
+number of valid positions on each device.
 """
 
 from collections.abc import Callable
@@ -26,10 +26,10 @@ from fcnjax.padded import Padded
 
 
 class _Norm(Layer):
-    """What the norms share: an epsilon, and at the end a learned scale and constant per channel, where they have them.
+    """Base of the norms: an epsilon and, optionally, a learned scale and bias per channel.
 
     Raises:
-        ValueError: if epsilon is not greater than 0.
+        ValueError: if `channels` is below 1, or `epsilon` is not greater than 0 and finite.
     """
 
     scale: nnx.Param | None
@@ -38,22 +38,22 @@ class _Norm(Layer):
     def __init__(self, channels: int, epsilon: float, *, scale: bool = True, bias: bool = True):
         require_positive(type(self).__name__, channels=channels)
         if not 0 < epsilon < float("inf"):
-            raise ValueError(f"epsilon={epsilon} of {type(self).__name__}: must be greater than 0, and finite.")
+            raise ValueError(f"epsilon={epsilon} of {type(self).__name__}: must be greater than 0 and finite.")
         self.channels, self.epsilon = channels, epsilon
         self.scale = nnx.Param(jnp.ones(channels)) if scale else None
         self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
 
     def _values(self, batch: Padded) -> jax.Array:
-        """Returns the values [B, *S, C], raw_values, in the dtype of the statistics."""
+        """Returns the raw values [B, *S, C] in the dtype of the statistics."""
         check_channels(batch, self.channels)
         return at_least_float32(batch.raw_values)
 
     def _rescaled(
         self, batch: Padded, normed: jax.Array, *, factor: jax.Array | float = 1.0, skip: jax.Array | None = None
     ) -> Padded:
-        """Returns `normed` [B, *S, C], scaled and shifted, plus `skip`, in the dtype that the batch's values had.
+        """Returns `normed` [B, *S, C], scaled and shifted, plus `skip`, in the dtype of the batch's values.
 
-        A `factor` [C] goes into the scale: its gradient and the scale's then need one sum over the positions, not two.
+        A `factor` [C] multiplies the scale: the gradients of both then need one sum over the positions, not two.
         """
         if self.scale is not None:
             normed = normed * per_channel(self.scale[...] * factor, normed)
@@ -67,20 +67,23 @@ class _Norm(Layer):
 class BatchNorm(_Norm):
     """Normalizes each channel by the mean and variance over all valid positions of the batch.
 
-    In training the batch's statistics are used (biased variance) and move the running ones (unbiased variance, as in
-    PyTorch); otherwise the running ones are used, and the answer for an example does not depend on its batch mates.
-    A batch without any valid position leaves the running statistics as they are. `measure` makes them cumulative.
+    In training, the batch's statistics (with biased variance) normalize, and the running ones (with unbiased variance,
+    as in PyTorch) move toward them. In evaluation, the running statistics normalize, and the output of an example does
+    not depend on its batch mates. A batch without valid positions leaves the running statistics unchanged. `measure`
+    makes them cumulative.
 
     Args:
         channels: C.
-        momentum: share of the old running statistics that one training step keeps, in [0, 1]; PyTorch's is 1 minus
-            this.
+        momentum: share of the running statistics that one training step keeps, in [0, 1]; 1 minus PyTorch's momentum.
         epsilon: added to the variance, greater than 0.
 
     Attributes:
         scale, bias: parameters [C].
         mean, variance: running statistics [C], float32.
-        count: float32 [], valid positions that they are of while they are being measured (see `measure`), else None.
+        count: float32 [], number of valid positions that `measure` has pooled, or None before it is called.
+
+    Raises:
+        ValueError: if `channels` is below 1, `momentum` is outside [0, 1], or `epsilon` is not greater than 0.
 
     Source: Ioffe and Szegedy, "Batch Normalization", 2015, with masked sums.
     """
@@ -91,13 +94,14 @@ class BatchNorm(_Norm):
         super().__init__(channels, epsilon)
         self.momentum = momentum
         self.mean, self.variance = nnx.BatchStat(jnp.zeros(channels)), nnx.BatchStat(jnp.ones(channels))
-        self.count: nnx.BatchStat | None = nnx.data(None)  # data: it may become an array
+        self.count: nnx.BatchStat | None = nnx.data(None)  # declared as data, as it may become an array
 
     def measure(self):
-        """From now on, in training or not, takes the batch's statistics and pools them with all since this call.
+        """Starts to pool the statistics of all later batches, and to normalize by each batch's, in training or not.
 
-        The running ones are then the mean and unbiased variance over all valid positions seen, as if in one batch.
-        PyTorch's momentum None averages the variances of batches, and so leaves out what lies between their means.
+        The running statistics are then the mean and unbiased variance over all valid positions since this call, as if
+        in one batch. PyTorch's momentum None averages the variances of batches instead, without the variance between
+        their means.
         """
         self.count = nnx.BatchStat(jnp.zeros(()))
 
@@ -113,23 +117,23 @@ class BatchNorm(_Norm):
         assert self.scale is not None
         assert self.bias is not None
         old_mean = self.mean[...].astype(values.dtype)
-        centerd = batch.replace(values - per_channel(old_mean, values)).values
-        mean, variance = self._batch_statistics(batch, centerd)
+        centered = batch.replace(values - per_channel(old_mean, values)).values
+        mean, variance = self._batch_statistics(batch, centered)
         factor = self.scale[...] * lax.rsqrt(variance + self.epsilon)
-        normed = _normalize(values, centerd, old_mean, mean, factor, self.bias[...])
+        normed = _normalize(values, centered, old_mean, mean, factor, self.bias[...])
         return batch.replace(normed.astype(batch.dtype))
 
-    def _batch_statistics(self, batch: Padded, centerd: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns mean and biased variance [C] of the valid positions, and moves the running statistics.
+    def _batch_statistics(self, batch: Padded, centered: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns mean and biased variance [C] of the valid positions, and updates the running statistics.
 
-        One pass: both sums are of values less the running mean, `centerd` [B, *S, C], which keeps the difference of
-        squares from cancelling when the mean is far from zero.
+        Both sums take one pass over `centered` [B, *S, C], the values minus the running mean. This keeps the difference
+        of squares from canceling when the mean is far from zero.
         """
         axes = (0, *batch.spatial_axes)
-        count = jnp.sum(batch.counts).astype(centerd.dtype)
-        old_mean, old_variance = self.mean[...].astype(centerd.dtype), self.variance[...].astype(centerd.dtype)
-        first = jnp.sum(centerd, axes) / jnp.maximum(count, 1)
-        second = jnp.sum(jnp.square(centerd), axes) / jnp.maximum(count, 1)
+        count = jnp.sum(batch.counts).astype(centered.dtype)
+        old_mean, old_variance = self.mean[...].astype(centered.dtype), self.variance[...].astype(centered.dtype)
+        first = jnp.sum(centered, axes) / jnp.maximum(count, 1)
+        second = jnp.sum(jnp.square(centered), axes) / jnp.maximum(count, 1)
         mean = jnp.where(count > 0, first + old_mean, old_mean)
         variance = jnp.where(count > 0, jnp.maximum(second - jnp.square(first), 0.0), old_variance)
         if self.count is not None:
@@ -146,10 +150,10 @@ class BatchNorm(_Norm):
         running[...] = lax.stop_gradient(moved).astype(running.dtype)
 
     def _pool(self, seen: nnx.BatchStat, count: jax.Array, mean: jax.Array, variance: jax.Array):
-        """Pools the running statistics, of `seen` positions, with those of `count` more (Chan et al., 1979)."""
+        """Pools the running statistics of `seen` positions with those of `count` more (Chan et al., 1979)."""
         before = seen[...].astype(count.dtype)
         total = before + count
-        share = count / jnp.maximum(total, 1)  # 0 for an empty batch, whose mean and variance are the running ones
+        share = count / jnp.maximum(total, 1)  # 0 for an empty batch: its mean and variance are the running ones
         apart = mean - self.mean[...]
         squares = jnp.maximum(before - 1, 0) * self.variance[...] + count * variance
         squares = squares + jnp.square(apart) * before * share
@@ -160,44 +164,44 @@ class BatchNorm(_Norm):
 
 @jax.custom_jvp
 def _normalize(
-    values: jax.Array, centerd: jax.Array, old_mean: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array
+    values: jax.Array, centered: jax.Array, old_mean: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array
 ) -> jax.Array:
     """Returns `(values - mean) * factor + bias` for values [B, *S, C] and vectors [C].
 
-    `centerd` is `values - old_mean` where a position is valid, 0 elsewhere: what the statistics were taken of. By it
-    the gradients of all vectors need two sums over the positions, of values that are there already; differentiated as
-    it stands there are three, of two arrays that are made for them.
+    `centered` is `values - old_mean` at valid positions and 0 elsewhere, as in the statistics. With it, the gradients
+    of all vectors need two sums over the positions, of arrays that exist already. Automatic differentiation would need
+    three sums, of two additional arrays.
     """
-    del centerd, old_mean
+    del centered, old_mean
     return (values - per_channel(mean, values)) * per_channel(factor, values) + per_channel(bias, values)
 
 
 @_normalize.defjvp
 def _normalize_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-    values, centerd, old_mean, mean, factor, _ = primals
+    values, centered, old_mean, mean, factor, _ = primals
     values_dot, _, _, mean_dot, factor_dot, bias_dot = tangents
     shift_dot = bias_dot - factor * mean_dot - (mean - old_mean) * factor_dot
-    scaled = values_dot * per_channel(factor, values) + centerd * per_channel(factor_dot, values)
+    scaled = values_dot * per_channel(factor, values) + centered * per_channel(factor_dot, values)
     return _normalize(*primals), scaled + per_channel(shift_dot, values)
 
 
 class GroupNorm(_Norm, ExampleWideLayer):
     """Normalizes each example by its own mean and variance over groups of channels and its valid positions.
 
-    The same in training and evaluation, and never a matter of batch mates. `groups=1` is PyTorch's layer norm over
-    [C, *S] without its elementwise parameters; `groups=channels` is `InstanceNorm`.
+    It is the same in training and evaluation and does not depend on batch mates. `groups=1` is PyTorch's layer norm
+    over [C, *S] without its elementwise parameters; `groups=channels` is `InstanceNorm`.
 
     Args:
         channels: C.
         groups: number of groups; must divide C.
-        affine: whether to learn a scale and a constant per channel.
+        affine: whether to learn a scale and a bias per channel.
         epsilon: added to the variance, greater than 0.
 
     Attributes:
         scale, bias: parameters [C], or None.
 
     Raises:
-        ValueError: for groups that do not divide the channels, or an epsilon that is not greater than 0.
+        ValueError: if `groups` does not divide the channels, or `epsilon` is not greater than 0.
 
     Source: Wu and He, "Group Normalization", 2018, with masked sums.
     """
@@ -223,12 +227,12 @@ class GroupNorm(_Norm, ExampleWideLayer):
 class InstanceNorm(GroupNorm):
     """Normalizes each channel of each example by its own mean and variance over the valid positions.
 
-    It removes the contrast and the offset of every example, as style transfer wants; an example of one position becomes
-    the bias alone. `GroupNorm` keeps what the channels of a group have in common.
+    It removes the contrast and the offset of every channel of an example, as in style transfer; an example of one
+    position becomes the bias alone. `GroupNorm` keeps the differences between the channels of a group.
 
     Args:
         channels: C.
-        affine: whether to learn a scale and a constant per channel (PyTorch's `InstanceNorm2d` does not by default).
+        affine: whether to learn a scale and a bias per channel (PyTorch's `InstanceNorm2d` does not by default).
         epsilon: added to the variance, greater than 0.
 
     Attributes:
@@ -259,9 +263,9 @@ class LayerNorm(_Norm):
 
     def transform(self, batch: Padded) -> Padded:
         values = self._values(batch)
-        centerd = values - jnp.mean(values, -1, keepdims=True)
-        variance = jnp.mean(jnp.square(centerd), -1, keepdims=True)
-        return self._rescaled(batch, centerd * lax.rsqrt(variance + self.epsilon))
+        centered = values - jnp.mean(values, -1, keepdims=True)
+        variance = jnp.mean(jnp.square(centered), -1, keepdims=True)
+        return self._rescaled(batch, centered * lax.rsqrt(variance + self.epsilon))
 
 
 class RMSNorm(_Norm):
@@ -286,10 +290,11 @@ class RMSNorm(_Norm):
 
 
 class GlobalResponseNorm(_Norm, ExampleWideLayer):
-    """Adds to each channel itself times its share of the example's response: channels compete over all positions.
+    """Scales each channel by its share of the example's response and adds the input: channels compete.
 
-    With g_c the L2 norm of channel c over the valid positions, `scale * x * g_c / (mean_c g_c + epsilon) + bias + x`.
-    Scale and bias start at 0, where the layer is the identity. ConvNeXt V2 has it after the activation of each block.
+    With g_c the L2 norm of channel c over the valid positions, the output is
+    `scale * x * g_c / (mean_c g_c + epsilon) + bias + x`. Scale and bias start at 0, where the layer is the identity.
+    ConvNeXt V2 uses it after the activation of each block.
 
     Args:
         channels: C.
@@ -308,7 +313,9 @@ class GlobalResponseNorm(_Norm, ExampleWideLayer):
     def transform(self, batch: Padded) -> Padded:
         values = self._values(batch)
         energy = jnp.sum(jnp.square(values), batch.spatial_axes, keepdims=True, where=batch.mask)
-        silent = energy == 0  # the root has no finite gradient there; PyTorch, too, takes 0 for the norm's
+        silent = (
+            energy == 0
+        )  # the gradient of the root is infinite there; PyTorch too takes 0 for the gradient of the norm
         response = jnp.where(silent, 0.0, jnp.sqrt(jnp.where(silent, 1.0, energy)))  # [B, 1, .., C]
         share = response / (jnp.mean(response, -1, keepdims=True) + self.epsilon)
         return self._rescaled(batch, values * share, skip=values)
@@ -323,10 +330,10 @@ NORMS: dict[str, Callable[[int], list[Layer]]] = {
 
 
 def norm_layers(name: str, channels: int) -> list[Layer]:
-    """Returns the norm called `name` for a number of channels: one layer, or none for "none".
+    """Returns the layers of the norm called `name`, a key of `NORMS`: one layer, or an empty list for "none".
 
     Raises:
-        ValueError: for an unknown name, with the nearest one.
+        ValueError: if the name is unknown.
     """
     if name not in NORMS:
         raise ValueError(unknown_name("norm", name, NORMS))

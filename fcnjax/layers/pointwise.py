@@ -1,4 +1,4 @@
-"""Layers that act on the channels of each position by itself.
+"""Layers that act on the channels of each position separately.
 
 Axes: B batch, S spatial, C input channels, K output channels.
 """
@@ -24,7 +24,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class Pointwise(LinearLayer):
-    """A linear map of the channels at every position: a 1x1 convolution, and on a 1x1 `Padded` a dense layer.
+    """A linear map of the channels at every position: a 1x1 convolution; on a 1x1 `Padded`, a dense layer.
 
     Args:
         in_channels: C.
@@ -37,7 +37,7 @@ class Pointwise(LinearLayer):
         bias: parameter [K], or None.
 
     Raises:
-        ValueError: for fewer than 1 channel.
+        ValueError: if a number of channels is below 1.
 
     Source: Lin, Chen and Yan, "Network in Network", 2014, section 3.1.
     """
@@ -51,7 +51,11 @@ class Pointwise(LinearLayer):
 
 
 class Activation(Layer):
-    """An elementwise function, such as `jax.nn.relu`; the padding is cleared again, since `f(0)` may not be 0."""
+    """An elementwise function, such as `jax.nn.relu`.
+
+    Args:
+        function: maps an array to an array of the same shape; `function(0)` need not be 0.
+    """
 
     def __init__(self, function: Callable[[jax.Array], jax.Array]):
         self.function = function
@@ -61,7 +65,11 @@ class Activation(Layer):
 
 
 def activation_layer(name: str) -> Activation:
-    """Returns the activation called `name`; raises ValueError for an unknown one, with the nearest."""
+    """Returns the activation called `name`, a key of `ACTIVATIONS`.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
     if name not in ACTIVATIONS:
         raise ValueError(unknown_name("activation", name, ACTIVATIONS))
     return Activation(ACTIVATIONS[name])
@@ -70,11 +78,11 @@ def activation_layer(name: str) -> Activation:
 class LayerScale(Layer):
     """Multiplies each channel by a learned factor; put it at the end of a residual branch, before `StochasticDepth`.
 
-    Starting near 0, it lets a deep network start near the identity. A norm's scale starts at 1 and comes with a norm.
+    The factors start near 0, so that a deep network starts near the identity; the scale of a norm starts at 1.
 
     Args:
         channels: C.
-        initial: the factor of every channel at first.
+        initial: initial factor of every channel.
 
     Attributes:
         scale: parameter [C].
@@ -94,7 +102,7 @@ class LayerScale(Layer):
 class LogSoftmax(Layer):
     """Log-probabilities over the channels at every position, in float32 (float64 for float64 values).
 
-    In log space no probability underflows; `fcnjax.pooling.LogSumExp(1.0)` of them is the logarithm of the mean
+    In log space, probabilities do not underflow; `fcnjax.pooling.LogSumExp(1.0)` of them is the logarithm of the mean
     probability.
     """
 

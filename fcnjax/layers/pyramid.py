@@ -1,4 +1,4 @@
-"""Spatial pyramid pooling: a vector of fixed length from any size that keeps some of the layout.
+"""Spatial pyramid pooling: a vector of fixed length from an example of any size, which keeps some of its layout.
 
 Axes: B batch, S spatial, C channels, N bins along one axis.
 """
@@ -21,17 +21,17 @@ METHODS = ("max", "mean")
 class SpatialPyramidPool(Layer):
     """Cuts each example into 1, 2, 4, .. bins along every axis and pools each bin to one value per channel.
 
-    Bins follow the example's own size: bin i of n covers the positions `floor(i * size / n)` up to
-    `ceil((i + 1) * size / n)`, PyTorch's adaptive pooling; in an example smaller than n they overlap. The output is one
-    position with `out_channels(C)` channels: level by level, bins in row-major order, C channels each.
+    Bins follow the example's own size: bin i of n covers the positions from `floor(i * size / n)` up to, but not
+    including, `ceil((i + 1) * size / n)`, as in PyTorch's adaptive pooling; in an example smaller than n they overlap.
+    The output is one position of `out_channels(C)` channels: level by level, bins in row-major order, C channels each.
 
     Args:
-        levels: bins along each axis, one int a level, each at least 1.
+        levels: number of bins along each axis, one int per level, each at least 1.
         method: "max" or "mean" of the positions of a bin.
         rank: number of spatial axes, 1 to 3.
 
     Raises:
-        ValueError: without a level, for one below 1, or for an unknown method.
+        ValueError: if there are no levels, if one is below 1, or if the method is unknown.
 
     Source: He et al., "Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition", 2015.
 
@@ -41,14 +41,16 @@ class SpatialPyramidPool(Layer):
 
     def __init__(self, levels: Sequence[int] = (1, 2, 4), method: str = "max", *, rank: int = 2):
         if not levels or min(levels) < 1:
-            raise ValueError(f"levels={tuple(levels)} of SpatialPyramidPool: needs at least one, each at least 1.")
+            raise ValueError(f"levels={tuple(levels)} of SpatialPyramidPool: must be one or more ints of at least 1.")
         if method not in METHODS:
             raise ValueError(unknown_name("method of SpatialPyramidPool", method, METHODS))
         self.levels, self.method, self.rank = tuple(levels), method, rank
 
     def window(self, rank: int) -> tuple[FullWindow, ...]:
         if rank != self.rank:
-            raise ValueError(f"SpatialPyramidPool over {self.rank} spatial axes: cannot act on {rank}.")
+            raise ValueError(
+                f"rank={self.rank} of SpatialPyramidPool: must be {rank}, the number of spatial axes of the input."
+            )
         return (FullWindow(),) * rank
 
     def out_channels(self, channels: int) -> int:
@@ -62,12 +64,12 @@ class SpatialPyramidPool(Layer):
         return batch.replace(values, jnp.minimum(batch.sizes, 1))
 
     def _level(self, batch: Padded, bins: int) -> jax.Array:
-        """Returns values [B, N, .., N, C] of one level, axis after axis: maxima of maxima, means of means."""
+        """Returns values [B, N, .., N, C] of one level, reduced axis by axis."""
         values = batch.values if self.method == "mean" else jnp.where(batch.mask, batch.raw_values, -jnp.inf)
         for axis in range(batch.rank):
             reduce = functools.partial(self._bin, values, axis, batch.sizes[:, axis], bins)
             values = jnp.stack([reduce(index) for index in range(bins)], axis + 1)
-        empty = (~batch.real).reshape(-1, *(1,) * (values.ndim - 1))  # a filler row has no maximum
+        empty = (~batch.real).reshape(-1, *(1,) * (values.ndim - 1))  # the maximum of a filler row is -inf
         return jnp.where(empty, 0.0, values)
 
     def _bin(self, values: jax.Array, axis: int, sizes: jax.Array, bins: int, index: int) -> jax.Array:

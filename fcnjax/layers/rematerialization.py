@@ -1,4 +1,4 @@
-"""Less memory for more computation: what a layer computes within itself is computed anew in the backward pass."""
+"""Rematerialization: less memory for more computation, as the backward pass recomputes the activations of a block."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ COMPOSED = (Concatenate, Residual, Sequential, SkipConnection)
 
 
 def recomputed(layers: Sequence[Layer], batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
-    """Returns what layers give one after another, keeping for the backward pass only what goes in and out of units.
+    """Returns the output of layers applied one after another; the backward pass keeps only the inputs of units.
 
-    A unit is a layer made of layers, such as a residual block, with the plain ones that follow it; or the plain layers
-    before the first of them. Each is one `jax.checkpoint`: its barrier makes the backward pass of a unit wait for that
-    of the next, so that the activations of one unit exist at a time. (One checkpoint around the whole network that
-    saves named activations saves nothing in XLA: all is then computed anew at once.) Running statistics are a result
-    of the forward pass alone, and move once.
+    A unit is a layer made of layers, such as a residual block, and the plain layers that follow it; the first unit may
+    be plain layers alone. Each unit is one `jax.checkpoint`. Its barrier makes the backward pass of a unit wait for
+    that of the next unit, so that the activations of only one unit exist at a time. (A single checkpoint around the
+    whole network that saves named activations saves no memory in XLA, which then recomputes all activations at once.)
+    Running statistics come from the forward pass alone and are updated once.
 
     Args:
         layers: in order.
-        batch: what goes in.
+        batch: the input.
         train: as for a layer.
         keys: as for a layer.
 
@@ -44,7 +44,7 @@ def _units(layers: Sequence[Layer]) -> list[list[Layer]]:
 
 
 def _checkpointed(unit: Sequence[Layer], batch: Padded, train: bool, keys: jax.Array | None) -> Padded:
-    """Returns what a unit gives; its arrays go in and its statistics come out of the checkpoint as plain values."""
+    """Returns the output of a unit; the checkpoint takes its arrays and returns its statistics as plain values."""
     module = Sequential(unit)
     graphdef, state = nnx.split(module)
 

@@ -1,7 +1,7 @@
-"""Log-mel spectrograms of signals as a layer, and the masks that are drawn over them in training.
+"""Log-mel spectrograms of signals as a layer, and the masks that hide parts of them in training.
 
-Axes: B batch, L length in samples, T frames, F bins of the Fourier transform, M mel filters, C channels. Idea: a frame
-is a window that lies wholly within the signal, so that it slides and counts like that of any other windowed layer.
+Axes: B batch, L length in samples, T frames, F bins of the Fourier transform, M mel filters, C channels. The one idea:
+a frame is a window that lies entirely within the signal, so its geometry is that of any other windowed layer.
 """
 
 import functools
@@ -21,24 +21,24 @@ from fcnjax.padded import Padded
 class LogMel(WindowedLayer):
     """Natural logarithm of the power in mel-spaced bands over time: signals [B, L, C] become [B, T, C M].
 
-    A frame is a periodic Hann window over samples that all belong to the example ("valid": no pads, the tail shorter
-    than a hop is left out), its power the squared magnitude of its Fourier transform. Filters are triangles of height 1
-    between points evenly spaced on the HTK mel scale: torchaudio's `MelSpectrogram` with `center=False` and its
-    defaults otherwise. The channels of each input channel stand together. Nothing is trained.
+    A frame is a periodic Hann window over samples of the example ("valid": no pads; a tail shorter than a hop is left
+    out). Its power is the squared magnitude of its Fourier transform. The filters are triangles of height 1 between
+    points evenly spaced on the HTK mel scale. All this is torchaudio's `MelSpectrogram` with `center=False` and its
+    other defaults. The M outputs of one input channel are adjacent. The layer has no parameters.
 
     Args:
-        sample_rate: Hz, greater than 0.
-        window: seconds, rounded to samples, at least 2 of them.
-        hop: seconds between frames, rounded to samples, at least 1 of them.
+        sample_rate: in Hz, greater than 0.
+        window: in seconds, rounded to samples, at least 2 samples.
+        hop: seconds between frames, rounded to samples, at least 1 sample.
         mels: number of filters M, at least 1.
-        f_min: Hz, lower edge of the lowest filter, at least 0.
-        f_max: Hz, upper edge of the highest filter, at most `sample_rate / 2`; None is `sample_rate / 2`.
-        floor: minimum of the power before the logarithm, greater than 0.
-        bins: samples of the Fourier transform, at least those of the window, which is filled up with zeros; None is the
+        f_min: lower edge of the lowest filter in Hz, at least 0 and less than `f_max`.
+        f_max: upper edge of the highest filter in Hz, at most `sample_rate / 2` (the default).
+        floor: minimum power before the logarithm, greater than 0.
+        bins: number of samples of the Fourier transform, at least those of the window, padded with zeros; default: the
             smallest power of two with which every filter sees a frequency.
 
     Raises:
-        ValueError: a number is outside its range, or `bins` leave a filter without a frequency.
+        ValueError: if a number is outside its range, or a filter sees no frequency of `bins`.
 
     Source: Stevens, Volkmann and Newman, 1937, for the scale, `2595 log10(1 + f / 700)` as in HTK; Davis and
     Mermelstein, 1980, for the filters.
@@ -80,7 +80,7 @@ class LogMel(WindowedLayer):
         return channels * self.mels
 
     def multiply_adds(self, size: Sequence[int], channels: int) -> int:
-        """Of the filters, and n log2 n of a transform of n samples."""
+        """Returns the multiply-adds of the filters, and n log2 n for a transform of n samples."""
         one = round(self.bins * math.log2(self.bins)) + (self.bins // 2 + 1) * self.mels
         return self.out_extent(size)[0] * channels * one
 
@@ -88,14 +88,16 @@ class LogMel(WindowedLayer):
         sizes = self.out_sizes(batch)
         signals = jnp.swapaxes(at_least_float32(batch.values), 1, 2)  # [B, C, L]
         transform = jnp.fft.rfft(self._frames(signals), self.bins)  # [B, C, T, F]
-        power = jnp.square(transform.real) + jnp.square(transform.imag)  # the root of `abs` has no gradient at 0
+        power = jnp.square(transform.real) + jnp.square(
+            transform.imag
+        )  # `abs` takes a root, whose gradient is infinite at 0
         filters = jnp.asarray(mel_filters(*self._filters), power.dtype)
         bands = jnp.einsum("bctf,fm->btcm", power, filters, precision=jax.lax.Precision.HIGHEST)
         logarithm = jnp.log(jnp.maximum(bands, self.floor)).reshape(*bands.shape[:2], -1)
         return batch.replace(logarithm.astype(batch.dtype), sizes)
 
     def _frames(self, signals: jax.Array) -> jax.Array:
-        """Returns [B, C, T, window], the signals [B, C, L] under the Hann window at every place."""
+        """Returns the frames [B, C, T, window] of signals [B, C, L], multiplied by the Hann window."""
         [window] = self._windows
         starts = window.stride * jnp.arange(window.out_size(signals.shape[-1]))
         hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window.kernel) / window.kernel)
@@ -104,21 +106,21 @@ class LogMel(WindowedLayer):
 
 
 class SpecAugment(Layer):
-    """Zeroes random stretches of time and bands of channels of each spectrogram [B, T, C] in training.
+    """Zeroes random intervals of time and bands of channels of each spectrogram [B, T, C] in training.
 
-    The width of each mask is uniform from 0 to its bound, its place uniform within the example's own frames. They
-    depend on the example's key alone. Put it behind a norm, where 0 is the mean.
+    The width of a mask is uniform from 0 to its maximum; its position is uniform within the example's own frames. Both
+    depend on the example's key alone. Put the layer after a norm, where 0 is the mean.
 
     Args:
-        time_masks: stretches of time, at least 0.
-        time_width: largest width of one, as a share of the example's own frames, 0 to 1.
-        frequency_masks: bands of channels, at least 0.
-        frequency_width: largest width of one, as a share of the channels, 0 to 1.
+        time_masks: number of intervals of time, at least 0.
+        time_width: maximum width of an interval, as a share of the example's own frames, 0 to 1.
+        frequency_masks: number of bands of channels, at least 0.
+        frequency_width: maximum width of a band, as a share of the channels, 0 to 1.
         stream: distinguishes this layer from the other random layers of a network.
 
     Raises:
-        ValueError: a number is outside its range; in training, if there are no keys, and when called for another number
-            of spatial axes than 1.
+        ValueError: if a number is outside its range; when called, if the batch does not have 1 spatial axis; in
+            training, if `keys` is None.
 
     Source: Park et al., "SpecAugment", 2019, without time warping; the widths as shares of the extent.
     """
@@ -142,8 +144,8 @@ class SpecAugment(Layer):
     def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
         if batch.rank != 1:
             raise ValueError(
-                f"values of shape {tuple(batch.raw_values.shape)}: SpecAugment is for spectrograms [batch, frames, "
-                "channels] with 1 spatial axis; leave it out for others."
+                f"values of shape {tuple(batch.raw_values.shape)}: SpecAugment takes spectrograms [batch, frames, "
+                "channels] with 1 spatial axis; leave it out for other inputs."
             )
         if not train or not (self.time_masks * self.time_width or self.frequency_masks * self.frequency_width):
             return batch
@@ -163,10 +165,10 @@ class SpecAugment(Layer):
 
 
 def _outside_masks(key: jax.Array, masks: int, share: float, size: jax.Array, extent: int) -> jax.Array:
-    """Returns bool [extent], False in each of some random intervals within `size`, each of at most a share of it."""
+    """Returns bool [extent], False in random intervals within `size`, each of at most a share of `size`."""
     drawn = jax.random.uniform(key, (2, masks))
-    most = jnp.floor(share * size.astype(jnp.float32))
-    width = jnp.floor(drawn[0] * (most + 1))
+    max_width = jnp.floor(share * size.astype(jnp.float32))
+    width = jnp.floor(drawn[0] * (max_width + 1))
     start = jnp.floor(drawn[1] * (size - width + 1))
     positions = jnp.arange(extent, dtype=jnp.float32)[:, None]
     return jnp.all((positions < start[None]) | (positions >= (start + width)[None]), axis=1)

@@ -1,4 +1,4 @@
-"""Gates: channels weighed by what the whole example holds.
+"""Squeeze-and-excitation: channels weighted by statistics of the whole example.
 
 Axes: B batch, S spatial, C channels.
 """
@@ -18,13 +18,13 @@ from fcnjax.padded import Padded
 class SqueezeExcite(ExampleWideLayer):
     """Multiplies each channel of an example by a gate that two dense layers compute from the example's mean.
 
-    The mean is taken over the valid positions, and it and the gate in float32 (float64 for float64 values).
+    The mean is over the valid positions. The mean and the gate are computed in float32 (float64 for float64 values).
 
     Args:
         channels: C.
         reduced: channels between the two dense layers, at least 1; often C / 16 or C / 4.
-        activation: elementwise function between the two.
-        gate: elementwise function after them; MobileNetV3 takes `jax.nn.hard_sigmoid`.
+        activation: elementwise function between the dense layers.
+        gate: elementwise function after the dense layers; MobileNetV3 uses `jax.nn.hard_sigmoid`.
         rngs: source of the initial weights (He uniform; zero bias).
 
     Attributes:
@@ -32,7 +32,7 @@ class SqueezeExcite(ExampleWideLayer):
         expand: `Pointwise` from `reduced` to C channels.
 
     Raises:
-        ValueError: if `reduced` is smaller than 1.
+        ValueError: if a number of channels is below 1.
 
     Source: Hu, Shen and Sun, "Squeeze-and-Excitation Networks", 2018, section 3, with a masked mean.
     """

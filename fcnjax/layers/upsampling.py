@@ -20,10 +20,10 @@ METHODS = ("nearest", "bilinear")
 
 
 class Upsample(WindowedLayer):
-    """Enlarges by a whole factor: every position repeated, or interpolated linearly along each axis.
+    """Enlarges by a whole factor: repeats every position, or interpolates linearly along each axis.
 
-    Bilinear interpolation is that of half-pixel centers (PyTorch's `align_corners=False`); beyond the edge of an
-    example stands its edge value, wherever the rectangle ends.
+    Bilinear interpolation uses half-pixel centers (PyTorch's `align_corners=False`). Beyond its own edge, an example is
+    continued by its edge value.
 
     Args:
         factor: one int or one per spatial axis, at least 1.
@@ -31,7 +31,7 @@ class Upsample(WindowedLayer):
         rank: number of spatial axes, 1 to 3.
 
     Raises:
-        ValueError: for a factor below 1 or an unknown method.
+        ValueError: if a factor is below 1 or the method is unknown.
 
     Source: PyTorch's `Upsample`, applied to each example alone.
     """
@@ -71,7 +71,7 @@ class Upsample(WindowedLayer):
 
 
 def _interpolation(factor: int) -> Expansion:
-    """Returns the expansion of linear interpolation with half-pixel centers: an output sees two inputs."""
+    """Returns the expansion of linear interpolation with half-pixel centers, where an output sees two inputs."""
     kernel = 2 * factor - factor % 2
     cut = (kernel - factor) // 2
     return Expansion(kernel, factor, (cut, cut))

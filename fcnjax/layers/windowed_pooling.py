@@ -1,4 +1,4 @@
-"""Max, average, LP and blur pooling over windows that see only what lies inside each example.
+"""Max, average, LP and blur pooling over the valid positions of each window.
 
 Axes: B batch, S spatial, C channels.
 """
@@ -20,7 +20,7 @@ from fcnjax.padded import Padded
 
 
 class _WindowedPool(WindowedLayer):
-    """What the pools share: windows that always hold a value, and the reduction over them."""
+    """Base of the pools: windows that always hold a valid position, and the reduction over them."""
 
     def __init__(
         self,
@@ -35,15 +35,15 @@ class _WindowedPool(WindowedLayer):
         for window in self._windows:
             if max(window.padding) >= window.extent:
                 raise ValueError(
-                    f"padding={window.padding} with kernel {window.kernel}: must be smaller than the kernel, or a "
-                    "window would hold no value."
+                    f"padding={window.padding} with kernel {window.kernel}: must be smaller than the kernel, so that "
+                    "every window holds a value."
                 )
 
     def _reduce(self, values: jax.Array, initial: float, combine: Callable) -> jax.Array:
-        """Reduces [B, *S, C] over the windows, `initial` standing for what lies outside the rectangle."""
+        """Returns values [B, *S, C] reduced over the windows [B, *S', C], with `initial` beyond the padded shape."""
         return lax.reduce_window(
             values,
-            np.asarray(initial, values.dtype),  # a constant: only then does JAX see a maximum, and its gradient
+            np.asarray(initial, values.dtype),  # a constant: only then does JAX recognize a maximum and its gradient
             combine,
             (1, *(window.kernel for window in self._windows), 1),
             (1, *(window.stride for window in self._windows), 1),
@@ -52,7 +52,7 @@ class _WindowedPool(WindowedLayer):
 
 
 class MaxPool(_WindowedPool):
-    """Largest value of each window; padding never wins, whatever the sign of the values.
+    """Largest valid value of each window, also where all values are negative.
 
     Args:
         kernel: positions, one int or one per spatial axis.
@@ -68,16 +68,15 @@ class MaxPool(_WindowedPool):
     def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
         masked = jnp.where(batch.mask, batch.raw_values, -jnp.inf)
-        return batch.replace(
-            self._reduce(masked, -jnp.inf, lax.max), sizes
-        ).with_zero_padding()  # of -inf where no value was
+        pooled = self._reduce(masked, -jnp.inf, lax.max)
+        return batch.replace(pooled, sizes).with_zero_padding()  # a window without a valid position gives -inf
 
 
 class AveragePool(_WindowedPool):
-    """Mean of the valid positions under each window: neither padding nor borders dilute it.
+    """Mean of the valid positions of each window: neither padding nor borders count.
 
-    PyTorch's `count_include_pad=False`; flax's `avg_pool` counts the padding by default. Sums are taken in float32
-    whatever the dtype of the values, in float64 for float64.
+    This is PyTorch's `count_include_pad=False`; flax's `avg_pool` counts the padding by default. Sums are in float32
+    for every dtype of the values but float64.
 
     Args:
         kernel: positions, one int or one per spatial axis.
@@ -98,7 +97,7 @@ class AveragePool(_WindowedPool):
 
 
 class LPPool(_WindowedPool):
-    """The p-norm `(sum |x|^p)^(1/p)` of the valid positions under each window: p = 1 sums, a large p nears the maximum.
+    """The p-norm `(sum |x|^p)^(1/p)` of the valid positions of each window: a sum for p = 1, a maximum as p grows.
 
     Args:
         kernel: positions, one int or one per spatial axis.
@@ -109,21 +108,21 @@ class LPPool(_WindowedPool):
         ceil: whether a last window that reaches beyond the input counts (PyTorch's `ceil_mode`).
 
     Raises:
-        ValueError: if p is below 1 or not finite, or a pad reaches the kernel's extent.
+        ValueError: if `p` is below 1 or not finite, or a pad reaches the kernel's extent.
 
     Source: Gulcehre et al., "Learned-Norm Pooling for Deep Feedforward and Recurrent Neural Networks", 2014.
     """
 
     def __init__(self, kernel: int | Sequence[int], p: float = 2.0, **options: Any):
         if not 1 <= p < math.inf:
-            raise ValueError(f"p={p} of LP pooling: must be at least 1, and finite; MaxPool is its limit.")
+            raise ValueError(f"p={p} of LPPool: must be at least 1 and finite; use MaxPool for its limit.")
         super().__init__(kernel, **options)
         self.p = p
 
     def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
         total = self._reduce(jnp.abs(at_least_float32(batch.values)) ** self.p, 0.0, lax.add)
-        empty = total == 0  # a root has no gradient at 0
+        empty = total == 0  # the gradient of a root is infinite at 0
         norm = jnp.where(empty, 0.0, jnp.where(empty, 1.0, total) ** (1 / self.p))
         return batch.replace(norm.astype(batch.dtype), sizes)
 
@@ -132,20 +131,20 @@ class BlurPool(WindowedLayer):
     """Smooths with a binomial filter, then takes every `stride`-th position: down-sampling without aliasing.
 
     Args:
-        kernel: taps of the filter along every axis, at least 2.
+        kernel: number of taps of the filter along every axis, at least 2.
         stride: one int or one per axis.
         rank: number of spatial axes, 1 to 3.
         border: what the filter sees beyond an example's edge (see `Convolution`).
 
     Raises:
-        ValueError: for fewer than 2 taps or an unknown border.
+        ValueError: if `kernel` is below 2 or the border is unknown.
 
     Source: Zhang, "Making Convolutional Networks Shift-Invariant Again", 2019.
     """
 
     def __init__(self, kernel: int = 3, stride: int | Sequence[int] = 2, *, rank: int = 2, border: str = "reflect"):
         if kernel < 2:
-            raise ValueError(f"kernel={kernel} of blur pooling: needs at least 2 taps.")
+            raise ValueError(f"kernel={kernel} of BlurPool: must be at least 2 taps.")
         pads = [((kernel - 1) // 2, kernel // 2)] * rank
         super().__init__(with_border(geometry.windows(rank, kernel, stride, 1, pads), border))
         self.border = border
@@ -162,7 +161,7 @@ class BlurPool(WindowedLayer):
 
 
 def _reached(window: Window, extent: int) -> tuple[int, int]:
-    """Returns the pads that the windows over a rectangle's `extent` reach; `ceil` may reach beyond the padding."""
+    """Returns the pads (before, after) that windows over `extent` positions reach: with `ceil`, more than `padding`."""
     before, after = window.padding
     last = (window.out_size(extent) - 1) * window.stride + window.extent
     return before, max(after, last - extent - before) if window.ceil else after

@@ -1,4 +1,4 @@
-"""Layers made of layers: values against the parts, and the shapes that follow from the branches."""
+"""Layers made of layers: their values against those of the parts, their shapes, and their names in programs."""
 
 import contract
 import jax
@@ -38,7 +38,7 @@ def test_shapes_follow_from_the_branches():
     assert block.multiply_adds((9, 4), 4) == 10 * (4 * 6 + 25 * 4 * 6 + 6 * 2)
 
 
-def test_a_skip_comes_back_to_the_size_it_left(batch):
+def test_a_skip_connection_returns_the_size_of_its_input(batch):
     down, up = layers.MaxPool(2, ceil=True), layers.Upsample(2)
     skip = layers.SkipConnection([down, up])
     out = skip(batch)
@@ -68,13 +68,13 @@ def test_the_compiled_program_names_the_layers(batch):
     ("make", "message"),
     [
         (lambda: layers.Residual([conv(3, stride=2, padding=1)]), r"Residual: its branches turn \(5, 6\) into"),
-        (lambda: layers.Residual([conv(3, padding=1)]), "Residual: its branch gives 6 channels, its shortcut 4; give"),
+        (lambda: layers.Residual([conv(3, padding=1)]), "Residual: its branch gives 6 channels, its shortcut 4, which"),
         (
             lambda: layers.SkipConnection([], [layers.Pointwise(4, 1, rngs=nnx.Rngs(0))]),
-            "SkipConnection: its branch gives 4 channels, its shortcut 1; give",
+            "SkipConnection: its branch gives 4 channels, its shortcut 1, which must",
         ),
-        (lambda: layers.SkipConnection([layers.MaxPool(2)]), r"SkipConnection: its branch comes back with \(2, 3\)"),
-        (lambda: layers.Concatenate([]), "branches=.. of Concatenate: needs at least one"),
+        (lambda: layers.SkipConnection([layers.MaxPool(2)]), r"SkipConnection: its branch gives \(2, 3\)"),
+        (lambda: layers.Concatenate([]), "branches=.. of Concatenate: must hold at least one"),
     ],
 )
 def test_branches_that_do_not_fit_are_refused(make, message, batch):

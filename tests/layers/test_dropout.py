@@ -1,4 +1,4 @@
-"""Dropout keyed by example: what is dropped, how often, and what it may not depend on."""
+"""Dropout keyed by example: what is dropped, how often, and what the draws must not depend on."""
 
 import contract
 import jax
@@ -32,7 +32,7 @@ def test_stochastic_depth_drops_whole_examples_as_often_as_it_says():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_example_keeps_its_decision_wherever_it_is_put(kind):
+def test_the_draws_for_an_example_do_not_depend_on_its_place(kind):
     examples = contract.draw_examples([(n % 4 + 1, n % 3 + 2) for n in range(12)], channels=4, seed=0)
     keys = jax.random.split(jax.random.key(1), 20)
     dropout = kind(0.5)
@@ -44,7 +44,7 @@ def test_an_example_keeps_its_decision_wherever_it_is_put(kind):
 
     together = apply(range(12))
     dropped = [not np.any(out) for out in together]
-    assert kind is layers.ChannelDropout or 0 < sum(dropped) < 12, "all decided alike: nothing was tested"
+    assert kind is layers.ChannelDropout or 0 < sum(dropped) < 12, "all examples are alike: nothing was tested"
     elsewhere = apply(range(11, -1, -1), shape=(9, 7), rows=20)[::-1]
     alone = [apply([index])[0] for index in range(12)]
     for index in range(12):

@@ -1,4 +1,4 @@
-"""Layers against independent oracles: the cropped array, numpy's masked arrays, the library's own convolution."""
+"""Layers against independent oracles: the cropped array, numpy's masked arrays, the library's convolution."""
 
 import contract
 import jax
@@ -47,7 +47,7 @@ def test_the_product_is_the_library_convolution(size, kernel, stride, padding):
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "padding"),
     [
-        ((9, 7), 4, 2, 1),  # 4 x 3 outputs: the last of an odd number has no pair
+        ((9, 7), 4, 2, 1),  # 4 x 3 outputs: the last of an odd number is single
         ((8, 12), (4, 6), (2, 3), [(1, 1), (0, 2)]),
         ((13,), 6, 3, 2),
         ((9, 10), (4, 2), (2, 2), 0),  # one block along the last axis
@@ -62,12 +62,12 @@ def test_winograd_is_the_library_convolution(monkeypatch, size, kernel, stride, 
     assert taken
 
 
-def test_winograd_is_for_whole_precision_and_much_to_multiply():
+def test_winograd_is_for_full_precision_and_many_multiplications():
     kernel = jnp.zeros((2, 2, 128, 64))
     assert strided._pays_in_pairs(64, (12, 12), kernel)
     assert not strided._pays_in_pairs(64, (12, 12), kernel.astype(jnp.bfloat16))
-    assert not strided._pays_in_pairs(4, (12, 12), kernel), "it saves little"
-    assert not strided._pays_in_pairs(2**14, (1, 1), kernel), "it saves nothing"
+    assert not strided._pays_in_pairs(4, (12, 12), kernel), "saves few multiplications"
+    assert not strided._pays_in_pairs(2**14, (1, 1), kernel), "saves none"
     assert not strided._pays_in_pairs(64, (12, 12), jnp.zeros((3, 2, 128, 64))), "windows of three blocks"
 
 
@@ -90,7 +90,7 @@ def check_product(size, kernel, stride, padding):
         return jax.jit(jax.grad(total, (0, 1), has_aux=True))(x, w)
 
     def derivatives(f):
-        """Forward, of each argument alone, and of second order."""
+        """Returns forward derivatives, those of each argument alone, and those of second order."""
         forward = jax.jvp(f, (x, w), (jnp.cos(x), jnp.cos(w)))[1]
         by_x, by_w = jax.grad(lambda x: jnp.sum(jnp.sin(f(x, w)))), jax.grad(lambda w: jnp.sum(jnp.sin(f(x, w))))
         return forward, by_x(x), by_w(w), jax.jvp(by_x, (x,), (jnp.cos(x),))[1]
@@ -101,7 +101,7 @@ def check_product(size, kernel, stride, padding):
 
 @pytest.mark.parametrize("sizes", [None, [[3, 3], [3, 3], [0, 0]]])
 def test_values_are_padded_up_to_what_the_windows_read_and_zero_outside_the_sizes(sizes):
-    """The first axis gains 1 position before and 2 after; the last loses one after, which no window reaches."""
+    """The windows read one position before and after the first axis, and not the last two of the second axis."""
     examples = np.ones((3, 4, 6, 1), np.float32)
     inside = examples if sizes is None else Padded.stack(list(examples[:2, :3, :3]), (4, 6), 3).values
     windows = geometry.windows(2, 3, 2, 1, [(1, 2), (0, 0)])
@@ -123,7 +123,7 @@ def test_batch_norm_in_training_is_numpy_over_the_valid_positions(batch):
 
 
 def test_batch_norm_in_training_has_the_derivatives_of_its_formula(batch):
-    """Forward, of each argument, and of second order; its own are written by hand."""
+    """Forward derivatives, those of each argument, and those of second order, as the layer's are written by hand."""
     graphdef, weights, statistics = nnx.split(contract.randomize(layers.BatchNorm(4)), nnx.Param, nnx.BatchStat)
     weights, statistics = nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
 
@@ -156,7 +156,7 @@ def test_batch_norm_outside_training_uses_and_keeps_the_running_statistics(batch
     np.testing.assert_array_equal(norm.variance[...], before[1])
 
 
-def test_batch_norm_of_fillers_alone_changes_nothing():
+def test_batch_norm_of_filler_rows_alone_changes_nothing():
     norm = contract.randomize(layers.BatchNorm(4))
     before = np.asarray(norm.mean[...]), np.asarray(norm.variance[...])
     out = norm(Padded(jnp.zeros((2, 3, 4)), jnp.zeros((2, 1), jnp.int32)), train=True)
@@ -166,12 +166,12 @@ def test_batch_norm_of_fillers_alone_changes_nothing():
 
 
 def test_batch_statistics_do_not_cancel_when_the_mean_is_large():
-    """One pass over the squares loses the variance of values around 1,000; the shift by the running mean keeps it."""
+    """A sum of squares in one pass loses the variance of values around 1,000, unless the running mean is subtracted."""
     rng = np.random.default_rng(0)
     values = (1000 + rng.normal(size=(8, 50, 2))).astype(np.float32)
     norm = layers.BatchNorm(2, momentum=0.0)
     batch = Padded(jnp.asarray(values), jnp.full((8, 1), 50))
-    norm(batch, train=True)  # brings the running mean near
+    norm(batch, train=True)  # moves the running mean close
     norm(batch, train=True)
     np.testing.assert_allclose(norm.variance[...], values.astype(np.float64).var((0, 1), ddof=1), rtol=1e-3)
 
@@ -187,8 +187,8 @@ def test_group_norm_is_numpy_for_each_example(batch):
 
 
 @pytest.mark.parametrize(("make", "expected"), [(layers.AveragePool, 1), (layers.LPPool, 20)])
-def test_windows_of_many_positions_are_summed_in_whole_precision(make, expected):
-    """In bfloat16 a sum of ones stops at 256."""
+def test_windows_of_many_positions_are_summed_in_float32(make, expected):
+    """In bfloat16, a sum of ones stops at 256."""
     ones = Padded.stack([jnp.ones((20, 20, 1), jnp.bfloat16)])
     out = make(20)(ones).values
     assert out.dtype == jnp.bfloat16
@@ -206,7 +206,7 @@ def test_the_valid_border_leaves_the_pads_out(batch):
 
 
 def test_a_convolution_exports_for_any_size():
-    """With symbolic dimensions the library's convolution is taken: its products would need the numbers."""
+    """Symbolic dimensions take the library's convolution: products of matrices need known extents."""
     layer = layers.Convolution(2, 3, 3, stride=2, padding=1, rngs=nnx.Rngs(0))
     shapes = jax.export.symbolic_shape("b, 2 * h, 2 * w, 2")
     arguments = [
@@ -221,7 +221,7 @@ def test_a_convolution_exports_for_any_size():
 def test_windowed_pools_see_only_the_example(kind, batch):
     out = kind(3, stride=2, padding=1)(batch).unstack()
     reduce = np.max if kind is layers.MaxPool else np.mean
-    negative = [x - 50 for x in batch.unstack()]  # zeros of the padding would win a maximum
+    negative = [x - 50 for x in batch.unstack()]  # zeros of the padding would be the maximum
     out_negative = kind(3, stride=2, padding=1)(Padded.stack(negative)).unstack()
     for examples, outputs in ((batch.unstack(), out), (negative, out_negative)):
         for example, actual in zip(examples, outputs, strict=True):
@@ -251,8 +251,8 @@ def test_construction_refuses(make, message):
     ("make", "message"),
     [
         (lambda r: layers.Convolution(3, 6, 3, rngs=r), "last axis must hold 3 channels"),
-        (lambda r: layers.Convolution(4, 6, 3, rank=1, rngs=r), "over 1 spatial axes: cannot act on 2"),
-        (lambda r: layers.MaxPool(2, rank=3), "over 3 spatial axes: cannot act on 2"),
+        (lambda r: layers.Convolution(4, 6, 3, rank=1, rngs=r), "rank=1 of Convolution: must be 2, the number"),
+        (lambda r: layers.MaxPool(2, rank=3), "rank=3 of MaxPool: must be 2, the number"),
         (lambda r: layers.Pointwise(3, 6, rngs=r), "last axis must hold 3 channels"),
         (lambda r: layers.InstanceNorm(8, affine=False), "last axis must hold 8 channels"),
         (lambda r: layers.SqueezeExcite(3, 2, rngs=r), r"\(4, 5, 6, 4\): the last axis must hold 3 channels"),

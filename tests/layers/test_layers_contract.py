@@ -16,7 +16,7 @@ CHANNELS = 4
 
 
 class GlobalPool(Layer):
-    """A global pool as a layer, to go through the same contract."""
+    """A global pool as a layer, for the same contract."""
 
     def __init__(self, pool):
         self.pool = pool
@@ -91,7 +91,7 @@ CASES = {
         groups=2,
         bias=False,
         rank=rank,
-        rngs=rngs,  # a bias: a sum that cancels to nothing
+        rngs=rngs,  # the gradient of a bias would be a sum that cancels
     ),
     "upsample nearest": lambda rank, rngs: layers.Upsample(2, rank=rank),
     "upsample bilinear": lambda rank, rngs: layers.Upsample(3, "bilinear", rank=rank),
@@ -113,11 +113,11 @@ CASES = {
 
 
 RANDOM = ("channel dropout", "stochastic depth", "spec augment")  # the identity outside training
-SIGNALS = ("log mel", "spec augment")  # no others
+SIGNALS = ("log mel", "spec augment")  # for one spatial axis only
 
 
 def make(name: str, rank: int) -> Layer:
-    """The layer without numbers: the contract draws them."""
+    """Returns the layer as shapes alone: the contract draws its weights."""
     return nnx.eval_shape(lambda: CASES[name](rank, nnx.Rngs(0)))
 
 
@@ -152,7 +152,7 @@ def test_contract_of_volumes(name):
 
 @pytest.mark.parametrize("rank", [1, 2])
 def test_contract_of_winograd(monkeypatch, rank):
-    """As a convolution is computed where there is much of it. No other test has a layer of these channels."""
+    """Large convolutions use it. No other test has these channels, whose cached program would lack it."""
     monkeypatch.setattr(strided, "MIN_SAVED", -np.inf)
     layer = nnx.eval_shape(lambda: layers.Convolution(7, 5, 4, stride=2, padding=1, rank=rank, rngs=nnx.Rngs(0)))
     contract.check_drawn(layer, rank, 7, minimum=2, seed=rank)
@@ -175,26 +175,26 @@ def test_every_layer_is_in_the_contract():
 
 
 def test_the_contract_can_fail():
-    """A layer with XLA's kind of error, pads that follow the rectangle, must not pass."""
+    """A layer whose output depends on the padded shape, as with pads that XLA chooses, must not pass."""
 
-    class ShiftedByTheRectangle(Layer):
+    class MeanOverThePadding(Layer):
         def transform(self, batch):
             mean = jax.numpy.mean(batch.values, axis=batch.spatial_axes, keepdims=True)
             return batch.replace(batch.values - mean)
 
     with pytest.raises(AssertionError, match="relative difference"):
-        contract.check(ShiftedByTheRectangle(), contract.draw_examples([(5, 8), (2, 5)], CHANNELS, seed=0))
+        contract.check(MeanOverThePadding(), contract.draw_examples([(5, 8), (2, 5)], CHANNELS, seed=0))
 
-    class LooksAround(Layer):
+    class ReadsRawNeighbors(Layer):
         def transform(self, batch):
             return batch.replace(batch.values + jax.numpy.roll(batch.raw_values, -1, 1))
 
     with pytest.raises(AssertionError, match="relative difference"):
-        contract.check(LooksAround(), contract.draw_examples([(5, 8), (2, 5)], CHANNELS, seed=0))
+        contract.check(ReadsRawNeighbors(), contract.draw_examples([(5, 8), (2, 5)], CHANNELS, seed=0))
 
-    class Refills(Layer):
+    class FillsThePadding(Layer):
         def transform(self, batch):
             return type(batch)(batch.values + 1, batch.sizes)
 
     with pytest.raises(AssertionError, match="not zero outside"):
-        contract.check(Refills(), contract.draw_examples([(5, 8), (2, 5)], CHANNELS, seed=0))
+        contract.check(FillsThePadding(), contract.draw_examples([(5, 8), (2, 5)], CHANNELS, seed=0))

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms against numpy written out, and masks that follow each example's own length."""
+"""Log-mel spectrograms against plain numpy, and masks that follow each example's own length."""
 
 import math
 
@@ -22,7 +22,7 @@ def draw(*lengths, channels=1):
 
 
 def in_numpy(signal, rate, taps, hop, bins, mels, f_min, f_max, floor):
-    """One channel [L], frame by frame, bin by bin and filter by filter."""
+    """Returns the log-mel spectrogram of one channel [L], frame by frame, bin by bin and filter by filter."""
     mel = lambda f: 1127.01048 * math.log(1 + f / 700)  # noqa: E731
     points = [700 * (math.exp(m / 1127.01048) - 1) for m in np.linspace(mel(f_min), mel(f_max), mels + 2)]
     times = np.arange(taps)
@@ -40,7 +40,7 @@ def in_numpy(signal, rate, taps, hop, bins, mels, f_min, f_max, floor):
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [(np.float64, 1e-6), (np.float32, 1e-4)])
-def test_log_mel_is_numpys(precision, tolerance):
+def test_log_mel_equals_plain_numpy(precision, tolerance):
     signals = draw(137, 50, 90, channels=2)
     with jax.enable_x64(True):
         layer = layers.LogMel(**SMALL)
@@ -55,7 +55,7 @@ def test_log_mel_is_numpys(precision, tolerance):
             np.testing.assert_allclose(result, np.concatenate(wanted, axis=1), atol=tolerance)
 
 
-def test_a_tone_stands_in_the_band_of_its_frequency():
+def test_a_tone_is_loudest_in_the_band_of_its_frequency():
     layer = layers.LogMel(mels=40)
     seconds = np.arange(2000)[:, None] / 8000
     loudest = []
@@ -82,7 +82,7 @@ def test_log_mel_is_exported_for_signals_of_any_length():
 
 def test_every_filter_sees_a_frequency():
     assert layers.LogMel().bins == 256
-    assert layers.LogMel(mels=128).bins == 512  # with 256 some of 128 bands below 4 kHz hold no frequency
+    assert layers.LogMel(mels=128).bins == 512  # with 256, some of 128 bands below 4 kHz see no frequency
     assert mel_filters(512, 8000, 128, 0.0, 4000.0).any(0).all()
     with pytest.raises(ValueError, match="bins=256 of the spectrogram: must be larger, as 6 of 128 filters see no"):
         layers.LogMel(mels=128, bins=256)
@@ -95,7 +95,7 @@ def test_geometry_is_that_of_a_window():
     assert layer.out_channels(2) == 128
     assert layer.multiply_adds((280,), 1) == 2 * (256 * 8 + 129 * 64)
     assert not jax.tree.leaves(nnx.state(layer)), "something would be trained or saved"
-    with pytest.raises(ValueError, match="LogMel over 1 spatial axes: cannot act on 2"):
+    with pytest.raises(ValueError, match="rank=1 of LogMel: must be 2, the number of spatial axes"):
         layer(Padded.stack([np.ones((300, 9, 1), np.float32)]))
 
 
@@ -124,7 +124,7 @@ def masks(layer, frames, channels, count):
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_masks_are_stretches_within_the_examples_own_frames(axis):
+def test_masks_are_intervals_within_the_examples_own_frames(axis):
     layer = layers.SpecAugment(1, 0.3, 0) if axis == 0 else layers.SpecAugment(0, 0.3, 1, 0.3)
     masked = masks(layer, *((50, 4) if axis == 0 else (4, 50)), count=1000)
     along = masked.all(2 - axis)
@@ -132,8 +132,8 @@ def test_masks_are_stretches_within_the_examples_own_frames(axis):
     assert (np.diff(along.astype(int), axis=1) == 1).sum(1).max() <= 1
     np.testing.assert_array_equal(np.bincount(along.sum(1)) > 0, [True] * 16)  # widths 0 to 15, each drawn
     assert abs(along.sum(1).mean() - 7.5) < 3 * 4.7 / 1000**0.5
-    assert along.mean(0).min() > 0.01  # everywhere, at one time or another
-    np.testing.assert_allclose(along.mean(0)[:20], along.mean(0)[:-21:-1], atol=0.06)  # as often left as right
+    assert along.mean(0).min() > 0.01  # every position is masked at times
+    np.testing.assert_allclose(along.mean(0)[:20], along.mean(0)[:-21:-1], atol=0.06)  # symmetric in time
 
 
 def test_two_masks_hide_more_than_one_and_widths_follow_the_length():
@@ -142,7 +142,7 @@ def test_two_masks_hide_more_than_one_and_widths_follow_the_length():
         for count, frames in ((1, 100), (2, 100), (1, 20))
     )
     assert 1.7 * one < two < 2 * one
-    np.testing.assert_allclose(short, one, atol=0.015)  # of 20 frames as many as of 100, in proportion
+    np.testing.assert_allclose(short, one, atol=0.015)  # the same share of 20 frames as of 100
 
 
 def test_masks_depend_on_the_key_alone():
@@ -166,7 +166,7 @@ def test_spec_augment_refuses():
     batch = Padded.stack([np.ones((9, 3), np.float32)])
     with pytest.raises(ValueError, match="keys=None: SpecAugment needs one PRNG key per example"):
         layers.SpecAugment()(batch, train=True)
-    with pytest.raises(ValueError, match=r"shape \(1, 4, 4, 1\): SpecAugment is for spectrograms"):
+    with pytest.raises(ValueError, match=r"shape \(1, 4, 4, 1\): SpecAugment takes spectrograms"):
         layers.SpecAugment()(Padded.stack([np.ones((4, 4, 1), np.float32)]))
     for name, value in {"time_masks": -1, "frequency_masks": -1, "time_width": 1.5, "frequency_width": -0.5}.items():
         with pytest.raises(ValueError, match=f"{name}={value} of the spectrogram: must be"):

@@ -1,7 +1,7 @@
-"""Compares batch norm in training, its batch spread over 1, 2 and 4 devices, with PyTorch's over all valid positions.
+"""Compares batch norm in training, on a batch sharded over 1, 2 and 4 devices, with PyTorch's over valid positions.
 
-Prints the relative errors as JSON. A program of its own, since the number of devices is fixed once JAX has started;
-`test_batch_norm_devices.py` runs it.
+Prints the relative errors as JSON. It is a separate program, run by `test_batch_norm_devices.py`, since the number of
+devices is fixed once JAX has started.
 """
 
 import json
@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from fcnjax import Padded, layers
 
 CHANNELS, DEVICES = 3, (1, 2, 4)
-# Eight rows each: two on each of four devices. A size of 0 is a filler row, without any valid position.
+# Eight rows each: two on each of four devices. A size of 0 is a filler row, without valid positions.
 CASES = {
     "signals": [(50,), (3,), (1,), (0,), (7,), (20,), (2,), (0,)],
     "images, the third device has none": [(9, 7), (5, 3), (1, 1), (2, 6), (0, 0), (0, 0), (3, 3), (8, 1)],
@@ -35,7 +35,7 @@ def draw(sizes, dtype, seed: int, scale: float = 1.0, shift: float = 0.0) -> Pad
 
 
 def valid(values, sizes) -> np.ndarray:
-    """The valid positions of all examples strung together, [N, C]."""
+    """Returns the concatenated valid positions of all examples, [N, C]."""
     return np.concatenate([example.reshape(-1, CHANNELS) for example in Padded(values, sizes).unstack()])
 
 
@@ -58,7 +58,7 @@ def on_devices(norm, batch: Padded, cotangent: jax.Array, devices: int) -> dict[
     sharded, cotangent = jax.device_put((batch, cotangent), rows)
     out, moved, weight_gradients, input_gradient = step(*jax.device_put(states, everywhere), sharded, cotangent)
     if len(out.sharding.device_set) != devices:
-        raise RuntimeError(f"The step ran on {len(out.sharding.device_set)} devices, not on {devices}.")
+        raise RuntimeError(f"devices={devices}: the step ran on {len(out.sharding.device_set)} instead.")
     return {
         "outputs": valid(out, batch.sizes),
         "input gradient": valid(input_gradient, batch.sizes),
@@ -70,7 +70,7 @@ def on_devices(norm, batch: Padded, cotangent: jax.Array, devices: int) -> dict[
 
 
 def in_torch(norm, batch: Padded, cotangent: jax.Array) -> dict[str, np.ndarray]:
-    import torch  # here, as pytest imports this file for doctests, also where PyTorch is not installed
+    import torch  # imported here: pytest collects doctests of this file also without PyTorch
 
     dtype = batch.values.dtype
     values, upstream = (torch.tensor(valid(array, batch.sizes)) for array in (batch.values, cotangent))

@@ -1,6 +1,6 @@
 """Batch norm in training on several devices is PyTorch's batch norm over the concatenated valid positions.
 
-The devices hold unequal numbers of valid positions, some none at all: the mean of the devices' means would be wrong.
+The devices hold different numbers of valid positions, some of them 0, so the mean of the devices' means would be wrong.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Networks against PyTorch with the same state dict, image by unpadded image: logits, class maps, all gradients."""
+"""Networks against PyTorch with the same state dict, each image unpadded: logits, class maps, all gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,8 @@ from torch_layers import assert_near, from_torch, to_torch  # noqa: E402
 from torch_resnet import ResNet  # noqa: E402
 
 CLASSES, CHANNELS = 5, 3
-WEIGHED = np.linspace(1, -0.5, CLASSES)[None]  # linear: logits are large here, and a curve would enlarge their rounding
-# Small versions: the architecture's options here, and the same network in PyTorch.
+CLASS_WEIGHTS = np.linspace(1, -0.5, CLASSES)[None]  # linear: a curve would amplify the rounding of large logits
+# Small versions: our options, and the same network in PyTorch.
 NETWORKS = {
     "resnet18": ({"width": 8}, lambda: ResNet((2, 2, 2, 2), False, 8, CLASSES, CHANNELS)),
     "resnet34": ({"width": 8}, lambda: ResNet((3, 4, 6, 3), False, 8, CLASSES, CHANNELS)),
@@ -34,19 +34,19 @@ NETWORKS = {
     ),
 }
 TIMM = {"efficientnet_b0": torch_efficientnet.timm_names, "convnext_atto": torch_convnext.timm_names}
-# Odd and even; beside rectangles of 32: just above their edge; of this one: just below its edge, and at it.
-RECTANGLE = (40, 38)
+# Odd and even; just above the total stride of 32; just below and at the padded shape.
+PADDED_SHAPE = (40, 38)
 SIZES = [(33, 38), (40, 37), (32, 35)]
-SMALLEST = {"convnext_atto": (32, 32)}  # of the others, one pixel
+SMALLEST = {"convnext_atto": (32, 32)}  # of the other networks, one pixel
 
 
 def make_reference(arch: str):
-    """PyTorch's network with random weights, biases, statistics and layer scales, in float64."""
+    """Returns PyTorch's network with random weights, biases, statistics and layer scales, in float64."""
     torch.manual_seed(0)
     network = NETWORKS[arch][1]().double().eval()
     generator = torch.Generator().manual_seed(0)
     for name, tensor in network.state_dict().items():
-        if tensor.ndim > 1 and name.endswith("weight"):  # as large as values and gradients need to stay of order 1
+        if tensor.ndim > 1 and name.endswith("weight"):  # keeps values and gradients of order 1
             torch.nn.init.kaiming_normal_(tensor, nonlinearity="relu")
         elif tensor.is_floating_point():
             drawn = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
@@ -59,7 +59,7 @@ def state_of(network) -> dict[str, np.ndarray]:
 
 
 def make_ours(arch: str, state: dict[str, np.ndarray], **options):
-    """Our network with a state dict, in float64."""
+    """Returns our network with a state dict, in float64."""
     model = models.create(arch, classes=CLASSES, in_channels=CHANNELS, rngs=nnx.Rngs(0), **NETWORKS[arch][0], **options)
     graphdef, variables = nnx.split(model)
     model = nnx.merge(graphdef, jax.tree.map(lambda array: array.astype(np.float64), variables))
@@ -67,16 +67,16 @@ def make_ours(arch: str, state: dict[str, np.ndarray], **options):
 
 
 def reference_maps(reference, x) -> np.ndarray:
-    """[*S, K], PyTorch's classifier at every position of its features."""
+    """Returns [*S, K], PyTorch's classifier at every position of its features."""
     (*_, classifier) = (module for module in reference.modules() if isinstance(module, torch.nn.Linear))
     with torch.no_grad():
         return classifier(reference.features(x).permute(0, 2, 3, 1)).numpy()[0]
 
 
-def assert_close(actual, expected, dtype, what: str, least: float = 0.0):
-    """`assert_near` relative to the largest expected value, however small that is, or to `least`."""
-    scale = max(float(np.abs(expected).max()), least)
-    assert scale > 0, f"{what}: is 0 everywhere, and says nothing"
+def assert_close(actual, expected, dtype, what: str, min_scale: float = 0.0):
+    """Calls `assert_near`, relative to the largest expected value or to `min_scale`."""
+    scale = max(float(np.abs(expected).max()), min_scale)
+    assert scale > 0, f"{what}: is 0 everywhere: nothing was tested"
     assert_near(np.asarray(actual) / scale, expected / scale, dtype, what)
 
 
@@ -97,14 +97,14 @@ def test_logits_class_maps_and_gradients(arch, dtype):
         rng = np.random.default_rng(1)
         sizes = [*SIZES, SMALLEST.get(arch, (1, 1))]
         examples = [rng.normal(size=(*size, CHANNELS)).astype(dtype) for size in sizes]
-        batch = Padded.stack(examples, shape=RECTANGLE, batch_size=len(examples) + 1)
+        batch = Padded.stack(examples, shape=PADDED_SHAPE, batch_size=len(examples) + 1)
 
         @jax.jit
         def total(weights, values):
             network = nnx.merge(graphdef, weights, rest)
             logits = network(Padded(values, batch.sizes))
             maps = network.class_maps(Padded(values, batch.sizes)) if has_maps else None
-            return jnp.sum(logits * WEIGHED.astype(dtype)), (logits, maps)
+            return jnp.sum(logits * CLASS_WEIGHTS.astype(dtype)), (logits, maps)
 
         (_, (logits, maps)), (weight_gradient, gradient) = jax.value_and_grad(total, (0, 1), has_aux=True)(
             weights, batch.values
@@ -115,7 +115,7 @@ def test_logits_class_maps_and_gradients(arch, dtype):
     for index, example in enumerate(examples):
         x = to_torch(torch, example)
         y = reference(x)
-        (y * torch.tensor(WEIGHED.astype(dtype))).sum().backward()
+        (y * torch.tensor(CLASS_WEIGHTS.astype(dtype))).sum().backward()
         assert_close(logits[index], y.detach().numpy()[0], dtype, f"logits of size {example.shape}")
         assert_close(inputs[index], from_torch(x.grad), dtype, f"input gradient of size {example.shape}")
         if maps is not None:
@@ -123,11 +123,11 @@ def test_logits_class_maps_and_gradients(arch, dtype):
             assert_close(maps.unstack()[index], expected, dtype, f"class maps of size {example.shape}")
     theirs = {name: weight.grad.numpy() for name, weight in reference.named_parameters()}
     assert {names[name] for name in ours} == set(theirs)
-    least = 1e-3 * max(np.abs(expected).max() for expected in theirs.values())  # a few are sums that nearly cancel
+    min_scale = 1e-3 * max(np.abs(expected).max() for expected in theirs.values())  # some are sums that nearly cancel
     for name, computed in ours.items():
         expected = theirs[names[name]]
         expected = np.moveaxis(expected, (0, 1), (-1, -2)) if expected.ndim > 1 else expected
-        assert_close(computed, expected.reshape(computed.shape), dtype, f"gradient of {names[name]}", least)
+        assert_close(computed, expected.reshape(computed.shape), dtype, f"gradient of {names[name]}", min_scale)
 
 
 @pytest.mark.parametrize("arch", TIMM)

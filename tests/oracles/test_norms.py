@@ -1,4 +1,4 @@
-"""Norms, gates and log-softmax against PyTorch: one example at a time, at its own size, without any padding."""
+"""Norms, squeeze-and-excite and log-softmax against PyTorch, one unpadded example at a time."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,7 +24,7 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-9}
 
 
 class Case(NamedTuple):
-    """A layer, and the same in PyTorch: a function of one example [1, C, *S] and the layer's variables by name."""
+    """A layer, and its counterpart in PyTorch: a function of one example [1, C, *S] and the variables by name."""
 
     make: Callable[[nnx.Rngs], layers.Layer]
     expected: Callable
@@ -118,7 +118,7 @@ def test_outputs_and_gradients_are_pytorch(name, rank, dtype):
 
 
 def ours(layer, examples, cotangents) -> dict[str, np.ndarray]:
-    """Outputs and gradients of all examples in one padded batch, the examples' own positions strung together."""
+    """Returns outputs and gradients of all examples in one padded batch, with their valid positions concatenated."""
     graphdef, weights, rest = nnx.split(layer, nnx.Param, ...)
     weights = jax.tree.map(lambda weight: weight.astype(examples[0].dtype), weights)
     batch, upstream = (Padded.stack(x, batch_size=len(examples) + 1) for x in (examples, cotangents))
@@ -132,10 +132,10 @@ def ours(layer, examples, cotangents) -> dict[str, np.ndarray]:
         return outputs, *pull_back(upstream)
 
     outputs, weight_gradients, input_gradients = apply_and_pull_back(weights, batch.values, upstream.values)
-    strung = {"outputs": strung_together(Padded(outputs, batch.sizes).unstack())}
-    strung["input gradients"] = strung_together(Padded(input_gradients, batch.sizes).unstack())
+    results = {"outputs": concatenated(Padded(outputs, batch.sizes).unstack())}
+    results["input gradients"] = concatenated(Padded(input_gradients, batch.sizes).unstack())
     flat = nnx.to_flat_state(weight_gradients)
-    return strung | {f"gradient of {'.'.join(path)}": np.asarray(variable[...]) for path, variable in flat}
+    return results | {f"gradient of {'.'.join(path)}": np.asarray(variable[...]) for path, variable in flat}
 
 
 def in_torch(function, variables, examples, cotangents) -> dict[str, np.ndarray]:
@@ -151,22 +151,22 @@ def in_torch(function, variables, examples, cotangents) -> dict[str, np.ndarray]
         y.backward(upstream)
         outputs.append(y.detach()[0].movedim(0, -1).numpy())
         gradients.append(x.grad[0].movedim(0, -1).numpy())
-    strung = {"outputs": strung_together(outputs), "input gradients": strung_together(gradients)}
-    return strung | {f"gradient of {name}": tensor.grad.numpy() for name, tensor in weights.items()}
+    results = {"outputs": concatenated(outputs), "input gradients": concatenated(gradients)}
+    return results | {f"gradient of {name}": tensor.grad.numpy() for name, tensor in weights.items()}
 
 
-def strung_together(examples) -> np.ndarray:
+def concatenated(examples) -> np.ndarray:
     return np.concatenate([example.reshape(-1, CHANNELS) for example in examples])
 
 
 def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
     assert actual.shape == expected.shape
-    assert np.abs(expected).max() > 1e-3, "next to nothing to compare with: draw other weights"
+    assert np.abs(expected).max() > 1e-3, "the expected values are nearly 0: draw other weights"
     return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
 def test_instance_norm_of_one_position_is_its_bias():
-    """PyTorch refuses it; a batch of native sizes may hold one, and must stay finite."""
+    """PyTorch refuses it; a batch of native sizes may hold such an example and must stay finite."""
     norm = contract.randomize(layers.InstanceNorm(CHANNELS))
     out = norm(Padded.stack([np.full((1, 1, CHANNELS), 7.0, np.float32)]))
     np.testing.assert_array_equal(out.values[0, 0, 0], norm.bias[...])
@@ -177,7 +177,7 @@ def test_instance_norm_of_one_position_is_its_bias():
 def test_half_precision_is_kept_but_not_used_for_statistics(name, dtype):
     layer = contract.randomize(CASES[name].make(nnx.Rngs(0)))
     examples = contract.draw_examples([(40, 30), (3, 5)], CHANNELS, seed=0)
-    batch = Padded.stack([np.round(100 + 2 * x) for x in examples])  # exact in 8 bits, but their squares are not
+    batch = Padded.stack([np.round(100 + 2 * x) for x in examples])  # exact in 8 bits; their squares are not
     out = layer(Padded(batch.values.astype(dtype), batch.sizes)).values
     assert out.dtype == dtype
     expected = np.asarray(layer(batch).values)
@@ -186,7 +186,7 @@ def test_half_precision_is_kept_but_not_used_for_statistics(name, dtype):
 
 
 def test_global_response_norm_of_silence_is_finite():
-    """Dead channels, whole dead examples and fillers: the L2 norm has no gradient at 0."""
+    """Dead channels, whole dead examples and filler rows: the gradient of the L2 norm is infinite at 0."""
     norm = contract.randomize(layers.GlobalResponseNorm(CHANNELS))
     examples = contract.draw_examples([(3, 4), (2, 2)], CHANNELS, seed=0)
     examples[0][..., 1], examples[1][...] = 0, 0

@@ -1,7 +1,7 @@
-"""Networks without weights of others to load, against the same network written in PyTorch's functions.
+"""Networks without pretrained weights, against the same network written with PyTorch's functions.
 
-Image by unpadded image: logits, class maps, the gradients of the input and of every weight, at sizes odd and even, from
-the smallest that the network takes, just below, on and above the edges of the rectangle that all are padded to.
+Each image is unpadded in PyTorch: logits, class maps, the gradients of the input and of every weight. Sizes are odd and
+even, from the smallest that the network takes to just below and at the padded shape.
 """
 
 import contract
@@ -19,8 +19,8 @@ from torch.nn import functional as F  # noqa: E402
 from torch_layers import TOLERANCES, from_torch, to_torch  # noqa: E402
 
 CLASSES, CHANNELS = 3, 2
-WEIGHED = np.array([[[[1.0, 0.4, -0.7]]]])  # linear: a curve would enlarge the rounding of large scores
-SMALL_FCN = {"width": 6, "depths": (1, 2, 1, 1, 1), "hidden": 12, "decoder": 4}  # narrower ones die
+CLASS_WEIGHTS = np.array([[[[1.0, 0.4, -0.7]]]])  # a linear loss: a curve would amplify the rounding of large scores
+SMALL_FCN = {"width": 6, "depths": (1, 2, 1, 1, 1), "hidden": 12, "decoder": 4}  # in narrower ones, all activations die
 
 
 class Functions:
@@ -83,7 +83,7 @@ def resnet_cifar(f, x):
 
 
 def dense_fcn(f, x, finest):
-    """The encoder of SMALL_FCN; then down the skips and up again."""
+    """The encoder of SMALL_FCN, then down the skip connections and up again."""
     depths, first = SMALL_FCN["depths"], {8: 3, 32: 5}[finest]
 
     def stage(x, name, depth):
@@ -93,7 +93,7 @@ def dense_fcn(f, x, finest):
 
     def deep(x, name, at):
         x = torch.relu(f.conv(x, f"{name}.{at}", padding=3))
-        x = torch.relu(f.conv(x, f"{name}.{at + 3}"))  # a dropout stands after each ReLU
+        x = torch.relu(f.conv(x, f"{name}.{at + 3}"))  # a dropout follows each ReLU
         return f.conv(x, f"{name}.{at + 6}")
 
     def skip(x, name, level):
@@ -115,7 +115,7 @@ def dense_fcn(f, x, finest):
     return f.conv(x, "head.layers.0")
 
 
-# name -> (options, function to class maps, smallest size)
+# name -> (options, function that returns class maps, smallest size)
 NETWORKS = {
     "fcn": (
         {"channels": (4, 6), "activation": "gelu", "head": {"hidden": (5,), "kernel": 3}},
@@ -136,7 +136,7 @@ def named(state) -> dict[str, np.ndarray]:
 
 def assert_close(actual, expected, dtype, what):
     scale = np.abs(expected).max()
-    assert scale > 0, f"{what}: is 0 everywhere, and says nothing"
+    assert scale > 0, f"{what}: is 0 everywhere: nothing was tested"
     error = np.abs(np.asarray(actual, np.float64) - expected).max() / scale
     assert error <= TOLERANCES[dtype], f"{what}: relative difference {error:.2e}"
 
@@ -158,7 +158,7 @@ def test_logits_class_maps_and_gradients(name, dtype):
         def total(weights, values):
             network, batch_ = nnx.merge(graphdef, weights, rest), Padded(values, batch.sizes)
             maps = network.class_maps(batch_)
-            return jnp.sum(maps.values * WEIGHED.astype(dtype)), (maps, network(batch_))
+            return jnp.sum(maps.values * CLASS_WEIGHTS.astype(dtype)), (maps, network(batch_))
 
         (_, (maps, logits)), (weight_gradients, gradient) = jax.value_and_grad(total, (0, 1), has_aux=True)(
             weights, batch.values
@@ -169,7 +169,7 @@ def test_logits_class_maps_and_gradients(name, dtype):
     for index, example in enumerate(examples):
         x, what = to_torch(torch, example), f"of size {example.shape}"
         y = reference(Functions(leaves), x)
-        (y * torch.tensor(WEIGHED.astype(dtype)).reshape(1, -1, 1, 1)).sum().backward()
+        (y * torch.tensor(CLASS_WEIGHTS.astype(dtype)).reshape(1, -1, 1, 1)).sum().backward()
         assert_close(maps[index], from_torch(y), dtype, f"class maps {what}")
         assert_close(logits[index], y.detach().numpy()[0].mean((1, 2)), dtype, f"logits {what}")
         assert_close(inputs[index], from_torch(x.grad), dtype, f"input gradient {what}")

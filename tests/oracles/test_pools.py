@@ -1,4 +1,4 @@
-"""Global pools against PyTorch's own functions and gradients, in float64, on each example at its own size."""
+"""Global pools against PyTorch's functions and gradients in float64, one unpadded example at a time."""
 
 import contract
 import jax
@@ -24,7 +24,7 @@ def logsumexp(x, r):
 
 
 def noisy_or(x):
-    """Through PyTorch's log-sigmoids: log(1 - prod) - log(prod)."""
+    """Returns log(1 - prod) - log(prod), from PyTorch's log-sigmoids."""
     absent = torch.nn.functional.logsigmoid(-x).sum(0)
     return torch.log(-torch.expm1(absent)) - absent
 
@@ -34,7 +34,7 @@ def linear_softmax(x):
     return (p * p).sum(0) / p.sum(0).clamp_min(1e-300)
 
 
-# name -> options of the pool, and the oracle: x [N, C] and the weights by name -> [C]
+# name -> (options of the pool, oracle); the oracle maps x [N, C] and the weights by name to [C]
 ORACLES = {
     "logsumexp_learnable": ({"r": 2.0}, lambda x, w: logsumexp(x, w["log_r"].exp())),
     "attention": ({}, lambda x, w: softmax_mean(x, x @ w["kernel"])),

@@ -1,4 +1,4 @@
-"""ConvNeXt as torchvision builds it, in plain PyTorch; modules of the same names, so state dicts are the same."""
+"""ConvNeXt as torchvision builds it, in plain PyTorch, with the same module names and therefore the same state dict."""
 
 import pytest
 
@@ -58,7 +58,7 @@ class ConvNeXt(nn.Module):
 
 
 def timm_names(name: str) -> str:
-    """timm's name of a tensor that torchvision names `name`."""
+    """Returns timm's name of the tensor that torchvision calls `name`."""
     part, index, *path = name.split(".")
     index, leaf = int(index), path[-1]
     if part == "classifier":

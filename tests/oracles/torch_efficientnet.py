@@ -1,4 +1,4 @@
-"""EfficientNet-B0 as torchvision builds it, in plain PyTorch; with the same names, so state dicts are the same."""
+"""EfficientNet-B0 as torchvision builds it in plain PyTorch, with the same names in its state dict."""
 
 import pytest
 
@@ -55,7 +55,7 @@ class EfficientNet(nn.Module):
 
 
 def timm_names(name: str) -> str:
-    """timm's name of a tensor that torchvision names `name`."""
+    """Returns timm's name of the tensor that torchvision calls `name`."""
     part, *path, leaf = name.split(".")
     if part == "classifier":
         return f"classifier.{leaf}"

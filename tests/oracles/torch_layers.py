@@ -1,6 +1,6 @@
-"""What the oracle tests share: one unpadded example in PyTorch against the same example inside a padded batch.
+"""Comparison of one unpadded example in PyTorch with the same example in a padded batch, for the oracle tests.
 
-Axes: PyTorch's [B, C, *S] here becomes [B, *S, C].
+Axes: B batch, S spatial, C input channels, K output channels. PyTorch's order is [B, C, *S], ours [B, *S, C].
 """
 
 from collections.abc import Callable, Sequence
@@ -17,17 +17,17 @@ TOLERANCES = {np.float32: 2e-5, np.float64: 1e-9}
 
 
 def to_torch(torch, example: np.ndarray):
-    """An example [*S, C] as a PyTorch leaf [1, C, *S]."""
+    """Returns an example [*S, C] as a PyTorch leaf [1, C, *S]."""
     return torch.tensor(np.moveaxis(example, -1, 0)[None].copy(), requires_grad=True)
 
 
 def from_torch(tensor) -> np.ndarray:
-    """[1, C, *S] to [*S, C]."""
+    """Returns a tensor [1, C, *S] as an array [*S, C]."""
     return np.moveaxis(tensor.detach().numpy()[0], 0, -1)
 
 
 def kernel_to_torch(kernel: jax.Array) -> np.ndarray:
-    """[*taps, C, K] to PyTorch's [K, C, *taps]."""
+    """Returns a kernel [*taps, C, K] in PyTorch's order [K, C, *taps]."""
     return np.moveaxis(np.asarray(kernel), (-1, -2), (0, 1))
 
 
@@ -47,10 +47,11 @@ def check_layer(
     channels: int,
     dtype: type,
 ):
-    """Outputs, input gradients and weight gradients of a layer, against `reference(layer's weights, input)` in PyTorch.
+    """Compares outputs, input and weight gradients of a layer with those of `reference(weights, input)` in PyTorch.
 
-    The layer sees all examples in one rectangle that is larger than each, with a filler row; PyTorch sees each alone.
-    `reference` takes a dictionary of leaf tensors, by name as in the layer's state, and the input [1, C, *S].
+    The layer sees all examples in one batch, whose padded shape is larger than each, with a filler row; PyTorch sees
+    each example alone. `reference` takes a dictionary of leaf tensors, named as in the layer's state, and the input
+    [1, C, *S].
     """
     with jax.enable_x64(dtype is np.float64):
         layer = contract.randomize(make())

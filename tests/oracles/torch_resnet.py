@@ -1,4 +1,4 @@
-"""ResNet v1.5 as torchvision builds it, in plain PyTorch; modules of the same names, so state dicts are the same."""
+"""ResNet v1.5 as torchvision builds it in plain PyTorch, with the same names in its state dict."""
 
 import pytest
 

@@ -1,9 +1,9 @@
-"""Borders: what a window sees beyond the edge of an example, whatever rectangle the example lies in.
+"""Borders: what a window sees beyond the edge of an example, the same for every padded shape.
 
-A library's padding modes act at the edge of the array, which for a padded example is another place than its own edge.
-Here the values beyond the edge are read from inside each example, at positions that follow from its size.
+A library's padding modes act at the edge of the array, which is not the edge of a padded example. Here the values
+beyond the edge are read from inside each example, at positions that follow from its size.
 
-Axes: B batch, S spatial, E the extents S with the pads added, C channels.
+Axes: B batch, S spatial, E the extents S with the pads added, C input channels, K output channels.
 """
 
 import dataclasses
@@ -22,31 +22,39 @@ BORDERS = ("zero", "partial", "replicate", "reflect", "circular", "valid")
 
 
 def with_border(windows: Sequence[Window], border: str) -> tuple[Window, ...]:
-    """Returns the windows as a border needs them: "valid" ones without pads, and others from the size they can read.
+    """Returns the windows as a border needs them: "valid" without pads, others with the smallest size they can read.
 
     Args:
         windows: one per spatial axis.
-        border: "zero", "partial" (zeros, and the result scaled by all taps over valid taps), "replicate" (the edge
-            value), "reflect" (mirrored, the edge value once), "circular" (from the opposite edge) or "valid" (nothing:
-            no window reaches beyond the edge, whatever its pads).
+        border: "zero", "partial" (zeros, and outputs scaled by the number of taps over that of valid taps), "replicate"
+            (the edge value), "reflect" (mirrored, without repeating the edge value), "circular" (values from the
+            opposite edge) or "valid" (no window reaches beyond the edge; pads are ignored).
 
     Raises:
-        ValueError: for an unknown border.
+        ValueError: if the border is unknown.
     """
     if border not in BORDERS:
         raise ValueError(unknown_name("border", border, BORDERS))
     if border == "valid":
         return tuple(dataclasses.replace(window, padding=(0, 0)) for window in windows)
-    more = {"reflect": 1, "circular": 0}
-    if border not in more:
+    beyond_pads = {"reflect": 1, "circular": 0}
+    if border not in beyond_pads:
         return tuple(windows)
-    return tuple(dataclasses.replace(w, smallest=max(1, max(w.padding) + more[border])) for w in windows)
+    return tuple(dataclasses.replace(w, smallest=max(1, max(w.padding) + beyond_pads[border])) for w in windows)
 
 
 def convolve_with_border(
     batch: Padded, kernel: jax.Array, windows: Sequence[Window], groups: int, border: str
 ) -> jax.Array:
-    """Returns the cross-correlation [B, *S', K] of a batch with a kernel [*taps, C / groups, K], not yet cleared."""
+    """Returns the cross-correlation [B, *S', K] of a batch with a kernel, not cleared outside the examples.
+
+    Args:
+        batch: values [B, *S, C].
+        kernel: [*taps, C / groups, K].
+        windows: one per spatial axis, from `with_border`.
+        groups: number of channel groups.
+        border: as for `with_border`.
+    """
     sizes = None if batch.has_zero_padding else batch.sizes
     if border == "zero" or not any(sum(window.padding) for window in windows):
         return convolve(batch.raw_values, kernel, windows, groups, sizes)
@@ -58,7 +66,7 @@ def convolve_with_border(
 
 
 def _extended(batch: Padded, windows: Sequence[Window], border: str) -> jax.Array:
-    """Returns values [B, *E, C]: each example with its border around it, at the origin of the rectangle."""
+    """Returns values [B, *E, C]: each example surrounded by its border, at the origin."""
     values = batch.raw_values
     for axis, window in enumerate(windows):
         if not sum(window.padding):
@@ -71,13 +79,13 @@ def _extended(batch: Padded, windows: Sequence[Window], border: str) -> jax.Arra
 
 
 def read_along(values: jax.Array, axis: int, positions: jax.Array) -> jax.Array:
-    """Returns values [B, *S, C] read along spatial axis `axis` at positions [B, E], kept within the rectangle."""
+    """Returns values [B, *S, C] read along spatial axis `axis` at positions [B, E], clipped to the padded shape."""
     within = jnp.clip(positions, 0, values.shape[axis + 1] - 1)
     return jnp.take_along_axis(values, along(within, axis, values.ndim), axis + 1, mode="promise_in_bounds")
 
 
 def along(vectors: jax.Array, axis: int, rank: int) -> jax.Array:
-    """Returns vectors [B, E] with E at spatial axis `axis` of an array with `rank` axes, to combine with it."""
+    """Returns vectors [B, E] as an array of `rank` axes with E at spatial axis `axis` and 1 at the others."""
     return vectors.reshape([vectors.shape[0] if i == 0 else -1 if i == axis + 1 else 1 for i in range(rank)])
 
 
@@ -87,7 +95,7 @@ def _reflected(positions: jax.Array, sizes: jax.Array) -> jax.Array:
     return jnp.minimum(within, period - within)
 
 
-# (positions [1, E], sizes [B, 1]) -> the positions [B, E] inside the examples that stand there.
+# (positions [1, E], sizes [B, 1]) -> positions [B, E] inside the examples, from which to read
 _SOURCES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
     "replicate": lambda positions, sizes: jnp.clip(positions, 0, sizes - 1),
     "reflect": _reflected,
@@ -96,7 +104,7 @@ _SOURCES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
 
 
 def _partial_scale(batch: Padded, windows: Sequence[Window], outputs: Sequence[int]) -> jax.Array:
-    """Returns float32 [B, *S', 1], the number of taps over the number that fall inside the example (at least 1)."""
+    """Returns float32 [B, *S', 1], the number of taps over the number of taps inside the example (at least 1)."""
     valid = jnp.ones((1,) * (batch.rank + 2))
     for axis, (window, extent) in enumerate(zip(windows, outputs, strict=True)):
         starts = jnp.arange(extent) * window.stride - window.padding[0]

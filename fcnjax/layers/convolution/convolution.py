@@ -1,4 +1,4 @@
-"""Convolution over any number of spatial axes, with a border of choice at each example's own edge.
+"""Convolution over one to three spatial axes, with a choice of borders at each example's own edge.
 
 Axes: B batch, S spatial, C input channels, K output channels.
 """
@@ -16,7 +16,7 @@ from fcnjax.padded import Padded
 
 
 class Convolution(WindowedLayer, LinearLayer):
-    """Convolution with explicit pads: what an example sees beyond its own edge does not depend on its rectangle.
+    """Convolution with explicit pads: what an example sees beyond its own edge does not depend on the padded shape.
 
     Args:
         in_channels: C.
@@ -27,9 +27,8 @@ class Convolution(WindowedLayer, LinearLayer):
         dilation: one int or one per axis.
         padding: `'same'` (symmetric, odd extents), `'valid'`, an int, or ints or (before, after) pairs per axis.
         groups: number of channel groups; must divide C and K (C is depthwise).
-        border: what stands beyond the edge, as far as `padding` reaches: "zero", "partial", "replicate", "reflect",
-            "circular", or "valid" for nothing, as without any pads (see `borders.py`). "reflect" needs examples larger
-            than the pads, "circular" at least as large.
+        border: what a window sees in the pads: "zero", "partial", "replicate", "reflect" (for examples larger than the
+            pads), "circular" (for examples at least as large), or "valid" for no pads (see `borders.py`).
         bias: whether to add a learned constant per output channel.
         rngs: source of the initial weights (He uniform; zero bias).
 
@@ -38,11 +37,11 @@ class Convolution(WindowedLayer, LinearLayer):
         bias: parameter [K], or None.
 
     Raises:
-        ValueError: for fewer than 1 channel, a rank that is not 1 to 3, a padding that is not exact (`'SAME'` with a
-            stride), groups that do not divide, or an unknown border.
+        ValueError: if a number of channels is below 1, `rank` is not 1 to 3, `padding` is not exact (`'SAME'` with a
+            stride), `groups` does not divide the channels, or the border is unknown.
 
-    Source: the cross-correlation of `jax.lax.conv_general_dilated`; `dispatch.py` says how it is computed.
-    "partial" is Liu et al., "Partial Convolution based Padding", 2018.
+    Source: the cross-correlation of `jax.lax.conv_general_dilated`; `dispatch.py` chooses how to compute it. "partial"
+    is Liu et al., "Partial Convolution based Padding", 2018.
 
     >>> import jax.numpy as jnp
     >>> conv = Convolution(1, 8, 4, stride=2, padding=1, rngs=nnx.Rngs(0))

@@ -22,21 +22,21 @@ from fcnjax.padded import Padded
 class TransposedConvolution(WindowedLayer, LinearLayer):
     """Every input position adds a multiple of the kernel to the output: the gradient of a `Convolution`.
 
-    Input i reaches the outputs `i * stride - padding` up to `i * stride - padding + kernel`, so that an example of n
-    positions gives `(n - 1) * stride + kernel - 2 * padding`. Kernel `2 * stride` with padding `stride / 2` enlarges by
-    `stride` exactly.
+    Input i reaches the outputs from `i * stride - padding` up to, but not including, `i * stride - padding + kernel`.
+    An example of n positions therefore gives `(n - 1) * stride + kernel - 2 * padding`. A kernel of `2 * stride` with
+    padding `stride / 2` enlarges by exactly `stride`.
 
     Args:
         in_channels: C.
         channels: K.
         kernel: taps, one int or one per spatial axis.
         stride: one int or one per axis.
-        padding: outputs cut off at each edge: an int, or ints or (before, after) pairs per axis.
+        padding: number of outputs cut off at each edge: an int, or ints or (before, after) pairs per axis.
         groups: number of channel groups; must divide C and K.
         rank: number of spatial axes, 1 to 3.
         bias: whether to add a learned constant per output channel.
-        bilinear: whether the kernel starts as bilinear interpolation of each channel by itself (needs C = K, kernel
-            `2 * stride` or `2 * stride - 1`), instead of random.
+        bilinear: whether the kernel starts as bilinear interpolation of each channel instead of random; needs C = K,
+            one group, and a kernel of `2 * stride` or `2 * stride - 1`.
         rngs: source of the initial weights (He uniform; zero bias).
 
     Attributes:
@@ -44,8 +44,8 @@ class TransposedConvolution(WindowedLayer, LinearLayer):
         bias: parameter [K], or None.
 
     Raises:
-        ValueError: for fewer than 1 channel, groups that do not divide, a rank that is not 1 to 3, a named padding, or
-            a bilinear start that does not fit.
+        ValueError: if a number of channels is below 1, `groups` does not divide the channels, `rank` is not 1 to 3,
+            `padding` is a name, or `bilinear` does not fit the other arguments.
 
     Source: PyTorch's `ConvTranspose2d`; Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic
     Segmentation", 2015, section 3.3.
@@ -69,7 +69,7 @@ class TransposedConvolution(WindowedLayer, LinearLayer):
         rngs: nnx.Rngs,
     ):
         if isinstance(padding, str):
-            raise ValueError(f"padding={padding!r} of TransposedConvolution: give the pads as numbers.")
+            raise ValueError(f"padding={padding!r} of TransposedConvolution: must be numbers; give the pads per axis.")
         windows = geometry.windows(rank, kernel, stride, 1, padding)
         super().__init__([Expansion(window.kernel, window.stride, window.padding) for window in windows])
         taps = [window.kernel for window in windows]
@@ -91,8 +91,8 @@ def _bilinear_kernel(shape: tuple[int, ...], windows: Sequence[geometry.Window])
     fits = all(window.kernel in (2 * window.stride - 1, 2 * window.stride) for window in windows)
     if channels != outputs or not fits:
         raise ValueError(
-            f"bilinear=True of TransposedConvolution with a kernel of shape {shape}: needs as many output as input "
-            "channels without groups, and a kernel of twice the stride, or one less."
+            f"bilinear=True of TransposedConvolution with a kernel of shape {shape}: must have as many output as input "
+            "channels, one group, and a kernel of twice the stride or one less; change them or leave bilinear out."
         )
     kernel = np.ones(())
     for window in windows:

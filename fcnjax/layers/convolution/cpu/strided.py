@@ -6,8 +6,7 @@ and a matrix, a train step is faster: 1.7 times for 3x3 taps, stride 2, 3-32-64-
 multiple of its stride is a convolution of blocks at stride 1; windows of two blocks are taken in pairs by Winograd's
 algorithm, where that saves enough multiplications.
 
-Axes: B batch, S spatial, D spatial axes, C input channels, K output channels; N the channels of a block, C times its
-positions.
+Axes: B batch, S spatial, C input channels, K output channels; D the channels of a block, C times its positions.
 """
 
 import functools
@@ -35,14 +34,14 @@ def correlate_strided(
 ) -> jax.Array:
     """Returns the cross-correlation [B, *S', K] of values [B, *S, C] with a kernel [*taps, C, K].
 
-    The positions are cut into blocks of one stride. A window covers whole blocks, the last one perhaps in part, and
-    moves by one block.
+    The positions are cut into blocks of one stride. A window covers some of these blocks (the last one perhaps only in
+    part) and moves by one block.
 
     Args:
         values: [B, *S, C].
         kernel: [*taps, C, K].
         windows: one per spatial axis, without dilation, with at least one output.
-        sizes: int32 [B, D]: what lies outside these sizes is read as zero. None: all values are read as they are.
+        sizes: int32 [B, len(S)]: what lies outside these sizes is read as zero. None: all values are read as they are.
     """
     strides = tuple(window.stride for window in windows)
     extents = [window.out_size(size) for window, size in zip(windows, values.shape[1:-1], strict=True)]
@@ -68,13 +67,13 @@ def correlate_strided(
 
 
 def _in_channels_of_blocks(kernel: jax.Array, blocks: Sequence[int], strides: Sequence[int]) -> jax.Array:
-    """Returns a kernel [*taps, C, K] as [*blocks, N, K]: the taps of a block become channels."""
+    """Returns a kernel [*taps, C, K] as [*blocks, D, K]: the taps within a block become channels."""
     kernel = kernel.reshape(*_interleaved(blocks, strides), *kernel.shape[-2:])
     return _blocks_first(kernel, 0, len(blocks)).reshape(*blocks, -1, kernel.shape[-1])
 
 
 def _product(values: jax.Array, kernel: jax.Array, strides: tuple[int, ...]) -> jax.Array:
-    """Takes what each window covers, of values [B, *(count * stride), C], for a row of one product."""
+    """Returns [B, *S', K] of values [B, *(count * stride), C], as one product with a row of values per window."""
     covered = _covered(values, kernel.shape[:-2], strides)
     matrix = kernel.reshape(-1, kernel.shape[-1])
     return channel_product_on_cpu(covered.reshape(*covered.shape[: 1 + len(strides)], len(matrix)), matrix)
@@ -82,12 +81,12 @@ def _product(values: jax.Array, kernel: jax.Array, strides: tuple[int, ...]) -> 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _covered(values: jax.Array, taps: tuple[int, ...], strides: tuple[int, ...]) -> jax.Array:
-    """Returns what each window covers, [B, *S', *taps, C], of values [B, *(count * stride), C].
+    """Returns the values that each window covers, [B, *S', *taps, C], of values [B, *(count * stride), C].
 
-    As a gather, which writes it in one pass; slices would be written one by one, and then once more where they are
-    joined. A train step with 3x3 taps, stride 2, 3-32-64-128 channels and 64 examples of 48x48 is 1.1 times as fast
-    for it (2 cores, side by side). It is kept apart: fused with what comes before, it would compute that anew for each
-    window, and with a reshaping of axes after, it would divide to find the place of each element.
+    A gather writes them in one pass; slices would be written one by one and a second time when they are concatenated.
+    The gather makes a train step with 3x3 taps, stride 2, 3-32-64-128 channels and 64 examples of 48x48 1.1 times as
+    fast (2 cores, side by side). Fusion is blocked: XLA would recompute the producer once per window, and a reshape of
+    axes as the consumer would cost divisions to find the position of each element.
     """
     rank, shape = len(taps), (1, *taps, values.shape[-1])
     extents = _extents(values, taps, strides)
@@ -112,7 +111,10 @@ def _covered(values: jax.Array, taps: tuple[int, ...], strides: tuple[int, ...])
 def _covered_jvp(
     taps: tuple[int, ...], strides: tuple[int, ...], primals: tuple[jax.Array], tangents: tuple[jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    """As slices of blocks: the gradient then sums few, unstrided terms; that of a gather adds element by element."""
+    """Returns the tangent as slices of blocks.
+
+    The gradient then sums few, unstrided terms; the gradient of a gather adds element by element.
+    """
     (values,), (values_dot,) = primals, tangents
     extents = _extents(values, taps, strides)
     in_blocks = _in_blocks(values_dot, strides)
@@ -129,17 +131,18 @@ def _covered_jvp(
 
 
 def _extents(values: jax.Array, taps: Sequence[int], strides: Sequence[int]) -> list[int]:
-    """Returns how many windows there are along each axis of values [B, *(count * stride), C]."""
+    """Returns the number of windows along each axis of values [B, *(count * stride), C]."""
     return [n // stride + 1 + -tap // stride for n, tap, stride in zip(values.shape[1:-1], taps, strides, strict=True)]
 
 
 def _pays_in_pairs(rows: int, extents: Sequence[int], kernel: jax.Array) -> bool:
-    """Whether minimal filtering is faster for outputs [rows, *extents, K] and a kernel [*blocks, D, K].
+    """Returns whether Winograd's algorithm is faster for outputs [rows, *extents, K] and a kernel [*blocks, D, K].
 
-    A train step with 4x4 taps, stride 2 and 3-32-64-128 channels is 1.2 times as fast for it where its layers save this
-    much, and 0.9 times with a third of it, as its products are small (2 cores, side by side). A convolution by itself,
-    with its gradients: 1.09 times in one dimension, 1.3 to 1.4 in two, 1.7 to 1.9 in three. Not in half precision: it
-    would round the sums, and the products that a product of whole windows adds up in float32.
+    It makes a train step with 4x4 taps, stride 2 and 3-32-64-128 channels 1.2 times as fast where its layers save
+    `MIN_SAVED` multiplications, and 0.9 times as fast with a third of that, since its products are small (2 cores, side
+    by side). A single convolution with its gradients is 1.09 times as fast in one dimension, 1.3 to 1.4 times in two,
+    1.7 to 1.9 times in three. It is not used in half precision: it would round the sums, and also the products, which a
+    product of whole windows adds in float32.
     """
     *blocks, channels, outputs = kernel.shape
     if max(blocks) > 2 or channels < outputs or kernel.dtype.itemsize < 4:
@@ -152,7 +155,7 @@ def _pays_in_pairs(rows: int, extents: Sequence[int], kernel: jax.Array) -> bool
 def _padded(values: jax.Array, windows: Sequence[Window], counts: Sequence[int], sizes: jax.Array | None) -> jax.Array:
     """Returns values [B, *(count * stride), C] that begin where the first window does, zero outside the sizes.
 
-    They are cleared after the pad: XLA's CPU compiler takes three times as long for a selection inside a pad as for one
+    They are cleared after the pad: compiled by XLA for a CPU, a selection inside a pad takes three times as long as one
     outside (0.69 and 0.24 ms for 64 examples of 24x24x32).
     """
     pads = [  # the amount after the input is negative where no window reaches its end
@@ -174,7 +177,7 @@ def _in_blocks(values: jax.Array, strides: Sequence[int]) -> jax.Array:
 
 
 def _blocks_first(array: jax.Array, start: int, rank: int) -> jax.Array:
-    """Returns [.., block, within, block, within, ..], from the axis `start`, with all the blocks before the rest."""
+    """Returns [.., block, within, block, within, ..] (from the axis `start` on) as [.., *blocks, *within, ..]."""
     end = start + 2 * rank
     return array.transpose(*range(start), *range(start, end, 2), *range(start + 1, end, 2), *range(end, array.ndim))
 
@@ -183,9 +186,9 @@ def _blocks_first(array: jax.Array, start: int, rank: int) -> jax.Array:
 def _block_product(values: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the cross-correlation of values [B, *S, D], which are whole blocks, with a kernel [*blocks, D, K].
 
-    As a product; but the gradient of the values, whose own product would have a row as long as a window to scatter, is
-    the library's convolution at stride 1: a train step with 4x4 taps, stride 2 and 3-32-64-128 channels is 1.1 times as
-    fast for it (batches of 2**17 and of 2**19 positions, 2 cores, side by side). With 3x3 taps, stride 2, that
+    The output is a product. The gradient of the values is the library's convolution at stride 1, since a product would
+    have to scatter rows as long as a window. This makes a train step with 4x4 taps, stride 2 and 3-32-64-128 channels
+    1.1 times as fast (batches of 2**17 and of 2**19 positions, 2 cores, side by side). With 3x3 taps, stride 2, that
     convolution would multiply zeros: 0.92 times as fast.
     """
     return _product(values, kernel, (1,) * (kernel.ndim - 2))

@@ -1,12 +1,12 @@
-"""Winograd's minimal filtering F(2, 2), for windows that are two positions wide.
+"""Winograd's algorithm F(2, 2), for kernels of two taps along an axis at stride 1.
 
-Two neighboring outputs of a filter with two taps take three products instead of four:
+Two neighboring outputs of a filter with two taps need three products instead of four:
 
     y0 = a0 w0 + a1 w1 = (a0 - a1) w0 + a1 (w0 + w1)
     y1 = a1 w0 + a2 w1 = (a2 - a1) w1 + a1 (w0 + w1)
 
-Along each axis in turn, that is 9 instead of 16 products for windows of 2x2, and so for their gradients. Nothing is
-scaled: what it adds is the rounding of a sum or difference of two, before and after the products, for each axis.
+Applied along both axes, a 2x2 kernel needs 9 instead of 16 products, and so do its gradients. Nothing is scaled: the
+additional rounding is that of one sum or difference of two numbers before and one after the products, for each axis.
 
 Source: Winograd, "Arithmetic Complexity of Computations", 1980; for convolutions Lavin and Gray, "Fast Algorithms for
 Convolutional Neural Networks", 2015.
@@ -25,8 +25,11 @@ from fcnjax.layers.convolution.cpu.products import channel_product_on_cpu
 def correlate_pairs(values: jax.Array, kernel: jax.Array, extents: Sequence[int]) -> jax.Array:
     """Returns the cross-correlation [B, *extents, K] of values [B, *S, D] with a kernel [*taps, D, K], at stride 1.
 
-    There are one or two taps along each axis. Where there are two, S is the extent and 1 more, and rounded up to even;
-    of an odd number of outputs, the last takes two products. Where there is one, S is the extent.
+    Args:
+        values: [B, *S, D]; along an axis with two taps, S is the extent plus 1, rounded up to an even number; along an
+            axis with one tap, S is the extent.
+        kernel: [*taps, D, K], one or two taps along each axis.
+        extents: number of outputs along each axis; the last of an odd number of outputs needs two products.
     """
     paired = [axis for axis, taps in enumerate(kernel.shape[:-2], start=1) if taps == 2]
     parts, kernels = [values], [kernel]
@@ -42,7 +45,7 @@ def correlate_pairs(values: jax.Array, kernel: jax.Array, extents: Sequence[int]
 
 
 def _differences(values: jax.Array, axis: int, extent: int) -> tuple[jax.Array, ...]:
-    """Returns a0 - a1 and a1, once for each pair of outputs and for a last one, and a2 - a1, once for each pair."""
+    """Returns a0 - a1 and a1 for each pair of outputs and for a last single one, and a2 - a1 for each pair."""
     cut = values.reshape(*values.shape[:axis], values.shape[axis] // 2, 2, *values.shape[axis + 1 :])
     even, odd = (lax.index_in_dim(cut, index, axis + 1, keepdims=False) for index in (0, 1))
     count, pairs = -(-extent // 2), extent // 2
@@ -57,15 +60,15 @@ def _sums(kernel: jax.Array, axis: int) -> tuple[jax.Array, ...]:
 
 
 def _pair(products: Sequence[jax.Array], axis: int, extent: int) -> jax.Array:
-    """Returns y0 and y1 by turns, as many as the extent."""
+    """Interleaves y0 and y1, trimmed to `extent`."""
     first, shared, last = products
-    lacking = first.shape[axis] - last.shape[axis]
-    if lacking:
-        pads = [(0, lacking if index == axis else 0, 0) for index in range(last.ndim)]
+    missing = first.shape[axis] - last.shape[axis]
+    if missing:
+        pads = [(0, missing if index == axis else 0, 0) for index in range(last.ndim)]
         last = lax.pad(last, jnp.zeros((), last.dtype), pads)
-    turns = [lax.expand_dims(lax.add(shared, each), [axis + 1]) for each in (first, last)]
-    joined = lax.concatenate(turns, axis + 1)
-    return _cut(joined.reshape(*first.shape[:axis], 2 * first.shape[axis], *first.shape[axis + 1 :]), axis, extent)
+    outputs = [lax.expand_dims(lax.add(shared, each), [axis + 1]) for each in (first, last)]
+    interleaved = lax.concatenate(outputs, axis + 1)
+    return _cut(interleaved.reshape(*first.shape[:axis], 2 * first.shape[axis], *first.shape[axis + 1 :]), axis, extent)
 
 
 def _cut(values: jax.Array, axis: int, extent: int) -> jax.Array:
