@@ -97,7 +97,7 @@ class WindowedLayer(Layer):
     """
 
     def __init__(self, windows: Sequence[AnyWindow]):
-        self._windows: tuple[Any, ...] = tuple(windows)  # all `Window`, or all `Expansion`
+        self._windows: tuple[Any, ...] = tuple(windows)  # all of one class
 
     def window(self, rank: int) -> tuple[AnyWindow, ...]:
         own = len(self._windows)

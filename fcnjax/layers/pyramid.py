@@ -11,14 +11,14 @@ import jax.numpy as jnp
 
 from fcnjax.geometry import FullWindow
 from fcnjax.layers.convolution.borders import along
-from fcnjax.layers.layer import Layer, check_floating
+from fcnjax.layers.layer import WindowedLayer
 from fcnjax.naming import unknown_name
 from fcnjax.padded import Padded
 
 METHODS = ("max", "mean")
 
 
-class SpatialPyramidPool(Layer):
+class SpatialPyramidPool(WindowedLayer):
     """Cuts each example into 1, 2, 4, .. bins along every axis and pools each bin to one value per channel.
 
     Bins follow the example's own size: bin i of n covers the positions from `floor(i * size / n)` up to, but not
@@ -44,24 +44,17 @@ class SpatialPyramidPool(Layer):
             raise ValueError(f"levels={tuple(levels)} of SpatialPyramidPool: must be one or more ints of at least 1.")
         if method not in METHODS:
             raise ValueError(unknown_name("method of SpatialPyramidPool", method, METHODS))
-        self.levels, self.method, self.rank = tuple(levels), method, rank
-
-    def window(self, rank: int) -> tuple[FullWindow, ...]:
-        if rank != self.rank:
-            raise ValueError(
-                f"rank={self.rank} of SpatialPyramidPool: must be {rank}, the number of spatial axes of the input."
-            )
-        return (FullWindow(),) * rank
+        super().__init__([FullWindow()] * rank)
+        self.levels, self.method = tuple(levels), method
 
     def out_channels(self, channels: int) -> int:
-        return channels * sum(level**self.rank for level in self.levels)
+        return channels * sum(level ** len(self._windows) for level in self.levels)
 
     def transform(self, batch: Padded) -> Padded:
-        check_floating(batch)
-        self.window(batch.rank)
+        sizes = self.out_sizes(batch)
         pooled = [self._level(batch, level).reshape(batch.batch_size, -1) for level in self.levels]
         values = jnp.concatenate(pooled, -1).reshape(batch.batch_size, *(1,) * batch.rank, -1)
-        return batch.replace(values, jnp.minimum(batch.sizes, 1))
+        return batch.replace(values, sizes)
 
     def _level(self, batch: Padded, bins: int) -> jax.Array:
         """Returns values [B, N, .., N, C] of one level, reduced axis by axis."""

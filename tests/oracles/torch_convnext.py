@@ -1,4 +1,4 @@
-"""ConvNeXt as torchvision builds it, in plain PyTorch, with the same module names and therefore the same state dict."""
+"""ConvNeXt as in torchvision, in plain PyTorch with the same names in its state dict."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""EfficientNet-B0 as torchvision builds it in plain PyTorch, with the same names in its state dict."""
+"""EfficientNet-B0 as in torchvision, in plain PyTorch with the same names in its state dict."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""ResNet v1.5 as torchvision builds it in plain PyTorch, with the same names in its state dict."""
+"""ResNet v1.5 as in torchvision, in plain PyTorch with the same names in its state dict."""
 
 import pytest
 

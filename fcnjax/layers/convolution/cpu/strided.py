@@ -123,7 +123,8 @@ def _covered_jvp(
         axis = len(offset)
         if axis == len(taps):
             ends = [min(stride, tap - o * stride) for o, tap, stride in zip(offset, taps, strides, strict=True)]
-            return in_blocks[(slice(None), *_within(offset, extents), *map(slice, ends))]
+            within = (slice(o, o + extent) for o, extent in zip(offset, extents, strict=True))
+            return in_blocks[(slice(None), *within, *map(slice, ends))]
         blocks = range(-(-taps[axis] // strides[axis]))
         return jnp.concatenate([joined((*offset, block)) for block in blocks], 1 + len(taps) + axis)
 
@@ -204,10 +205,6 @@ def _block_product_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[Any
     if not isinstance(kernel_dot, SymbolicZero):
         terms.append(_block_product(values, kernel_dot))
     return out, functools.reduce(jnp.add, terms) if terms else jnp.zeros_like(out)
-
-
-def _within(offset: Sequence[int], extents: Sequence[int]) -> list[slice]:
-    return [slice(o, o + extent) for o, extent in zip(offset, extents, strict=True)]
 
 
 def _interleaved(outer: Sequence[int], inner: Sequence[int]) -> list[int]:
