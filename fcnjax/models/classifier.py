@@ -1,7 +1,7 @@
 """Classifier: a stack of layers and a head, with its shapes known before anything runs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -19,8 +19,10 @@ from fcnjax.layers import Layer, Sequential
 from fcnjax.layers.composition import cut_to
 from fcnjax.layers.layer import parameter_count
 from fcnjax.layers.rematerialization import recomputed
-from fcnjax.naming import joined
+from fcnjax.naming import joined, unknown_name
 from fcnjax.padded import Padded, check_padded, check_within
+
+CUT = "cut to input"  # what `trace` and `intermediates` call the features of a network with `cut_to_input`
 
 
 class Block(Sequential):
@@ -83,6 +85,9 @@ class Classifier(nnx.Module):
         rank: int,
         cut_to_input: bool = False,
     ):
+        names = [block.name for block in blocks]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"blocks={names}: must be one or more, each with a name of its own.")
         self.blocks, self.head = nnx.List(blocks), head
         self.in_channels, self.rank, self.cut_to_input = in_channels, rank, cut_to_input
         self.dtype: str | None = None
@@ -107,19 +112,68 @@ class Classifier(nnx.Module):
         """Returns logits [B, K]; 0 in filler rows.
 
         Args:
-            batch: values [B, *S, C]; what stands outside the sizes (NaN included) is never read.
-            train: whether batch statistics are taken and dropout is active.
+            batch: values [B, *S, C], integer or floating; padding (NaN included) is never read.
+            train: whether batch norms use batch statistics (and update the running ones) and dropout is active.
             keys: one PRNG key per example [B], needed by dropout in training.
 
         Raises:
-            TypeError: for anything but a `Padded`.
-            ValueError: for a wrong rank or channel count, a rectangle below `min_size`, and outside `jit` for an
-                example below `min_size` or larger than the rectangle.
+            TypeError: if `batch` is not a `Padded`.
+            ValueError: if the rank or the number of channels differs from the network's, the padded shape is below
+                `min_size`, or, outside `jit`, an example is below `min_size` or exceeds the padded shape.
         """
-        return self.head(self.features(batch, train=train, keys=keys), train=train, keys=keys)
+        features = self.features(batch, train=train, keys=keys)
+        with jax.named_scope("head"):
+            return self.head(features, train=train, keys=keys)
 
-    def features(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        """Returns the backbone's features, values [B, *S', C']. Raises as `__call__`."""
+    def features(
+        self, batch: Padded, until: str | None = None, *, train: bool = False, keys: jax.Array | None = None
+    ) -> Padded:
+        """Returns the features after a named block, values [B, *S', C']; later blocks do not run.
+
+        Args:
+            batch: as for `__call__`.
+            until: name of the block, as in `trace`; None for the features that the head receives.
+            train: as for `__call__`.
+            keys: as for `__call__`.
+
+        Raises:
+            TypeError: as `__call__`.
+            ValueError: as `__call__`, or if no block is called `until`.
+
+        >>> from fcnjax.models import create
+        >>> model = create("fcn", classes=10, in_channels=1, rngs=nnx.Rngs(0))
+        >>> batch = Padded.stack([np.ones((28, 28, 1)), np.ones((28, 16, 1))])
+        >>> model.features(batch, until="conv2").sizes.tolist()
+        [[7, 7], [7, 4]]
+        """
+        names = [*(block.name for block in self.blocks), *([CUT] if self.cut_to_input else [])]
+        if until is not None and until not in names:
+            raise ValueError(unknown_name("block", until, names))
+        last = names[-1] if until is None else until
+        return next(features for name, features in self._features_by_name(batch, train, keys) if name == last)
+
+    def intermediates(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> dict[str, Padded]:
+        """Returns the features after every block by name, in order; the last ones are those that the head receives.
+
+        Args:
+            batch: as for `__call__`.
+            train: as for `__call__`.
+            keys: as for `__call__`.
+
+        Raises:
+            TypeError: as `__call__`.
+            ValueError: as `__call__`.
+
+        >>> from fcnjax.models import create
+        >>> model = create("fcn", classes=10, in_channels=1, rngs=nnx.Rngs(0))
+        >>> batch = Padded.stack([np.ones((28, 28, 1)), np.ones((28, 16, 1))])
+        >>> {name: features.values.shape for name, features in model.intermediates(batch).items()}
+        {'conv1': (2, 14, 14, 32), 'conv2': (2, 7, 7, 64), 'conv3': (2, 3, 3, 128)}
+        """
+        return dict(self._features_by_name(batch, train, keys))
+
+    def _features_by_name(self, batch: Padded, train: bool, keys: jax.Array | None) -> Iterator[tuple[str, Padded]]:
+        """Yields the name and output of each block, and at the end the features cut to the input, if they are."""
         self.check_input(batch)
         own = batch.dtype if jnp.issubdtype(batch.dtype, jnp.floating) else jnp.float32
         dtype = self.dtype or own
@@ -127,15 +181,20 @@ class Classifier(nnx.Module):
         for index, block in enumerate(self.blocks):
             if 0 < self.front_blocks == index:
                 features = features.replace(features.raw_values.astype(dtype))
-            if self.remat and train:
-                features = recomputed(block.layers, features, train=train, keys=keys)
-            else:
-                features = block(features, train=train, keys=keys)
-        return cut_to(features, batch) if self.cut_to_input else features
+            with jax.named_scope(block.name):
+                if self.remat and train:
+                    features = recomputed(block.layers, features, train=train, keys=keys)
+                else:
+                    features = block(features, train=train, keys=keys)
+            yield block.name, features
+        if self.cut_to_input:
+            yield CUT, cut_to(features, batch)
 
     def class_maps(self, batch: Padded) -> Padded:
         """Returns the score of every class at every position, values [B, *S', K] (see `Head.class_maps`)."""
-        return self.head.class_maps(self.features(batch))
+        features = self.features(batch)
+        with jax.named_scope("head"):
+            return self.head.class_maps(features)
 
     def check_input(self, batch: Padded):
         """Raises ValueError for inputs that this network cannot take (sizes only where they are known, outside jit)."""
@@ -244,10 +303,10 @@ class Classifier(nnx.Module):
         self.check_sizes(np.asarray([size]))
         rows, seen = [TraceRow("input", tuple(size), self.in_channels, (1,) * self.rank, 0, 0)], []
         parts: list[tuple[str, Any]] = [(block.name, block) for block in self.blocks]
-        parts += [("cut to input", Sequential())] if self.cut_to_input else []
+        parts += [(CUT, Sequential())] if self.cut_to_input else []
         for name, part in [*parts, *self.head.parts()]:
             _, extent, channels, fields, *_ = rows[-1]
-            extent = self.feature_size(size) if name == "cut to input" else extent
+            extent = self.feature_size(size) if name == CUT else extent
             seen += part.windows(self.rank) if isinstance(part, Layer) else []
             one = _receptive_fields(seen, self.rank)
             if isinstance(part, Layer):
