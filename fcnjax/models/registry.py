@@ -1,0 +1,89 @@
+"""The registered networks, and how they are made by name."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from flax import nnx
+
+from fcnjax.models.all_cnn import all_cnn_c
+from fcnjax.models.classifier import Block, Classifier
+from fcnjax.models.convnext import convnext
+from fcnjax.models.dense_fcn import dense_fcn
+from fcnjax.models.efficientnet import efficientnet_b0
+from fcnjax.models.fcn import fcn
+from fcnjax.models.frontend import log_mel
+from fcnjax.models.nin import nin
+from fcnjax.models.resnet import resnet, resnet_cifar
+from fcnjax.naming import check_options, unknown_name
+
+MODELS: dict[str, Callable[..., Classifier]] = {
+    "convnext_atto": partial(convnext, depths=(2, 2, 6, 2), width=40),
+    "convnext_femto": partial(convnext, depths=(2, 2, 6, 2), width=48),
+    "convnext_pico": partial(convnext, depths=(2, 2, 6, 2), width=64),
+    "convnext_nano": partial(convnext, depths=(2, 2, 8, 2), width=80),
+    "convnext_tiny": partial(convnext, depths=(3, 3, 9, 3), width=96),
+    "convnext_small": partial(convnext, depths=(3, 3, 27, 3), width=96, stochastic_depth=0.4),
+    "convnext_base": partial(convnext, depths=(3, 3, 27, 3), width=128, stochastic_depth=0.5),
+    "efficientnet_b0": efficientnet_b0,
+    "fcn": fcn,
+    "fcn8s": partial(dense_fcn, 8),
+    "fcn32s": partial(dense_fcn, 32),
+    "nin": nin,
+    "all_cnn_c": all_cnn_c,
+    "resnet18": partial(resnet, depths=(2, 2, 2, 2), bottleneck=False),
+    "resnet34": partial(resnet, depths=(3, 4, 6, 3), bottleneck=False),
+    "resnet50": partial(resnet, depths=(3, 4, 6, 3), bottleneck=True),
+    "resnet_cifar": resnet_cifar,
+}
+DTYPES = ("float32", "bfloat16")
+
+
+def create(
+    name: str,
+    *,
+    classes: int,
+    in_channels: int,
+    rngs: nnx.Rngs,
+    dtype: str | None = None,
+    frontend: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Classifier:
+    """Returns a network by its registered name.
+
+    Args:
+        name: a key of `MODELS`.
+        classes: number of classes K.
+        in_channels: channels of the inputs.
+        rngs: source of the initial weights.
+        dtype: what is computed in, "float32" or "bfloat16"; None for the dtype of the inputs. Weights, statistics,
+            pooled features and logits are float32 in any case.
+        frontend: options of `fcnjax.models.frontend.log_mel`, which then stands before a network of signals as its
+            first block ({} takes its defaults); None has none.
+        **options: further arguments of the network's own function, such as `rank` or `head`.
+
+    Raises:
+        ValueError: for an unknown name, dtype or option, with the nearest one; for a front end of a network that does
+            not take signals, or whose class maps are as large as its input.
+
+    >>> create("fcn", classes=10, in_channels=1, rngs=nnx.Rngs(0)).min_size
+    (8, 8)
+    """
+    if name not in MODELS:
+        raise ValueError(unknown_name("model", name, MODELS))
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(unknown_name("dtype", dtype, DTYPES))
+    check_options(f"option of model {name!r}:", options, MODELS[name])
+    front = None if frontend is None else _front_block(frontend, in_channels, options.get("rank", 2))
+    width = in_channels if front is None else front.out_channels(in_channels)
+    model = MODELS[name](classes=classes, in_channels=width, rngs=rngs, **options)
+    model.dtype = dtype
+    if front is not None:
+        model.put_before(front, in_channels)
+    return model
+
+
+def _front_block(options: Mapping[str, Any], in_channels: int, rank: int) -> Block:
+    if rank != 1:
+        raise ValueError(f"frontend={dict(options)} with rank={rank}: is for signals; give the network rank=1.")
+    return log_mel(in_channels, options)
