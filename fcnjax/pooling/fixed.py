@@ -1,7 +1,9 @@
-"""Global pools without weights: frozen values, compared and hashed by their options.
+"""Global pools without weights: frozen dataclasses, compared and hashed by their options.
 
-Axes: B batch, S spatial, C channels. How the expected score moves with the area, other things equal, is said of each:
-it stays, it grows to a limit that the distribution of the values sets, or it grows without limit.
+Each docstring says how the expected score depends on the number of positions (the area), for values of one fixed
+distribution: it stays constant, grows to a limit set by the distribution, or grows without limit.
+
+Axes: B batch, S spatial, C channels.
 """
 
 import dataclasses
@@ -19,7 +21,7 @@ from fcnjax.pooling.monoid import Statistics
 
 @dataclasses.dataclass(frozen=True)
 class Mean:
-    """Mean over the valid positions: global average pooling. The expected score does not move with the area.
+    """Mean over the valid positions: global average pooling. The expected score does not depend on the area.
 
     Source: Lin, Chen and Yan, "Network in Network", 2014.
     """
@@ -40,7 +42,7 @@ class Mean:
 class Max:
     """Largest valid value of each channel.
 
-    The expected score grows with the area without limit: more positions, higher maximum.
+    The expected score grows with the area without limit: more positions give a higher maximum.
     """
 
     commutes_with_affine: ClassVar[bool] = False
@@ -58,16 +60,16 @@ class Max:
 
 @dataclasses.dataclass(frozen=True)
 class TopKMean:
-    """Mean of the k largest valid values of each channel, of all where fewer are valid: a maximum that forgives.
+    """Mean of the k largest valid values of each channel: a maximum that is robust to single outliers.
 
-    The expected score grows with the area without limit, as the maximum does, for k stays while the positions
-    become more.
+    An example with fewer than k valid positions gives the mean over all of them. The expected score grows with the area
+    without limit, as for the maximum: k is fixed while the number of positions grows.
 
     Args:
-        k: number of values, at least 1; 1 is the maximum.
+        k: number of values, at least 1; k = 1 is `Max`.
 
     Raises:
-        ValueError: if k is no whole number of at least 1.
+        ValueError: if k is not a whole number of at least 1.
 
     Source: Li and Vasconcelos, "Multiple Instance Learning for Soft Bags via Top Instances", 2015.
     """
@@ -93,7 +95,7 @@ class TopKMean:
         return jnp.sum(jnp.where(valid, top, 0.0), axis=1) / jnp.maximum(jnp.sum(valid, axis=1), 1)
 
     def _largest(self, values: jax.Array) -> jax.Array:
-        """Returns the k largest [B, k, C] of values [B, N, C], -inf for those that N lacks."""
+        """Returns the k largest of values [B, N, C], as [B, k, C]; -inf fills up if N < k."""
         missing = max(self.k - values.shape[1], 0)
         values = jnp.pad(values, ((0, 0), (0, missing), (0, 0)), constant_values=-jnp.inf)
         return jax.lax.top_k(values.swapaxes(1, 2), self.k)[0].swapaxes(1, 2)
@@ -103,8 +105,8 @@ class TopKMean:
 class LogSumExp(monoid.ExponentialMean):
     """Smooth maximum `log(mean(exp(r x))) / r`: the mean as r goes to 0, the maximum as r grows.
 
-    Divided by the number of valid positions, so the expected score grows with the area to a limit only, later and
-    higher for a sharper r. With r = 1 on log-probabilities it is the logarithm of the mean probability.
+    The sum is divided by the number of valid positions, so the expected score grows with the area to a limit; the limit
+    is higher and reached later for a larger r. With r = 1 on log-probabilities it is the log of the mean probability.
 
     Args:
         r: sharpness, greater than 0.
@@ -123,17 +125,17 @@ class LogSumExp(monoid.ExponentialMean):
 
 @dataclasses.dataclass(frozen=True)
 class GeM:
-    """Generalized mean `mean(max(x, epsilon)^p)^(1/p)`: the mean at p = 1, towards the maximum as p grows.
+    """Generalized mean `mean(max(x, epsilon)^p)^(1/p)`: the mean at p = 1, the maximum as p grows.
 
-    Meant for features that are not negative (after a ReLU): values below `epsilon` count as `epsilon`. The expected
-    score grows with the area to a limit where p > 1, stays where p = 1, and falls to a limit where p < 1.
+    For nonnegative features, such as those after a ReLU: values below `epsilon` count as `epsilon`. The expected score
+    grows with the area to a limit for p > 1, stays constant for p = 1, and falls to a limit for p < 1.
 
     Args:
-        p: exponent, greater than 0.
-        epsilon: floor of the values, greater than 0.
+        p: exponent, greater than 0 and finite.
+        epsilon: lower bound of the values, greater than 0 and finite.
 
     Raises:
-        ValueError: if p or epsilon is not greater than 0, and finite.
+        ValueError: if p or epsilon is out of range.
 
     Source: Radenovic, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018.
     """
@@ -146,12 +148,12 @@ class GeM:
     def __post_init__(self):
         if not (0 < self.p < math.inf and 0 < self.epsilon < math.inf):
             raise ValueError(
-                f"p={self.p}, epsilon={self.epsilon} of GeM pooling: both must be greater than 0, and finite."
+                f"p={self.p}, epsilon={self.epsilon} of GeM pooling: both must be greater than 0 and finite."
             )
 
     def lift(self, batch: Padded) -> Statistics:
         floored = jnp.maximum(at_least_float32(batch.values), self.epsilon)
-        # Relative to the largest: powers of small values would underflow, and of large ones overflow.
+        # Relative to the largest value: powers of small values would underflow, those of large ones overflow.
         highest = monoid.highest_valid(batch, jnp.where(batch.mask, floored, self.epsilon))
         shares = (floored / monoid.per_position(batch, highest)) ** self.p
         return {"max": highest, "sum": monoid.valid_sum(batch, shares), "count": monoid.count(batch)}

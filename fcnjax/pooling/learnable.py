@@ -1,7 +1,9 @@
-"""Global pools with weights of their own: NNX modules, trained with the network.
+"""Global pools with weights: NNX modules, trained with the network.
 
-Axes: B batch, S spatial, C channels, H heads. The weights start where the pool is a known one (the mean, or
-log-sum-exp at its usual sharpness), so that what training makes of them can be read against it.
+The initial weights make each pool a known one (the mean, or log-sum-exp at its default sharpness), a reference for what
+training changes.
+
+Axes: B batch, S spatial, C channels, H heads.
 """
 
 import math
@@ -19,21 +21,21 @@ from fcnjax.pooling.monoid import Statistics
 
 
 class LearnableLogSumExp(monoid.ExponentialMean, nnx.Module):
-    """`LogSumExp` whose sharpness is learned, one for all channels.
+    """`LogSumExp` with a learned sharpness, shared by all channels.
 
-    The expected score grows with the area to a limit, later and higher for a sharper r.
+    The expected score grows with the area to a limit; the limit is higher and reached later for a larger r.
 
     Args:
         r: initial sharpness, greater than 0.
 
     Attributes:
-        log_r: parameter [], the logarithm of the sharpness, which is so always greater than 0.
+        log_r: parameter float32 [], the logarithm of the sharpness, which keeps the sharpness greater than 0.
 
     Raises:
         ValueError: if r is not greater than 0.
 
     Source: Yao et al., "Weakly Supervised Medical Diagnosis and Localization from Multiple Resolutions", 2018, with a
-    learned sharpness bounded from below; the logarithm instead of the bound is ours.
+    learned sharpness bounded from below; the logarithm in place of the bound is derived here.
     """
 
     def __init__(self, r: float = 5.0):
@@ -47,26 +49,27 @@ class LearnableLogSumExp(monoid.ExponentialMean, nnx.Module):
 
 
 class Attention(monoid.WeightedMean, nnx.Module):
-    """Mean weighed by the softmax, over the valid positions, of a learned linear score of the features.
+    """Weighted mean; the weights are the softmax over the valid positions of a learned linear score.
 
-    At the start all scores are 0 and it is the mean, whose expected score does not move with the area. Learned weights
-    that go with the values make it grow with the area to a limit, the mean under the weighted distribution.
+    All initial scores are 0, which gives the mean: the expected score does not depend on the area. Learned scores that
+    correlate with the values make it grow with the area to a limit, the mean under the weighted distribution.
 
     Args:
-        channels: C.
-        heads: H, at least 1, divides C. The h-th group of C / H consecutive channels is pooled with its own score;
-            every score sees all channels. As many heads as channels pool each channel with its own.
-        kernel_init: initial scores; with anything but zeros it does not start as the mean.
+        channels: channels C of the features, at least 1.
+        heads: number of scores H, at least 1, a divisor of C. The h-th group of C / H consecutive channels is pooled
+            with the h-th score; every score sees all channels. With H = C each channel has its own score.
+        kernel_init: initializer of the kernel; zeros (the default) make the initial pool the mean.
         rngs: source of the initial weights.
 
     Attributes:
-        kernel: parameter [C, H]. There is no bias: the softmax would cancel it.
+        kernel: parameter float32 [C, H]. A bias would cancel in the softmax.
 
     Raises:
-        ValueError: if channels is below 1 or heads does not divide it; in use, for another number of channels.
+        ValueError: if channels is below 1 or heads does not divide it; when called, if the features have another number
+            of channels.
 
     Source: Ilse, Tomczak and Welling, "Attention-based Deep Multiple Instance Learning", 2018, section 2.4, with a
-    linear score; the groups as heads are ours.
+    linear score; the heads are derived here.
 
     >>> batch = Padded.stack([jnp.array([[1.0], [3.0]])])
     >>> monoid.pool(batch, Attention(1, rngs=nnx.Rngs(0))).values.tolist()
@@ -94,18 +97,18 @@ class Attention(monoid.WeightedMean, nnx.Module):
 class AutoPool(monoid.WeightedMean, nnx.Module):
     """`sum(x softmax(alpha x))` with one learned alpha per channel: the mean at 0, the maximum as alpha grows.
 
-    A negative alpha goes towards the minimum. The expected score does not move with the area where alpha = 0, as at
-    the start; with alpha > 0 it grows to a limit, later and higher for a larger alpha.
+    A negative alpha approaches the minimum. At alpha = 0 the expected score does not depend on the area; for alpha > 0
+    it grows with the area to a limit, which is higher and reached later for a larger alpha.
 
     Args:
-        channels: C.
-        alpha: initial value of every channel.
+        channels: channels C of the features, at least 1.
+        alpha: initial value for every channel.
 
     Attributes:
-        alpha: parameter [C].
+        alpha: parameter float32 [C].
 
     Raises:
-        ValueError: if channels is below 1; in use, for another number of channels.
+        ValueError: if channels is below 1; when called, if the features have another number of channels.
 
     Source: McFee, Salamon and Bello, "Adaptive Pooling Operators for Weakly Labeled Sound Event Detection", 2018.
     """

@@ -1,7 +1,12 @@
-"""What a global pool is, and the two monoids that several pools share: sums of exponentials, and weighted means.
+"""The protocol of global pools, and the monoids that several pools share: exponential means and weighted means.
 
-Axes: B batch, S spatial, C channels, H heads (groups of channels that share a score). `combine` is associative and
-commutative, and a part without any valid position is its identity.
+A pool is three functions: `lift` turns features into partial statistics, `combine` merges the statistics of two sets of
+positions, and `finish` turns statistics into one vector per example. `combine` is associative and commutative; its
+identity is the statistics of an empty set. So one definition gives the masked pool of a `Padded`, exact pooling of an
+image in tiles, and pooling of an image that is sharded over devices. Statistics are at least float32, whatever the
+dtype of the features.
+
+Axes: B batch, S spatial, C channels, H heads (groups of channels that share a score).
 """
 
 from typing import Any, ClassVar, Protocol
@@ -12,14 +17,14 @@ import jax.numpy as jnp
 from fcnjax.layers.layer import at_least_float32
 from fcnjax.padded import Padded
 
-Statistics = dict[str, jax.Array]  # every entry [B, C], [B, H] or [B, 1]; of the top k [B, k, C]
+Statistics = dict[str, jax.Array]  # each entry is [B, C], [B, H] or [B, 1]; [B, k, C] for the k largest values
 
 
 class Pool(Protocol):
-    """What a global pool defines; `pool` does the rest.
+    """Protocol of global pools; `pool` applies one to a batch.
 
     Attributes:
-        commutes_with_affine: whether pooling before or after an affine layer is the same function.
+        commutes_with_affine: whether pooling before an affine layer and after it is the same function.
     """
 
     commutes_with_affine: ClassVar[bool]
@@ -33,29 +38,32 @@ class Pool(Protocol):
         ...
 
     def finish(self, statistics: Statistics) -> jax.Array:
-        """Returns the pooled features [B, C] float32; 0 where nothing was valid."""
+        """Returns the pooled features [B, C], at least float32; 0 for an example without valid positions."""
         ...
 
 
 def pool(batch: Padded, how: Pool) -> Padded:
-    """Pools every example to a single position.
+    """Returns every example pooled to a single position.
 
     Args:
         batch: values [B, *S, C], zero outside each example.
         how: the pool.
 
     Returns:
-        `Padded` with values [B, 1, .., 1, C], at least float32, on which a `Pointwise` layer is a dense layer; filler
-        rows stay fillers.
+        `Padded` with values [B, 1, .., 1, C], at least float32; a `Pointwise` layer on them is a dense layer. Filler
+        rows stay filler rows.
     """
     pooled = how.finish(how.lift(batch)).reshape(batch.batch_size, *(1,) * batch.rank, -1)
     return batch.replace(pooled, jnp.minimum(batch.sizes, 1))
 
 
 class ExponentialMean:
-    """Base of the pools `log(mean(exp(r x))) / r`, whose sharpness `r` is an attribute.
+    """Base of the pools `log(mean(exp(r x))) / r`.
 
-    Statistics: the largest `r x`, the sum of `exp(r x)` relative to it, and the number of valid positions.
+    Statistics: the largest `r x`, the sum of `exp(r x - largest)`, and the number of valid positions.
+
+    Attributes:
+        r: sharpness, greater than 0; subclasses define it.
     """
 
     commutes_with_affine: ClassVar[bool] = False
@@ -65,7 +73,7 @@ class ExponentialMean:
     def lift(self, batch: Padded) -> Statistics:
         scaled = jnp.where(batch.mask, self.r * at_least_float32(batch.raw_values), -jnp.inf)
         highest = highest_valid(batch, scaled)
-        terms = jnp.exp(scaled - per_position(batch, finite(highest)))  # exp(-inf) = 0 outside
+        terms = jnp.exp(scaled - per_position(batch, finite(highest)))  # exp(-inf) = 0 in the padding
         return {"max": highest, "sum": jnp.sum(terms, batch.spatial_axes), "count": count(batch)}
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:
@@ -78,7 +86,7 @@ class ExponentialMean:
 
 
 class WeightedMean:
-    """Base of the pools that are means weighed by the exponentials of scores, which `lift` knows (`lift_weighted`)."""
+    """Base of the pools `sum(exp(score) x) / sum(exp(score))`; subclasses lift with `lift_weighted`."""
 
     commutes_with_affine: ClassVar[bool] = False
 
@@ -91,11 +99,13 @@ class WeightedMean:
 
 
 def lift_weighted(batch: Padded, scores: jax.Array) -> Statistics:
-    """Returns the largest score, the sum of the weights `exp(score)` relative to it, and the weighted sum of values.
+    """Returns the statistics of a `WeightedMean`: the largest score, and sums relative to its exponential.
+
+    "sum" is the sum of the weights `exp(score - largest)`, "weighted" the weighted sum of the values.
 
     Args:
         batch: values [B, *S, C], zero outside each example.
-        scores: float32 [B, *S, H], where H divides C: head h weighs the h-th group of C / H consecutive channels.
+        scores: float32 [B, *S, H], H a divisor of C; head h weights the h-th group of C / H consecutive channels.
     """
     scores = jnp.where(batch.mask, scores, -jnp.inf)
     highest = highest_valid(batch, scores)
@@ -106,26 +116,31 @@ def lift_weighted(batch: Padded, scores: jax.Array) -> Statistics:
 
 
 def check_sharpness(r: float):
-    """Raises ValueError unless r is greater than 0."""
+    """Raises ValueError unless `r` is greater than 0."""
     if r <= 0:
-        raise ValueError(f"r={r} of log-sum-exp pooling: must be greater than 0; Mean() is its limit at 0.")
+        raise ValueError(f"r={r} of log-sum-exp pooling: must be greater than 0; use Mean(), its limit, for 0.")
 
 
 def highest_valid(batch: Padded, values: jax.Array) -> jax.Array:
-    """Returns the largest of values [B, *S, C] that are -inf outside; -inf where nothing is valid.
+    """Returns the largest value per channel [B, C] of values [B, *S, C], without a gradient.
 
-    For a shift that cancels in the result: no gradient passes through it.
+    It serves as a shift that cancels in the result, so no gradient needs to pass through it.
+
+    Args:
+        batch: the batch of the values.
+        values: [B, *S, C], -inf (or a lower bound of the valid values) in the padding, which is the result for an
+            example without valid positions.
     """
     return jax.lax.stop_gradient(jnp.max(values, batch.spatial_axes))
 
 
 def per_position(batch: Padded, vectors: jax.Array) -> jax.Array:
-    """Returns vectors [B, C] with the rank of the batch's values, [B, 1, .., 1, C]."""
+    """Returns vectors [B, C] reshaped to the rank of the batch's values, [B, 1, .., 1, C]."""
     return vectors.reshape(batch.batch_size, *(1,) * batch.rank, -1)
 
 
 def valid_sum(batch: Padded, values: jax.Array) -> jax.Array:
-    """Returns the sum [B, C] of values [B, *S, C] over the valid positions."""
+    """Returns the sum over the valid positions of values [B, *S, C], as [B, C]."""
     return jnp.sum(batch.replace(values).values, batch.spatial_axes)
 
 
@@ -135,13 +150,13 @@ def count(batch: Padded) -> jax.Array:
 
 
 def finite(values: jax.Array) -> jax.Array:
-    """Replaces the -inf of an empty maximum by 0, value and gradient."""
+    """Returns maxima with the -inf of an empty set replaced by 0, in the value and in the gradient."""
     return jnp.where(jnp.isneginf(values), 0.0, values)
 
 
 def _add_rescaled(left: Statistics, right: Statistics, names: tuple[str, ...]) -> Statistics:
     highest = jnp.maximum(left["max"], right["max"])
-    first, second = (jnp.exp(part["max"] - finite(highest)) for part in (left, right))  # 0 of an empty part
+    first, second = (jnp.exp(part["max"] - finite(highest)) for part in (left, right))  # 0 for an empty part
 
     def add(name: str) -> jax.Array:
         a, b = left[name], right[name]
@@ -150,5 +165,5 @@ def _add_rescaled(left: Statistics, right: Statistics, names: tuple[str, ...]) -
     return {"max": highest, **{name: add(name) for name in names}}
 
 
-def _as_channels(heads: jax.Array, channels: jax.Array) -> jax.Array:
-    return jnp.repeat(heads, channels.shape[-1] // heads.shape[-1], axis=-1)  # [B, H] -> [B, C]
+def _as_channels(heads: jax.Array, like: jax.Array) -> jax.Array:
+    return jnp.repeat(heads, like.shape[-1] // heads.shape[-1], axis=-1)  # [B, H] -> [B, C]

@@ -1,4 +1,4 @@
-"""Global pools that read values as evidence: logits of independent causes, or probabilities that weigh themselves.
+"""Global pools from probability: noisy-or of logits, and the mean of probabilities weighted by themselves.
 
 Axes: B batch, S spatial, C channels.
 """
@@ -14,15 +14,15 @@ from fcnjax.padded import Padded
 from fcnjax.pooling import monoid
 from fcnjax.pooling.monoid import Statistics
 
-SMALLEST_SCALE = 1e-18  # of a square the reciprocal is still a float32: XLA folds (x / scale)**2 to x**2 / scale**2
+SMALLEST_SCALE = 1e-18  # 1 / scale**2 is still a finite float32: XLA folds (x / scale)**2 to x**2 / scale**2
 
 
 @dataclasses.dataclass(frozen=True)
 class NoisyOr:
-    """Logit of `1 - prod(1 - sigmoid(x))`: of "the class is seen somewhere", if positions were independent.
+    """Logit of `1 - prod(1 - sigmoid(x))`: of "the class is present somewhere", for independent positions.
 
-    Takes logits and returns one, for a sigmoid cross-entropy. The expected score grows with the area without limit:
-    every position adds `softplus(x)`, at least a little, to the evidence.
+    It takes logits and returns a logit, for use with sigmoid cross-entropy. The expected score grows with the area
+    without limit: every position adds the positive `softplus(x)` to the evidence.
 
     Source: Zhang, Platt and Viola, "Multiple Instance Boosting for Object Detection", 2005. With
     s = sum(softplus(x)) = -log(prod(1 - sigmoid(x))) the logit is log(exp(s) - 1), derived here.
@@ -45,7 +45,7 @@ class NoisyOr:
         empty = jnp.isneginf(statistics["max"])
         total, scale = jnp.where(empty, 1.0, statistics["sum"]), _scale(statistics["max"])
         s = total * jnp.exp(scale)
-        # log(expm1(s)) = log(s) + series(s), where log(s) survives an s that underflows.
+        # log(expm1(s)) = log(s) + series(s): log(s) stays finite where s underflows.
         few = jnp.minimum(s, 0.5)
         below = jnp.log(total) + scale + few / 2 + few**2 / 24 - few**4 / 2880
         many = jnp.maximum(s, 0.5)
@@ -55,10 +55,10 @@ class NoisyOr:
 
 @dataclasses.dataclass(frozen=True)
 class LinearSoftmax:
-    """`sum(p^2) / sum(p)`: the mean of values weighed by themselves, zero where all of them are 0.
+    """`sum(p^2) / sum(p)`: the mean of values weighted by themselves, 0 if all of them are 0.
 
-    Meant for probabilities, or features that are not negative: values below 0 count as 0. The expected score grows
-    with the area to a limit, E[p^2] / E[p].
+    For probabilities, or other nonnegative features: values below 0 count as 0. The expected score grows with the area
+    to a limit, E[p^2] / E[p].
 
     Source: Wang, Li and Metze, "A Comparison of Five Multiple Instance Learning Pooling Functions for Sound Event
     Detection with Weak Labeling", 2019.
@@ -68,7 +68,7 @@ class LinearSoftmax:
 
     def lift(self, batch: Padded) -> Statistics:
         values = jnp.where(batch.mask, jax.nn.relu(at_least_float32(batch.values)), 0.0)
-        # Relative to the largest: squares of small values would underflow, and the quotient's gradient with them.
+        # Relative to the largest value: squares of small values would underflow, and the gradient of the quotient too.
         highest = jnp.maximum(monoid.highest_valid(batch, values), SMALLEST_SCALE)
         shares = values / monoid.per_position(batch, highest)
         axes = batch.spatial_axes
@@ -87,7 +87,7 @@ class LinearSoftmax:
 
 
 def _scale(highest: jax.Array) -> jax.Array:
-    """Sums are relative to the exponential of this: only where every logit is negative could they underflow."""
+    """Returns the exponent that sums are relative to: 0 unless all logits are negative, when sums could underflow."""
     return jnp.minimum(monoid.finite(highest), 0.0)
 
 

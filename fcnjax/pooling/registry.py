@@ -1,4 +1,4 @@
-"""The registered pools, how they are made by name, and what they cost."""
+"""The registry of global pools: names, construction by name, and cost."""
 
 import inspect
 from typing import Any
@@ -26,18 +26,18 @@ POOLS: dict[str, type[Pool]] = {
 
 
 def create(name: str, *, channels: int | None = None, rngs: nnx.Rngs | None = None, **options: Any) -> Pool:
-    """Returns the pool called `name` (a key of `POOLS`) with its options.
+    """Returns the pool that `POOLS` lists under `name`.
 
     Args:
         name: "mean", "max", "top_k", "logsumexp", "logsumexp_learnable", "gem", "attention", "auto", "noisy_or" or
             "linear_softmax".
-        channels: C where the pool stands; pools that do not depend on it ignore it.
-        rngs: source of initial weights; pools that draw none ignore it.
+        channels: channels C of the features, at least 1; needed by "attention" and "auto", ignored by the others.
+        rngs: source of the initial weights; needed by "attention", ignored by the others.
         **options: arguments of the pool's class, such as `r` or `heads`.
 
     Raises:
-        ValueError: for an unknown name or option, with the nearest one, an option out of its range, or a pool that
-            needs `channels` or `rngs` and does not get them.
+        ValueError: if the name or an option is unknown (the message names the nearest one), an option is out of range,
+            or the pool needs `channels` or `rngs` and they are None.
 
     >>> create("attention", channels=8, rngs=nnx.Rngs(0), heads=2).kernel.shape
     (8, 2)
@@ -55,12 +55,12 @@ def create(name: str, *, channels: int | None = None, rngs: nnx.Rngs | None = No
 
 
 def multiply_adds(how: Pool, positions: int, channels: int) -> int:
-    """Returns the multiply-adds per example of a pool: one for each value, and the products of a learned score.
+    """Returns the multiply-adds per example of a pool: one per value, plus those of the scores of `Attention`.
 
     Args:
         how: the pool.
-        positions: number of positions that are pooled.
-        channels: C.
+        positions: number of pooled positions, at least 0.
+        channels: channels C of the features.
     """
     scores = how.kernel.size if isinstance(how, Attention) else 0
     return positions * (channels + scores)

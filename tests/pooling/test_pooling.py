@@ -36,7 +36,7 @@ POOLS = {name: make_random(name) for name in NAMES}
 
 
 class Compiled:
-    """A pool whose three functions are each one program; called as they are, each operation would be one."""
+    """A pool with each of its three functions compiled; uncompiled, every operation would be a program of its own."""
 
     def __init__(self, how: pooling.Pool):
         self.lift, self.combine, self.finish = map(jax.jit, (how.lift, how.combine, how.finish))
@@ -50,7 +50,7 @@ def weights_of(how: pooling.Pool) -> dict:
 
 
 def weighted(x, scores):
-    """Mean of x [N, C] under the softmax over N of scores [N, H], each for C / H consecutive channels."""
+    """Mean of x [N, C] weighted by the softmax over N of scores [N, H], one per C / H consecutive channels."""
     weights = np.exp(scores) / np.exp(scores).sum(0)
     return (np.repeat(weights, x.shape[1] // scores.shape[1], axis=1) * x).sum(0)
 
@@ -69,7 +69,7 @@ def noisy_or(x):
     return np.log((1 - absent) / absent)
 
 
-# x [N, C] float64 and the pool's weights -> [C]
+# (x [N, C] float64, weights of the pool) -> [C]
 ORACLES = {
     "mean": lambda x, w: x.mean(0),
     "max": lambda x, w: x.max(0),
@@ -105,7 +105,7 @@ def test_pool_is_the_formula_on_each_example(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_are_the_formulas_finite_differences(name):
-    """To the values of a padded example and to the pool's own weights, against central differences in float64."""
+    """Gradients to the values of a padded example and to the pool's weights, against float64 central differences."""
     how = POOLS[name]
     (example,) = contract.draw_examples([(3, 4)], channels=C, seed=6)
     cotangent = np.cos(np.arange(C))
@@ -141,7 +141,7 @@ def central_differences(function, point, step=1e-5):
 @hypothesis.settings(max_examples=5)
 @hypothesis.given(cut=st.integers(0, 6), empty=st.booleans())
 def test_tiles_combine_to_the_whole(name, cut, empty):
-    """A monoid: two parts in either order, or three with one of them empty, give what the whole gives."""
+    """Two parts in either order, or three of which one is empty, give the same as the whole."""
     how = COMPILED[name]
     (example,) = contract.draw_examples([(6, 3)], channels=C, seed=4)
     whole = how.finish(how.lift(Padded.stack([example])))
@@ -157,13 +157,13 @@ def test_tiles_combine_to_the_whole(name, cut, empty):
 
 
 def nothing(how: pooling.Pool) -> pooling.Statistics:
-    """The identity: statistics of a part without any valid position."""
+    """The identity: statistics of a part without valid positions."""
     return how.lift(Padded(jnp.zeros((1, 2, 2, C)), jnp.zeros((1, 2), jnp.int32)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_combine_is_associative_and_commutative_with_an_identity(name):
-    """On the statistics themselves, far apart as well: what one part rescales another must find."""
+    """On the statistics themselves, also of values far apart, which combine must rescale."""
     how = COMPILED[name]
     far = (0.0, 30.0, -30.0)
     a, b, c = (
@@ -180,8 +180,8 @@ def test_combine_is_associative_and_commutative_with_an_identity(name):
             jax.tree.map(np.testing.assert_array_equal, how.combine(one, other), part)
 
 
-def test_gem_survives_values_whose_powers_are_no_float32():
-    """Of values at the floor, powers are 0; of large ones infinite. Neither may reach the mean or its gradient."""
+def test_gem_survives_values_whose_powers_leave_float32():
+    """Powers of values at the floor are 0, those of large ones infinite; neither may reach the mean or its gradient."""
     pool = pooling.GeM(20.0)
     values = jnp.array([[[-1.0, 1e-3, 100.0], [-2.0, 2e-3, 50.0]]])
 
@@ -193,7 +193,7 @@ def test_gem_survives_values_whose_powers_are_no_float32():
     mean = np.mean(np.maximum(np.asarray(values, np.float64), 1e-6)[0] ** 20, 0) ** (1 / 20)
     np.testing.assert_allclose(pooled, mean, rtol=1e-5)
     assert np.isfinite(gradient).all()
-    np.testing.assert_array_equal(gradient[0, :, 0], 0)  # below the floor nothing moves
+    np.testing.assert_array_equal(gradient[0, :, 0], 0)  # values below the floor get no gradient
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -224,7 +224,7 @@ def test_fillers_give_zeros_and_finite_gradients(name):
 
     def total(values, weights):
         pool = nnx.merge(graphdef, weights) if weights else how
-        # finish itself, not only the cleared output of `pool`: a NaN behind a mask is a NaN in the gradient
+        # finish itself, not only the masked output of `pool`: a NaN behind a mask is a NaN in the gradient
         return jnp.sum(pool.finish(pool.lift(Padded(values, batch.sizes))) ** 2)
 
     gradient, of_weights = jax.jit(jax.grad(total, argnums=(0, 1)))(batch.values, weights)

@@ -1,4 +1,4 @@
-"""Global pools at the ends of the number range and of their families, and their expected scores and the area."""
+"""Global pools at extreme values and options, and how their expected scores depend on the area."""
 
 import functools
 
@@ -20,7 +20,7 @@ def by_name(name: str) -> pooling.Pool:
 
 @functools.cache
 def of_column(how):
-    """The function from a column [N] to value and gradient of its pool, compiled once for each N."""
+    """The compiled function from a column [N] to the pooled value and its gradient."""
 
     def pooled(values):
         return how.finish(how.lift(Padded(values[None, :, None], jnp.array([[values.size]]))))[0, 0]
@@ -46,7 +46,7 @@ def test_scores_of_any_size_are_only_compared(how, values):
     x, share = np.array(values), 1 / (1 + np.exp(-1))
     pooled, gradient = pool_column(x, how)
     np.testing.assert_allclose(pooled, x @ [share, 1 - share], rtol=1e-6)
-    slope = share * (1 - share)  # of either score
+    slope = share * (1 - share)  # of each score
     np.testing.assert_allclose(gradient, [share + slope, 1 - share - slope], atol=2e-3)  # 1e4 is known to 1e-3
 
 
@@ -91,7 +91,7 @@ def test_attention_starts_as_the_mean_and_auto_too(heads):
 
 
 def test_ends_of_the_families_are_other_pools():
-    """Sharp enough, soft enough, or with one value, they are the mean or the maximum."""
+    """Extreme options turn pools into the mean or the maximum."""
     batch = Padded.stack(contract.draw_examples([(5, 3), (4, 4)], channels=C, seed=3))
     mean, high = (np.asarray(pooling.pool(batch, how).values) for how in (pooling.Mean(), pooling.Max()))
     for how, expected in (
@@ -105,7 +105,7 @@ def test_ends_of_the_families_are_other_pools():
 
 
 def test_pools_are_ordered():
-    """mean <= every other <= max, where nothing is negative; noisy-or is no less than the maximum."""
+    """For nonnegative values: mean <= every other pool <= max <= noisy-or."""
     batch = Padded.stack([np.abs(x) for x in contract.draw_examples([(5, 3), (4, 4)], channels=C, seed=3)])
     mean, high, noisy = (pooling.pool(batch, by_name(name)).values for name in ("mean", "max", "noisy_or"))
     assert (high <= noisy + 1e-6).all()
@@ -122,7 +122,7 @@ def with_scores(how: pooling.Attention) -> pooling.Attention:
 
 
 AREAS = (4, 64, 1024)
-MOVES = {  # what the docstrings say
+MOVES = {  # as the docstrings say
     "mean": (pooling.Mean(), "stays"),
     "attention at the start": (pooling.Attention(1, rngs=nnx.Rngs(0)), "stays"),
     "auto at the start": (pooling.AutoPool(1), "stays"),
@@ -140,7 +140,7 @@ MOVES = {  # what the docstrings say
 
 @pytest.mark.parametrize("name", MOVES)
 def test_expected_score_and_area(name):
-    """What the docstrings say of more positions of the same (standard normal) distribution, measured."""
+    """Measures what the docstrings say about more positions of one (standard normal) distribution."""
     how, moves = MOVES[name]
     rng = np.random.default_rng(0)
     values = [jnp.asarray(rng.normal(size=(500, n, 1)), jnp.float32) for n in AREAS]
