@@ -1,7 +1,7 @@
-"""The fixed-size baseline: features flattened into a dense layer, and its surgery into a convolution.
+"""The fixed-size baseline: a dense layer on flattened features, and its conversion into a convolution.
 
-A dense layer on flattened features has one weight for each position and channel: at any other size there are no weights
-for it. Read as a convolution whose window is the whole training size, the same weights slide over larger features.
+A dense layer on flattened features has one weight per position and channel, so it takes features of one extent only.
+The same weights are a convolution with a window of that extent, which slides over larger features.
 
 Axes: B batch, S spatial, C feature channels, K classes.
 """
@@ -26,10 +26,10 @@ from fcnjax.padded import Padded
 
 
 class Flatten(Layer):
-    """All positions of one extent side by side in the channels of a single position, row-major as in `values`.
+    """Moves all positions into the channels of a single position, in row-major order.
 
     Args:
-        extent: the only extent that it takes, per spatial axis.
+        extent: required extent of the features, per spatial axis.
     """
 
     def __init__(self, extent: Sequence[int]):
@@ -43,11 +43,11 @@ class Flatten(Layer):
         return channels * math.prod(self.extent)
 
     def transform(self, batch: Padded) -> Padded:
-        """Returns the batch with all positions of an example in one.
+        """Returns values [B, 1, .., 1, C * prod(extent)].
 
         Raises:
-            ValueError: for a rectangle smaller than the extent, and outside `jit` for an example of another extent.
-                (Inside, such an example becomes a filler row.)
+            ValueError: if the padded shape is smaller than the extent, or an example has another extent (inside `jit`,
+                such an example becomes a filler row instead).
         """
         sizes = None if isinstance(batch.sizes, Tracer) else np.asarray(batch.sizes)
         other = () if sizes is None else [size for size in sizes.tolist() if any(size) and tuple(size) != self.extent]
@@ -60,33 +60,39 @@ class Flatten(Layer):
 
 
 def why_not(extent: Sequence[int], found: str) -> str:
-    """Returns why a flattened dense layer takes features of one extent alone."""
+    """Returns the message for features whose extent `found` a flatten-dense head does not take.
+
+    Args:
+        extent: the extent that the head takes.
+        found: the extent of the features, in words.
+    """
     wanted = joined(extent)
     return (
         f"features of {found} positions, but a flatten-dense head made for {wanted} has one weight for each of its "
-        f"{math.prod(extent)} positions and each channel, and none for any other position. Resize the input, pool "
-        "before the dense layer (fcnjax.Head), or turn the head into a convolution (fcnjax.heads.convolutionalize)."
+        f"{math.prod(extent)} positions and each channel, and none for other positions; resize the input, pool before "
+        "the dense layer (fcnjax.Head), or turn the head into a convolution (fcnjax.heads.convolutionalize)."
     )
 
 
 class FlattenDenseHead(nnx.Module):
-    """Turns features of one fixed extent into logits [B, K] by dense layers: the classifier before global pooling.
+    """Turns features of one fixed extent into logits [B, K] by dense layers, as networks did before global pooling.
 
     Args:
-        in_channels: C.
-        classes: K.
-        extent: of the features, per spatial axis, such as (7, 7); no other extent is taken.
-        hidden: widths of hidden dense layers.
+        in_channels: channels of the features C.
+        classes: number of classes K.
+        extent: required extent of the features, per spatial axis, such as (7, 7).
+        hidden: widths of the hidden dense layers.
         activation: "relu", "gelu", "silu" or "tanh", after each hidden layer.
         dropout: rate of channel dropout before the classifier, in [0, 1).
         rngs: source of the initial weights.
 
     Attributes:
-        stack: flatten, then pointwise layers on one position, which are dense layers.
-        labels: one name per layer.
+        stack: `Flatten`, then pointwise layers on one position, which are dense layers.
+        layer_names: one name per layer.
+        feature_extent: the required extent.
 
     Raises:
-        ValueError: for an unknown activation, or an extent below 1.
+        ValueError: if the activation is unknown, or an extent is below 1.
 
     Source: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep CNNs", 2012; Simonyan and Zisserman,
     "Very Deep Convolutional Networks", 2015.
@@ -110,7 +116,7 @@ class FlattenDenseHead(nnx.Module):
     ):
         if not extent or min(extent) < 1:
             raise ValueError(
-                f"extent={tuple(extent)} of the flatten-dense head: needs positive extents, such as (7, 7)."
+                f"extent={tuple(extent)} of the flatten-dense head: must be one or more positive ints, such as (7, 7)."
             )
         flatten = Flatten(extent)
         layers: list[tuple[str, Layer]] = [(f"flatten {joined(extent)}", flatten)]
@@ -123,12 +129,21 @@ class FlattenDenseHead(nnx.Module):
             layers += [("dropout", ChannelDropout(dropout, stream=random_streams.HEAD_DROPOUT))]
         last = hidden[-1] if hidden else flatten.out_channels(in_channels)
         layers += [(f"linear {classes}", Pointwise(last, classes, rngs=rngs))]
-        self.layer_names = tuple(label for label, _ in layers)
+        self.layer_names = tuple(name for name, _ in layers)
         self.stack = Sequential([layer for _, layer in layers])
         self.feature_extent = tuple(extent)
 
     def __call__(self, features: Padded, *, train: bool = False, keys: jax.Array | None = None) -> jax.Array:
-        """Returns logits [B, K]; 0 in filler rows. Raises as `Flatten`."""
+        """Returns logits [B, K]; 0 in filler rows.
+
+        Args:
+            features: values [B, *S, C]; each example has the extent `feature_extent`.
+            train: whether dropout is active.
+            keys: one PRNG key per example [B], needed by dropout in training.
+
+        Raises:
+            ValueError: as `Flatten`.
+        """
         return self.stack(features, train=train, keys=keys).values.reshape(features.batch_size, -1)
 
     @property
@@ -137,16 +152,16 @@ class FlattenDenseHead(nnx.Module):
         return list(self.stack.layers)
 
     def class_maps(self, features: Padded) -> Padded:
-        """Raises ValueError: there is no score of a class at a position (see `convolutionalize`)."""
+        """Raises ValueError: this head has no scores per position (see `convolutionalize`)."""
         del features
         raise ValueError(self.class_maps_obstacle())
 
     def class_maps_obstacle(self) -> str:
-        """Returns why there are no class maps."""
-        return f"head '{self.describe()}': it mixes all positions at once; convolutionalize it for class maps."
+        """Returns why this head has no class maps."""
+        return f"head '{self.describe()}': has no class maps, as it mixes all positions at once; convolutionalize it."
 
     def describe(self) -> str:
-        """Returns the head as a pipeline in words."""
+        """Returns the layers in order, such as "flatten 3x2 -> linear 10"."""
         return " -> ".join(self.layer_names)
 
     def windows(self, rank: int) -> list[tuple[AnyWindow, ...]]:
@@ -154,7 +169,7 @@ class FlattenDenseHead(nnx.Module):
         return self.stack.windows(rank)
 
     def parts(self) -> Iterator[tuple[str, Any]]:
-        """Yields the layers, each with its name."""
+        """Yields the name of each layer and the layer itself."""
         yield from zip(self.layer_names, self.layers, strict=True)
 
     def multiply_adds(self, size: Sequence[int], channels: int) -> int:
@@ -163,35 +178,40 @@ class FlattenDenseHead(nnx.Module):
 
 
 def convolutionalize(head: FlattenDenseHead, training_size: Sequence[int] | None = None) -> Head:
-    """Returns the convolutional head with the same weights: equal at the training size, a map of scores at larger ones.
+    """Returns a convolutional head with the same weights: equal at the training size, defined at larger ones.
 
-    The first dense layer becomes a convolution whose window is the training size, without pads; the others become 1x1
-    convolutions; at larger sizes the mean over the map is the score. With a backbone that does not pad either, each
-    position of `class_maps` is the score of one crop of the input, `stride` apart.
+    The first dense layer becomes a convolution without padding whose window is the training size; the others become 1x1
+    convolutions. At larger sizes the logits are the mean over the map of scores. If the backbone does not pad either,
+    each position of `class_maps` is the score of one crop of the input; neighboring crops are `stride` apart.
 
     Args:
         head: the flatten-dense head.
-        training_size: extent of the features that it was made for; default: `head.feature_extent`, which it must be.
+        training_size: `head.feature_extent` (the default), for callers that want it checked.
 
     Raises:
-        TypeError: for another kind of head, which takes any size already.
-        ValueError: if `training_size` is not the extent that the head was made for.
+        TypeError: if `head` is not a `FlattenDenseHead`: other heads take any size already.
+        ValueError: if `training_size` is not `head.feature_extent`.
 
     Source: Sermanet et al., "OverFeat", 2014, section 3.5; Long, Shelhamer and Darrell, "Fully Convolutional Networks
     for Semantic Segmentation", 2015, section 3.1.
     """
     if not isinstance(head, FlattenDenseHead):
-        raise TypeError(f"{type(head).__name__}: has no flatten-dense layer to turn into a convolution.")
+        raise TypeError(
+            f"head of type {type(head).__name__}: must be a FlattenDenseHead; other heads take any size already."
+        )
     extent = head.feature_extent
     if training_size is not None and tuple(training_size) != extent:
-        raise ValueError(f"training_size={tuple(training_size)}: this head was made for features of {extent}.")
+        raise ValueError(
+            f"training_size={tuple(training_size)}: must be {extent}, the extent that the head was made for."
+        )
     dense: list[Any] = [layer for layer in head.layers if isinstance(layer, Pointwise)]
     widths = [layer.kernel.shape[-1] for layer in dense]
     dropout = next((layer.rate for layer in head.layers if isinstance(layer, ChannelDropout)), 0.0)
     activation = head.layer_names[2] if len(dense) > 1 else "relu"
     channels = dense[0].kernel.shape[0] // math.prod(extent)
     options: dict[str, Any] = {"hidden": widths[:-1], "activation": activation, "dropout": dropout, "rank": len(extent)}
-    made = Head(channels, widths[-1], kernel=extent, padding="valid", rngs=nnx.Rngs(0), **options)  # replaced below
+    # The weights drawn here are replaced below.
+    made = Head(channels, widths[-1], kernel=extent, padding="valid", rngs=nnx.Rngs(0), **options)
     linear: list[Any] = [layer for layer in made.layers if isinstance(layer, Pointwise | Convolution)]
     for ours, theirs in zip(linear, dense, strict=True):
         ours.kernel[...] = theirs.kernel[...].reshape(ours.kernel.shape)

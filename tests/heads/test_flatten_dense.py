@@ -1,4 +1,4 @@
-"""The fixed-size head: a dense layer by hand, refused at other sizes, and its surgery against sliding crops."""
+"""The fixed-size head against a dense layer by hand, at other sizes, and its conversion against sliding crops."""
 
 import contract
 import jax
@@ -31,7 +31,7 @@ def test_logits_are_those_of_a_dense_layer_by_hand():
 
 
 def unpadded_network(head):
-    """A backbone without pads: every feature depends on its own crop alone."""
+    """A backbone without padding: every feature depends only on its own crop."""
     rngs = nnx.Rngs(1)
     layers = [Convolution(2, C, 3, rngs=rngs), Activation(jax.nn.relu), MaxPool(2), Convolution(C, C, 2, rngs=rngs)]
     model = Classifier([Block("conv", layers)], head, in_channels=2, rank=2)
@@ -81,9 +81,11 @@ def test_it_is_an_option_of_every_network():
         model.trace((28, 28))
     with pytest.raises(ValueError, match="option of the flatten-dense head 'pool_at'"):
         models.create("fcn", classes=10, in_channels=1, head={"flatten": (3, 3), "pool_at": 0}, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="it mixes all positions at once; convolutionalize it"):
+    with pytest.raises(ValueError, match="has no class maps, as it mixes all positions at once; convolutionalize it"):
         model.class_maps(Padded.stack([np.ones((28, 16, 1))]))
-    with pytest.raises(ValueError, match=r"training_size=\(3, 3\): this head was made for features of \(3, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"training_size=\(3, 3\): must be \(3, 2\), the extent that the head was made for"
+    ):
         convolutionalize(model.head, (3, 3))
-    with pytest.raises(TypeError, match="Head: has no flatten-dense layer to turn into a convolution"):
+    with pytest.raises(TypeError, match="head of type Head: must be a FlattenDenseHead"):
         convolutionalize(convolutionalize(model.head))

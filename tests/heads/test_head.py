@@ -1,3 +1,5 @@
+"""Heads: the contract, orders of the pool that are one function, conversions, class maps, and pools with weights."""
+
 import re
 
 import contract
@@ -14,7 +16,7 @@ AVERAGED = {"log_softmax": True, "pool": pooling.LogSumExp(1.0)}
 
 
 class AsLayer(Layer):
-    """A head as the contract wants it."""
+    """A head with the signature of a layer, for the contract."""
 
     def __init__(self, head):
         self.head = head
@@ -70,7 +72,7 @@ def logits_and_gradients(head, features):
     ("options", "equal"),
     [
         ({}, {0, 1}),  # GAP-first is conv-first
-        ({"hidden": (4,)}, {0, 1}),  # nothing but an affine layer between
+        ({"hidden": (4,)}, {0, 1}),  # only an affine layer in between
         ({"hidden": (4,)}, {2, 3}),
     ],
 )
@@ -83,7 +85,7 @@ def test_orders_that_differ_by_an_affine_layer_are_one_function(options, equal, 
 
 @pytest.mark.parametrize(("at", "other"), [(1, 2), (0, 3)])
 def test_orders_that_differ_by_a_relu_are_two_functions(at, other, features):
-    """And as Jensen's inequality says: relu(mean) <= mean(relu), seen through a classifier of positive weights."""
+    """By Jensen's inequality relu(mean) <= mean(relu); a classifier with positive weights keeps the order."""
     heads = [make(hidden=(4,), pool_at=p) for p in (at, other)]
     for head in heads:
         head.layers[2].kernel[...] = abs(head.layers[2].kernel[...])
@@ -145,20 +147,20 @@ def test_class_maps_that_do_not_exist_are_refused(options, obstacle, features):
 
 
 CONVERSIONS = [
-    ({}, "conv_first", 0, True, "mean pool commutes with all that stands between its two places: linear 3"),
-    ({}, 0, 0, True, "the pool stands where it stood"),
+    ({}, "conv_first", 0, True, "mean pool commutes with all layers between its two places: linear 3"),
+    ({}, 0, 0, True, "the pool does not move"),
     ({"hidden": (4,)}, "conv_first", 0, False, "mean pool does not commute with 'relu'"),
     ({"hidden": (4,), "dropout": 0.5}, 4, 2, True, "between its two places: dropout, linear 3"),
-    ({"hidden": (4,), "pool": "max"}, 2, 1, True, "max pool commutes with all that stands .*: relu"),
+    ({"hidden": (4,), "pool": "max"}, 2, 1, True, "max pool commutes with all layers .*: relu"),
     ({"hidden": (4,), "activation": "gelu", "pool": "max"}, 2, 1, False, "does not commute with 'gelu'"),
     ({"pool": "max"}, "gap_first", 1, False, "max pool does not commute with 'linear 3'"),
     ({"norm": "layer"}, "gap_first", 1, False, "does not commute with 'layer norm'"),
-    ({"norm": "batch"}, "gap_first", 1, False, "commutes with 'batch norm' in evaluation, but not in training, which"),
-    ({"dropout": 0.5, "pool": "top_k"}, 0, 1, True, "top_k pool commutes with all that stands .*: dropout"),
-    ({"dropout": 0.5, "pool": "linear_softmax"}, 0, 1, True, "commutes with all that stands .*: dropout"),
+    ({"norm": "batch"}, "gap_first", 1, False, "commutes with 'batch norm' in evaluation, but not in training"),
+    ({"dropout": 0.5, "pool": "top_k"}, 0, 1, True, "top_k pool commutes with all layers .*: dropout"),
+    ({"dropout": 0.5, "pool": "linear_softmax"}, 0, 1, True, "commutes with all layers .*: dropout"),
     ({"dropout": 0.5, "pool": "noisy_or"}, 0, 1, False, "commutes with 'dropout' in evaluation, but not in training"),
-    ({"hidden": (4,), "pool": "linear_softmax"}, 2, 1, True, "commutes with all that stands .*: relu"),
-    ({"hidden": (4,), "pool": pooling.TopKMean(1)}, 2, 1, True, "commutes with all that stands .*: relu"),
+    ({"hidden": (4,), "pool": "linear_softmax"}, 2, 1, True, "commutes with all layers .*: relu"),
+    ({"hidden": (4,), "pool": pooling.TopKMean(1)}, 2, 1, True, "commutes with all layers .*: relu"),
     ({**AVERAGED}, 1, 2, False, "does not commute with 'log_softmax'"),
 ]
 
@@ -173,20 +175,24 @@ def test_conversion_moves_the_weights_and_tells_the_truth(options, order, pool_a
     assert (head.pool_at, converted.head.pool_at) == (pool_at, named.get(order, order))
     rebuilt = make(**options, pool_at=converted.head.pool_at)
     outputs = [contract.call(each, features) for each in (converted.head, rebuilt)]
-    np.testing.assert_array_equal(*outputs)  # the same weights, in that order
+    np.testing.assert_array_equal(*outputs)  # the same weights in the new order
     keys = jax.random.split(jax.random.key(1), 4)
     if options.get("activation") == "gelu":
-        head.layers[0].bias[...] -= 4  # where it falls
+        head.layers[0].bias[...] -= 4  # to where GELU decreases
     first, second = (np.asarray(contract.call(h, features, train=True, keys=keys)) for h in (head, converted.head))
     difference = np.abs(first - second).max() / np.abs(first).max()
-    assert bool(difference < 1e-5) is same, "what convert says about the function must be so"
+    assert bool(difference < 1e-5) is same, "same_function does not agree with the logits"
 
 
 @pytest.mark.parametrize(
     ("options", "order", "message"),
     [
-        ({"pool": by_name("attention")}, "gap_first", "attention pool has weights for the channels where it stands"),
-        ({"kernel": 3}, "gap_first", "the pool cannot come before 'conv 3x3 3'"),
+        (
+            {"pool": by_name("attention")},
+            "gap_first",
+            "attention pool has weights for the channels at its present place",
+        ),
+        ({"kernel": 3}, "gap_first", "the pool must come after 'conv 3x3 3'"),
         ({}, "last", "pool_at=last of the head: allowed are 0 before linear 3, 1 after all layers"),
     ],
 )
@@ -242,7 +248,7 @@ def test_a_pool_with_weights_splits_merges_and_compiles(name, features):
 
 @pytest.mark.parametrize("name", LEARNABLE)
 def test_a_pool_with_weights_learns(name):
-    """Plain descent on noise, where the brightest positions tell the class: the loss falls, and the pool has a part."""
+    """Gradient descent on noise whose brightest position tells the class: the loss falls, the pool's weights move."""
     rng = np.random.default_rng(0)
     labels = np.arange(12) % K
     values = rng.normal(size=(12, 6, 6, C))
@@ -290,9 +296,12 @@ def test_multiply_adds_are_counted_by_hand():
         ({"pool": lambda channels, rngs: "max"}, "pool='max' of the head: must be a pool"),
         ({"pool": by_name("attention", heads=2), "pool_at": 0}, "heads=2 .* divide channels=5"),
         ({"norm": "lyer"}, "unknown norm 'lyer': did you mean 'layer'"),
-        ({"kernel": 3, "pool_at": 0}, "pool_at=0 with kernel=3 .* has a use for one tap only; put the pool .*at 1 or"),
-        ({"kernel": 3, "norm": "layer", "pool_at": 1}, "put the pool behind it, at 2 or later"),
-        ({"kernel": 3, "dropout": 0.5, "pool_at": 1}, "put the pool behind it, at 2 or later"),
+        (
+            {"kernel": 3, "pool_at": 0},
+            "pool_at=0 with kernel=3 of the head: must be after .conv 3x3 3., .*; give 1 or more",
+        ),
+        ({"kernel": 3, "norm": "layer", "pool_at": 1}, "; give 2 or more"),
+        ({"kernel": 3, "dropout": 0.5, "pool_at": 1}, "; give 2 or more"),
         ({"activation": "rleu"}, "unknown activation 'rleu': did you mean 'relu'"),
     ],
 )
