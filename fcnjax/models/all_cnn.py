@@ -1,4 +1,4 @@
-"""All-CNN-C: nothing but convolutions; strides take the place of pooling."""
+"""All-CNN-C: a network of convolutions only; strides replace pooling."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -21,26 +21,26 @@ def all_cnn_c(
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
-    """Returns All-CNN-C: two blocks of three 3x3 convolutions, the third of which halves, then 3x3 and 1x1.
+    """Returns All-CNN-C: two blocks of three 3x3 convolutions (the third halves the size), then a 3x3 and a 1x1 one.
 
-    The last 1x1 convolution, to one map per class and with a ReLU too, is the head; the mean of a map is the score.
+    The head is a 1x1 convolution to one map per class with a ReLU; the mean of a map is the score.
 
     Args:
         classes: number of classes K.
-        in_channels: channels of the inputs.
+        in_channels: number of channels of the inputs.
         rank: number of spatial axes, 1 to 3.
-        width: channels of the first block; twice as many from the second on.
+        width: channels of the first block; all later blocks have twice as many.
         dropout: rate of channel dropout after the halving convolutions, in [0, 1); the paper drops single values, and
-            0.2 of the input besides.
-        head: further arguments of `fcnjax.Head`; default: linear with a ReLU of the scores, conv-first, as in the
+            0.2 of the input too.
+        head: arguments of `fcnjax.Head`; default: linear with a ReLU of the scores, conv-first, as in the
             paper.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: for an unknown head option, or an argument that a layer refuses.
+        ValueError: if a head option is unknown, or a layer refuses an argument.
 
-    Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2015, table 1; the convolution
-    after the second halving has no pads, as there.
+    Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2015, table 1; as there, the
+    convolution after the second halving has no padding.
     """
     convolve = partial(conv_relu, rank=rank, rngs=rngs)
 

@@ -1,4 +1,7 @@
-"""Classifier: a stack of layers and a head, with its shapes known before anything runs."""
+"""Classifier: a backbone of named blocks and a head, with shapes and costs known before anything runs.
+
+Axes: B batch, S spatial (S' after blocks), C channels (C' after blocks), K classes, N examples, D spatial axes.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -26,11 +29,11 @@ CUT = "cut to input"  # what `trace` and `intermediates` call the features of a 
 
 
 class Block(Sequential):
-    """Layers applied one after another: one line of a trace.
+    """Layers applied one after another, under one name: a row of the trace and a scope of a profile.
 
     Args:
-        name: what the trace calls it.
-        layers: at least one layer.
+        name: name of the block, unique in its network.
+        layers: one or more layers.
     """
 
     def __init__(self, name: str, layers: Sequence[Layer]):
@@ -39,15 +42,15 @@ class Block(Sequential):
 
 
 class TraceRow(NamedTuple):
-    """One line of a shape table.
+    """One row of a shape table.
 
     Attributes:
         layer: name of the layer or block.
         size: output extent per spatial axis; empty for the scores.
-        channels: output channels.
-        receptive_field: input positions that one output sees, per spatial axis.
-        parameters: trainable scalars.
-        multiply_adds: products per example, elementwise work not counted.
+        channels: number of output channels.
+        receptive_field: number of input positions that one output position sees, per spatial axis.
+        parameters: number of trainable scalars.
+        multiply_adds: multiply-adds of the products per example; elementwise work is not counted.
     """
 
     layer: str
@@ -62,18 +65,21 @@ class Classifier(nnx.Module):
     """A fully convolutional classifier: logits for inputs of any size from `min_size` up.
 
     Args:
-        blocks: the backbone.
-        head: from the backbone's features to logits.
-        in_channels: C of the inputs.
-        rank: number of spatial axes.
-        cut_to_input: whether features that reach beyond the input are cut off, for backbones that come up to its size
-            again (down-sampling rounds up).
+        blocks: the backbone, one or more blocks with different names.
+        head: head that turns the features of the backbone into logits.
+        in_channels: number of channels C of the inputs.
+        rank: number of spatial axes, 1 to 3.
+        cut_to_input: whether features are cut to the size of the input, for backbones that up-sample to that size or
+            beyond it (down-sampling rounds up).
 
     Attributes:
-        dtype: what is computed in: "float32", "bfloat16", or None for the dtype of the inputs. Weights, statistics,
-            pooled features and logits are float32 in any case (float64 for float64 inputs).
-        remat: whether training computes activations within blocks anew in the backward pass (see
+        dtype: dtype of the computation: "float32", "bfloat16", or None for the dtype of the inputs. In either case
+            weights, statistics, pooled features and logits are float32 (float64 for float64 inputs).
+        remat: whether training recomputes the activations within blocks in the backward pass (see
             `fcnjax.layers.rematerialization`).
+
+    Raises:
+        ValueError: if there are no blocks, or two of them share a name.
     """
 
     def __init__(
@@ -87,23 +93,27 @@ class Classifier(nnx.Module):
     ):
         names = [block.name for block in blocks]
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"blocks={names}: must be one or more, each with a name of its own.")
+            raise ValueError(f"blocks={names}: must be one or more blocks with different names.")
         self.blocks, self.head = nnx.List(blocks), head
         self.in_channels, self.rank, self.cut_to_input = in_channels, rank, cut_to_input
         self.dtype: str | None = None
         self.remat = False
-        self.front_blocks = 0  # those that `put_before` added
+        self.front_blocks = 0  # number of blocks that `put_before` added
 
     def put_before(self, block: Block, in_channels: int):
-        """Puts a front end before all blocks, which computes in the dtype of the inputs whatever the network's is.
+        """Inserts a front end before all blocks; it computes in the dtype of the inputs, not in the network's `dtype`.
+
+        Args:
+            block: the front end.
+            in_channels: number of channels of its inputs, from now on those of the network.
 
         Raises:
-            ValueError: if the network cuts its features to its input, whose positions a front end does not keep.
+            ValueError: if the network has `cut_to_input`: a front end does not keep the positions of the input.
         """
         if self.cut_to_input:
             raise ValueError(
-                f"front end {block.name!r}: cannot stand before a network whose class maps are as large as its input; "
-                "take another network."
+                f"front end {block.name!r}: must not stand before a network whose class maps have the size of its "
+                "input; take another network."
             )
         self.blocks, self.in_channels = nnx.List([block, *self.blocks]), in_channels
         self.front_blocks += 1
@@ -173,7 +183,7 @@ class Classifier(nnx.Module):
         return dict(self._features_by_name(batch, train, keys))
 
     def _features_by_name(self, batch: Padded, train: bool, keys: jax.Array | None) -> Iterator[tuple[str, Padded]]:
-        """Yields the name and output of each block, and at the end the features cut to the input, if they are."""
+        """Yields the name and output of each block, then the cut features if `cut_to_input` is set."""
         self.check_input(batch)
         own = batch.dtype if jnp.issubdtype(batch.dtype, jnp.floating) else jnp.float32
         dtype = self.dtype or own
@@ -191,13 +201,18 @@ class Classifier(nnx.Module):
             yield CUT, cut_to(features, batch)
 
     def class_maps(self, batch: Padded) -> Padded:
-        """Returns the score of every class at every position, values [B, *S', K] (see `Head.class_maps`)."""
+        """Returns the score of every class at every position, values [B, *S', K] (see `Head.class_maps`).
+
+        Raises:
+            TypeError: as `__call__`.
+            ValueError: as `__call__`, or if the head has no class maps.
+        """
         features = self.features(batch)
         with jax.named_scope("head"):
             return self.head.class_maps(features)
 
     def check_input(self, batch: Padded):
-        """Raises ValueError for inputs that this network cannot take (sizes only where they are known, outside jit)."""
+        """Raises TypeError or ValueError, as `__call__`, if this network cannot take a batch."""
         check_padded(batch, "this network takes")
         if batch.rank != self.rank or batch.channels != self.in_channels:
             first = (
@@ -208,36 +223,36 @@ class Classifier(nnx.Module):
                 f"channels] with {self.rank} spatial axes and {self.in_channels} channels, of at least "
                 f"{joined(self.min_size)}."
             )
-        shape, least = batch.spatial_shape, self.min_size
+        shape, min_size = batch.spatial_shape, self.min_size
         if not isinstance(batch.sizes, Tracer):
             sizes = np.asarray(batch.sizes)
             check_within(sizes, shape)
             self.check_sizes(sizes)
-        elif any(isinstance(n, int) and n < m for n, m in zip(shape, least, strict=True)):
+        elif any(isinstance(n, int) and n < m for n, m in zip(shape, min_size, strict=True)):
             raise ValueError(
-                f"rectangle {joined(shape)}: below this network's minimum size {joined(least)}; no example in it "
-                "can be used."
+                f"padded shape {joined(shape)}: below this network's minimum size {joined(min_size)}; enlarge the "
+                "examples, or use a network with fewer strides."
             )
 
     def check_sizes(self, sizes: np.ndarray):
-        """Raises ValueError if an example, filler rows aside, has a size that this network cannot take.
+        """Raises ValueError if an example is below `min_size`, or a flatten-dense head cannot take its features.
 
         Args:
-            sizes: integer [N, D].
+            sizes: integer [N, D]; filler rows (all extents 0) pass.
         """
         if sizes.ndim != 2 or sizes.shape[1] != self.rank:
             raise ValueError(f"size {tuple(sizes[0].tolist())}: this network takes {self.rank} spatial axes.")
         self._check_feature_extent(sizes)
-        real, least = (sizes > 0).all(1), self.min_size
-        small = np.flatnonzero(((sizes < np.array(least)).any(1) & real) | ((sizes > 0).any(1) & ~real))
+        real, min_size = (sizes > 0).all(1), self.min_size
+        small = np.flatnonzero(((sizes < np.array(min_size)).any(1) & real) | ((sizes > 0).any(1) & ~real))
         if small.size:
             raise ValueError(
-                f"{_first(small, sizes)}: below this network's minimum size {joined(least)}. "
+                f"{_first(small, sizes)}: below this network's minimum size {joined(min_size)}. "
                 "Enlarge it, leave it out, or use a network with fewer strides."
             )
 
     def _check_feature_extent(self, sizes: np.ndarray):
-        """Raises ValueError for examples whose features a flatten-dense head cannot take."""
+        """Raises ValueError if a flatten-dense head cannot take the features of an example."""
         wanted = self.head.feature_extent
         if wanted is None:
             return
@@ -247,28 +262,28 @@ class Classifier(nnx.Module):
             found = features[tuple(sizes[other[0]].tolist())]
             raise ValueError(f"{_first(other, sizes)}: gives {why_not(wanted, joined(found))}")
 
-    def _path(self) -> list[tuple[AnyWindow, ...]]:
-        """The windows of the backbone in order, one for each spatial axis."""
+    def _windows(self) -> list[tuple[AnyWindow, ...]]:
+        """Returns the windows of the backbone in order, each with one entry per spatial axis."""
         return [windows for block in self.blocks for windows in block.windows(self.rank)]
 
     @property
     def min_size(self) -> tuple[int, ...]:
-        """The smallest input, per spatial axis, that gives a score."""
-        path = [*self._path(), *self.head.windows(self.rank)]
+        """The smallest input extent that gives a score, per spatial axis."""
+        path = [*self._windows(), *self.head.windows(self.rank)]
         return tuple(geometry.min_size(windows[axis] for windows in path) for axis in range(self.rank))
 
     @property
     def stride(self) -> tuple[int | Fraction, ...]:
-        """Input positions per feature position (down-sampling), per spatial axis; a fraction after up-sampling."""
-        return tuple(field.stride for field in _receptive_fields(self._path(), self.rank))
+        """Input positions per feature position, per spatial axis; a fraction if features are finer than the input."""
+        return tuple(field.stride for field in _receptive_fields(self._windows(), self.rank))
 
     @property
     def receptive_field(self) -> tuple[int | float, ...]:
-        """Input positions that one feature position sees, per spatial axis; infinite if it always sees all of them."""
-        return tuple(field.size for field in _receptive_fields(self._path(), self.rank))
+        """Input positions that one feature position sees, per spatial axis; infinite if it always sees all."""
+        return tuple(field.size for field in _receptive_fields(self._windows(), self.rank))
 
     def feature_size(self, size: Sequence[int]) -> tuple[int, ...]:
-        """Returns the extent of the feature map for an input of `size`, without a check of `size`."""
+        """Returns the extent of the features per spatial axis for an input of `size`, which is not checked."""
         extent = size
         for block in self.blocks:
             extent = block.out_extent(extent)
@@ -276,7 +291,7 @@ class Classifier(nnx.Module):
 
     @property
     def feature_channels(self) -> int:
-        """Channels of the feature map that the head takes."""
+        """Number of channels of the features that the head receives."""
         channels = self.in_channels
         for block in self.blocks:
             channels = block.out_channels(channels)
@@ -287,16 +302,16 @@ class Classifier(nnx.Module):
         return self.head.multiply_adds(self.feature_size(size), self.feature_channels)
 
     def trace(self, size: Sequence[int]) -> list[TraceRow]:
-        """Returns the network's shape table for one input.
+        """Returns the shape table of the network for one input.
 
         Args:
             size: extent of the input per spatial axis.
 
         Returns:
-            One row for the input, each block, each layer of the head and its pool, and the scores.
+            One row each for the input, every block, every layer of the head, its pool, and the scores.
 
         Raises:
-            ValueError: if `size` has another number of axes, an extent below 1, or is below `min_size`.
+            ValueError: if `size` has the wrong number of axes or an extent below 1, or is below `min_size`.
         """
         if any(extent < 1 for extent in size):
             raise ValueError(f"size {joined(size)}: every extent must be at least 1.")
@@ -313,7 +328,7 @@ class Classifier(nnx.Module):
                 products = part.multiply_adds(extent, channels)
                 after, channels = part.out_extent(extent), part.out_channels(channels)
                 reached = [field.size for field in one]
-            else:  # after a pool one position sees all that the positions before it saw
+            else:  # the one position after a pool sees what all positions before it saw together
                 products, after = pooling.multiply_adds(part, math.prod(extent), channels), (1,) * self.rank
                 reached = [f + (n - 1) * field.stride for f, n, field in zip(fields, extent, one, strict=True)]
             infinite = [field.size == math.inf for field in one]
@@ -325,7 +340,7 @@ class Classifier(nnx.Module):
 
 
 def _receptive_fields(path: Sequence[tuple[AnyWindow, ...]], rank: int) -> list[geometry.ReceptiveField]:
-    """Returns one receptive field per spatial axis of windows applied one after another."""
+    """Returns the receptive field of consecutive windows, one per spatial axis."""
     return [geometry.receptive_field(windows[axis] for windows in path) for axis in range(rank)]
 
 

@@ -1,4 +1,4 @@
-"""ConvNeXt: stages of residual blocks with a wide depthwise convolution, one layer norm and one GELU each."""
+"""ConvNeXt: stages of residual blocks, each with a 7x7 depthwise convolution, one layer norm and one GELU."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,30 +33,29 @@ def convnext(
 ) -> Classifier:
     """Returns a ConvNeXt: a stem of 4x4 patches, a stage of blocks for each entry of `depths`, the head.
 
-    Each stage but the first halves the size and doubles the width. Extents are rounded down wherever they are divided:
-    an extent of 32 n gives n positions, and so does one of 32 n + 31.
+    Each stage but the first halves the size and doubles the width. Divided extents are rounded down: extents of 32 n to
+    32 n + 31 give n positions.
 
     Args:
         classes: number of classes K.
-        in_channels: channels of the inputs.
+        in_channels: number of channels of the inputs.
         rank: number of spatial axes, 1 to 3.
-        depths: number of blocks of each stage.
+        depths: number of blocks of each stage, at least 1 each.
         width: channels of the first stage.
-        stochastic_depth: rate at which an example skips the last block in training; it grows linearly from 0 in the
-            first, in [0, 1).
-        head: further arguments of `fcnjax.Head`; default: GAP-first, layer norm, linear, as in the paper.
+        stochastic_depth: rate in [0, 1) at which an example skips the last block in training; the rate grows linearly
+            from 0 for the first block.
+        head: arguments of `fcnjax.Head`; default: GAP-first, layer norm, linear, as in the paper.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: without a stage or for one without a block, for an unknown head option, or an argument that a layer
-            refuses.
+        ValueError: if `depths` is empty or below 1, a head option is unknown, or a layer refuses an argument.
 
     Source: Liu et al., "A ConvNet for the 2020s", 2022; tiny, small and base are its networks (figure 4), with the
     rates of torchvision's `convnext.py`; atto, femto, pico and nano those of timm's.
     """
     if not depths or min(depths) < 1:
         raise ValueError(
-            f"depths={tuple(depths)} of the ConvNeXt: needs at least one stage, of at least one block each."
+            f"depths={tuple(depths)} of the ConvNeXt: must be one or more stages of one or more blocks each."
         )
     stem = [Convolution(in_channels, width, 4, rank=rank, stride=4, rngs=rngs), LayerNorm(width)]
     blocks, channels, index, last = [Block("stem", stem)], width, 0, max(1, sum(depths) - 1)
@@ -75,7 +74,7 @@ def convnext(
 
 
 def exact_gelu(values: jax.Array) -> jax.Array:
-    """Returns x P(X < x) for a standard normal X; `jax.nn.gelu` approximates it unless told otherwise."""
+    """Returns x P(X < x) for a standard normal X; `jax.nn.gelu` approximates it by default."""
     return jax.nn.gelu(values, approximate=False)
 
 

@@ -1,8 +1,8 @@
-"""FCN-8s and FCN-32s: a VGG encoder whose coarse features come up again to one position per pixel.
+"""FCN-8s and FCN-32s: a VGG encoder and a decoder that up-samples its features to one position per pixel.
 
-`class_maps` is then as large as the input; its pool is the score of the whole image. In the paper 1x1 convolutions to
-class scores stand before the up-sampling; here they carry `decoder` features, and the head classifies each pixel: both
-are linear, so that with `decoder` at least K this network holds the paper's.
+`class_maps` has the size of the input; its pool is the score of the whole image. The paper computes class scores by 1x1
+convolutions and up-samples them. Here the 1x1 convolutions compute `decoder` features, and the head classifies every
+pixel after the up-sampling. Both are linear, so with `decoder` of at least K this network can represent the paper's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,24 +34,24 @@ def dense_fcn(
     """Returns an FCN with dense class maps: FCN-32s for `finest=32`, FCN-16s for 16, FCN-8s for 8.
 
     Args:
-        finest: stride of the finest features that are used, 2 to the power of 1 .. len(depths); from there one bilinear
-            up-sampling leads to the pixels.
+        finest: stride of the finest features that the decoder uses, 2, 4, .. or 2 ** len(depths); bilinear up-sampling
+            by this factor gives the pixels.
         classes: number of classes K.
-        in_channels: channels of the inputs.
+        in_channels: number of channels of the inputs.
         rank: number of spatial axes, 1 to 3.
-        width: channels of the first stage; each further stage doubles them, up to 8 times.
-        depths: 3x3 convolutions of each stage; after each stage the size is halved, rounded up.
+        width: channels of the first stage; each further stage doubles them, up to 8 * width.
+        depths: number of 3x3 convolutions of each stage; pooling after each stage halves the size, rounded up.
         hidden: channels of the two convolutions (7x7 and 1x1) after the stages.
-        decoder: channels on the way up.
-        dropout: rate of channel dropout after each of these two, in [0, 1).
-        head: further arguments of `fcnjax.Head`; default: linear, conv-first.
+        decoder: channels of the decoder.
+        dropout: rate of channel dropout after each `hidden` convolution, in [0, 1).
+        head: arguments of `fcnjax.Head`; default: linear, conv-first.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: for a stride that no stage has, an unknown head option, or an argument that a layer refuses.
+        ValueError: if `finest` is not the stride of a stage, a head option is unknown, or a layer refuses an argument.
 
     Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", 2015, with symmetric
-    pads instead of 100 pixels at the first layer.
+    padding in place of 100 pixels at the first layer.
     """
     strides = [2 ** (stage + 1) for stage in range(len(depths))]
     if finest not in strides:

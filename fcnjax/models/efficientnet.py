@@ -1,6 +1,6 @@
-"""EfficientNet: stages of inverted bottlenecks, each with a depthwise convolution and a squeeze-and-excite gate.
+"""EfficientNet: stages of inverted bottlenecks, each with a depthwise convolution and squeeze-and-excite.
 
-Convolutions pad symmetrically, as in torchvision and timm; TensorFlow's pads follow the size of the input.
+Padding is symmetric, as in torchvision and timm; the padding of TensorFlow depends on the size of the input.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,18 +58,18 @@ def efficientnet_b0(
 
     Args:
         classes: number of classes K.
-        in_channels: channels of the inputs.
+        in_channels: number of channels of the inputs.
         rank: number of spatial axes, 1 to 3.
-        width: factor on all channels, which are rounded to multiples of 8; greater than 0.
-        depths: number of blocks of each of the seven stages.
-        stochastic_depth: rate at which an example skips a residual block in training; it grows linearly from 0 in the
-            first block towards this, in [0, 1).
-        head: further arguments of `fcnjax.Head`; default: GAP-first, dropout 0.2, linear, as in the paper.
+        width: factor on all channels, greater than 0; the products are rounded to multiples of 8.
+        depths: number of blocks of each of the seven stages, at least 1 each.
+        stochastic_depth: rate in [0, 1) at which an example skips a residual block in training; the rate grows
+            linearly from 0 for the first block towards `stochastic_depth`.
+        head: arguments of `fcnjax.Head`; default: GAP-first, dropout 0.2, linear, as in the paper.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: for a width that is not positive, another number of depths, an unknown head option, or an argument
-            that a layer refuses.
+        ValueError: if the width is not greater than 0, `depths` is not seven numbers of at least 1, a head option is
+            unknown, or a layer refuses an argument.
 
     Source: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, table 1;
     details as in torchvision's `efficientnet_b0`.
@@ -101,12 +101,12 @@ def efficientnet_b0(
 def _inverted_bottleneck(
     channels: int, outputs: int, stage: _Stage, stride: int, rank: int, rngs: nnx.Rngs
 ) -> list[Layer]:
-    """Returns the layers from few channels to many, through a depthwise convolution and a gate, to few again."""
+    """Returns the layers of an inverted bottleneck: expansion, depthwise convolution, gate, projection."""
     inner, taps = channels * stage.expansion, stage.kernel
     layers = _unit(Pointwise(channels, inner, bias=False, rngs=rngs)) if stage.expansion > 1 else []
     shape = {"rank": rank, "stride": stride, "padding": taps // 2, "groups": inner, "bias": False}
     layers += _unit(Convolution(inner, inner, taps, rngs=rngs, **shape))
-    reduced = max(1, channels // 4)  # of the block's input, not of the expanded channels
+    reduced = max(1, channels // 4)  # a quarter of the block's input channels, not of the expanded ones
     layers.append(SqueezeExcite(inner, reduced, activation=jax.nn.silu, rngs=rngs))
     return [*layers, Pointwise(inner, outputs, bias=False, rngs=rngs), BatchNorm(outputs)]
 
@@ -116,6 +116,6 @@ def _unit(linear: Convolution | Pointwise) -> list[Layer]:
 
 
 def _rounded(channels: float) -> int:
-    """Returns the nearest multiple of 8, or the next one where that would take away more than a tenth."""
+    """Returns the nearest multiple of 8, or the next one if the nearest is more than a tenth smaller."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * channels else nearest

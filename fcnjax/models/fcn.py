@@ -1,4 +1,4 @@
-"""FCN: the forum thread's network, a plain stack of convolutions each of which halves the size."""
+"""FCN: a plain stack of convolutions, each of which halves the size."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,27 +25,30 @@ def fcn(
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
-    """Returns the thread's network: 28 -> 14 -> 7 -> 3 positions, 1 -> 32 -> 64 -> 128 channels, then the head.
+    """Returns the FCN: 28 -> 14 -> 7 -> 3 positions, 1 -> 32 -> 64 -> 128 channels, then the head.
 
-    Each block is a convolution of stride 2 (kernel 4, pad 1), a norm and an activation.
+    Each block is a convolution of stride 2 (kernel 4, padding 1), a norm, an activation and optional dropout.
 
     Args:
         classes: number of classes K.
-        in_channels: channels of the inputs.
+        in_channels: number of channels of the inputs.
         rank: number of spatial axes: 1 for signals [L, C], 2 for images, 3 for volumes.
-        kernel: taps of each convolution along every axis; pads are (kernel - 1) // 2 positions on either side.
-        channels: output channels of each block; their number is the number of halvings.
+        kernel: taps of each convolution along every axis; the padding is (kernel - 1) // 2 on either side.
+        channels: output channels of each block, one or more; every block halves the size.
         norm: "batch", "group" (8 groups), "layer" or "none".
         activation: "relu", "gelu", "silu" or "tanh".
         dropout: rate of channel dropout after each block, in [0, 1).
-        head: further arguments of `fcnjax.Head`; default: a linear head, conv-first, as in the thread.
+        head: arguments of `fcnjax.Head`; default: linear, conv-first.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: for an unknown norm, activation or head option, or an argument that a layer refuses.
+        ValueError: if `channels` is empty, the norm, the activation or a head option is unknown, or a layer refuses an
+            argument.
     """
     if not channels:
-        raise ValueError("channels=() of the fcn: needs at least one block.")
+        raise ValueError(
+            "channels=() of the fcn: needs at least one block; give one or more numbers, such as (32, 64, 128)."
+        )
     blocks, width = [], in_channels
     for index, wider in enumerate(channels):
         shape = {"rank": rank, "stride": 2, "padding": (kernel - 1) // 2, "bias": norm == "none"}

@@ -15,8 +15,10 @@ OPTIONS = (*list(inspect.signature(LogMel.__init__).parameters)[1:], *MASKS)  # 
 def log_mel(in_channels: int, options: Mapping[str, Any]) -> Block:
     """Returns a block from signals [L, C] to log-mel spectrograms [T, C M], normalized per band over the batch.
 
+    T is the number of frames.
+
     Args:
-        in_channels: channels of the signals C.
+        in_channels: number of channels of the signals C.
         options: arguments of `fcnjax.layers.LogMel` and, for masks in training, of `fcnjax.layers.SpecAugment`; both
             numbers of masks are 0 by default.
 

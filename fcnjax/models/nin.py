@@ -1,4 +1,4 @@
-"""Network in Network: convolutions and 1x1 convolutions in turn, and the first head with global average pooling."""
+"""Network in Network: 1x1 convolutions after each convolution, and the first head with global average pooling."""
 
 import itertools
 from collections.abc import Mapping
@@ -23,23 +23,23 @@ def nin(
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
-    """Returns the paper's network for CIFAR: three blocks of a convolution and two 1x1 convolutions, each with a ReLU.
+    """Returns the network for CIFAR: three blocks, each a convolution and 1x1 convolutions with ReLUs.
 
-    The last 1x1 convolution, to one map per class and with a ReLU too, is the head; the mean of a map is the score.
-    Between blocks the size is halved, rounded up.
+    The last 1x1 convolution, to one map per class with a ReLU, is the head; the mean of a map is the score. Pooling
+    between blocks halves the size, rounded up.
 
     Args:
         classes: number of classes K.
-        in_channels: channels of the inputs.
+        in_channels: number of channels of the inputs.
         rank: number of spatial axes, 1 to 3.
         width: channels of the widest layers, at least 2.
         dropout: rate of channel dropout between blocks, in [0, 1); the paper drops single values.
-        head: further arguments of `fcnjax.Head`; default: linear with a ReLU of the scores, conv-first, as in the
+        head: arguments of `fcnjax.Head`; default: linear with a ReLU of the scores, conv-first, as in the
             paper.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: for an unknown head option, or an argument that a layer refuses.
+        ValueError: if a head option is unknown, or a layer refuses an argument.
 
     Source: Lin, Chen and Yan, "Network In Network", 2014; widths and pools of the authors' CIFAR-10 model.
     """

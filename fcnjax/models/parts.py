@@ -1,4 +1,4 @@
-"""What several networks are built from: a convolution and its ReLU, and dropout that may be absent."""
+"""Parts that several networks share: a convolution with its ReLU, and optional dropout."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,17 @@ def conv_relu(
     padding: Padding = "same",
     rngs: nnx.Rngs,
 ) -> list[Layer]:
-    """Returns a convolution from `inner` to `outer` channels, and a ReLU."""
+    """Returns a convolution and a ReLU.
+
+    Args:
+        inner: number of input channels.
+        outer: number of output channels.
+        taps: kernel size, one int or one int per spatial axis.
+        rank: number of spatial axes, 1 to 3.
+        stride: stride along every axis, at least 1.
+        padding: as for `Convolution`.
+        rngs: source of the initial weights.
+    """
     return [
         Convolution(inner, outer, taps, rank=rank, stride=stride, padding=padding, rngs=rngs),
         activation_layer("relu"),
@@ -27,5 +37,5 @@ def conv_relu(
 
 
 def dropped(rate: float, stream: int) -> list[Layer]:
-    """Returns channel dropout from its own stream of random numbers, or nothing at rate 0."""
+    """Returns channel dropout of a rate in [0, 1) with its own random stream, or no layer if the rate is 0."""
     return [ChannelDropout(rate, stream=stream)] if rate else []

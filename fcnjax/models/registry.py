@@ -1,4 +1,4 @@
-"""The registered networks, and how they are made by name."""
+"""The registry of networks: names, and construction by name."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -49,22 +49,22 @@ def create(
     frontend: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Classifier:
-    """Returns a network by its registered name.
+    """Returns the network that `MODELS` lists under `name`.
 
     Args:
         name: a key of `MODELS`.
         classes: number of classes K.
-        in_channels: channels of the inputs.
+        in_channels: number of channels C of the inputs.
         rngs: source of the initial weights.
-        dtype: what is computed in, "float32" or "bfloat16"; None for the dtype of the inputs. Weights, statistics,
-            pooled features and logits are float32 in any case.
-        frontend: options of `fcnjax.models.frontend.log_mel`, which then stands before a network of signals as its
-            first block ({} takes its defaults); None has none.
-        **options: further arguments of the network's own function, such as `rank` or `head`.
+        dtype: dtype of the computation, "float32" or "bfloat16"; None for the dtype of the inputs. Weights, statistics,
+            pooled features and logits are float32 in either case.
+        frontend: options of `fcnjax.models.frontend.log_mel`, the first block of a network of signals ({} for its
+            defaults); None for a network without a front end.
+        **options: further arguments of the network's function, such as `rank` or `head`.
 
     Raises:
-        ValueError: for an unknown name, dtype or option, with the nearest one; for a front end of a network that does
-            not take signals, or whose class maps are as large as its input.
+        ValueError: if the name, the dtype or an option is unknown (the message names the nearest one), or a front end
+            is given to a network that does not take signals or whose class maps have the size of its input.
 
     >>> create("fcn", classes=10, in_channels=1, rngs=nnx.Rngs(0)).min_size
     (8, 8)
@@ -85,5 +85,7 @@ def create(
 
 def _front_block(options: Mapping[str, Any], in_channels: int, rank: int) -> Block:
     if rank != 1:
-        raise ValueError(f"frontend={dict(options)} with rank={rank}: is for signals; give the network rank=1.")
+        raise ValueError(
+            f"frontend={dict(options)} with rank={rank}: must be None unless rank=1 (signals); give the network rank=1."
+        )
     return log_mel(in_channels, options)

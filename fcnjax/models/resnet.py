@@ -1,6 +1,7 @@
-"""ResNet: stages of residual blocks; v1.5 for large images, and the shallow narrow one for CIFAR.
+"""ResNet: stages of residual blocks; v1.5 for large images, and the narrow network for CIFAR.
 
-v1.5 strides in the 3x3 convolution of a bottleneck, as torchvision and timm do; the paper's v1 in the 1x1 before it.
+v1.5 strides in the 3x3 convolution of a bottleneck, as torchvision and timm do; v1 of the paper strides in the 1x1
+convolution before it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,23 +35,25 @@ def resnet(
     Each stage but the first halves the size and doubles the width.
 
     Args:
-        depths: number of blocks of each stage.
-        bottleneck: whether a block is 1x1, 3x3, 1x1 (four times as wide at its end) rather than two 3x3 convolutions.
+        depths: number of blocks of each stage, at least 1 each.
+        bottleneck: whether a block is a 1x1, a 3x3 and a four times wider 1x1 convolution, rather than two 3x3 ones.
         classes: number of classes K.
-        in_channels: channels of the inputs.
+        in_channels: number of channels of the inputs.
         rank: number of spatial axes, 1 to 3.
         width: channels of the first stage.
-        small: whether the stem is one 3x3 convolution that keeps the size (CIFAR), not 7x7 stride 2 and max pooling.
-        head: further arguments of `fcnjax.Head`; default: linear, GAP-first, as in the paper.
+        small: whether the stem is a 3x3 convolution of stride 1 (CIFAR), rather than 7x7 of stride 2 and a max pool.
+        head: arguments of `fcnjax.Head`; default: linear, GAP-first, as in the paper.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: for a stage without a block, an unknown head option, or an argument that a layer refuses.
+        ValueError: if `depths` is empty or below 1, a head option is unknown, or a layer refuses an argument.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016; v1.5 as in torchvision's `resnet50`.
     """
     if not depths or min(depths) < 1:
-        raise ValueError(f"depths={tuple(depths)} of the ResNet: needs at least one stage, of at least one block each.")
+        raise ValueError(
+            f"depths={tuple(depths)} of the ResNet: must be one or more stages of one or more blocks each."
+        )
     convolve = partial(Convolution, rank=rank, bias=False, rngs=rngs)
     taps, stride = (3, 1) if small else (7, 2)
     stem = [*_unit(convolve, in_channels, width, taps, stride), Activation(jax.nn.relu)]
@@ -80,19 +83,20 @@ def resnet_cifar(
 ) -> Classifier:
     """Returns the CIFAR ResNet: three stages of 16, 32 and 64 channels.
 
-    Where a stage changes shape its shortcut is a 1x1 convolution (the paper's option B; its CIFAR table has option A).
+    The shortcut of a block that changes the shape is a 1x1 convolution: the paper's option B, while its CIFAR table has
+    option A.
 
     Args:
         classes: number of classes K.
-        in_channels: channels of the inputs.
-        depth: 6 n + 2 layers, such as 20, 32, 44, 56 or 110.
+        in_channels: number of channels of the inputs.
+        depth: number of layers, 6 n + 2 with n at least 1, such as 20, 32, 44, 56 or 110.
         rank: number of spatial axes, 1 to 3.
         width: channels of the first stage.
         head: as in `resnet`.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: for another depth, and as `resnet`.
+        ValueError: if the depth is not 6 n + 2 with n of at least 1; and as `resnet`.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016, section 4.2.
     """

@@ -58,13 +58,13 @@ def test_shapes_count_the_front_end():
     assert features.spatial_shape == model.feature_size((100,)) == rows[2].size
 
 
-def test_shorter_signals_than_a_window_are_refused():
+def test_signals_shorter_than_a_window_are_refused():
     with pytest.raises(ValueError, match="example 1 of size 3: below this network's minimum size 4"):
         contract.randomize(make())(Padded.stack(signals(9, 3)))
 
 
 def test_spectrograms_are_computed_in_the_inputs_dtype():
-    """A tone next to one a thousand times fainter: samples rounded to bfloat16 would drown the fainter one."""
+    """One tone is a thousand times fainter than the other: rounding the samples to bfloat16 would drown it."""
     times = np.arange(400)[:, None] / 100
     loud, faint = np.sin(2 * np.pi * 8 * times), 1e-3 * np.sin(2 * np.pi * 40 * times)
     options = {"sample_rate": 100, "window": 0.64, "hop": 0.32, "mels": 8, "floor": 1e-9}
@@ -84,7 +84,11 @@ def test_spectrograms_are_computed_in_the_inputs_dtype():
         ({"in_channels": 2}, {}, "unknown option of the front end 'in_channels'"),
         ({"stream": 2}, {}, "unknown option of the front end 'stream'"),
         ({"time_width": 2.0}, {}, "time_width=2.0 of the spectrogram: must be 0 to 1"),
-        ({"hop": 0.01}, {"rank": 2}, "frontend={'hop': 0.01} with rank=2: is for signals; give the network rank=1"),
+        (
+            {"hop": 0.01},
+            {"rank": 2},
+            "frontend={'hop': 0.01} with rank=2: must be None unless rank=1 .signals.; give the network rank=1",
+        ),
     ],
 )
 def test_create_refuses(frontend, options, message):
@@ -92,9 +96,9 @@ def test_create_refuses(frontend, options, message):
         make("fcn", frontend, **options)
 
 
-def test_networks_with_maps_of_the_inputs_size_are_refused():
+def test_networks_with_class_maps_of_the_inputs_size_are_refused():
     small = {"width": 3, "depths": (1, 1, 1, 1, 1), "hidden": 5, "decoder": 4}
-    with pytest.raises(ValueError, match="front end 'log_mel': cannot stand before a network whose class maps are as"):
+    with pytest.raises(ValueError, match="front end .log_mel.: must not stand before a network whose class maps have"):
         nnx.eval_shape(
             lambda: models.create("fcn8s", classes=3, in_channels=1, rank=1, frontend={}, rngs=nnx.Rngs(0), **small)
         )

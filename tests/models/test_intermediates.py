@@ -1,4 +1,4 @@
-"""What stands after each block: names, agreement with features and logits, exactness under padding, scopes."""
+"""Features after each block: names, agreement with logits, exactness under padding; the scopes of a profile."""
 
 import contract
 import jax
@@ -31,7 +31,7 @@ def draw(model):
 
 
 def intermediates_of(model, batch):
-    """The intermediates as one compiled program gives them; `jit` itself would return a dict in another order."""
+    """The intermediates, compiled; `jit` returns dicts in the order of their sorted keys, so names are kept aside."""
     names = []
 
     @nnx.jit
@@ -70,7 +70,7 @@ def test_features_are_the_intermediates_and_lead_to_the_logits(label):
 
 @pytest.mark.parametrize("label", NETWORKS)
 def test_intermediates_do_not_depend_on_padding(label):
-    """An example alone against the same in a larger padded shape, with a mate and a filler row."""
+    """An example alone against the same example in a larger padded shape with a batch mate and a filler row."""
     model, examples = make(label), draw(make(label))
     alone = intermediates_of(model, Padded.stack(examples[:1]))
     shape = [n + 3 for n in SIZES[model.rank][0]]
@@ -103,10 +103,10 @@ def test_an_unknown_block_is_named_with_the_nearest():
 
 
 @pytest.mark.parametrize("names", [(), ("conv", "conv")])
-def test_blocks_need_names_of_their_own(names):
+def test_blocks_without_names_of_their_own_are_refused(names):
     rngs = nnx.Rngs(0)
     blocks = [Block(name, [Pointwise(2, 2, rngs=rngs)]) for name in names]
-    with pytest.raises(ValueError, match=r"blocks=\[.*\]: must be one or more, each with a name of its own"):
+    with pytest.raises(ValueError, match=r"blocks=\[.*\]: must be one or more blocks with different names"):
         Classifier(blocks, Head(2, 3, rngs=rngs), in_channels=2, rank=2)
 
 

@@ -1,3 +1,5 @@
+"""Networks: the contract, shape tables, published parameter counts, and what is refused."""
+
 import functools
 
 import contract
@@ -20,7 +22,7 @@ def attention(channels, rngs):
 CONVNEXTS = [f"convnext_{size}" for size in ("atto", "femto", "pico", "nano", "tiny", "small", "base")]
 SMALL_FCN = {"width": 3, "depths": (1, 1, 1, 1, 1), "hidden": 5, "decoder": 4}
 
-# Small, but with everything: every norm, dropout, hidden layers, every order; and every registered network.
+# Small networks that cover every norm, dropout, hidden layers, every order, and every registered name.
 NETWORKS = {
     "fcn batch": ("fcn", {"norm": "batch"}),
     "fcn group": ("fcn", {"norm": "group", "head": {"hidden": (5,), "pool_at": 0, "pool": attention}}),
@@ -45,7 +47,7 @@ NETWORKS = {
     "resnet34": ("resnet34", {"width": 4, "depths": (1, 2)}),
     "resnet50": ("resnet50", {"width": 4, "depths": (1, 2)}),
 }
-# Of the same parts as others, and minutes of compilation; the poison test and the oracles hold them all the same.
+# They consist of the same parts as others and take minutes to compile; the poison test and the oracles cover them.
 DEEP = (*CONVNEXTS[1:], "resnet18", "resnet34", "resnet50", "efficientnet_b0", "fcn32s")
 
 
@@ -55,13 +57,13 @@ def make(name="fcn", rank=2, **options):
 
 
 def network(label, rank):
-    """The network without numbers: the contract draws them."""
+    """The network without weights: the contract draws them."""
     name, options = NETWORKS[label]
     return nnx.eval_shape(lambda: make(name, rank, **options))
 
 
 def test_every_network_is_in_the_contract():
-    """Whoever registers a network covers it here: all tests below walk this table."""
+    """A new network needs an entry in NETWORKS, which all tests below go through."""
     assert {name for name, _ in NETWORKS.values()} == set(models.MODELS)
 
 
@@ -88,7 +90,7 @@ def test_contract(label, rank):
         *[(label, 2, False) for label, _ in SIGNALS],
     ],
 )
-def test_what_stands_outside_is_never_read(label, rank, train):
+def test_padding_is_never_read(label, rank, train):
     model = network(label, rank)
     sizes = [np.maximum(size[:rank], model.min_size) for size in ((5, 5), (9, 4))]
     contract.check_poison(model, draw(sizes), train=train)
@@ -99,8 +101,8 @@ RESNET_SIZES = CONVNEXT_SIZES = [56, 56, 28, 14, 7]
 
 @pytest.mark.parametrize(
     ("name", "parameters", "products", "sizes"),
-    # For 1,000 classes and 224 x 224 pixels: torchvision's counts. For the four small ConvNeXts timm publishes no more
-    # than 3.7, 5.2, 9.1 and 15.6 million; the digits here are worked out from their widths and depths.
+    # torchvision's counts for 1,000 classes and 224 x 224 pixels. For the four small ConvNeXts timm publishes only 3.7,
+    # 5.2, 9.1 and 15.6 million; the exact counts here follow from their widths and depths.
     [
         ("convnext_atto", 3_695_520, 0.5473e9, CONVNEXT_SIZES),
         ("convnext_femto", 5_217_784, 0.7796e9, CONVNEXT_SIZES),
@@ -148,7 +150,7 @@ def test_dense_class_maps_are_as_large_as_the_input():
 
 @pytest.mark.parametrize("label", ["fcn batch", "fcn group", "resnet_cifar"])
 def test_bfloat16_keeps_weights_statistics_and_pooled_sums_in_float32(label):
-    """Computed coarsely, summed exactly: 5,000 positions of a constant have the constant as their mean."""
+    """Sums are exact even in bfloat16: the mean of 5,000 positions of a constant is the constant."""
     name, options = NETWORKS[label]
     fine, coarse = (
         contract.randomize(nnx.eval_shape(functools.partial(make, name, dtype=dtype, **options)))
@@ -198,7 +200,7 @@ def test_trace_is_the_threads_table(size, sizes):
     st.sampled_from([0, 1, 2, 3]),
     st.sampled_from(["mean", attention]),
 )
-def test_trace_is_what_happens(size, pool_at, pool):
+def test_trace_agrees_with_what_is_computed(size, pool_at, pool):
     model = the_threads_network(head={"hidden": (6,), "pool_at": pool_at, "pool": pool})
     rows = model.trace(size)
     features = contract.call(model, Padded.stack([np.ones((*size, 1), np.float32)]), method="features")
@@ -230,7 +232,7 @@ def test_receptive_field_is_what_the_gradient_reaches():
     ],
 )
 def test_statistics_of_an_example_are_seen_from_everywhere(name, options):
-    """The first feature of a long signal sees its far end, as no window does."""
+    """The first feature of a long signal sees its far end, which is beyond every window."""
     model = contract.randomize(nnx.eval_shape(lambda: make(name, 1, **options)))
     assert model.receptive_field == (np.inf,)
     assert model.trace((900,))[-1].receptive_field == (900,)
@@ -257,24 +259,24 @@ def test_inputs_that_do_not_fit_are_named(batch, message):
         model(Padded.stack([first, batch]))
 
 
-def test_what_is_no_padded_batch_is_refused():
+def test_inputs_that_are_not_padded_are_refused():
     with pytest.raises(TypeError, match=r"ndarray as input: this network takes a fcnjax\.Padded"):
         make()(np.ones((1, 28, 28, 2)))
 
 
-def test_a_rectangle_that_is_too_small_is_refused_under_jit_too():
+def test_a_padded_shape_that_is_too_small_is_refused_under_jit_too():
     model = make(channels=(4, 8, 8))
-    with pytest.raises(ValueError, match="rectangle 28x7: below this network's minimum size 8x8"):
+    with pytest.raises(ValueError, match="padded shape 28x7: below this network's minimum size 8x8"):
         jax.jit(lambda batch: model(batch))(Padded.stack([np.ones((28, 7, 2))]))
 
 
-def test_sizes_beyond_the_rectangle_are_refused():
+def test_sizes_beyond_the_padded_shape_are_refused():
     with pytest.raises(ValueError, match=r"example 1 of size \(9, 10\): must fit into the padded shape \(9, 9\)"):
         make()(Padded(jnp.ones((2, 9, 9, 2)), jnp.array([[9, 9], [9, 10]])))
 
 
 @pytest.mark.parametrize("size", [(0, 0), (-3, 28)])
-def test_an_extent_below_one_has_no_trace(size):
+def test_traces_of_extents_below_one_are_refused(size):
     with pytest.raises(ValueError, match="every extent must be at least 1"):
         make().trace(size)
 
@@ -306,9 +308,9 @@ def test_integer_images_are_taken():
         (
             "resnet34",
             {"depths": (2, 0)},
-            r"depths=\(2, 0\) of the ResNet: needs at least one stage, of at least one",
+            r"depths=\(2, 0\) of the ResNet: must be one or more stages of one or more",
         ),
-        ("convnext_atto", {"depths": ()}, r"depths=\(\) of the ConvNeXt: needs at least one stage"),
+        ("convnext_atto", {"depths": ()}, r"depths=\(\) of the ConvNeXt: must be one or more stages"),
         (
             "convnext_atto",
             {"depths": (1,), "width": 4, "head": {"norm": "laier"}},

@@ -105,7 +105,10 @@ def test_what_is_no_plain_state_dict_is_refused(content, message, tmp_path):
         (lambda name, content: content.replace(b"K\x03\x85", b"J\xff\xff\xff\xff\x85"), "record 0 is damaged"),
         (lambda name, content: content.replace(b"K\x01\x85", b"K\x7f\x85"), "record 0 is shorter than its tensor"),
         (lambda name, content: content.replace(b"FloatStorage", b"OtherStorage"), r"asks for torch\.OtherStorage"),
-        (lambda name, content: b"big" if name.endswith("byteorder") else content, "in the order of another machine"),
+        (
+            lambda name, content: b"big" if name.endswith("byteorder") else content,
+            "its byte order is that of another machine",
+        ),
         (lambda name, content: content[:20] if name.endswith("data.pkl") else content, "cannot be read"),
     ],
 )
@@ -123,7 +126,7 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(b"\xff" * 20)
     with pytest.raises(ValueError, match="cannot be read as a state dict"):
         read_state_dict(tmp_path / "weights.safetensors")
-    with pytest.raises(ValueError, match=re.escape("ends in '.bin'; a state dict is a file in .safetensors, .npz")):
+    with pytest.raises(ValueError, match=re.escape("ends in '.bin'; must be a state dict in .safetensors, .npz")):
         read_state_dict(tmp_path / "weights.bin")
-    with pytest.raises(FileNotFoundError, match="is no file"):
+    with pytest.raises(FileNotFoundError, match="is not a file"):
         read_state_dict(tmp_path / "none.pt")

@@ -1,7 +1,7 @@
-"""State dicts from files: safetensors, NumPy's npz, and PyTorch's own archives, read without running what they hold.
+"""State dicts from files: safetensors, NumPy's npz, and PyTorch's archives, read without running code from them.
 
-A PyTorch file is a zip archive of a pickle and one record of bytes per tensor. A pickle can call any function; the
-reader here knows the few names that a plain state dict needs, and refuses all others.
+A PyTorch file is a zip archive of a pickle and one record of bytes per tensor. A pickle can call any function, so the
+reader knows only the few names that a plain state dict needs and refuses all others.
 """
 
 import math
@@ -35,18 +35,18 @@ def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
     """Returns the arrays of a state dict by name.
 
     Args:
-        path: a file that ends in .safetensors, .npz, .pt or .pth, the last two as `torch.save(model.state_dict(),
-            path)` writes them since PyTorch 1.6.
+        path: a .safetensors, .npz, .pt or .pth file; the last two as written by `torch.save(model.state_dict(), path)`
+            since PyTorch 1.6.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: for another ending, a file that is damaged, or one that holds anything but named tensors.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file has another suffix, is damaged, or holds anything but named tensors.
     """
     path = Path(path)
     if path.suffix not in READERS:
-        raise ValueError(f"{path}: ends in {path.suffix!r}; a state dict is a file in {', '.join(READERS)}.")
+        raise ValueError(f"{path}: ends in {path.suffix!r}; must be a state dict in {', '.join(READERS)}.")
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: is no file; give the path of a state dict.")
+        raise FileNotFoundError(f"{path}: is not a file; give the path of a state dict.")
     try:
         return READERS[path.suffix](path)
     except Exception as error:  # a damaged file may raise anything
@@ -66,10 +66,10 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise ValueError("the archive holds no data.pkl")
+            raise ValueError("the archive must hold one data.pkl")
         folder = pickles[0].removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != sys.byteorder.encode():
-            raise ValueError("its bytes are in the order of another machine")
+            raise ValueError("its byte order is that of another machine")
         with archive.open(pickles[0]) as file:
             state = _Unpickler(file).load()
         if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
@@ -87,7 +87,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A tensor as the pickle describes it; nothing of it has been checked."""
+    """A tensor as the pickle describes it, unchecked."""
 
     storage: Any
     offset: Any
@@ -111,7 +111,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _array(tensor: _Tensor, archive: zipfile.ZipFile, folder: str) -> np.ndarray:
-    """Returns the array of a tensor, a view of its record's bytes that lies wholly inside them."""
+    """Returns the array of a tensor, a view of the bytes of its record; raises ValueError if it would exceed them."""
     kind, key, length = tensor.storage
     stored = np.frombuffer(archive.read(f"{folder}data/{key}"), ITEMS[kind])
     if len(stored) != length or any(

@@ -1,6 +1,6 @@
 """Weights from PyTorch: a state dict of torchvision or timm, renamed and transposed into a network of the same name.
 
-Each architecture names its layers by rule; a key that is missing or left over is an error, never a silent difference.
+A rule per architecture translates names; missing and surplus keys are errors.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,21 +14,21 @@ from fcnjax.models import MODELS, create
 from fcnjax.models.classifier import Classifier
 from fcnjax.naming import unknown_name
 
-IGNORED = "num_batches_tracked"  # a counter that nothing reads
+IGNORED = "num_batches_tracked"  # a counter without a use here
 NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "variance": "running_var"}
-BARE = ("layer_scale", "gamma")  # parameters themselves, not layers that have a weight
+BARE = ("layer_scale", "gamma")  # names of parameters, not of layers with a weight
 
 
 def create_from_state_dict(arch: str, state: Mapping[str, np.ndarray], **options: Any) -> Classifier:
-    """Returns the network that a PyTorch state dict is of, with its weights; it says how many classes and channels.
+    """Returns a network with the weights of a PyTorch state dict, which gives the numbers of classes and channels.
 
     Args:
         arch: a key of `RULES`.
-        state: as in `load_state_dict`.
-        **options: further arguments of the network, such as `head`; only its layers must be the default ones.
+        state: as for `load_state_dict`.
+        **options: further arguments of the network, such as `head`, that keep its default layers.
 
     Raises:
-        ValueError: as `load_state_dict`, and for an option that the network refuses.
+        ValueError: as `load_state_dict`, or if the network refuses an option.
     """
     _check_known(arch)
 
@@ -41,21 +41,26 @@ def create_from_state_dict(arch: str, state: Mapping[str, np.ndarray], **options
     kernels = [ours for ours in names if ours.endswith("kernel")]
     first, last = (np.shape(state[names[ours]]) for ours in (_first(kernels, "blocks"), _first(kernels, "head")))
     if len(first) < 2 or len(last) < 2:
-        raise ValueError(f"state dict for {arch}: its first or last layer is no matrix of weights ({first}, {last}).")
-    return load_state_dict(shapes(last[0], first[1]), arch, state)  # no weight is drawn: all are given
+        raise ValueError(
+            f"state dict for {arch}: weights of its first and last layer must have 2 axes or more; got {first}, {last}."
+        )
+    return load_state_dict(
+        shapes(last[0], first[1]), arch, state
+    )  # no weights are drawn: the state dict has all of them
 
 
 def load_state_dict(model: Classifier, arch: str, state: Mapping[str, np.ndarray]) -> Classifier:
-    """Puts the weights and running statistics of a PyTorch state dict into a network, and returns it.
+    """Returns a network after putting the weights and running statistics of a PyTorch state dict into it.
 
     Args:
-        model: a network made by `fcnjax.models.create(arch, ...)`, with the layers of its default head in any order.
+        model: a network made by `fcnjax.models.create(arch, ...)`, with the layers of its default head and any
+            `pool_at`.
         arch: a key of `RULES`.
-        state: arrays by PyTorch's names, such as "layer1.0.conv1.weight": torchvision's or timm's, whichever fit
-            better. Convolutions [K, C, *taps], dense [K, C] or [K, C, 1, ..].
+        state: arrays by PyTorch's names, such as "layer1.0.conv1.weight", in the naming of torchvision or timm,
+            whichever fits better. Kernels of convolutions [K, C, *taps], of dense layers [K, C] or [K, C, 1, ..].
 
     Raises:
-        ValueError: for an architecture without a rule, missing or surplus keys (all are listed), or another shape.
+        ValueError: if the architecture has no rule, keys are missing or surplus (all are listed), or a shape differs.
 
     Source: names as in torchvision's and timm's `resnet.py`, `efficientnet.py` and `convnext.py`.
     """
@@ -67,7 +72,7 @@ def load_state_dict(model: Classifier, arch: str, state: Mapping[str, np.ndarray
         if array.shape != variables[ours].shape:
             raise ValueError(
                 f"{names[ours]} of shape {np.shape(state[names[ours]])}: this {arch} needs {ours} of shape "
-                f"{variables[ours].shape}. Make it with the classes and channels that the weights were trained with."
+                f"{variables[ours].shape}; make it with the classes and channels that the weights were trained with."
             )
     for ours, array in arrays.items():
         variables[ours].set_value(jnp.asarray(array, variables[ours].dtype))
@@ -77,8 +82,13 @@ def load_state_dict(model: Classifier, arch: str, state: Mapping[str, np.ndarray
 def pytorch_names(arch: str, ours: Iterable[str], given: Iterable[str]) -> dict[str, str]:
     """Returns PyTorch's name of each of our variables, in the naming that fits the `given` keys best.
 
+    Args:
+        arch: a key of `RULES`.
+        ours: names of our variables, such as "blocks.0.layers.0.kernel".
+        given: keys of the state dict.
+
     Raises:
-        ValueError: if a name is missing among the given keys, or a key left over; all are listed.
+        ValueError: if keys are missing or surplus; all are listed.
     """
     keys = {name for name in given if not name.endswith(IGNORED)}
     ours = list(ours)
@@ -106,7 +116,7 @@ def _first(names: Iterable[str], part: str) -> str:
 
 
 def _as_ours(array: np.ndarray, rank: int) -> np.ndarray:
-    """[K, C, *taps] to [*taps, C, K] and [K, C] to [C, K]; axes of extent 1 that ours has not are dropped."""
+    """Returns [K, C, *taps] as [*taps, C, K] and [K, C] as [C, K], without leading axes of extent 1 beyond `rank`."""
     array = np.asarray(array)
     array = np.moveaxis(array, (0, 1), (-1, -2)) if array.ndim > 1 else array
     surplus = max(0, array.ndim - rank)
@@ -114,7 +124,7 @@ def _as_ours(array: np.ndarray, rank: int) -> np.ndarray:
 
 
 class _Place(NamedTuple):
-    """Where a variable of ours stands: in the head or not, the indices on the way to its layer, the layer's name."""
+    """The place of one of our variables: whether in the head, the indices of its path, the name of its layer."""
 
     in_head: bool
     indices: tuple[int, ...]
@@ -122,7 +132,7 @@ class _Place(NamedTuple):
 
 
 def named(rule: Callable[[_Place], str], ours: str) -> str:
-    """Returns PyTorch's name of our variable, such as "blocks.0.layers.0.kernel", by a rule of `RULES`."""
+    """Returns PyTorch's name of our variable `ours`, such as "blocks.0.layers.0.kernel", by a rule of `RULES`."""
     *path, variable = ours.split(".")
     layer = rule(_Place(path[0] == "head", tuple(int(part) for part in path if part.isdigit()), path[-1]))
     return layer if layer.endswith(BARE) else f"{layer}.{NORM.get(variable, 'weight')}"
@@ -134,15 +144,21 @@ def _resnet(place: _Place) -> str:
     stage, *rest = place.indices
     if not stage:
         return ("conv1", "bn1")[rest[0]]
-    block, branch, index = rest  # twice the block (a ReLU stands between two), branch 0 or shortcut 1, layer
+    block, branch, index = rest  # 2 * block (a ReLU follows each), branch 0 or shortcut 1, layer
     inner = f"downsample.{index}" if branch else f"{('conv', 'bn')[index % 3]}{index // 3 + 1}"
     return f"layer{stage}.{block // 2}.{inner}"
 
 
 class _EfficientNetNames(NamedTuple):
-    """A library's names: the head; the two layers before and after the stages; a block; the layers inside a block.
+    """The naming rule of a library for EfficientNet.
 
-    The first stage's blocks lack the expansion. In squeeze-and-excite stand two layers, `gates`.
+    Attributes:
+        head: the classifier.
+        ends: the convolution and the norm before the stages (block 0) and after them (block 8).
+        block: format of the name of a block.
+        first: the layers in a block of the first stage, which has no expansion.
+        other: the layers in a block of the other stages.
+        gates: suffixes for the two layers of squeeze-and-excite.
     """
 
     head: str
@@ -164,9 +180,14 @@ class _EfficientNetNames(NamedTuple):
 
 
 class _ConvNeXtNames(NamedTuple):
-    """A library's names: the head's norm and classifier, the stem, and of each stage its down-sampling and its blocks.
+    """The naming rule of a library for ConvNeXt.
 
-    `layers` are those inside a block.
+    Attributes:
+        head: norm and classifier of the head.
+        stem: the stem.
+        down: the down-sampling of each stage.
+        blocks: the blocks of each stage.
+        layers: the layers in a block.
     """
 
     head: tuple[str, str]
@@ -183,7 +204,7 @@ class _ConvNeXtNames(NamedTuple):
             return f"{self.stem}.{index}"
         if not inner:
             return f"{self.down[stage - 1]}.{index}"
-        block = index - 2 if stage > 1 else index  # the down-sampling of all stages but the first is two layers
+        block = index - 2 if stage > 1 else index  # in all stages but the first, two layers of down-sampling come first
         return f"{self.blocks[stage - 1]}.{block}.{self.layers[inner[-1]]}"
 
 
@@ -221,7 +242,7 @@ CONVNEXT = {
         layers=("conv_dw", "norm", "mlp.fc1", "", "mlp.fc2", "gamma"),
     ),
 }
-# architecture -> library -> from where a layer of ours stands to PyTorch's name of it; a ResNet's are the same in both
+# architecture -> library -> rule from the place of our layer to PyTorch's name (of ResNets the same in both libraries)
 RULES: dict[str, dict[str, Callable[[_Place], str]]] = {
     **{arch: {"torchvision": _resnet} for arch in ("resnet18", "resnet34", "resnet50")},
     "efficientnet_b0": {**EFFICIENTNET},

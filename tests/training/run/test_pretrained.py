@@ -55,7 +55,7 @@ def test_the_command_prints_what_it_made(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--arch=resnet18", "--to=new"], "--from is missing: give it, such as --from=resnet50.safetensors"),
-        (["--from=none.pt", "--arch=resnet18", "--to=new"], "none.pt: is no file; give the path of a state dict"),
+        (["--from=none.pt", "--arch=resnet18", "--to=new"], "none.pt: is not a file; give the path of a state dict"),
         (["--from=weights.npz", "--arch=resnet81", "--to=new"], "PyTorch names 'resnet81': did you mean 'resnet18'?"),
         (["--from=weights.npz", "--arch=resnet18", "--to=new"], "weights.npz: state dict for resnet18 (torchvision's"),
     ],
