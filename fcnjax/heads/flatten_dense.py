@@ -196,14 +196,10 @@ def convolutionalize(head: FlattenDenseHead, training_size: Sequence[int] | None
     for Semantic Segmentation", 2015, section 3.1.
     """
     if not isinstance(head, FlattenDenseHead):
-        raise TypeError(
-            f"head of type {type(head).__name__}: must be a FlattenDenseHead; other heads take any size already."
-        )
+        raise TypeError(f"head of type {type(head).__name__}: must be a FlattenDenseHead; others take any size.")
     extent = head.feature_extent
     if training_size is not None and tuple(training_size) != extent:
-        raise ValueError(
-            f"training_size={tuple(training_size)}: must be {extent}, the extent that the head was made for."
-        )
+        raise ValueError(f"training_size={tuple(training_size)}: must be {extent}, which the head was made for.")
     dense: list[Any] = [layer for layer in head.layers if isinstance(layer, Pointwise)]
     widths = [layer.kernel.shape[-1] for layer in dense]
     dropout = next((layer.rate for layer in head.layers if isinstance(layer, ChannelDropout)), 0.0)

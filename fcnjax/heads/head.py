@@ -196,9 +196,7 @@ class Head(nnx.Module):
         if start == stop:
             reason = "the pool does not move"
         elif not obstacle:
-            reason = (
-                f"{pool} commutes with all layers between its two places: {', '.join(self.layer_names[start:stop])}"
-            )
+            reason = f"{pool} commutes with all layers between the places: {', '.join(self.layer_names[start:stop])}"
         elif self._obstacle(start, stop, train=False):
             reason = f"{pool} does not commute with {obstacle!r}, which stands between its two places"
         else:

@@ -54,9 +54,7 @@ def convnext(
     rates of torchvision's `convnext.py`; atto, femto, pico and nano those of timm's.
     """
     if not depths or min(depths) < 1:
-        raise ValueError(
-            f"depths={tuple(depths)} of the ConvNeXt: must be one or more stages of one or more blocks each."
-        )
+        raise ValueError(f"depths={tuple(depths)} of the ConvNeXt: must be one or more numbers of at least 1.")
     stem = [Convolution(in_channels, width, 4, rank=rank, stride=4, rngs=rngs), LayerNorm(width)]
     blocks, channels, index, last = [Block("stem", stem)], width, 0, max(1, sum(depths) - 1)
     for stage, depth in enumerate(depths):

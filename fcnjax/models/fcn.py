@@ -46,9 +46,7 @@ def fcn(
             argument.
     """
     if not channels:
-        raise ValueError(
-            "channels=() of the fcn: needs at least one block; give one or more numbers, such as (32, 64, 128)."
-        )
+        raise ValueError("channels=() of the fcn: needs at least one block; give one or more, such as (32, 64, 128).")
     blocks, width = [], in_channels
     for index, wider in enumerate(channels):
         shape = {"rank": rank, "stride": 2, "padding": (kernel - 1) // 2, "bias": norm == "none"}

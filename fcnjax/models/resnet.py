@@ -51,9 +51,7 @@ def resnet(
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016; v1.5 as in torchvision's `resnet50`.
     """
     if not depths or min(depths) < 1:
-        raise ValueError(
-            f"depths={tuple(depths)} of the ResNet: must be one or more stages of one or more blocks each."
-        )
+        raise ValueError(f"depths={tuple(depths)} of the ResNet: must be one or more numbers of at least 1.")
     convolve = partial(Convolution, rank=rank, bias=False, rngs=rngs)
     taps, stride = (3, 1) if small else (7, 2)
     stem = [*_unit(convolve, in_channels, width, taps, stride), Activation(jax.nn.relu)]

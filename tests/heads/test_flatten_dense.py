@@ -83,9 +83,7 @@ def test_it_is_an_option_of_every_network():
         models.create("fcn", classes=10, in_channels=1, head={"flatten": (3, 3), "pool_at": 0}, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="has no class maps, as it mixes all positions at once; convolutionalize it"):
         model.class_maps(Padded.stack([np.ones((28, 16, 1))]))
-    with pytest.raises(
-        ValueError, match=r"training_size=\(3, 3\): must be \(3, 2\), the extent that the head was made for"
-    ):
+    with pytest.raises(ValueError, match=r"training_size=\(3, 3\): must be \(3, 2\), which the head was made for"):
         convolutionalize(model.head, (3, 3))
     with pytest.raises(TypeError, match="head of type Head: must be a FlattenDenseHead"):
         convolutionalize(convolutionalize(model.head))

@@ -147,10 +147,10 @@ def test_class_maps_that_do_not_exist_are_refused(options, obstacle, features):
 
 
 CONVERSIONS = [
-    ({}, "conv_first", 0, True, "mean pool commutes with all layers between its two places: linear 3"),
+    ({}, "conv_first", 0, True, "mean pool commutes with all layers between the places: linear 3"),
     ({}, 0, 0, True, "the pool does not move"),
     ({"hidden": (4,)}, "conv_first", 0, False, "mean pool does not commute with 'relu'"),
-    ({"hidden": (4,), "dropout": 0.5}, 4, 2, True, "between its two places: dropout, linear 3"),
+    ({"hidden": (4,), "dropout": 0.5}, 4, 2, True, "between the places: dropout, linear 3"),
     ({"hidden": (4,), "pool": "max"}, 2, 1, True, "max pool commutes with all layers .*: relu"),
     ({"hidden": (4,), "activation": "gelu", "pool": "max"}, 2, 1, False, "does not commute with 'gelu'"),
     ({"pool": "max"}, "gap_first", 1, False, "max pool does not commute with 'linear 3'"),

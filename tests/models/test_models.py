@@ -308,9 +308,9 @@ def test_integer_images_are_taken():
         (
             "resnet34",
             {"depths": (2, 0)},
-            r"depths=\(2, 0\) of the ResNet: must be one or more stages of one or more",
+            r"depths=\(2, 0\) of the ResNet: must be one or more numbers of at least 1",
         ),
-        ("convnext_atto", {"depths": ()}, r"depths=\(\) of the ConvNeXt: must be one or more stages"),
+        ("convnext_atto", {"depths": ()}, r"depths=\(\) of the ConvNeXt: must be one or more numbers of at least 1"),
         (
             "convnext_atto",
             {"depths": (1,), "width": 4, "head": {"norm": "laier"}},

@@ -41,12 +41,8 @@ def create_from_state_dict(arch: str, state: Mapping[str, np.ndarray], **options
     kernels = [ours for ours in names if ours.endswith("kernel")]
     first, last = (np.shape(state[names[ours]]) for ours in (_first(kernels, "blocks"), _first(kernels, "head")))
     if len(first) < 2 or len(last) < 2:
-        raise ValueError(
-            f"state dict for {arch}: weights of its first and last layer must have 2 axes or more; got {first}, {last}."
-        )
-    return load_state_dict(
-        shapes(last[0], first[1]), arch, state
-    )  # no weights are drawn: the state dict has all of them
+        raise ValueError(f"state dict for {arch}: its first and last weights must be matrices; got {first}, {last}.")
+    return load_state_dict(shapes(last[0], first[1]), arch, state)  # no weights are drawn: the state has all
 
 
 def load_state_dict(model: Classifier, arch: str, state: Mapping[str, np.ndarray]) -> Classifier:
