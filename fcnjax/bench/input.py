@@ -30,9 +30,9 @@ def measure(recipe: Recipe, steps: int = 0, decoded: int = 500) -> dict[str, Any
 
     Returns:
         What `fcnjax bench input --json` writes: `input_wait_share` (the time that the loop waited for batches, over the
-            time of its steps), `step_ms`, `wait_ms`, `examples_per_s` of training, `loader_examples_per_s` of the
-            loader alone, `bare_examples_per_s` of one thread that only decodes the same images with Pillow (`bare` says
-            what it does with other data), `loader_vs_bare`, device and versions.
+        time of its steps), `step_ms`, `wait_ms`, `examples_per_s` of training, `loader_examples_per_s` of the loader
+        alone, `bare_examples_per_s` of one thread that only decodes the same images with Pillow (`bare` says what it
+        does with other data), `loader_vs_bare`, device and versions.
     """
     trainer = Trainer(recipe, load_sources(recipe, verify=False))
     train, per_epoch = trainer.sources["train"], trainer.steps_per_epoch

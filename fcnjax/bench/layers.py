@@ -122,7 +122,7 @@ def measure(work: Workload, rounds: int = ROUNDS) -> dict[str, Any]:
 
     Returns:
         What `fcnjax bench layers --json` writes: the `QUANTITIES` (medians over the rounds of each round's ratio, None
-            without PyTorch), their quartiles, milliseconds and bytes of each step, device and versions.
+        without PyTorch), their quartiles, milliseconds and bytes of each step, device and versions.
 
     Raises:
         ValueError: if `rounds` is below 1.

@@ -187,9 +187,9 @@ def measure(work: Workload, rounds: int = ROUNDS, *, warm_start: bool = True) ->
 
     Returns:
         What `fcnjax bench train --json` writes: the `QUANTITIES` (ratios are our rate over the other's, medians over
-            the rounds of each round's ratio; None if there is nothing to compare with), quartiles of the ratios,
-            `cold_start_s`, each timed program's megapixels of real examples per second, what each was trained on,
-            compilation, device and versions.
+        the rounds of each round's ratio; None if there is nothing to compare with), quartiles of the ratios,
+        `cold_start_s`, each timed program's megapixels of real examples per second, what each was trained on,
+        compilation, device and versions.
 
     Raises:
         ValueError: if `rounds` is below 1, or an example exceeds the pixel budget.

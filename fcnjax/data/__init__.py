@@ -14,7 +14,7 @@ several buckets. Only `RandomCrop` and `SizePolicy` change sizes. The usual sequ
 0 2 True
 """
 
-from fcnjax.data.augmentation import Affine, Augmentation, RandomCrop, draw_mixture, mix
+from fcnjax.data.augmentation import Affine, Augmentation, RandomCrop, mix
 from fcnjax.data.batches import Batch
 from fcnjax.data.by_name import FileOptions, load_source
 from fcnjax.data.files import FolderSource, UnreadableFiles, decode_audio, decode_image, read_length, read_size
@@ -78,7 +78,6 @@ __all__ = [
     "comparison_table",
     "decode_audio",
     "decode_image",
-    "draw_mixture",
     "host_bytes",
     "load_batches",
     "load_npz",

@@ -36,7 +36,7 @@ def reestimated_statistics(trainer: Trainer, state: TrainState) -> Arrays:
 
     Returns:
         Arrays named and placed like `state.statistics`, with unbiased variances, as in the moving averages. If the
-            network has none, `state.statistics` itself; then nothing is read or compiled.
+        network has none, `state.statistics` itself; then nothing is read or compiled.
 
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3 (PreciseBN), over valid positions; with
       one batch also PyTorch's `torch.optim.swa_utils.update_bn`.

@@ -2,12 +2,11 @@
 
 from fcnjax.data.augmentation.augmentation import Affine, Augmentation
 from fcnjax.data.augmentation.crop import RandomCrop
-from fcnjax.data.augmentation.mixup import draw_mixture, mix
+from fcnjax.data.augmentation.mixup import mix
 
 __all__ = [
     "Affine",
     "Augmentation",
     "RandomCrop",
-    "draw_mixture",
     "mix",
 ]

@@ -29,8 +29,8 @@ def confusion_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
 
     Returns:
         The figure. A cell shows its share of the row, which holds the examples of one class. Up to 12 classes show
-            counts, up to 40 names. Above 250, a cell would be smaller than a dot; then it shows the largest share in a
-            block of neighboring classes, so that no prominent mistake is lost.
+        counts, up to 40 names. Above 250, a cell would be smaller than a dot; then it shows the largest share in a
+        block of neighboring classes, so that no prominent mistake is lost.
     """
     figure = Figure(figsize=(13.5, 6.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
@@ -65,7 +65,7 @@ def reliability_figure(metrics: Metrics) -> Figure:
 
     Returns:
         The figure. Above, the accuracy in each bin as bars, which end on the diagonal if the network is calibrated;
-            below, the examples of each bin.
+        below, the examples of each bin.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, figure 4.
     """

@@ -19,7 +19,7 @@ def termination_noted() -> Iterator[Callable[[int], bool]]:
 
     Yields:
         A function of the number of steps done that returns whether to end now. With several hosts it returns True on
-            all of them after the same step, a little later than the signal; all must call it after each step.
+        all of them after the same step, a little later than the signal; all must call it after each step.
     """
     if jax.process_count() > 1:  # JAX's coordination service notes the signal and tells all hosts
         yield multihost_utils.reached_preemption_sync_point

@@ -7,7 +7,8 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 from synthetic_data import make_examples, make_recipe
 
-from fcnjax.data import PartialSource, ResizedSource, SizePolicy, as_source, draw_mixture
+from fcnjax.data import PartialSource, ResizedSource, SizePolicy, as_source
+from fcnjax.data.augmentation.mixup import draw_mixture
 from fcnjax.padded import Padded
 from fcnjax.training import LossSettings, Trainer
 from fcnjax.training.step.loss import class_weights_of, cross_entropy, make_example_weights, make_loss
