@@ -45,7 +45,7 @@ class BatchReader:
         mean: subtracted from the values, in units of the scaled values (uint8 values are divided by 255); one number,
             or one per channel [C].
         std: divides the result, above 0; one number, or one per channel [C].
-        crop: the box to cut out of each example after decoding; None keeps all of it.
+        crop: the box to cut out of each example after decoding; None keeps the whole example.
         seed: seed of `crop`, 0 or more.
         planned_sizes: maps the epoch to the sizes int32 [N, D] that the plan expects; None skips this check.
         on_error: "refuse" raises for an example that cannot be decoded, "mask" makes its row a filler.
@@ -98,7 +98,8 @@ class BatchReader:
         labels = np.zeros(rows, np.int32)
         ids = np.full(rows, FILLER, np.int32)
         unreadable = []
-        # Last axis and channels as one: numpy's inner loop then runs along a line, not over C numbers: 25 times faster.
+        # The last axis and the channels as one axis: numpy's inner loop then runs along a line instead of over C
+        # numbers, which is 25 times faster.
         lines = values.reshape(*values.shape[:-2], -1)  # [B, ..., W * C], a view
         factor, offset = (np.tile(each, step.shape[-1]) for each in (self._factor, self._offset))  # [W * C]
         for row, index, box in self._boxes(step):
@@ -120,7 +121,7 @@ class BatchReader:
         return Batch(values, sizes, labels, ids, tuple(unreadable))
 
     def _boxes(self, step: StepPlan) -> list[tuple[int, int, tuple[slice, ...] | None]]:
-        """Returns row, index and box of each planned example; the box is None without a crop."""
+        """Returns the row, index and box of each planned example; the box is None without a crop."""
         rows = np.flatnonzero(step.rows != FILLER)
         indices = step.rows[rows]
         if not len(indices):
@@ -156,14 +157,14 @@ class BatchReader:
         extents, size = example.values.shape[:-1], tuple(self.source.sizes[index].tolist())
         if extents != size:
             raise ValueError(
-                f"source[{index}]: example {example.id} has size {extents}, but the size table says {size}; make the "
-                "table again from the data as it is now"
+                f"source[{index}]: example {example.id} has size {extents}, but the size table says {size}; make "
+                "the table again from the current data"
             )
         return example
 
 
 def _named(error: OSError, source: Source, index: int) -> OSError:
-    """Returns the error with a text that names the example; unchanged if it names a file already."""
+    """Returns the error with the example's name in its text, or unchanged if it already names a file."""
     name = source.name_of(index)
     if error.filename is not None or name in str(error):
         return error

@@ -1,4 +1,4 @@
-"""Data sets by name: the one place that knows which kind of source a name stands for."""
+"""Data sets by name: the one place that maps a name to a kind of source."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOp
             - "any_size_digits" or "any_size_digits/fixed_28x28", prepared on first use;
             - a name of the TFDS catalog, such as "mnist" or "imagenette/320px-v2" (a variant follows the slash), after
               `fcnjax prepare NAME`;
-            - a path that ends in ".npz" (see `save_npz`), relative to `data_dir` if that is given.
+            - a path that ends in ".npz" (see `save_npz`), relative to `data_dir` if it is given.
         split: A split of the data set, such as "train", optionally with a slice: "train[:100]", "train[95%:]"; "+"
             joins several.
         data_dir: Folder of prepared data sets; None means TFDS's own (TFDS_DATA_DIR, else ~/tensorflow_datasets).
@@ -61,7 +61,7 @@ def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOp
     Raises:
         ValueError: if the data set, variant or split is unknown (the message lists the known ones) or the split is
             empty.
-        FileNotFoundError: if a data set of the catalog is not prepared in `data_dir`, or there is no such file.
+        FileNotFoundError: if a data set of the catalog is not prepared in `data_dir`, or the file does not exist.
         OSError: if the data set cannot be written to `data_dir`.
     """
     if name in FOLDERS:

@@ -47,7 +47,7 @@ def load_batches(
 
     The data does not depend on the number of threads and workers. An error in reading is raised after the batches
     before it, with its own type and text (or as a RuntimeError that contains them, if it cannot be sent between
-    processes). So is the death of a worker. Host memory is bounded, see `host_bytes`.
+    processes). The death of a worker is raised in the same way. Host memory is bounded, see `host_bytes`.
 
     Args:
         source: N examples; uint8 values are divided by 255 first, float values are taken as they are.
@@ -55,15 +55,16 @@ def load_batches(
         mean: subtracted from the values, in units of the scaled values; one number, or one per channel [C].
         std: divides the result, above 0; one number, or one per channel [C].
         start_step: first step; a run resumes by giving the step it had reached, which costs nothing.
-        stop_step: step to stop before; None means the end of a plan that has a length (`EvaluationPlan`), else never.
-        threads: threads that read and pad, at least 1; with workers, in each of them.
+        stop_step: step to stop before; None means the end of a plan that has a length (`EvaluationPlan`), and never for
+            other plans.
+        threads: number of threads that read and pad, at least 1; with workers, the number in each worker.
         prefetch: batches held ready, at least 1; with workers rounded up to a multiple of their number, plus those in
             transit between processes.
         workers: processes that read and pad, for decoders that block other threads; 0 reads in this process. Workers
             start as new processes (seconds each) that import the main script, which therefore needs the usual
             `if __name__ == "__main__":`; `source` and `plan` are sent to them.
         host: which host this is, 0 to `hosts - 1`; its batches hold its rows only, see `StepPlan.shard`.
-        hosts: how many hosts share each batch; it must divide the rows, after those of `rows_multiple_of` are added.
+        hosts: how many hosts share each batch; it must divide the rows, including those that `rows_multiple_of` adds.
         rows_multiple_of: filler rows are added up to a multiple of this: the number of devices of all hosts.
         crop: box to cut out of each example, keyed by `seed`, epoch and example. A `MixedPlan` must plan with the sizes
             of the crop.
@@ -115,17 +116,17 @@ def host_bytes(
     """Returns a bound on the host memory of `load_batches`, in bytes: `steps * step + readers * example`.
 
     `step` is the largest step's float32 values and `example` the largest example's. `steps` is `prefetch + 2`: one is
-    with the consumer and one is being handed over. With workers it is `workers * (ceil(prefetch / workers) + 4) + 2`,
+    with the consumer and one is in transfer to it. With workers it is `workers * (ceil(prefetch / workers) + 4) + 2`,
     as each also has some in transit. `readers` is the number of threads of all processes. Memory inside decoders comes
     on top, and so do the source and the plan, which each worker holds too.
 
     Args:
-        plan: as for `load_batches`, and so are all arguments below but `channels`.
+        plan: as for `load_batches`, as are all arguments below except `channels`.
         channels: C.
         threads: threads that read and pad.
         prefetch: batches held ready.
         workers: processes that read and pad.
-        hosts: how many hosts share each batch; the bound is that of one host.
+        hosts: how many hosts share each batch; the bound is for one host.
         rows_multiple_of: filler rows are added up to a multiple of this.
 
     Returns:
@@ -143,7 +144,7 @@ def host_bytes(
 
 
 def prefetch_to_device(batches: Iterator[T], transfer: Callable[[T], U], depth: int = 2) -> Iterator[U]:
-    """Returns `transfer(item)` for each item, started `depth` items before it is handed out.
+    """Returns `transfer(item)` for each item, started `depth` items before it is yielded.
 
     For transfers that return at once and continue in the background, as `jax.device_put` does: the device then never
     waits for a copy, at the cost of `depth` batches of its memory. An error in reading is raised after the items before
@@ -210,7 +211,7 @@ def _iterate(steps: grain.IterDataset, workers: int) -> Iterator[Any]:
 
 
 def _plain(item: Any) -> Any:
-    """Returns the item with ordinary arrays; those of workers are in shared memory, which is freed with its array."""
+    """Returns the item with ordinary arrays; those of workers are views of shared memory, freed with the array."""
     if isinstance(item, np.ndarray):
         return np.asarray(item)  # a view that keeps the shared memory
     if isinstance(item, tuple):

@@ -1,6 +1,6 @@
 """Size tables: int [N, D], the extents in positions of N examples with D = 1, 2 or 3 spatial axes.
 
-n is the number of distinct sizes. The one idea: a plan depends only on the distinct sizes and their counts. Packing a
+The number of distinct sizes is n. The one idea: a plan depends only on the distinct sizes and their counts. Packing a
 size into one integer makes finding them a sort of numbers, not of rows.
 """
 
@@ -55,13 +55,13 @@ def frozen_table(rows: np.ndarray | Sequence[tuple[int, ...]] | Sequence[int]) -
 
 
 def distinct_sizes(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns what `np.unique(sizes, axis=0, return_counts=True)` does, in a tenth of its time.
+    """Returns the same as `np.unique(sizes, axis=0, return_counts=True)`, in a tenth of the time.
 
     Args:
         sizes: int [N, D], extents at least 0.
 
     Returns:
-        int64 [n, D], the sizes in lexicographic order; int64 [n], the number of rows of each.
+        int64 [n, D], the sizes in lexicographic order; int64 [n], the number of rows with each size.
     """
     keys, extents = _packed(sizes)
     if keys is None:
@@ -107,11 +107,12 @@ def coarsened(distinct: np.ndarray, counts: np.ndarray, max_sizes: int) -> tuple
 
     Args:
         distinct: int [n, D], distinct sizes, extents at least 1.
-        counts: [n], number of examples of each.
+        counts: [n], number of examples of each size.
         max_sizes: At least 1.
 
     Returns:
-        int64 [n', D] and float64 [n'] with n' at most `max_sizes`; sizes and counts as given if n is not above it.
+        int64 [n', D] and float64 [n'] with n' at most `max_sizes`; sizes and counts are unchanged if n is at most
+        `max_sizes`.
     """
     if len(distinct) <= max_sizes:
         return distinct, counts.astype(np.float64)
@@ -121,7 +122,7 @@ def coarsened(distinct: np.ndarray, counts: np.ndarray, max_sizes: int) -> tuple
     step = 1e-3
     while True:
         cells, _ = _packed(np.floor(logarithms / step).astype(np.int64))
-        assert cells is not None  # log(2^31) / step cells an axis at most: 63 bits hold three
+        assert cells is not None  # at most log(2^31) / step cells per axis: 63 bits hold three axes
         _, where = np.unique(cells, return_inverse=True)
         occupied = int(where.max()) + 1
         if occupied <= left:
@@ -142,7 +143,7 @@ def _largest(groups: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _packed(sizes: np.ndarray) -> tuple[np.ndarray | None, tuple[int, ...]]:
-    """Returns one number per row in lexicographic order, int64 [N] or None beyond 63 bits; and what unravels it."""
+    """Returns one number per row in lexicographic order, int64 [N] or None beyond 63 bits, and the extents packed."""
     extents = tuple(int(extent) + 1 for extent in sizes.max(axis=0))
     if math.prod(extents) >= 2**63:
         return None, extents

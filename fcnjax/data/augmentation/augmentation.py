@@ -36,14 +36,14 @@ class Augmentation:
     """All random changes of an example, in the order named here; a field that is 0 changes nothing and draws nothing.
 
     Images [B, H, W, C]: the affine map, flips, changes of brightness, contrast, saturation and hue, erasing. Signals
-    [B, L, C]: a shift in time, noise, gain. Values are normalized, `(pixel / 255 - mean) / std`; what enters from
-    outside and what is erased is 0, which is the mean.
+    [B, L, C]: a shift in time, noise, gain. Values are normalized, `(pixel / 255 - mean) / std`; values that enter from
+    outside and erased values are 0, the mean.
 
     Attributes:
         rotation: images; bound of the angle in degrees, 0 to 180 (see `Affine`, here and below).
-        scale: images; bound of the logarithm of the zoom, height and width apart, at least 0.
+        scale: images; bound of the logarithm of the zoom, drawn separately for height and width, at least 0.
         shear: images; bound of the horizontal offset per unit of height, at least 0.
-        shift: images; bound as a share of the extent, height and width apart, 0 to 1.
+        shift: images; bound as a share of the extent, drawn separately for height and width, 0 to 1.
         flip: images; probability of a reflection that swaps left and right, 0 to 1.
         flip_vertical: images; probability of a reflection that swaps top and bottom, 0 to 1.
         brightness: images; bound of the number that is added, in units of the normalization's std, at least 0.
@@ -57,7 +57,8 @@ class Augmentation:
             0.
         time_shift: signals; bound as a share of the length, 0 to 1.
 
-    A bound limits a uniform draw to both sides of no change; the draw is the same for all channels.
+    Bounded amounts are drawn uniformly, up to the bound on either side of no change; a draw is the same for all
+    channels.
 
     Raises:
         ValueError: if a number is outside its range.
@@ -114,7 +115,7 @@ class Augmentation:
         return Affine(self.rotation, self.scale, self.shear, self.shift)
 
     def _changes(self) -> list[tuple[str, Callable[..., jax.Array]]]:
-        """Returns fields and their changes in order; the order fixes the random streams, so new ones go to the end."""
+        """Returns fields and their changes in order; the order fixes the random streams, so append new changes."""
         return [
             ("flip", partial(flip, probability=self.flip, axis=1)),
             ("flip_vertical", partial(flip, probability=self.flip_vertical, axis=0)),

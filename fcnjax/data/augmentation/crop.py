@@ -1,4 +1,4 @@
-"""Random crops that keep the size they are drawn with: random resized crops, as in training at one size, not resized.
+"""Random crops that keep their drawn size: the crops of random resized cropping, without the resizing.
 
 Axes: N examples, D spatial axes. The one idea: a crop is a pure function of (seed, epoch, example id), a hash of these
 numbers and not the state of a generator. The sizes of a whole epoch are therefore one vectorized call, which the plan
@@ -20,13 +20,14 @@ class RandomCrop:
     """A box of random size and place in each example: share of the area uniform, aspect log-uniform.
 
     The aspect is relative to the example's own, and the defaults change nothing. No draw is rejected: the aspect is
-    drawn from the part of its range that fits into the example with the share drawn before. For a signal the share is
-    that of its length, and `aspect` has no effect.
+    drawn from the part of its range that fits into the example with the share drawn before. For a signal, `area` is a
+    share of its length, and `aspect` has no effect.
 
     Attributes:
         area: smallest and largest share of the positions to keep, above 0 and up to 1.
-        aspect: smallest and largest factor on the ratio of the last extent to the one before it, at most 1 and at least
-            1. With three axes: on the ratio of the later axes' geometric mean to each earlier axis.
+        aspect: smallest and largest factor on the ratio of the last extent to the one before it; the smallest is at
+            most 1, the largest at least 1. With three axes, the factors act on the ratio of the later axes' geometric
+            mean to each earlier axis.
         at_least: minimum extent of a crop (the network's minimum), one number or [D]; an example below it keeps its
             extent. None means 1.
 
@@ -72,7 +73,7 @@ class RandomCrop:
         sizes = np.asarray(sizes)
         axes = sizes.shape[-1]
         if sizes.ndim != 2 or np.shape(ids) != sizes.shape[:1]:
-            raise ValueError(f"ids: must have the shape [N] for sizes [N, D], not {np.shape(ids)} for {sizes.shape}.")
+            raise ValueError(f"ids.shape={np.shape(ids)}: must be [N] for sizes [N, D] of shape {sizes.shape}.")
         minimum = 1 if self.at_least is None else self.at_least
         if np.shape(minimum) not in ((), (axes,)):
             raise ValueError(f"at_least={self.at_least}: must be one number or {axes}, one for each axis.")
@@ -84,7 +85,7 @@ class RandomCrop:
         for axis in range(axes):
             part, later = left, axes - 1 - axis
             if later:
-                # Outside these bounds the factor on some axis would be above 1.
+                # Outside these bounds, the factor on some axis would exceed 1.
                 min_ratio, max_ratio = np.maximum(low, left / later), np.minimum(high, -left)
                 ratio = min_ratio + (max_ratio - min_ratio) * draw(1 + axis)
                 part = (left - later * ratio) / (later + 1)
@@ -94,7 +95,7 @@ class RandomCrop:
         return crops
 
     def boxes(self, seed: int, epoch: int, ids: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns where to cut examples; all places where a crop fits are equally likely.
+        """Returns the boxes to cut out of the examples; all positions at which a crop fits are equally likely.
 
         Args:
             seed: as for `sizes`.
@@ -132,7 +133,7 @@ def _uniforms(seed: int, epoch: int, ids: np.ndarray) -> Callable[[int], np.ndar
 
 
 def _mixed(words: np.ndarray) -> np.ndarray:
-    """Returns the finalizer of SplitMix64, which maps uint64 to uint64 one to one.
+    """Returns the words after the finalizer of SplitMix64, a bijection of uint64.
 
     Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014, figure 16 (with
     Stafford's variant 13 of the constants, as in java.util.SplittableRandom).

@@ -1,11 +1,11 @@
 """Random changes of one image that keep its size: an affine map, flips, changes of color, erasing.
 
 Axes: B batch, H height, W width, C channels. Each function takes an image [H, W, C] that is zero outside its size [2],
-and a key of its own. The values that it leaves outside are finite; the caller sets them to zero.
+and its own key. The values that it returns outside the size are finite; the caller sets them to zero.
 
 Libraries (dm-pix, torchvision) cannot be used: they flip about the middle of the padded shape and take means over the
-padding. The changes of color commute with a normalization `(x - mean) / std` by two numbers, so that normalized images
-can be changed as they are.
+padding. The changes of color commute with a normalization `(x - mean) / std` by two numbers, so normalized images can
+be changed directly.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ HUE_TURN = np.linalg.inv(_YIQ) @ np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]]) @ 
 class Affine:
     """A small random affine map of each image about its center, bilinear; zeros enter from outside.
 
-    Each number bounds a uniform draw to both sides of no change.
+    Each amount is drawn uniformly, up to its bound on either side of no change.
 
     Attributes:
         rotation: angle in degrees, 0 to 180.
@@ -136,7 +136,7 @@ def saturate(image: jax.Array, size: jax.Array, key: jax.Array, *, bound: float)
 
 
 def turn_hue(image: jax.Array, size: jax.Array, key: jax.Array, *, bound: float) -> jax.Array:
-    """Returns the image with its hue turned by up to `bound` degrees either way, luma kept: a rotation in YIQ."""
+    """Returns the image with its hue turned by up to `bound` degrees either way, at the same luma: a turn in YIQ."""
     del size
     angle, gray = math.radians(bound) * _symmetric(key), _mapped(image, np.tile(LUMA, (3, 1)))
     return gray + jnp.cos(angle) * (image - gray) + jnp.sin(angle) * _mapped(image, HUE_TURN)

@@ -30,8 +30,8 @@ def mix(batch: Padded, keys: jax.Array, alpha: float) -> tuple[Padded, jax.Array
         alpha: parameter of the Beta distribution, at least 0; 0 draws and mixes nothing, 0.2 is usual.
 
     Returns:
-        The batch; the partners, int32 [B], each another real row (the row itself for a filler, and for the only real
-        row); the weights, float32 [B], 0.5 to 1.
+        The batch; the partners, int32 [B], each a different real row (the row itself for a filler row, and if there is
+        only one real row); the weights, float32 [B], 0.5 to 1.
 
     Raises:
         ValueError: if `alpha` is below 0 or not finite.
@@ -61,7 +61,7 @@ def draw_mixture(real: jax.Array, keys: jax.Array, alpha: float) -> tuple[jax.Ar
 
 
 def _partners(real: jax.Array, keys: jax.Array) -> jax.Array:
-    """Returns the partner of each row, int32 [B]: the next real row in a random order; fillers are their own."""
+    """Returns the partner of each row, int32 [B]: the next real row in a random order; a filler is its own partner."""
     rows = jnp.arange(real.shape[0], dtype=jnp.int32)
     drawn = jax.vmap(lambda key: jax.random.bits(jax.random.fold_in(key, random_streams.MIXUP + 1)))(keys)
     order = jnp.lexsort((drawn, ~real)).astype(jnp.int32)  # real ones first

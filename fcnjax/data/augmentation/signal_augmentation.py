@@ -1,7 +1,7 @@
 """Random changes of one signal that keep its length: gain, white noise, a shift in time.
 
-Axes: L length, C channels. Each function takes a signal [L, C] that is zero outside its size [1], and a key of its own.
-The values that it leaves outside are finite; the caller sets them to zero.
+Axes: L length, C channels. Each function takes a signal [L, C] that is zero outside its size [1], and its own key. The
+values that it returns outside the size are finite; the caller sets them to zero.
 """
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fcnjax.data.augmentation.image_augmentation import origin_sum
 
-BLOCK = 256  # positions whose noise is drawn from one key: as fast as one draw, and the same for every padded shape
+BLOCK = 256  # positions with noise from one key: as fast as one draw, and the same for every padded shape
 
 
 def amplify(signal: jax.Array, size: jax.Array, key: jax.Array, *, bound: float) -> jax.Array:

@@ -38,19 +38,19 @@ def read_length(file: Path | BinaryIO, sample_rate: int | None = None) -> int:
     if isinstance(file, Path):
         with file.open("rb") as stream:
             try:
-                # libsndfile reads the descriptor itself: through Python it would print an error and read on.
+                # libsndfile reads the descriptor itself: through Python callbacks it would print an error and read on.
                 with soundfile.SoundFile(stream.fileno(), closefd=False) as sound:
                     return _promised(name_of(file), sound, sample_rate)
             except soundfile.SoundFileError:
-                pass  # the content or the disk failed: the plain reading below tells them apart
+                pass  # the content or the disk failed: the plain read below distinguishes the two
     with _open(file) as sound:
         return _promised(name_of(file), sound, sample_rate)
 
 
 def decode_audio(file: Path | BinaryIO, sample_rate: int | None = None) -> np.ndarray:
-    """Returns the samples of an audio file as the mean of its channels, resampled if asked.
+    """Returns the samples of an audio file as the mean of its channels, resampled if `sample_rate` is given.
 
-    The same file gives the same values in every thread and process.
+    The same file decodes to the same values in every thread and process.
 
     Args:
         file: A path, or a binary stream; a stream is read from its current position.
@@ -60,7 +60,7 @@ def decode_audio(file: Path | BinaryIO, sample_rate: int | None = None) -> np.nd
         float32 [L, 1], -1 to 1 for integer formats; L is what `read_length` returns.
 
     Raises:
-        UnreadableExample: as `read_length` does; or if there are fewer samples than the header says, or a value is not
+        UnreadableExample: as for `read_length`; or if there are fewer samples than the header claims, or a value is not
             finite.
         OSError: if the file cannot be read.
         ValueError: if `sample_rate` is below 1.

@@ -89,21 +89,21 @@ class AudioKind:
 
 
 class Stamp(NamedTuple):
-    """What shows that a file has changed: its size in bytes and its modification time in nanoseconds."""
+    """The size of a file in bytes and its modification time in nanoseconds: if either differs, the file has changed."""
 
     bytes: int
     mtime_ns: int
 
 
 class ScannedFile(NamedTuple):
-    """What is known of one file.
+    """The result of scanning one file.
 
     Attributes:
         stamp: State of the file when it was scanned.
         size: Extents along the D axes; zeros for a file that cannot be read.
         channels: C of the file; 0 for a file that cannot be read.
         verified: Whether the whole file was decoded, not only its header.
-        reason: Why it cannot be read; empty if it can.
+        reason: Why the file cannot be read; empty if it can be read.
     """
 
     stamp: Stamp
@@ -124,12 +124,12 @@ def scan_files(
 ) -> dict[str, ScannedFile]:
     """Returns the size of every file, or why it cannot be read; finds all bad files, not only the first.
 
-    The cache also keeps what was scanned before an interruption.
+    The cache also keeps the files scanned before an interruption.
 
     Args:
         root: Folder that `names` are relative to.
         names: Paths of the files, with "/" on every system.
-        kind: How they are read.
+        kind: How the files are read.
         verify: Whether to decode every file once. This finds damage behind an intact header and costs as much as
             decoding for one epoch.
         cache_dir: Folder of cache files, one per root and kind; None keeps nothing. A damaged cache file is rebuilt.
@@ -161,7 +161,7 @@ def scan_files(
 def _scan(
     root: Path, stale: list[tuple[str, Stamp]], kind: Kind, verify: bool, threads: int, rows: dict[str, ScannedFile]
 ) -> None:
-    """Adds a row for each stale file, on threads: decoders release the interpreter's lock, headers wait for disks."""
+    """Adds a row for each stale file, on threads: decoders release the GIL, and header reads wait for the disk."""
 
     def scan(chunk: list[tuple[str, Stamp]]) -> list[tuple[str, ScannedFile]]:
         return [(name, _scan_file(root / name, stamp, kind, verify)) for name, stamp in chunk]
@@ -198,13 +198,12 @@ def _key(root: Path, kind: Kind) -> str:
 
 
 def _load_cache(path: Path, axes: int) -> dict[str, ScannedFile]:
-    """Returns the rows of a cache file; none if the file is absent or damaged, because a cache can be rebuilt."""
+    """Returns the rows of a cache file; empty if the file is absent or damaged, because a cache can be rebuilt."""
     if not path.exists():
         return {}
     try:
-        with np.load(
-            io.BytesIO(path.read_bytes()), allow_pickle=False
-        ) as table:  # given a path, np.load leaks its handle on failure
+        # Given a path, np.load would leak its handle on failure.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as table:
             names, reasons = _split(table["names"]), _split(table["reasons"])
             numbers = table["numbers"]  # int64 [N, bytes, mtime_ns, channels, verified, *size]
         if numbers.dtype != np.int64 or numbers.shape != (len(names), 4 + axes) or len(reasons) != len(names):
@@ -230,7 +229,7 @@ def _save_cache(path: Path, rows: Mapping[str, ScannedFile], axes: int) -> None:
 
 
 def _joined(texts: Sequence[str]) -> np.ndarray:
-    """Returns uint8: texts, each ended by a zero byte, which no path contains; compact, unlike an array of strings."""
+    """Returns uint8: the texts, each with a final zero byte, which no path contains; smaller than a string array."""
     return np.frombuffer(b"".join(os.fsencode(text.replace("\0", "")) + b"\0" for text in texts), np.uint8)
 
 

@@ -31,9 +31,10 @@ class FolderSource(Source):
 
     The class of a file is the folder directly below the root, or below the folder of its split:
     `root/[split/]class/**/file`. Without such folders it is the part of the file's name before the first underscore:
-    `root/[split/]class_*`. Classes are those of the whole root, sorted, so that all splits agree on the labels. Ids are
-    positions in the sorted listing of all files of the root. The content of a file decides what it is. The name only
-    excludes hidden files and the companions listed in `folder_layout` (README, .txt, .csv, .json, Thumbs.db, ...).
+    `root/[split/]class_*`. Classes come from the whole root, sorted, so that all splits agree on the labels. Ids are
+    positions in the sorted listing of all files of the root. A file's type is determined by its content. Its name only
+    serves to exclude hidden files and the companions listed in `folder_layout` (README, .txt, .csv, .json, Thumbs.db,
+    ...).
 
     Args:
         root: Folder of the data set.
@@ -55,8 +56,9 @@ class FolderSource(Source):
         unreadable: Why each bad file was left out, by name.
 
     Raises:
-        ValueError: if the folder, the split or an argument is not as described.
-        UnreadableFiles: if there are bad files and `on_error` is "refuse", or all files are bad; one message names all.
+        ValueError: if the folder, the split or an argument is not as described above.
+        UnreadableFiles: if there are bad files and `on_error` is "refuse", or all files are bad; one message names all
+            bad files.
         OSError: if the disk fails, or `cache_dir` cannot be written.
 
     >>> from tempfile import TemporaryDirectory
@@ -96,7 +98,7 @@ class FolderSource(Source):
             raise UnreadableFiles(_refusal(self.root, split, self.unreadable, len(rows), cache))
         if channels is None:
             channels = max(row.channels for row in rows.values())
-            if channels == 1:  # gray; other splits may have colors, and all must agree
+            if channels == 1:  # gray; other splits may have colors, and all splits must have the same channels
                 others = scan_files(self.root, [n for n in layout.names if n not in rows], kind, cache_dir=cache)
                 channels = max([1, *(row.channels for row in others.values())])
         chosen = [index for index in chosen if layout.names[index] not in self.unreadable]
@@ -148,7 +150,7 @@ class FolderSource(Source):
 
     @property
     def paths(self) -> list[Path]:
-        """Returns the path of each example's file."""
+        """Path of each example's file."""
         return [self.root / self.name_of(index) for index in range(len(self))]
 
     def __len__(self) -> int:
@@ -175,7 +177,7 @@ def _outliers(rows: Mapping[str, ScannedFile]) -> list[str]:
 
 
 def _refusal(root: Path, split: str, unreadable: Mapping[str, str], count: int, cache: Path | None) -> str:
-    """Returns one message for all bad files; a long list is cut, and the complete one is written beside the cache."""
+    """Returns one message for all bad files; it shortens a long list, and the cache folder holds the complete list."""
     lines = [f"{name}: {reason}" for name, reason in unreadable.items()]
     shown = "\n".join(f"  {line}" for line in lines[:LISTED])
     advice = 'Repair or remove them, or leave them out with config.data.on_error="mask".'

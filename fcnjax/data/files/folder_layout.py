@@ -1,4 +1,4 @@
-"""The files of a folder that form a data set, the class of each, and the files that a split selects.
+"""The files of a folder that form a data set, the class of each file, and the files that a split selects.
 
 The one idea: everything follows from the sorted paths below the root, so that all splits of a root agree on classes and
 ids, and a slice is the same on every machine.
@@ -33,7 +33,7 @@ class Layout:
 
     Attributes:
         names: Paths of all files relative to the root, with "/", sorted; the position of a file is its id.
-        labels: Class index of each.
+        labels: Class index of each file.
         class_names: Sorted names of the classes of the whole root.
     """
 
@@ -70,7 +70,7 @@ def read_layout(root: Path, split: str) -> Layout:
     tops = {name.split("/")[0] for name in names if "/" in name}
     divided = any(term.name in tops for term in _terms(root, split))
     divided = divided or (bool(tops) and {top.lower() for top in tops} <= SPLIT_NAMES)
-    depth = 1 if divided else 0  # parts of the path in front of the class
+    depth = 1 if divided else 0  # parts of the path before the class
     in_folders = any(name.count("/") > depth for name in names)
     classes = [_class_of(root, name, depth, in_folders) for name in names]
     if in_folders:
@@ -94,7 +94,7 @@ def select(root: Path, layout: Layout, split: str) -> list[int]:
         split: As in `FolderSource`.
 
     Returns:
-        The positions; `x[:p%]` and `x[p%:]` are disjoint and together contain those of `x`.
+        The positions; those of `x[:p%]` and `x[p%:]` are disjoint and together are those of `x`.
 
     Raises:
         ValueError: if the split is unknown, malformed, out of range or empty.
@@ -112,7 +112,7 @@ def select(root: Path, layout: Layout, split: str) -> list[int]:
 
 
 def _listing(root: Path) -> tuple[list[str], list[str]]:
-    """Returns the sorted relative paths of the files, and of the folders, that count."""
+    """Returns the sorted relative paths of the files and of the folders that belong to the data set."""
     files: list[str] = []
     folders: list[str] = []
 
@@ -123,7 +123,7 @@ def _listing(root: Path) -> tuple[list[str], list[str]]:
                     continue
                 if entry.is_dir():
                     real = os.path.realpath(entry.path)
-                    if real not in above:  # otherwise a link to a folder above itself is followed for ever
+                    if real not in above:  # otherwise a link to a folder above itself would be followed forever
                         folders.append(prefix + entry.name)
                         visit(entry.path, f"{prefix}{entry.name}/", above | {real})
                 # A broken link is kept, so that it is reported; a pipe is not, because reading it would wait.
@@ -166,7 +166,7 @@ def _check_no_empty_class(root: Path, folders: Sequence[str], depth: int, classe
 
 
 def _terms(root: Path, split: str) -> list[SplitTerm]:
-    """Returns the terms of a split that "+" joins; the name of a folder that contains a "+" stays whole."""
+    """Returns the terms of a split, separated at "+"; the name of a folder that contains a "+" is one term."""
     whole = parse_term(split)
     return [whole] if (root / whole.name).is_dir() else parse_split(split)
 
@@ -209,11 +209,11 @@ def _expression(glob: str) -> str:
 
 
 def _stratified(layout: Layout, members: Sequence[int]) -> list[int]:
-    """Returns `members` in a fixed random order; every stretch of it holds the classes in proportion.
+    """Returns `members` in a fixed random order, every stretch of which holds the classes in proportion.
 
-    A hash of its path decides the rank of a file within its class. The classes are then merged evenly: the file of rank
-    r among n is put at (r + u) / n of the whole, where u in 0 to 1 is a hash of the class's name. Without u, all small
-    classes would be in the same place.
+    The rank of a file within its class comes from a hash of its path. The classes are then merged evenly: the file of
+    rank r among n is put at (r + u) / n of the whole, where u in 0 to 1 is a hash of the class's name. Without u, all
+    small classes would be in the same place.
     """
     by_class: dict[int, list[int]] = defaultdict(list)
     for member in members:

@@ -33,13 +33,13 @@ Result = TypeVar("Result")
 _GRAY_8 = ("1", "L", "LA", "La")
 _GRAY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 _COLOR_8 = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
-# Formats with the relevant part of the header in front of the pixels. TIFF may have it anywhere; WebP's library checks
+# Formats in which the relevant part of the header precedes the pixels. TIFF may have it anywhere; WebP's library checks
 # the length when the file is opened.
 _HEADER_FIRST = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM")
 
 
 class ImageHeader(NamedTuple):
-    """What the header of an image file says.
+    """The header of an image file.
 
     Attributes:
         size: (H, W) in pixels as the image is displayed, after EXIF orientation.
@@ -56,10 +56,10 @@ def read_size(file: Path | BinaryIO) -> tuple[int, int]:
 
 
 def read_header(file: Path | BinaryIO) -> ImageHeader:
-    """Returns what the header of an image says, without decoding pixels; damage to the pixels goes unnoticed.
+    """Returns the header of an image without decoding pixels, so damaged pixels go unnoticed.
 
-    Of JPEG, PNG, GIF and BMP files the first 64 KiB are read if they suffice, of TIFF and WebP files all bytes. EXIF
-    data of a PNG counts if it precedes the pixels, where writers usually put it.
+    Reads only the first 64 KiB of a JPEG, PNG, GIF or BMP file if they suffice, and all bytes of a TIFF or WebP file.
+    EXIF data of a PNG counts if it precedes the pixels, where writers usually put it.
 
     Args:
         file: A path, or a binary stream; a stream is read from its current position.
@@ -85,7 +85,7 @@ def read_header(file: Path | BinaryIO) -> ImageHeader:
 
 
 def decode_image(file: Path | BinaryIO, channels: int, at_least: tuple[int, int] | None = None) -> np.ndarray:
-    """Returns the pixels of an image after EXIF orientation; of an animation, those of the first frame.
+    """Returns the pixels of an image, or of the first frame of an animation, after EXIF orientation.
 
     Transparent pixels are blended with white. Palettes, 1-bit, CMYK and YCbCr become RGB or gray; gray becomes RGB by
     repetition, RGB becomes gray with the weights of ITU-R 601-2 (Pillow's "L"). Pillow reduces colors of 16 bits per
@@ -101,7 +101,7 @@ def decode_image(file: Path | BinaryIO, channels: int, at_least: tuple[int, int]
         uint8 [H, W, C], 0 to 255; float32 [H, W, C], 0 to 1, for gray of 16 bits.
 
     Raises:
-        UnreadableExample: as `read_header` does, or if the pixels are damaged.
+        UnreadableExample: as for `read_header`, or if the pixels are damaged.
         OSError: if the file cannot be read.
         ValueError: if `channels` or `at_least` is out of range.
 
@@ -121,7 +121,7 @@ def decode_image(file: Path | BinaryIO, channels: int, at_least: tuple[int, int]
 
 
 def name_of(file: Path | BinaryIO) -> str:
-    """Returns what to call a file in messages: its path, or the name of a stream if it has one."""
+    """Returns the name of a file for messages: its path, or the name of a stream if it has one."""
     return str(file) if isinstance(file, Path) else str(getattr(file, "name", "<stream>"))
 
 
@@ -141,7 +141,7 @@ def _opened(file: Path | BinaryIO) -> Iterator[BinaryIO]:
 
 
 def _understood(name: str, understand: Callable[[], Result]) -> Result:
-    """Returns what `understand` does; every error of it is about the content, because the bytes are in memory."""
+    """Returns the result of `understand`; all its errors concern the content, because the bytes are in memory."""
     try:
         with _pillow_silent():
             return understand()
@@ -161,7 +161,7 @@ _IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # the entry
 
 @contextmanager
 def _pillow_silent() -> Iterator[None]:
-    """Silences Pillow's warnings in all threads until the block ends: what it warns of, it either reads or raises.
+    """Silences Pillow's warnings in all threads until the block ends: Pillow then either reads the file or raises.
 
     `warnings.catch_warnings` does not work here: two overlapping threads leave the filters of one of them behind.
     """
@@ -180,7 +180,7 @@ def _pillow_silent() -> Iterator[None]:
 
 
 def _open(content: bytes) -> Image.Image:
-    """Returns an image whose header was read and checked."""
+    """Returns an image after reading and checking its header."""
     if not content:
         raise ValueError("an empty file")
     image = Image.open(io.BytesIO(content), formats=FORMATS)
@@ -216,7 +216,7 @@ def _orientation(image: Image.Image) -> int:
         return 1  # Pillow has already turned the size
     try:
         value = Image.Image.getexif(image).get(ExifTags.Base.Orientation)  # the PNG plugin's own method would decode
-    except Exception:  # damaged metadata says nothing; the pixels may be fine
+    except Exception:  # damaged metadata is ignored; the pixels may be fine
         return 1
     return value if isinstance(value, int) and 2 <= value <= 8 else 1
 

@@ -24,7 +24,7 @@ class StepPlan(NamedTuple):
         epoch: pass over the data, from 0.
         bucket: index into the shapes of the bucket plan.
         shape: padded shape [D] of the batch, in positions: the shape of its bucket.
-        rows: int32 [B], indices into the source; -1 marks a filler row, always behind the real ones.
+        rows: int32 [B], indices into the source; -1 marks a filler row, always after the real rows.
     """
 
     epoch: int
@@ -86,14 +86,14 @@ class MixedStep(NamedTuple):
         return self._replace(micro_batches=tuple(part.filled(rows_multiple_of) for part in self.micro_batches))
 
     def shard(self, host: int, hosts: int) -> "MixedStep":
-        """Returns the same step with the rows that one host reads; `examples` stays that of the whole step.
+        """Returns the same step with the rows that one host reads; `examples` still counts the whole step.
 
         Args:
             host: which host, 0 to `hosts - 1`.
-            hosts: how many hosts share the step; it must divide the rows of each micro-batch.
+            hosts: how many hosts share the step; this must divide the rows of each micro-batch.
 
         Returns:
-            The step with as many micro-batches, of the same shapes on every host.
+            The step with the same number of micro-batches, which have the same shapes on every host.
 
         Raises:
             ValueError: if an argument is outside the range named above.

@@ -11,30 +11,30 @@ import numpy as np
 
 from fcnjax.data.size_table import coarsened
 
-# The search is quadratic in the distinct sizes, so it sees at most this many, else a coarser grid; by number of axes.
+# The search is quadratic in the distinct sizes: above this number, by number of axes, it runs on a coarser grid.
 MAX_DISTINCT = {1: 6000, 2: 1500, 3: 1000}
 COARSE_DISTINCT = 250  # one search starts from the best shapes on a grid as coarse as this
-FINE_DISTINCT = 20_000  # the last moves of edges see this many
+FINE_DISTINCT = 20_000  # the final moves of edges see at most this many
 UNCOVERED = np.inf
 CANDIDATES_AT_ONCE = 256
 MERGES = 12  # pairs of buckets that are merged on trial, per sweep
 INSERTIONS = 6  # shapes that are tried for the bucket that a merge frees, per pair
-DESCENTS = 4  # outcomes of these trials after which edges are moved, per sweep
-ROUNDING = 1e-12  # share of a total below which a gain is rounding
+DESCENTS = 4  # best outcomes of these trials that are refined by moving edges, per sweep
+ROUNDING = 1e-12  # a gain below this share of the total counts as rounding
 
 
 def search_shapes(distinct: np.ndarray, counts: np.ndarray, max_buckets: int) -> np.ndarray:
     """Returns bucket shapes of little padded area: optimal for D = 1, else searched on coarse, then finer grids.
 
-    Above `MAX_DISTINCT` distinct lengths, the optimum for D = 1 is that of a coarser grid.
+    Above `MAX_DISTINCT` distinct lengths, the optimum for D = 1 is found on a coarser grid.
 
     Args:
         distinct: int64 [n, D], distinct sizes in lexicographic order.
-        counts: int64 [n], how many examples have each.
+        counts: int64 [n], how many examples have each size.
         max_buckets: K, at least 1.
 
     Returns:
-        int [K', D] with K' at most K, each shape the bounding box of the sizes in its bucket.
+        int [K', D] with K' at most K; each shape is the bounding box of the sizes in its bucket.
     """
     if len(distinct) <= max_buckets:
         return distinct
@@ -59,7 +59,7 @@ def greedy_buckets(sizes: np.ndarray, counts: np.ndarray, buckets: int) -> np.nd
 
     Args:
         sizes: int [n, D], distinct sizes.
-        counts: [n], how many examples have each.
+        counts: [n], how many examples have each size.
         buckets: K, the number of groups to keep.
 
     Returns:
@@ -106,7 +106,7 @@ def exact_intervals(sizes: np.ndarray, counts: np.ndarray, buckets: int) -> np.n
 
     Args:
         sizes: int [n, 1], distinct and increasing.
-        counts: [n], how many examples have each.
+        counts: [n], how many examples have each size.
         buckets: K, the number of lengths, 1 to n.
 
     Returns:
@@ -135,7 +135,7 @@ def area_groups(sizes: np.ndarray, counts: np.ndarray, groups: int) -> np.ndarra
 
     Args:
         sizes: int [n, D], distinct sizes.
-        counts: [n], how many examples have each.
+        counts: [n], how many examples have each size.
         groups: K, at least 1.
 
     Returns:
@@ -154,12 +154,13 @@ def improve(sizes: np.ndarray, counts: np.ndarray, shapes: np.ndarray, max_sweep
 
     Args:
         sizes: int [n, D], distinct sizes; each must fit a shape.
-        counts: [n], how many examples have each.
+        counts: [n], how many examples have each size.
         shapes: int [K, D], the start.
         max_sweeps: maximum number of passes over all moves.
 
     Returns:
-        int64 [K', D] with K' at most K: never worse than the start, each the bounding box of the sizes in its bucket.
+        int64 [K', D] with K' at most K: never worse than the start; each shape is the bounding box of the sizes in its
+        bucket.
     """
     sizes, counts = sizes.astype(np.int64), counts.astype(np.float64)
     shapes = shrink(sizes, shapes.astype(np.int64))
@@ -173,12 +174,12 @@ def improve(sizes: np.ndarray, counts: np.ndarray, shapes: np.ndarray, max_sweep
 
 
 def padded_area(sizes: np.ndarray, counts: np.ndarray, shapes: np.ndarray) -> float:
-    """Returns the positions that all examples take if each goes to its cheapest bucket; inf if one fits none."""
+    """Returns the positions that all examples take if each goes to its cheapest bucket; inf if one fits no bucket."""
     return float((counts * _costs(sizes, shapes).min(axis=0)).sum())
 
 
 def _costs(sizes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """Returns the area that each size costs in each bucket, [K, n]; inf where it does not fit."""
+    """Returns the area that each size costs in each bucket, [K, n]; inf if the size does not fit."""
     fits = np.ones((len(shapes), len(sizes)), bool)
     for axis in range(sizes.shape[1]):
         fits &= sizes[:, axis] <= shapes[:, axis, None]
@@ -219,7 +220,7 @@ def move_edges(sizes: np.ndarray, counts: np.ndarray, shapes: np.ndarray) -> np.
 
     Args:
         sizes: int [n, D], distinct sizes; each must fit a shape.
-        counts: float [n], how many examples have each.
+        counts: float [n], how many examples have each size.
         shapes: int [K, D], the start; it is not changed.
 
     Returns:
@@ -249,12 +250,12 @@ def _edge_costs(
     """Returns the padded area for every position of one edge of a bucket, in O(n log n).
 
     A size moves in while the edge is at or above its own extent and the bucket's area is still below its `rest`. These
-    positions are an interval, so sums over all sizes are running sums over where the intervals begin and end.
+    positions are an interval, so sums over all sizes are running sums over the beginnings and ends of intervals.
 
     Args:
         sizes: int [n, D].
         counts: [n].
-        rest: [n], cost of each size elsewhere; inf if it fits nothing else, and then it fits this bucket.
+        rest: [n], cost of each size elsewhere; inf if it fits no other bucket, in which case it fits this one.
         shape: int [D], shape of the bucket.
         axis: axis of the edge.
 
@@ -299,7 +300,8 @@ def _swap(sizes: np.ndarray, counts: np.ndarray, shapes: np.ndarray) -> np.ndarr
     for _, trial in merged[:MERGES]:
         rest = _costs(sizes, trial).min(axis=0)
         for best in np.argsort(_candidate_costs(sizes, counts, rest, corners), kind="stable")[:INSERTIONS]:
-            # Judged only after the other buckets have shrunk: the best new shape is the one that lets them shrink.
+            # The trial is judged after the other buckets have shrunk: the best new shape is the one that lets them
+            # shrink.
             inserted = shrink(sizes, np.vstack([trial, corners[best]]))
             trials.append((padded_area(sizes, counts, inserted), inserted))
     trials.sort(key=lambda pair: pair[0])
@@ -319,7 +321,7 @@ def _corners(sizes: np.ndarray) -> np.ndarray:
 
 
 def _thin(values: np.ndarray, max_count: int) -> np.ndarray:
-    """Returns at most `max_count` of the sorted values, evenly spread, the largest among them."""
+    """Returns at most `max_count` of the sorted values, evenly spread and including the largest."""
     if len(values) <= max_count:
         return values
     return values[np.linspace(0, len(values) - 1, max_count).round().astype(int)]

@@ -1,8 +1,8 @@
 """Buckets: the few shapes that batches are padded to, chosen from the size table.
 
-Axes: N examples, D spatial axes, K buckets. "Area" stands for length where D = 1, and for volume where D = 3. The one
-idea: the shape of a bucket is the bounding box of the sizes in it, so that planning is clustering under the cost "count
-times area of the bounding box". This file is the interface, `bucket_search` the search.
+Axes: N examples, D spatial axes, K buckets. "Area" means length for D = 1 and volume for D = 3. The one idea: the shape
+of a bucket is the bounding box of the sizes in it, so that planning is clustering under the cost "count times area of
+the bounding box". This file is the interface, `bucket_search` the search.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class BucketPlan:
             object.__setattr__(self, "batch_sizes", batch_sizes)
 
     def with_budget(self, pixel_budget: int, rows_multiple_of: int = 1) -> "BucketPlan":
-        """Returns the same buckets with batch sizes: as many rows each as a budget of positions holds.
+        """Returns the same buckets with batch sizes: as many rows in each as a budget of positions holds.
 
         Args:
             pixel_budget: positions that one batch may take, padding included.
@@ -132,7 +132,7 @@ def plan_buckets(
     Args:
         sizes: int [N, D], the size table; D = 1, 2 or 3, extents at least 1.
         max_buckets: K, maximum number of buckets, at least 1; the model is compiled once for each.
-        multiple_of: extents are rounded up to a multiple of this (tensor cores and lanes like 8 or 128).
+        multiple_of: extents are rounded up to a multiple of this (tensor cores and vector lanes prefer 8 or 128).
         pixel_budget: positions that one batch may take; if given, the plan has `batch_sizes` (see `with_budget`).
         rows_multiple_of: with a budget, batch sizes are multiples of this, such as the number of devices.
 
@@ -164,7 +164,7 @@ def checked_rows(
     """Returns the rows of each bucket's batches.
 
     Args:
-        name: what the caller calls the argument; it begins the error.
+        name: the caller's name for the argument; the error begins with it.
         rows: one number for all buckets, or one for each; at least 1.
         buckets: K.
         rows_multiple_of: each number must be a multiple of this, at least 1.

@@ -2,7 +2,7 @@
 
 Axes: N examples, D spatial axes, B rows of a batch, K buckets. The one idea: an epoch holds every example exactly once,
 and only its order is random; the number of batches of each bucket is the same in every epoch. `remainders` fills the
-last incomplete batch of each bucket. For steps whose examples do not depend on the buckets see `mixed_plan`.
+last incomplete batch of each bucket. For steps with examples that do not depend on the buckets, see `mixed_plan`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -57,7 +57,7 @@ class EpochPlan(_OneBatchPlan):
         buckets: the buckets; each size must fit one.
         batch_size: B, rows of every batch, at least 1; or one number for each bucket [K], in the order of
             `buckets.shapes`.
-        seed: any non-negative integer; with the other three it determines every step.
+        seed: any non-negative integer; with the sizes, buckets and batch sizes it determines every step.
         rows_multiple_of: batch sizes must be multiples of this; give the number of hosts, or of devices.
 
     Raises:
@@ -139,7 +139,7 @@ class EvaluationPlan(_OneBatchPlan):
         return self._steps[global_step]
 
 
-# Plans hash by identity. Four entries: around the end of an epoch loader threads ask for two epochs in turn, and a
+# Plans hash by identity. Four entries: around the end of an epoch, loader threads alternate between two epochs, and a
 # second plan may be in use.
 @lru_cache(maxsize=4)
 def _shuffled_epoch(plan: EpochPlan, epoch: int) -> list[StepPlan]:

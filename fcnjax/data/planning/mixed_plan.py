@@ -1,8 +1,9 @@
 """The order in which a step holds uniformly drawn examples, cut into micro-batches of one bucket each.
 
 Axes: N examples, D spatial axes, K buckets, B rows of a micro-batch. The one idea: the permutation of an epoch is cut
-into groups of `batch_size` before any size is looked up, so the examples of a step cannot depend on the buckets. With
-gradients that are summed over the micro-batches and divided once by the number of examples, neither can the training.
+into groups of `batch_size` before any size is looked up, so the examples of a step cannot depend on the buckets. If
+gradients are summed over the micro-batches and divided once by the number of examples, the training cannot depend on
+the buckets either.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +20,8 @@ from fcnjax.data.size_table import areas, checked_table
 class MixedPlan(Plan):
     """The order of training in which a step's examples are drawn uniformly, whatever their sizes.
 
-    Each epoch holds every example exactly once, in an order of its own. The last incomplete micro-batch of each bucket
-    is filled step by step, see `remainders`. `EpochPlan`, whose steps are one batch of one bucket, wastes less.
+    Each epoch holds every example exactly once, in its own order. The last incomplete micro-batch of each bucket is
+    filled step by step, see `remainders`. `EpochPlan` wastes less: each of its steps is one batch of one bucket.
 
     Attributes:
         sizes: int32 [N, D], the size table of the source, in its order.
@@ -63,7 +64,7 @@ class MixedPlan(Plan):
     def batches_per_bucket(self) -> np.ndarray:
         """Micro-batches of each bucket in epoch 0, int64 [K].
 
-        Other epochs differ a little. `filler_rows` and `waste` are therefore those of epoch 0 too.
+        Other epochs differ a little. `filler_rows` and `waste` therefore refer to epoch 0 too.
         """
         steps = (self.step(step) for step in range(self.steps_per_epoch))
         buckets = [part.bucket for step in steps for part in step.micro_batches]
@@ -116,7 +117,7 @@ class MixedPlan(Plan):
         return MixedStep(epoch, len(examples), tuple(self._batches(epoch, examples, assignment)))
 
 
-# Four entries: around the end of an epoch loader threads ask for two epochs in turn, and a second run may be in use.
+# Four entries: around the end of an epoch, loader threads alternate between two epochs, and a second run may be in use.
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     return epoch_generator(seed, epoch).permutation(count)

@@ -1,4 +1,4 @@
-"""A figure of the buckets over the sizes. In a file of its own, so that matplotlib is imported only for drawing.
+"""A figure of the buckets over the sizes. It has its own file, so that matplotlib is imported only for drawing.
 
 Axes: N examples, D spatial axes, K buckets.
 """
@@ -19,7 +19,7 @@ MAX_DOTS = 20_000
 
 
 def plan_figure(sizes: np.ndarray, plan: BucketPlan) -> Figure:
-    """Returns a figure of the sizes and the buckets of a plan, sizes in the color of their bucket.
+    """Returns a figure of the sizes and the buckets of a plan; each size has the color of its bucket.
 
     Args:
         sizes: int [N, D], the size table; each size must fit a bucket.

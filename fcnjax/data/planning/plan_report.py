@@ -1,4 +1,4 @@
-"""What buckets cost, before anything is trained: bucket by bucket, and beside what loaders commonly do.
+"""The cost of buckets before any training: of each bucket, and of the whole plan compared with common baselines.
 
 Axes: N examples, D spatial axes, K buckets. The one idea: counts and batch sizes determine the whole cost, so a report
 is plain numbers. `bucket_table` and `comparison_table` show them on a terminal; `plan_figure` draws the plan.
@@ -22,7 +22,7 @@ class BucketRow:
 
     Attributes:
         shape: extents [D] in positions.
-        examples: how many examples go there.
+        examples: how many examples go to the bucket.
         share: their share of all examples, 0 to 1.
         waste: padded over real positions of these examples, minus 1; 0.0 without examples.
         batch_size: rows of a batch; None if the plan has no batch sizes.
@@ -65,7 +65,7 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class PlanReport:
-    """The cost of a plan for a size table: of each bucket, and of the whole plan beside the baselines.
+    """The cost of a plan for a size table: of each bucket, and of the whole plan compared with the baselines.
 
     Attributes:
         examples: N.
@@ -86,13 +86,13 @@ def plan_report(
     pixel_budget: int | None = None,
     rows_multiple_of: int = 1,
 ) -> PlanReport:
-    """Returns what a plan costs on these sizes, beside the baselines: padding to the largest size, and simple groups.
+    """Returns the cost of a plan on these sizes, and of the baselines: padding to the largest size, and simple groups.
 
     Args:
         sizes: int [N, D], the size table; each size must fit a bucket of the plan.
         plan: the buckets; their `batch_sizes` are used if they have any.
         batch_size: rows of every batch, for the baselines and for a plan without batch sizes.
-        pixel_budget: chooses the batch sizes of the baselines instead.
+        pixel_budget: determines the batch sizes of the baselines instead.
         rows_multiple_of: with a budget, the baselines' batch sizes are multiples of this.
 
     Returns:
@@ -149,7 +149,7 @@ def comparison_table(report: PlanReport) -> Table:
 
 
 def _with_batch_sizes(plan: BucketPlan, batch_size: int | None, budget: int | None, multiple: int) -> BucketPlan:
-    """Returns the plan with batch sizes, if it has or gets any; without them if the budget is too small."""
+    """Returns the plan with its own batch sizes, else with the given ones; without any if the budget is too small."""
     if plan.batch_sizes is not None:
         return plan
     if batch_size is not None:

@@ -1,10 +1,10 @@
-"""Where the last incomplete batch of each bucket is filled: with examples of smaller buckets, else with filler rows.
+"""How the last incomplete batch of each bucket is filled: with examples of smaller buckets, else with filler rows.
 
 Axes: N examples, D spatial axes, K buckets. All batches of a bucket have the same number of rows; the examples of its
 last incomplete batch are its remainder. `promotions` decides which remainders move to a larger bucket, `batch_counts`
 how many batches each bucket then has, and `cut_into_batches` cuts the examples into batches and marks the rows that
-stay empty with `FILLER`. The one idea: a remainder moves as a whole, and only into rows that would otherwise be filler,
-so each move saves a batch and costs nothing.
+stay empty with `FILLER`. The one idea: a remainder moves as a whole, and only into rows that would otherwise be filler
+rows, so each move saves a batch and costs nothing.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ class Promotion(NamedTuple):
     """A move of examples to a larger bucket.
 
     Attributes:
-        bucket: the bucket that they leave, an index into the shapes.
-        examples: how many move.
-        target: the bucket that they move to.
+        bucket: the bucket that the examples leave, an index into the shapes.
+        examples: how many examples move.
+        target: the bucket that the examples move to.
     """
 
     bucket: int

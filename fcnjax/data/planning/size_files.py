@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-COLUMNS = (("depth", "height", "width"), ("height", "width"), ("length",))  # of D = 3, 2, 1
+COLUMNS = (("depth", "height", "width"), ("height", "width"), ("length",))  # for D = 3, 2, 1
 
 
 def read_sizes(path: Path | str) -> np.ndarray:
@@ -30,8 +30,8 @@ def read_sizes(path: Path | str) -> np.ndarray:
             columns = next((names for names in COLUMNS if set(names) <= set(header)), None)
             if columns is None:
                 raise ValueError(
-                    f"{path}, line 1: must name the columns length, or height and width, or depth, height and width; "
-                    f"it names {', '.join(header) or 'none'}; name them in a first line"
+                    f"{path}, line 1: must name the columns length, or height and width, or depth, height and width, "
+                    f"but it names {', '.join(header) or 'none'}; write a first line with these names"
                 )
             places = {name: header.index(name) for name in columns}
             rows = list(_rows(path, lines, places))

@@ -1,4 +1,4 @@
-"""Sources: what an example is, and data sets in memory, in one file or behind an object of the user's own."""
+"""Sources: the types of examples and sources, and data sets in memory, in one file or in a user's own object."""
 
 from fcnjax.data.sources.arrays import ArraySource
 from fcnjax.data.sources.npz import load_npz, save_npz

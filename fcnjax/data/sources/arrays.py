@@ -51,7 +51,9 @@ class ArraySource(Source):
         if not self._values:
             raise ValueError("values=[]: must hold at least one array [*S, C]")
         if len(given) != len(self._values):
-            raise ValueError(f"labels: {len(given)} labels for {len(self._values)} arrays; there must be one per array")
+            raise ValueError(
+                f"labels: must be one label per array, not {len(given)} labels for {len(self._values)} arrays"
+            )
         first = self._values[0].shape
         for index, array in enumerate(self._values):
             check_array(index, array, first)

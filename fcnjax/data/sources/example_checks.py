@@ -1,4 +1,4 @@
-"""Checks of arrays and labels that become examples: each error names the array or label and says what to change."""
+"""Checks of arrays and labels that become examples: each error names the array or label and what to change."""
 
 from collections.abc import Sequence
 

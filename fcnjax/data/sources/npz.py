@@ -81,9 +81,10 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     """Returns one split of an `.npz` file, in memory.
 
     The file holds arrays `values` and `labels` (int [N]). Their names begin with the split and an underscore
-    (`train_values`); in a file of one split they may be bare, and the split is called "train" or "all". `values` is
-    [N, *S, C]; or 1-D, all examples end to end, with `sizes` int [N, D] and `channels` (default 1) of the same prefix,
-    as `save_npz` writes them. `class_names` [K] is optional; by default the largest label gives the number of classes.
+    (`train_values`); in a file of one split they may be bare, and the split is called "train" or "all". `values` is [N,
+    *S, C]; or 1-D, all examples end to end, with `sizes` int [N, D] and `channels` (default 1) of the same prefix, as
+    `save_npz` writes them. `class_names` [K] is optional; by default the largest label determines the number of
+    classes.
 
     Args:
         path: The file.
@@ -149,7 +150,7 @@ def _labels(path: Path, stored: dict[str, np.ndarray], prefix: str) -> np.ndarra
     if labels is None:
         raise ValueError(f"{path}: {prefix}labels is missing beside {prefix}values; add it, int [N].")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"{path}: {prefix}labels is {labels.dtype} {list(labels.shape)}; it must be integers [N].")
+        raise ValueError(f"{path}: {prefix}labels is {labels.dtype} {list(labels.shape)}; write integers [N].")
     return labels
 
 
@@ -161,7 +162,9 @@ def _examples(
     values, sizes = stored[f"{prefix}values"], stored.get(f"{prefix}sizes")
     if sizes is None:
         if len(values) != count:
-            raise ValueError(f"{path}: {prefix}values holds {len(values)} examples for {count} labels.")
+            raise ValueError(
+                f"{path}: {prefix}values holds {len(values)} examples for {count} labels; write one label each."
+            )
         yield from values[part.start : part.stop]
         return
     channels = int(stored.get(f"{prefix}channels", 1))

@@ -16,19 +16,19 @@ from fcnjax.data.sources.wrapped import as_source
 
 
 class ResizedSource(Source):
-    """A source whose examples have the sizes of a policy; images are resampled with antialiasing.
+    """A source of examples at the sizes of a policy; images are resampled with antialiasing.
 
     Resampling is Pillow's bicubic filter, widened by the reduction; uint8 values are resampled directly, float values
     channel by channel. The inner source is read through `Source.read`, so that JPEG files are decoded at a half, a
-    quarter or an eighth where that suffices.
+    quarter or an eighth of their size if that suffices.
 
     Args:
         source: Where the examples come from.
-        policy: Their sizes.
-        minimum: What the network needs, in positions: one number or [D].
+        policy: Determines the sizes.
+        minimum: The network's minimum size, in positions: one number or [D].
 
     Raises:
-        ValueError: as `SizePolicy.sizes` does.
+        ValueError: as for `SizePolicy.sizes`.
     """
 
     def __init__(self, source: Source, policy: SizePolicy, minimum: int | Sequence[int] = 1) -> None:
@@ -73,9 +73,9 @@ def resample(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     Source: Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981 (a = -0.5).
     """
     if values.ndim != 3:
-        raise ValueError(f"values: has shape {values.shape}; must be an image [H, W, C]; resample other data first")
+        raise ValueError(f"values.shape={values.shape}: must be an image [H, W, C]; resample other data first")
     height, width = size
-    # Pillow takes three uint8 channels at once; with four it would weight the colors by the fourth.
+    # Pillow takes three uint8 channels at once; with four it would weight the colors by the fourth channel.
     color = values.dtype == np.uint8 and values.shape[-1] == 3
     planes = [values] if color else np.moveaxis(values, -1, 0)
     images = [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes]

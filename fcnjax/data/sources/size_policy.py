@@ -1,4 +1,4 @@
-"""Size policies: the sizes that examples have in training, where these are not the native ones.
+"""Size policies: the sizes that examples have in training if these differ from the native sizes.
 
 Axes: N examples, D spatial axes, H height, W width, C channels. The one idea: a policy maps one size table to another
 before anything is read, so planner, epoch plan and loader treat a resized source like any other.
@@ -29,7 +29,7 @@ class SizePolicy:
         max_side: Maximum extent of the longest side; larger examples shrink. None: no cap.
         min_side: Minimum extent of every side, in addition to the network's minimum. None: the network's alone.
         below: How examples below the minimum (after the caps) are treated: "refuse" raises, "upsample" enlarges them,
-            "pad" puts zeros around them, equally on both sides (an odd one goes behind). These zeros are content:
+            "pad" puts zeros around them, equally on both sides (an odd zero goes to the end). These zeros are content:
             unlike the padding of a batch they are not masked, and they count in pools and statistics.
         multiple_of: Every extent is a multiple of this.
 
@@ -61,7 +61,7 @@ class SizePolicy:
 
         Args:
             sizes: int [N, D], native sizes.
-            minimum: What the network needs, in positions: one number or [D].
+            minimum: The network's minimum size, in positions: one number or [D].
             names: N names that an error may list; None names examples by position.
 
         Returns:
@@ -87,7 +87,7 @@ class SizePolicy:
 
         Args:
             sizes: int [N, D], native sizes.
-            minimum: What the network needs, in positions: one number or [D].
+            minimum: The network's minimum size, in positions: one number or [D].
 
         Returns:
             int32 [N, D].
@@ -120,7 +120,7 @@ class SizePolicy:
         """Returns the smallest size that is allowed: int [D], or [] if `minimum` is one number.
 
         Args:
-            minimum: What the network needs, in positions: one number or [D].
+            minimum: The network's minimum size, in positions: one number or [D].
         """
         needed = np.maximum(np.asarray(minimum), self.min_side or 1)
         return -(-needed // self.multiple_of) * self.multiple_of

@@ -1,7 +1,7 @@
-"""What a data set is: random access to examples of any size, whose sizes are all known before the first is read.
+"""The interface of a data set: random access to examples of any size, with all sizes known before the first is read.
 
 Axes: N examples, S the spatial axes of one example (H, W for images, L for signals), D = len(S), C channels. The one
-idea: a source neither pads nor augments; it returns the examples and says how large each one is.
+idea: a source neither pads nor augments; it returns the examples and their sizes.
 """
 
 from abc import ABC, abstractmethod
@@ -34,7 +34,7 @@ class UnreadableExample(ValueError):
 
     Attributes:
         name: The file, or another name of the example.
-        reason: What is wrong with it.
+        reason: Why it cannot be decoded.
     """
 
     def __init__(self, name: str, reason: str):
@@ -56,7 +56,7 @@ class Source(ABC):
         ids: int32 [N], the id of each example (see `Example`), known without reading it.
         class_names: Names of the classes, in the order of the labels.
         channels: C, the same for all examples.
-        names: What to call each example in messages and reports, such as its file; None if examples have ids only.
+        names: Name of each example in messages and reports, such as its file; None if examples have only ids.
         unreadable: Why each example that was left out of the source cannot be read, by name.
     """
 
@@ -104,5 +104,5 @@ class Source(ABC):
         return self[index]
 
     def name_of(self, index: int) -> str:
-        """Returns what to call the example at `index` in a message: its name, else "example" and its id."""
+        """Returns the name of the example at `index` for messages: its own name, else "example" and its id."""
         return f"example {self.ids[index]}" if self.names is None else str(self.names[index])

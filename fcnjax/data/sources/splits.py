@@ -17,7 +17,7 @@ import numpy as np
 from fcnjax.data.size_table import frozen_table
 from fcnjax.naming import unknown_name
 
-ALL = "all"  # the name of all examples of a folder, or of an undivided file
+ALL = "all"  # the name that selects all examples of a folder or of an undivided file
 
 _BOUND = r"-?\d[\d_]*(?:(?:\.\d+)?%)?"
 _SLICE = re.compile(rf"(.*?)\s*\[\s*({_BOUND})?\s*:\s*({_BOUND})?\s*\]", re.DOTALL)
@@ -30,7 +30,7 @@ class SplitTerm(NamedTuple):
         text: The term as it was written.
         name: The part before the slice.
         start: First bound, such as "5", "-5", "95%" or "12.5%"; None if it is left out.
-        stop: Second bound, likewise.
+        stop: Second bound, in the same form.
         sliced: Whether there is a slice.
     """
 
@@ -48,7 +48,7 @@ class SplitTerm(NamedTuple):
         """
         bounds = [self.start or "0", self.stop or "100%"]
         if self.start and self.stop and "0" not in bounds and self.start.endswith("%") != self.stop.endswith("%"):
-            raise ValueError(f"split={self.text!r}: must have two percentages or two numbers; write both alike.")
+            raise ValueError(f"split={self.text!r}: must have two percentages or two numbers; write both in one form.")
         start, stop = (self._position(bound, count) for bound in bounds)
         return range(start, max(start, stop))
 
@@ -73,7 +73,7 @@ class SplitPart(NamedTuple):
 
 
 def parse_term(text: str) -> SplitTerm:
-    """Returns a term of a split, taken apart; without a slice, all of it is the name."""
+    """Returns the parsed term of a split; without a slice, the whole text is the name."""
     text = text.strip()
     found = _SLICE.fullmatch(text)
     return SplitTerm(text, text) if found is None else SplitTerm(text, *found.groups(), sliced=True)
@@ -94,7 +94,7 @@ def split_parts(split: str, counts: Mapping[str, int], owner: str) -> list[Split
     Args:
         split: Names from `counts`, each with or without a slice, joined by "+".
         counts: Number of examples in each split of the data set.
-        owner: What the message calls the data set.
+        owner: The name of the data set in messages.
 
     Raises:
         ValueError: if a name is unknown, a slice is malformed or out of range, or nothing is selected.

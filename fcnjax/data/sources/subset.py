@@ -1,4 +1,4 @@
-"""A part of a source: the examples that are kept, and why the others are not.
+"""A part of a source: the examples that are kept, and why the others are left out.
 
 Axes: N kept examples, D spatial axes.
 """
@@ -18,7 +18,7 @@ class PartialSource(Source):
     """Some examples of a source, in its order.
 
     Args:
-        source: All of them.
+        source: The whole source.
         kept: int [N], positions in `source`, increasing.
         unreadable: Why each of the others is left out, by name; it is added to the source's own `unreadable`.
     """
@@ -45,12 +45,12 @@ class PartialSource(Source):
 
 
 def without_small(source: Source, policy: SizePolicy, minimum: Sequence[int]) -> Source:
-    """Returns the source without the examples that a policy would refuse as too small, each with its reason.
+    """Returns the source without the examples that a policy would refuse as too small; `unreadable` holds the reasons.
 
     Args:
         source: Examples at their native sizes.
         policy: The policy; its caps apply first.
-        minimum: What the network needs [D], in positions.
+        minimum: The network's minimum size [D], in positions.
 
     Raises:
         ValueError: if every example is too small.
@@ -61,7 +61,9 @@ def without_small(source: Source, policy: SizePolicy, minimum: Sequence[int]) ->
         return source
     needed = joined(smallest.tolist())
     if low.all():
-        raise ValueError(f"sizes: all {len(source)} examples are below the network's minimum {needed}; set size.below.")
+        raise ValueError(
+            f"sizes: all {len(source)} examples are below the network's minimum {needed}; set config.size.below."
+        )
     dropped = {
         source.name_of(row): f"its size {joined(source.sizes[row].tolist())} is below the minimum {needed}"
         for row in np.flatnonzero(low).tolist()

@@ -23,7 +23,7 @@ FULL_SCALE = 32768  # of 16-bit samples
 
 
 def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = None) -> Source:
-    """Returns a source whose examples are the items of your object; a `Source` is returned as it is.
+    """Returns a source of the items of your object; a `Source` is returned unchanged.
 
     Use `ArraySource` for arrays that fit in memory: it is faster and checks all of them for NaN.
 
@@ -83,7 +83,7 @@ class _MemberSource(Source):
 
 
 class _ItemSource(Source):
-    """A source whose examples are the items of an object."""
+    """A source of the items of an object."""
 
     def __init__(self, data: Any, class_names: Sequence[str] | None, sizes: Any) -> None:
         if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):

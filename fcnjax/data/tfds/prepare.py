@@ -21,7 +21,7 @@ EXTRA = "the extra catalog: pip install -e '.[catalog]'"
 
 
 def prepare(build: "Callable[[], tfds.core.DatasetBuilder]", **download: Any) -> "tfds.core.DatasetBuilder":
-    """Returns a builder whose data is on disk; prepares the data if necessary.
+    """Returns a builder with its data on disk; prepares the data if necessary.
 
     Several processes may prepare the same data. TFDS writes to a temporary folder and renames it; the first rename
     succeeds, and the other processes read what it left.
@@ -34,7 +34,7 @@ def prepare(build: "Callable[[], tfds.core.DatasetBuilder]", **download: Any) ->
         The prepared builder.
 
     Raises:
-        Exception: what TFDS raised, if the data is missing afterwards (disk full, no permission).
+        Exception: the error that TFDS raised, if the data is missing afterwards (disk full, no permission).
     """
     if not build().is_prepared():
         # TFDS draws the name of its temporary folder from the global generator: after the same random.seed(n), two
@@ -86,7 +86,7 @@ def prepare_by_name(name: str, data_dir: DataDir = None, manual_dir: DataDir = N
 
 
 def cannot_prepare(name: str, data_dir: DataDir, error: Exception) -> OSError:
-    """Returns an error that says in one sentence why a data set cannot be prepared."""
+    """Returns an error with one sentence on why a data set cannot be prepared."""
     reason = first_line(error).strip().rstrip(".")
     offline = "ConnectionError" in type(error).__name__ or "Max retries exceeded" in reason
     if offline:
@@ -110,7 +110,7 @@ def own_builders(data_dir: DataDir = None) -> "dict[str, Callable[[], tfds.core.
 
 
 def catalog_names() -> set[str]:
-    """Returns the names of the TFDS catalog; without TensorFlow those found as files, which lack some robots' data."""
+    """Returns the names of the TFDS catalog; without TensorFlow, those found as files, without some robotics data."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core import registered
 
@@ -126,14 +126,14 @@ def catalog_names() -> set[str]:
 
 
 def unknown_data_set(name: str) -> str:
-    """Returns the message for an unknown name; of the TFDS catalog it lists only the most similar names."""
+    """Returns the message for an unknown name; it lists only the most similar names of the TFDS catalog."""
     near = difflib.get_close_matches(name, catalog_names(), n=3, cutoff=0.5)
     known = unknown_name("data set", name, [*own_builders(), *near])
     return f"{known.removesuffix('.')}, the names of {CATALOG}, and paths of .npz files."
 
 
 def is_catalog_name(name: str) -> bool:
-    """Returns whether the TFDS catalog has a name; a variant or version after it is ignored."""
+    """Returns whether the TFDS catalog holds a name; a variant or version after the name is ignored."""
     return name.partition(":")[0].partition("/")[0] in catalog_names()
 
 

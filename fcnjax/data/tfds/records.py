@@ -1,7 +1,7 @@
 """Folders of prepared TFDS data sets, opened without TensorFlow and without the code that prepared them.
 
-The one idea: `features.json` says what a record holds. Unused features are removed from it, and what only TensorFlow
-could decode (encoded images, audio features) is returned as it is stored.
+The one idea: `features.json` describes what a record holds. Unused features are removed from it, and values that only
+TensorFlow could decode (encoded images, audio features) are returned as stored.
 """
 
 import json
@@ -33,7 +33,7 @@ def prepared_folder(name: str, data_dir: DataDir = None) -> Path | None:
 
     Args:
         name: As TFDS writes it: "mnist", "imagenette/full-size-v2", "mnist:3.0.1". The default version is the newest
-            one that is prepared, the default variant the one that TFDS recorded.
+            one that is prepared; the default variant is the one that TFDS recorded.
         data_dir: Folder of prepared data sets; None means TFDS's own.
     """
     path, _, version = name.partition(":")
@@ -70,7 +70,7 @@ def open_prepared(folder: Path) -> "tfds.core.DatasetBuilder":
     from tensorflow_datasets.core.dataset_info import read_proto_from_builder_dir
     from tensorflow_datasets.core.proto import feature_pb2
 
-    protos: Any = feature_pb2  # generated code: its names are made at import
+    protos: Any = feature_pb2  # generated code: its names are created at import
     stored = json_format.ParseDict(json.loads((folder / "features.json").read_text()), protos.Feature())
     if stored.WhichOneof("content") != "features_dict":
         raise ValueError(f"{folder}: its records are not dictionaries; prepare a data set with image and label.")

@@ -31,7 +31,7 @@ CACHE_BYTES = 256 * 2**20
 class TfdsSource(Source):
     """One split of a prepared TFDS data set, read by random access without TensorFlow.
 
-    The size table comes from the feature's shape if that is fixed, else from one pass over the split, which reads the
+    The size table comes from the feature's shape if it is fixed, else from one pass over the split, which reads the
     headers of encoded images and decodes no pixels. A pass that takes more than a second shows its progress. Its result
     is kept for the next run in a hidden file beside the data, if the folder is writable. Decoded examples are kept in
     memory if the whole split fits `cache_bytes`; otherwise every access decodes.
@@ -151,24 +151,24 @@ class TfdsSource(Source):
 
 
 def _checked_key(name: str, features: Any) -> str:
-    """Returns which feature holds the values: "image" or "audio"."""
+    """Returns the name of the feature that holds the values: "image" or "audio"."""
     key = "audio" if "audio" in features and "image" not in features else "image"
     missing = {key, "label"} - set(features)
     if missing:
         raise ValueError(
-            f"builder: {name!r} lacks the features {sorted(missing)}; must have image [H, W, C] or audio [L], and "
-            "label; derive your own Source for other data"
+            f"builder={name!r}: must have the features image [H, W, C] or audio [L], and label, but lacks "
+            f"{sorted(missing)}; derive your own Source for other data"
         )
     if not hasattr(features["label"], "names"):
-        raise ValueError(f"builder: the feature label of {name!r} must be a ClassLabel; a classifier needs classes")
+        raise ValueError(f"builder={name!r}: must have a ClassLabel as its label, because a classifier needs classes")
     dtype, shape = np.dtype(features[key].np_dtype), features[key].shape
     if key == "image" and dtype != np.uint8 and not (len(shape) > 1 and dtype == np.float32 and shape[-1] is not None):
-        raise ValueError(f"builder: the images of {name!r} are {dtype}; they must be uint8, or float32 tensors")
+        raise ValueError(f"builder={name!r}: must have images of uint8, or float32 tensors, not {dtype}")
     return key
 
 
 def _load_tables(path: Path, count: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns sizes [N, D] and ids [N] of an earlier pass; None if there are none for `count` examples."""
+    """Returns the sizes [N, D] and ids [N] of an earlier pass; None if no file holds them for `count` examples."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             sizes, ids = stored["sizes"], stored["ids"]

@@ -108,7 +108,7 @@ def test_bad_settings_are_refused(arguments, says):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"ids": np.arange(2)}, r"ids: must have the shape \[N\] .* not \(2,\) for \(3, 2\)"),
+        ({"ids": np.arange(2)}, r"ids.shape=\(2,\): must be \[N\] .* of shape \(3, 2\)"),
         ({"seed": -1}, "seed=-1: must be"),
         ({"epoch": -1}, "epoch=-1: must be"),
     ],
