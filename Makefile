@@ -1,6 +1,6 @@
 # Two commands do everything: `make ablation` runs the main job, `make test` the tests. Both set up what they need.
-# LATEST=1 takes the newest versions of all dependencies that were tested, in an environment of their own; without it the
-# oldest allowed ones are taken, with which the published results were measured.
+# LATEST=1 installs the newest tested versions of all dependencies in a separate environment. Without it, the oldest
+# allowed versions are installed; the published results were measured with these.
 PYTHON ?= python3
 EXTRAS ?= dev
 ifdef LATEST
@@ -13,7 +13,7 @@ CONSTRAINTS := constraints/oldest.txt
 OLDEST_PYTHON := 11
 endif
 BIN := $(VENV)/bin
-# At most 4 minutes: the layers' contract, one training, its resumption, one evaluation, each as a user runs it.
+# At most 4 minutes: the layers' contract, one training run, its resumption and one evaluation, as a user runs them.
 SMOKE := tests/layers/test_layers_contract.py tests/test_xla.py tests/test_dependencies.py tests/test_smoke.py
 
 .PHONY: ablation test smoke lint types format clean

@@ -1,1 +1,1 @@
-"""Configs, one per data set or recipe: `get_config(network)` of each file returns all fields of a run."""
+"""Configs, one file per data set or recipe: its `get_config(network)` returns all fields of a run."""

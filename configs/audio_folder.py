@@ -2,7 +2,7 @@
 
 `fcnjax train --config=configs/audio_folder.py --config.data.data_dir=DIR --workdir=runs/recordings`
 
-For folders `DIR/train` and `DIR/test`, set the splits: `--config.data.train_split='train[:90%]'`,
+If the folders `DIR/train` and `DIR/test` exist, set the splits: `--config.data.train_split='train[:90%]'`,
 `validation_split='train[90%:]'`, `test_split=test`. Recordings are resampled to 8 kHz, or to another rate, such as
 `--config.data.sample_rate=16000`.
 """

@@ -2,7 +2,7 @@
 
 `fcnjax prepare caltech101`, then `fcnjax train --config=configs/caltech101.py --workdir=runs/caltech101`.
 
-102 classes (one is background clutter); 3,059 images to train (a tenth validates) and 6,085 to test, in
+102 classes (one is background clutter); 3,059 images for training (a tenth for validation) and 6,085 for testing, in
 color, of 80 to 708 pixels a side, 240 x 300 at the median. CC BY 4.0.
 """
 

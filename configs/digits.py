@@ -1,7 +1,7 @@
-"""Digits of any size: the thread's network on scanned digits of 16 to 40 pixels, height and width drawn separately.
+"""Scanned digits of 16 to 40 pixels, height and width drawn separately, with the forum thread's network.
 
-`fcnjax train --config=configs/digits.py --workdir=runs/digits`; for another network of `fcnjax.models.MODELS` give, for
-example, `--config=configs/digits.py:resnet_cifar`. The data set also has a variant of one size,
+`fcnjax train --config=configs/digits.py --workdir=runs/digits`; for another network of `fcnjax.models.MODELS`, give,
+for example, `--config=configs/digits.py:resnet_cifar`. The data set also has a variant of one size,
 `--config.data.name=any_size_digits/fixed_28x28`.
 """
 

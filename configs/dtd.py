@@ -2,8 +2,8 @@
 
 `fcnjax prepare dtd`, then `fcnjax train --config=configs/dtd.py --workdir=runs/dtd`.
 
-47 classes; 1,880 photographs each to train, to validate and to test (the first of ten partitions), in color, of 300 to
-640 pixels a side. For research only.
+47 classes; 1,880 photographs each for training, validation and testing (the first of ten partitions), in color, of 300
+to 640 pixels a side. For research only.
 """
 
 from ml_collections import ConfigDict

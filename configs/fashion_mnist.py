@@ -2,7 +2,8 @@
 
 `fcnjax prepare fashion_mnist`, then `fcnjax train --config=configs/fashion_mnist.py --workdir=runs/fashion_mnist`.
 
-10 classes, 28 x 28 pixels, gray; 60,000 images to train (the last 5,000 validate) and 10,000 to test. MIT license.
+10 classes, 28 x 28 pixels, gray; 60,000 images for training (the last 5,000 for validation) and 10,000 for testing. MIT
+license.
 """
 
 from ml_collections import ConfigDict

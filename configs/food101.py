@@ -2,8 +2,8 @@
 
 `fcnjax prepare food101`, then `fcnjax train --config=configs/food101.py --workdir=runs/food101`.
 
-101 classes; 75,750 photographs to train (a twentieth validates) and 25,250 to test, which TFDS calls
-validation; in color, the longer side at most 512 pixels.
+101 classes; 75,750 photographs for training (a twentieth for validation) and 25,250 for testing, which TFDS calls
+validation; in color, with a longer side of at most 512 pixels.
 """
 
 from ml_collections import ConfigDict

@@ -3,8 +3,9 @@
 `fcnjax train --config=configs/free_spoken_digit.py --config.data.data_dir=free-spoken-digit-dataset/recordings
 --workdir=runs/spoken`
 
-10 classes, 6 speakers, 8 kHz, 0.14 to 2.28 s. In the official split, indices 0 to 4 test (300 recordings); here 5
-to 9 validate (300) and 10 to 49 train (2,400). CC BY-SA 4.0. Accuracy: 99.67 % (299 of 300), in 48 s on 2 CPU cores.
+10 classes, 6 speakers, 8 kHz, 0.14 to 2.28 s. As in the official split, indices 0 to 4 are for testing (300
+recordings); here, 5 to 9 are for validation (300) and 10 to 49 for training (2,400). CC BY-SA 4.0. Accuracy: 99.67 %
+(299 of 300), in 48 s on 2 CPU cores.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,8 @@
 
 `fcnjax prepare gtzan`, then `fcnjax train --config=configs/gtzan.py --workdir=runs/gtzan`.
 
-10 classes; 1,000 clips in one split (80 % train, 10 % validate, 10 % test), 22.05 kHz, mono, about 30 seconds.
-The set is known for repeated clips and wrong labels. No license is stated.
+10 classes; 1,000 clips in one split (80 % training, 10 % validation, 10 % test), 22.05 kHz, mono, about 30 seconds. The
+data set is known to contain repeated clips and wrong labels. No license is stated.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
 `fcnjax prepare imagenet2012 --manual_dir=DIR`, then `fcnjax train --config=configs/imagenet2012.py
 --workdir=runs/imagenet2012`.
 
-1,000 classes; 1,281,167 photographs to train (a hundredth validates) and 50,000 to test, which TFDS calls
+1,000 classes; 1,281,167 photographs for training (a hundredth for validation) and 50,000 for testing, which TFDS calls
 validation; in color, usually 500 x 375 pixels. ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar are downloaded by
 hand to DIR, after a registration. For research only.
 """

@@ -2,9 +2,9 @@
 
 `fcnjax prepare imagenette/full-size-v2`, then `fcnjax train --config=configs/imagenette.py --workdir=runs/imagenette`.
 
-10 classes; 9,469 photographs to train (a twentieth validates) and 3,925 to test, which TFDS calls validation;
-in color, at full size. The variants 320px-v2 and 160px-v2 have shorter sides of 320 and 160 pixels. The photographs
-are ImageNet's: for research only.
+10 classes; 9,469 photographs for training (a twentieth for validation) and 3,925 for testing, which TFDS calls
+validation; in color, at full size. The variants 320px-v2 and 160px-v2 have shorter sides of 320 and 160 pixels. The
+photographs are ImageNet's: for research only.
 """
 
 from ml_collections import ConfigDict

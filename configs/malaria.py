@@ -2,8 +2,8 @@
 
 `fcnjax prepare malaria`, then `fcnjax train --config=configs/malaria.py --workdir=runs/malaria`.
 
-2 classes; 27,558 images in one split (80 % train, 10 % validate, 10 % test), in color, each cut out around one cell,
-most of them 100 to 200 pixels a side.
+2 classes; 27,558 images in one split (80 % training, 10 % validation, 10 % test), in color, each cut out around one
+cell, most of them 100 to 200 pixels a side.
 """
 
 from ml_collections import ConfigDict

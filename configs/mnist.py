@@ -2,8 +2,8 @@
 
 `fcnjax prepare mnist`, then `fcnjax train --config=configs/mnist.py --workdir=runs/mnist`.
 
-10 classes, 28 x 28 pixels, gray; 60,000 images to train (the last 5,000 validate) and 10,000 to test. The license
-usually quoted is CC BY-SA 3.0. With `--config.epochs=3`: 99.20 % of the test images, in 115 s on 2 CPU cores.
+10 classes, 28 x 28 pixels, gray; 60,000 images for training (the last 5,000 for validation) and 10,000 for testing. The
+license usually quoted is CC BY-SA 3.0. With `--config.epochs=3`: 99.20 % of the test images, in 115 s on 2 CPU cores.
 """
 
 from ml_collections import ConfigDict

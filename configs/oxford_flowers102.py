@@ -3,8 +3,8 @@
 `fcnjax prepare oxford_flowers102`, then `fcnjax train --config=configs/oxford_flowers102.py
 --workdir=runs/oxford_flowers102`.
 
-102 classes; 1,020 photographs to train, 1,020 to validate and 6,149 to test, in color, the shorter side at least
-500 pixels. No license is stated.
+102 classes; 1,020 photographs for training, 1,020 for validation and 6,149 for testing, in color, with a shorter side
+of at least 500 pixels. No license is stated.
 """
 
 from ml_collections import ConfigDict

@@ -3,8 +3,8 @@
 `fcnjax prepare oxford_iiit_pet`, then `fcnjax train --config=configs/oxford_iiit_pet.py
 --workdir=runs/oxford_iiit_pet`.
 
-37 classes; 3,680 photographs to train (a tenth validates) and 3,669 to test, in color, most of them 300 to 500
-pixels a side. CC BY-SA 4.0.
+37 classes; 3,680 photographs for training (a tenth for validation) and 3,669 for testing, in color, most of them 300 to
+500 pixels a side. CC BY-SA 4.0.
 """
 
 from ml_collections import ConfigDict

@@ -3,8 +3,8 @@
 `fcnjax prepare speech_commands`, then `fcnjax train --config=configs/speech_commands.py
 --workdir=runs/speech_commands`.
 
-12 classes; 85,511 recordings to train, 10,102 to validate and 4,890 to test, 16 kHz, mono, at most one second.
-CC BY 4.0.
+12 classes; 85,511 recordings for training, 10,102 for validation and 4,890 for testing, 16 kHz, mono, at most one
+second. CC BY 4.0.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,8 @@
 
 `fcnjax prepare spoken_digit`, then `fcnjax train --config=configs/spoken_digit.py --workdir=runs/spoken_digit`.
 
-10 classes; 2,500 recordings in one split (80 % train, 10 % validate, 10 % test; the same speakers in all),
-8 kHz, mono, a few tenths of a second to two seconds. CC BY-SA 4.0.
+10 classes; 2,500 recordings in one split (80 % training, 10 % validation, 10 % test; with the same speakers in all
+three), 8 kHz, mono, a few tenths of a second to two seconds. CC BY-SA 4.0.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,8 @@
 
 `fcnjax prepare stanford_dogs`, then `fcnjax train --config=configs/stanford_dogs.py --workdir=runs/stanford_dogs`.
 
-120 classes; 12,000 photographs to train (a twentieth validates) and 8,580 to test, in color, about 100 to some
-thousand pixels a side. The photographs are ImageNet's: for research only.
+120 classes; 12,000 photographs for training (a twentieth for validation) and 8,580 for testing, in color, about 100 to
+several thousand pixels a side. The photographs are ImageNet's: for research only.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
 `fcnjax prepare tf_flowers`, then `fcnjax train --config=configs/tf_flowers.py --workdir=runs/tf_flowers`.
 
-5 classes; 3,670 photographs in one split (80 % train, 10 % validate, 10 % test), in color, of 143 to 1,024
+5 classes; 3,670 photographs in one split (80 % training, 10 % validation, 10 % test), in color, of 143 to 1,024
 pixels a side, 240 x 320 at the median. Creative Commons Attribution, stated per photograph.
 """
 

@@ -1,7 +1,7 @@
 """Head ordering: does it matter whether a classifier pools first or classifies first?
 
 Run `python -m experiments.head_ordering --config=configs/digits.py --seeds=5 --workdir=runs/head_ordering`, or `make
-ablation`. After an interruption the same command does the runs that are missing.
+ablation`. After an interruption, the same command does the missing runs.
 """
 
 import sys
@@ -133,7 +133,9 @@ def main(argv: Sequence[str]) -> None:
     """Runs the experiment and writes `results.csv`, `report.md` and `report.html` into its folder."""
 
     def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_integer("seeds", 5, "Number of seeds: runs of every arm.", lower_bound=1, flag_values=values)
+        flags.DEFINE_integer(
+            "seeds", 5, "Number of seeds; every arm has one run with each.", lower_bound=1, flag_values=values
+        )
         flags.DEFINE_string("workdir", "runs/head_ordering", "Folder of the experiment.", flag_values=values)
 
     given = parse(argv, define, config="configs/digits.py")

@@ -1,4 +1,4 @@
-"""Makes what a recipe names: splits, network, buckets and data order.
+"""Builds the parts of a run from its recipe: splits, network, buckets and data order.
 
 Axes: N examples, D spatial axes.
 """
@@ -47,10 +47,10 @@ def load_sources(
     Args:
         recipe: what to train.
         cache_dir: folder that caches the sizes of files; None caches nothing.
-        verify: whether to decode every file once; None: only if the recipe refuses files that cannot be decoded.
+        verify: whether to decode every file once; None does so only if the recipe refuses files that cannot be decoded.
 
     Raises:
-        ValueError: if a data set or split does not exist, files cannot be decoded, or splits do not fit each other.
+        ValueError: if a data set or split does not exist, files cannot be decoded, or the splits do not match.
     """
     data = recipe.data
     options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir)
@@ -59,7 +59,7 @@ def load_sources(
     for key, name in zip(SPLITS, names, strict=True):
         try:
             sources[key] = load_source(data.name, name, data.data_dir, options)
-        except UnreadableFiles as error:  # collected: one error lists those of all splits
+        except UnreadableFiles as error:  # collected: one error lists the files of all splits
             refused.append(str(error))
     if refused:
         raise ValueError("\n".join(refused))
@@ -73,10 +73,10 @@ def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]
 
     Args:
         recipe: what to train.
-        sources: "train", "validation" and "test", each a `Source` or what `fcnjax.data.as_source` takes.
+        sources: "train", "validation" and "test", each a `Source` or an object that `fcnjax.data.as_source` accepts.
 
     Raises:
-        ValueError: if a split is missing, splits do not fit each other, or examples are too small.
+        ValueError: if a split is missing, the splits do not match, or examples are too small.
     """
     missing = [name for name in SPLITS if name not in sources]
     if missing:
@@ -91,7 +91,7 @@ def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]
                     f"{getattr(first, what)}; all splits need the same (config.data.channels fixes the channels)."
                 )
     if all(isinstance(source, ResizedSource) and source.policy == recipe.size for source in splits.values()):
-        return splits  # as `load_sources` left them
+        return splits  # `load_sources` has resized them already
     masks = recipe.data.on_error == "mask" and recipe.size.below == "refuse"
     if recipe.size == SizePolicy() and not masks:
         return splits
@@ -102,7 +102,7 @@ def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]
 
 
 def data_digest(sources: Mapping[str, Source]) -> dict[str, str]:
-    """Returns a hash of the sizes, ids, names and classes of each split, which tells whether data have changed."""
+    """Returns a hash of the sizes, ids, names and classes of each split, to detect that the data have changed."""
     digests = {}
     for name, source in sources.items():
         names = "\0".join((*source.class_names, "", *(source.names or ())))
@@ -112,7 +112,7 @@ def data_digest(sources: Mapping[str, Source]) -> dict[str, str]:
 
 
 def make_buckets(recipe: Recipe, sources: Mapping[str, Source], *, cache_dir: Path | str | None = None) -> BucketPlan:
-    """Returns the buckets for all splits, with the rows of a batch of each, within the bounds of the recipe.
+    """Returns the buckets for all splits, with the batch size of each, within the bounds of the recipe.
 
     Args:
         recipe: what to train.
@@ -120,7 +120,7 @@ def make_buckets(recipe: Recipe, sources: Mapping[str, Source], *, cache_dir: Pa
         cache_dir: folder that caches the buckets for the next run on the same sizes; None caches nothing.
     """
     sizes = [source.sizes for source in sources.values()]
-    if recipe.crop.area[0] < 1 and recipe.batching == "mixed":  # sizes of two seeds, whatever the run's seed
+    if recipe.crop.area[0] < 1 and recipe.batching == "mixed":  # sizes of two fixed seeds, not the run's
         train = sources["train"]
         sizes += [recipe.crop.sizes(seed, 0, train.ids, train.sizes) for seed in range(2)]
     sizes = np.concatenate(sizes)
@@ -176,7 +176,7 @@ def make_plan(
     if recipe.batching == "bucket":
         return EpochPlan(source.sizes, buckets, rows_of(buckets), seed)
     rows = rows_of(buckets)
-    if recipe.pixel_budget is None:  # about two parts of each bucket in a step: few programs, few filler rows
+    if recipe.pixel_budget is None:  # about two micro-batches of each bucket in a step: few filler rows
         shares = np.bincount(buckets.assign(source.sizes), minlength=len(buckets.shapes)) / len(source)
         rows = np.maximum(1, np.ceil(shares * recipe.batch_size / 2)).astype(int).tolist()
 

@@ -1,6 +1,7 @@
-"""Feed: reads the batches of a recipe, puts them on the devices, and keeps account of unreadable examples.
+"""Feed: reads the batches of a recipe, puts them on the devices, and records unreadable examples.
 
-Axes: B rows of a batch. With several hosts, each reads its own rows; the arrays on the devices hold the rows of all.
+Axes: B rows of a batch. With several hosts, each reads its own rows; the arrays on the devices hold the rows of all
+hosts.
 """
 
 import json
@@ -16,14 +17,14 @@ from fcnjax.training.compile.mesh import gather_texts, place_rows, sum_over_host
 from fcnjax.training.settings.recipe import Recipe
 from fcnjax.training.step.step import Targets
 
-DEPTH = 1  # batches on their way to the device while one is computed
+DEPTH = 1  # batches in transfer to the device while one is computed
 
 
 class Feed:
     """Batches of the splits of a recipe.
 
     Args:
-        recipe: gives the settings of data and loader.
+        recipe: provides the settings of data and loader.
         sources: the splits by name.
         mesh: the devices that share the rows of each batch.
 
@@ -40,7 +41,7 @@ class Feed:
     def batches(self, split: str, plan: Any, start: int, stop: int, **options: Any) -> Iterator[tuple[Any, Any]]:
         """Yields the steps of a plan from `start` to before `stop`, each with its batch or batches.
 
-        Values are on their way to the devices.
+        The transfer of their values to the devices has started.
 
         Args:
             split: name of the split that is planned.
@@ -59,7 +60,7 @@ class Feed:
             stop_step=stop,
             on_error=data.on_error,
             threads=loader.threads,
-            workers=loader.workers if split == "train" else 0,  # each short pass of evaluation would start them again
+            workers=loader.workers if split == "train" else 0,  # each short evaluation pass would restart them
             prefetch=loader.prefetch,
             host=jax.process_index(),
             hosts=jax.process_count(),
@@ -77,8 +78,8 @@ class Feed:
         return Padded(values, sizes), Targets(labels, ids)
 
     def missing(self, batch: Batch | Sequence[Batch]) -> int:
-        """Returns the number of examples of a step that could not be decoded, on all hosts; all must call it."""
-        if self._recipe.data.on_error == "refuse":  # none is missing: hosts need not ask each other
+        """Returns the number of examples of a step that could not be decoded on any host; all hosts must call it."""
+        if self._recipe.data.on_error == "refuse":  # no example is missing, so hosts need not communicate
             return 0
         return sum_over_hosts(sum(len(part.unreadable) for part in batches_of(batch)))
 
@@ -97,14 +98,14 @@ class Feed:
         return host_bytes(plan, self._sources["train"].channels, **read_ahead, **shares)
 
     def _transferred(self, pair: tuple[Any, Any]) -> tuple[Any, Any]:
-        """Returns a step and its batches, their values on the way to the devices."""
+        """Returns a step and its batches, with the transfer of their values to the devices started."""
         step, batch = pair
         parts = tuple(part._replace(values=place_rows(self._mesh, part.values)) for part in batches_of(batch))
         return step, parts[0] if isinstance(batch, Batch) else parts
 
 
 def batches_of(batch: Batch | Sequence[Batch]) -> Sequence[Batch]:
-    """Returns the batches of a step, which has one or several."""
+    """Returns the batches of a step, which has one or several of them."""
     return (batch,) if isinstance(batch, Batch) else batch
 
 

@@ -26,17 +26,17 @@ def reestimated_statistics(trainer: Trainer, state: TrainState) -> Arrays:
     without augmentation; dropout is off.
 
     Each norm normalizes by its batch, as in training, and weights moments by valid positions. So all positions count
-    equally, as in one batch of all examples, and a batch of few or small examples, or with filler rows, counts
-    accordingly. The statistics of the first norm do not depend on how examples are batched. Those of later norms do,
+    equally, as in one batch of all examples, and a batch of few or small examples, or with filler rows, counts in
+    proportion. The statistics of the first norm do not depend on how examples are batched. Those of later norms do,
     because their inputs are normalized by batch.
 
     Args:
-        trainer: gives the training split and the buckets.
-        state: gives the weights; it does not change.
+        trainer: provides the training split and the buckets.
+        state: provides the weights; it does not change.
 
     Returns:
         Arrays named and placed like `state.statistics`, with unbiased variances, as in the moving averages. If the
-        network has none, `state.statistics` itself; then nothing is read or compiled.
+        network has no statistics, `state.statistics` itself; nothing is then read or compiled.
 
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3 (PreciseBN), over valid positions; with
       one batch also PyTorch's `torch.optim.swa_utils.update_bn`.
@@ -66,7 +66,7 @@ def _make_measuring_step(graphdef: nnx.GraphDef[Classifier]) -> Callable[[Arrays
 
     def step(weights: Arrays, statistics: Arrays, batch: Padded) -> Arrays:
         model = merge(graphdef, weights, statistics)
-        model(batch)  # for the moments that it leaves in the norms
+        model(batch)  # stores the moments in the norms
         return split(model)[2]
 
     return step

@@ -1,8 +1,8 @@
-"""How fast a run trains, and where its time goes: one row of figures per interval of steps.
+"""The speed of training and the use of its time: one row of figures per interval of steps.
 
-Positions are pixels of images, samples of signals. The one idea: the clock runs from the end of one step to the end of
-the next, so every second of training belongs to one step, and everything else (evaluation, checkpoints) stops the
-clock. Efficiency factors as `efficiency = 1 / (1 + waste) * padded rate / ceiling`.
+Positions are the pixels of images or the samples of signals. The one idea: the clock runs from the end of one step to
+the end of the next, so every second of training belongs to one step, and everything else (evaluation, checkpoints)
+stops the clock. Efficiency factors as `efficiency = 1 / (1 + waste) * padded rate / ceiling`.
 """
 
 import dataclasses
@@ -24,21 +24,21 @@ T = TypeVar("T")
 Clock = Callable[[], float]  # returns the seconds since a fixed moment
 
 UNITS = {1: ("ksamples/s", 1e3), 2: ("Mpx/s", 1e6), 3: ("Mvoxels/s", 1e6)}  # by number of spatial axes
-MAX_STEPS = 64  # latest steps of a bucket whose median is its rate
+MAX_STEPS = 64  # latest steps of a bucket; their median is its rate
 MIN_STEPS = 5  # steps of a bucket before it has a rate: the median then tolerates two outliers
 MAX_WAIT = 0.05  # share of a step's time; a step that waited longer for input does not count for the rate
 
 
 class StepWork(NamedTuple):
-    """How much a step computed.
+    """The work of one step.
 
     Attributes:
-        step: its number, counted from 1.
+        step: number of the step, counted from 1.
         epoch: counted from 0.
         examples: number of real examples.
         real: number of positions inside the examples.
         padded: number of positions computed, padding and filler rows included.
-        shape: of its bucket; None for a step in several buckets, because their shares of its time are unknown.
+        shape: shape of its bucket; None for a step in several buckets, because their shares of the time are unknown.
     """
 
     step: int
@@ -68,7 +68,7 @@ class SpeedRow:
 
     Attributes:
         step: last step of the interval, counted from 1.
-        epoch: of that step, counted from 0.
+        epoch: epoch of that step, counted from 0.
         rank: number of spatial axes of an example.
         steps: number of steps.
         seconds: duration of the steps, without compilation and pauses.
@@ -104,8 +104,8 @@ class SpeedRow:
 class Speed:
     """Times the steps since the last row; the first step starts at construction.
 
-    `done` takes counters that are totals since the run started. So a second counts for the step during which it passed,
-    although the loop prepares a step while the device computes the previous one.
+    `done` takes counters that are totals since the run started. A second therefore counts for the step during which it
+    passed, although the loop prepares a step while the device computes the previous one.
 
     Args:
         rank: number of spatial axes of an example, 1 to 3.
@@ -131,11 +131,11 @@ class Speed:
         self._rates: dict[Hashable, deque[float]] = defaultdict(lambda: deque(maxlen=MAX_STEPS))
         self._ceiling = 0.0
         self._begin_interval()
-        self._end = clock()  # of the last step, moved later by the pauses since
+        self._end = clock()  # end of the last step, moved later by the pauses since then
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stops the clock for what is not training: `with speed.paused(): evaluate(...)`."""
+        """Stops the clock for work that is not training: `with speed.paused(): evaluate(...)`."""
         begun = self._clock()
         try:
             yield
@@ -170,8 +170,8 @@ class Speed:
         Training would reach it without padding, without waiting, and with every bucket as fast as the fastest one. The
         rate of a bucket is the median over its last 64 steps that waited for at most 5 % of their time and compiled
         nothing; steps in several buckets share one median. The ceiling is the best rate so far, and None until a bucket
-        has five such steps. It is a median because the fastest step would be one after a step whose end the host saw
-        late. An interval with little padding may exceed the ceiling by the spread of its steps.
+        has five such steps. It is a median because a step seems too fast if the host noticed the end of the previous
+        step late. An interval with little padding may exceed the ceiling by the spread of its steps.
 
         Source: derived here.
         """
@@ -187,7 +187,7 @@ class Speed:
         """
         if self._last is None:
             raise ValueError("row: no step was done since the last row; call done() after each step.")
-        seconds = max(self._seconds, 1e-9)  # a coarse clock may not see a step
+        seconds = max(self._seconds, 1e-9)  # a coarse clock may measure 0 s
         rate, ceiling = self._real / seconds, self.ceiling
         row = SpeedRow(
             step=self._last.step,
@@ -213,18 +213,19 @@ class Speed:
 
 
 class TimedInput(Iterator[T]):
-    """Passes on the items of an iterator, and counts the seconds that were lost to waiting for them.
+    """Yields the items of an iterator, and counts the seconds that were lost to waiting for them.
 
-    While the device computes a step, the loop may wait for the next batch at no cost. So a wait counts only if the
-    device is idle at its end. It then counts in full, which is more than was lost if the device became idle midway.
+    While the device computes a step, the loop may wait for the next batch at no cost. A wait therefore counts only if
+    the device is idle at its end. It then counts in full, which overestimates the loss if the device became idle
+    midway.
 
     Args:
-        batches: what the loop reads.
+        batches: the iterator that the loop reads.
         busy: returns whether the device still computes, such as `lambda: not loss.is_ready()` of the last step's loss.
         clock: returns the seconds since a fixed moment.
 
     Attributes:
-        seconds: lost so far.
+        seconds: seconds lost so far.
     """
 
     def __init__(
@@ -243,7 +244,7 @@ class TimedInput(Iterator[T]):
 
 
 def peak_memory_bytes() -> int | None:
-    """Returns the peak memory so far, in bytes, of any device of this process; on a CPU, of the process itself.
+    """Returns the peak memory so far, in bytes: the largest of this process's devices, or on a CPU that of the process.
 
     Returns:
         The figure of the device's allocator, else the largest resident set; None if the system reports neither.
@@ -259,4 +260,4 @@ def peak_memory_bytes() -> int | None:
     except ImportError:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # KiB, but on macOS
+    return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, else KiB

@@ -1,4 +1,4 @@
-"""What a trained network gets right: metrics from exact sums, and the report of an evaluation."""
+"""Evaluation of a trained network: results, metrics from exact sums, and reports."""
 
 from fcnjax.training.evaluation.evaluation_report import check_new, summary_tables, write_report
 from fcnjax.training.evaluation.evaluation_result import EvaluationResult

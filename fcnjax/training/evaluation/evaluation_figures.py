@@ -1,4 +1,4 @@
-"""Figures of an evaluation, drawn without pyplot. Only drawing imports this module, and with it matplotlib.
+"""Figures of an evaluation, drawn without pyplot. Import this module only to draw, because it imports matplotlib.
 
 Axes: K classes.
 """
@@ -16,20 +16,21 @@ from fcnjax.figure_style import BLUE, GRAY, RED, tidy
 from fcnjax.naming import shortened
 from fcnjax.training.evaluation.metrics import Metrics, shares, worst_confusions
 
-MAX_COUNTED, MAX_NAMED, MAX_CELLS = 12, 40, 250  # classes of a confusion matrix with counts, with names, with own cells
+# Maximum number of classes for which a confusion matrix shows counts, shows names, and has one cell per class pair.
+MAX_COUNTED, MAX_NAMED, MAX_CELLS = 12, 40, 250
 PAIRS = 15  # mistakes in the list
 
 
 def confusion_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
-    """Draws the confusion matrix, and beside it the most frequent mistakes by name.
+    """Draws the confusion matrix, with the most frequent mistakes by name beside it.
 
     Args:
-        metrics: of the evaluation.
+        metrics: the metrics of the evaluation.
         class_names: K names.
 
     Returns:
         The figure. A cell shows its share of the row, which holds the examples of one class. Up to 12 classes show
-        counts, up to 40 names. Above 250, a cell would be smaller than a dot; then it shows the largest share in a
+        counts, up to 40 names. Above 250, a cell would be smaller than a dot; instead, it shows the largest share in a
         block of neighboring classes, so that no prominent mistake is lost.
     """
     figure = Figure(figsize=(13.5, 6.8), layout="constrained")
@@ -39,7 +40,7 @@ def confusion_figure(metrics: Metrics, class_names: Sequence[str]) -> Figure:
     image = left.imshow(
         _largest_of_blocks(np.nan_to_num(parts), step),
         cmap="Blues",
-        norm=Normalize(0, 1) if metrics.classes <= MAX_COUNTED else PowerNorm(0.4, 0, 1),  # tells 1 % from 0
+        norm=Normalize(0, 1) if metrics.classes <= MAX_COUNTED else PowerNorm(0.4, 0, 1),  # distinguishes 1 % from 0
         extent=(-0.5, metrics.classes - 0.5, metrics.classes - 0.5, -0.5),
         interpolation="nearest",
     )
@@ -61,11 +62,11 @@ def reliability_figure(metrics: Metrics) -> Figure:
     """Draws accuracy against the probability of the prediction, and the number of examples at each probability.
 
     Args:
-        metrics: of the evaluation.
+        metrics: the metrics of the evaluation.
 
     Returns:
-        The figure. Above, the accuracy in each bin as bars, which end on the diagonal if the network is calibrated;
-        below, the examples of each bin.
+        The figure. The upper panel shows the accuracy in each bin as bars, which end on the diagonal if the network is
+        calibrated; the lower panel shows the number of examples of each bin.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, figure 4.
     """
@@ -94,7 +95,7 @@ def size_figure(metrics: Metrics, groups: int = 10, confidence: float = 0.95) ->
     """Draws accuracy against the size of the examples, in groups of about equal count.
 
     Args:
-        metrics: of the evaluation.
+        metrics: the metrics of the evaluation.
         groups: number of groups to ask for, at least 1 (see `Metrics.by_size`).
         confidence: coverage of the Wilson interval of each group, over test examples, in (0, 1).
 

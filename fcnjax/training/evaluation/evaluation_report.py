@@ -24,7 +24,7 @@ def check_new(folder: Path | str) -> Path:
     """Returns the path of the folder for a report.
 
     Raises:
-        FileExistsError: if it exists and is not an empty folder.
+        FileExistsError: if the path exists and is not an empty folder.
     """
     path = Path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -51,15 +51,15 @@ def write_report(folder: Path | str, metrics: Metrics, source: Source, about: di
 
     Args:
         folder: new or empty.
-        metrics: of all examples of the source.
-        source: what was evaluated; it gives the names of the classes, the ids, and the names of examples if it has any.
+        metrics: the metrics of all examples of the source.
+        source: the evaluated examples, with their ids, their names if they have any, and the names of the classes.
         about: further entries of `metrics.json`, such as the split.
 
     Raises:
         FileExistsError: if the folder is not empty.
-        OSError: if it cannot be written.
+        OSError: if the report cannot be written.
     """
-    # Here, because they import matplotlib, which only a report needs.
+    # Imported here, because these modules import matplotlib, which only a report needs.
     from fcnjax.figure_style import save_figure
     from fcnjax.training.evaluation.evaluation_figures import confusion_figure, reliability_figure, size_figure
 
@@ -75,7 +75,7 @@ def write_report(folder: Path | str, metrics: Metrics, source: Source, about: di
 
 
 def figures(metrics: Metrics) -> dict[str, Any]:
-    """Returns the figures as `metrics.json` holds them: counts as integers, and None for what is not finite."""
+    """Returns the figures as in `metrics.json`: counts as integers, and None for numbers that are not finite."""
     calibration = metrics.calibration
     bins = zip(
         calibration.edges[:-1].tolist(),

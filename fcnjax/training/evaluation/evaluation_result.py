@@ -16,7 +16,7 @@ from fcnjax.training.step.step import Evaluation
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluationResult:
-    """Every example of a split counted exactly once.
+    """The evaluation of a split, in which every example counts exactly once.
 
     Attributes:
         loss: mean cross-entropy.
@@ -46,7 +46,7 @@ class EvaluationResult:
         """All figures of the examples that were decoded.
 
         Raises:
-            FloatingPointError: if the network gives NaN for one of them.
+            FloatingPointError: if a logit of one of them is NaN.
         """
         metrics = measure(self.logits, self.labels, self.sizes)
         if metrics.left_out != self.unreadable:

@@ -50,10 +50,10 @@ class SizeGroup(NamedTuple):
     """Examples of neighboring sizes.
 
     Attributes:
-        smallest: least area in the group, in positions (length or volume of signals and volumes).
-        largest: greatest one.
-        examples: how many.
-        correct: those whose prediction is right.
+        smallest: smallest area in the group, in positions (length of a signal, volume of a volume).
+        largest: largest area in the group.
+        examples: number of examples.
+        correct: number of examples with a correct prediction.
     """
 
     smallest: int
@@ -67,9 +67,9 @@ class Metrics:
     """Figures of the n examples that have logits, in their order; made by `measure`.
 
     Attributes:
-        known: bool [N], whether an example has logits, all without NaN.
-        labels: int64 [n].
-        predictions: int64 [n], class of the largest logit; the first of equal ones.
+        known: bool [N], whether an example has logits, none of them NaN.
+        labels: int64 [n], true classes.
+        predictions: int64 [n], class of the largest logit; the first class of equal logits.
         ranks: int64 [n], number of classes that rank before the label: larger logits, and equal logits of earlier
             classes; 0 if the prediction is correct.
         probabilities: float64 [n], softmax of the prediction.
@@ -94,7 +94,7 @@ class Metrics:
 
     @property
     def left_out(self) -> int:
-        """N - n, number of examples that no figure counts."""
+        """N - n, number of examples without logits, which no figure counts."""
         return len(self.known) - self.count
 
     @property
@@ -177,11 +177,11 @@ def measure(logits: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> Metric
 
     Args:
         logits: floating [N, K]; rows with NaN (examples that could not be decoded) are left out, and counted as such.
-        labels: integer [N], 0 to K - 1; anything where the logits are NaN.
+        labels: integer [N], 0 to K - 1; any value if the logits are NaN.
         sizes: integer [N, D], extents of the examples.
 
     Raises:
-        ValueError: if the shapes do not fit each other, or a label is outside 0 to K - 1.
+        ValueError: if the shapes do not match, or a label is outside 0 to K - 1.
 
     >>> metrics = measure(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]), np.array([[8, 9], [7, 7]]))
     >>> metrics.correct(), metrics.count, metrics.confusion.tolist()
@@ -226,14 +226,14 @@ def shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
 
 
 def worst_classes(metrics: Metrics, max_count: int = WORST) -> list[int]:
-    """Returns up to `max_count` classes with mistakes, least accurate first; equal ones by examples, most first."""
+    """Returns up to `max_count` classes with mistakes, least accurate first, and larger ones first in a tie."""
     accuracy = shares(metrics.class_correct, metrics.class_counts)
     order = np.lexsort((-metrics.class_counts, accuracy))
     return order[accuracy[order] < 1][:max_count].tolist()
 
 
 def worst_confusions(metrics: Metrics, max_count: int = WORST) -> list[tuple[int, int, int]]:
-    """Returns up to `max_count` mistakes (label, prediction, count), most frequent first, equal ones in class order."""
+    """Returns up to `max_count` mistakes (label, prediction, count), most frequent first, ties in class order."""
     wrong = ~metrics.right
     cells = metrics.labels[wrong] * metrics.classes + metrics.predictions[wrong]
     distinct, counts = np.unique(cells, return_counts=True)

@@ -1,4 +1,4 @@
-"""What a run is: a frozen `Recipe` of validated groups, made from a config."""
+"""The settings of a run: a frozen `Recipe` of validated groups, made from a config."""
 
 from fcnjax.training.settings.learning_settings import LossSettings, OptimizerSettings
 from fcnjax.training.settings.observation_settings import LogSettings, ProfileSettings

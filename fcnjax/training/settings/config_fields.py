@@ -1,6 +1,6 @@
 """Frozen dataclasses from configs, configs from dataclasses, and the help of their fields.
 
-The dataclasses alone hold the fields of a config, their defaults, types and help. A field that holds a dataclass is a
+Only the dataclasses define the fields of a config, their defaults, types and help. A field that holds a dataclass is a
 group; "optimizer.warmup" is the dotted name of a field in a group.
 """
 
@@ -68,7 +68,7 @@ def field_help(cls: type, prefix: str = "") -> dict[str, str]:
 def as_config(settings: Any) -> ConfigDict:
     """Returns a `ConfigDict` with the fields, values and types of a dataclass.
 
-    A field that is None takes a value of its other type later, or of any type where it has several; every other field
+    A field that is None takes a value of its other type later, or of any type if it has several; every other field
     keeps the type of its value.
     """
     config = ConfigDict()
@@ -82,12 +82,12 @@ def as_config(settings: Any) -> ConfigDict:
 
 
 def from_mapping(cls: type[T], config: Mapping[str, Any], prefix: str = "") -> T:
-    """Returns an instance of a dataclass whose fields a `ConfigDict` or nested mappings give.
+    """Returns an instance of a dataclass with its fields from a `ConfigDict` or nested mappings.
 
     Args:
         cls: the dataclass; it checks its own values and raises ValueError.
-        config: values by name of the field; a field that is left out takes its default.
-        prefix: dotted name of the group that `cls` is within the whole config, such as "optimizer.".
+        config: values by field name; a field that is left out takes its default.
+        prefix: dotted name of the group of `cls` in the whole config, such as "optimizer.".
 
     Raises:
         ValueError: if a field is unknown (the message names the nearest one), is missing, or is out of its range.
@@ -121,12 +121,12 @@ def _options(hint: Any) -> tuple[Any, ...]:
 
 
 def _group(hint: Any) -> Any:
-    """Returns the dataclass that a type hint is, or None."""
+    """Returns a type hint if it is a dataclass, else None."""
     return hint if dataclasses.is_dataclass(hint) else None
 
 
 def _typed(hint: Any, value: Any, name: str) -> Any:
-    """Returns `value` as the type of its field: a list becomes a tuple and an int a float where the hint says so."""
+    """Returns `value` as the type of its field: a list becomes a tuple and an int a float if the hint says so."""
     options = _options(hint)
     for option in options:
         origin, inner = typing.get_origin(option), typing.get_args(option)
@@ -134,7 +134,7 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
             if origin is tuple and inner[-1] is not ... and len(value) != len(inner):
                 raise ValueError(f"{name}={value!r}: must have {len(inner)} entries.")
             return tuple(_typed(inner[0], entry, f"{name}[{index}]") for index, entry in enumerate(value))
-        is_bool = isinstance(value, bool)  # which Python counts as an int
+        is_bool = isinstance(value, bool)  # Python counts a bool as an int
         if option is float and isinstance(value, int | float) and not is_bool:
             require(math.isfinite(value), name, value, "a finite number")
             return float(value)

@@ -1,8 +1,8 @@
 """Configs that the files of `configs/` start from: the default one, and bases for digits, photographs and sounds.
 
-They are part of the package, so that a config file can import them wherever it lies. Each takes the network, the name
+They are part of the package, so that a config file can import them from any folder. Each takes the network, the name
 and splits of the data, and the fields that a recipe changes. Numbers of training (epochs, rates, widths) are starting
-points; a config file says what was measured with it.
+points; a config file states what was measured with it.
 """
 
 import textwrap
@@ -18,7 +18,7 @@ Splits = Sequence[str] | None  # of training, validation and test
 
 
 def default_config(network: str = "fcn", name: str | None = None, splits: Splits = None, **changes: Any) -> Any:
-    """Returns a `ConfigDict` of all fields of a `Recipe`, with its defaults, which are for small gray images.
+    """Returns a `ConfigDict` of all fields of a `Recipe` with its defaults, which suit small gray images.
 
     Args:
         network: a key of `fcnjax.models.MODELS`.
@@ -50,12 +50,12 @@ def digits_config(network: str = "fcn", name: str | None = None, splits: Splits 
 
 
 def photos_config(network: str = "resnet18", name: str | None = None, splits: Splits = None, **changes: Any) -> Any:
-    """Returns a config for color photographs of some hundred pixels a side, each at its own size.
+    """Returns a config for color photographs of several hundred pixels a side, each at its own size.
 
     Args: as for `default_config`.
     """
     config = default_config(network, name, splits, epochs=30, batch_size=32, max_buckets=8)
-    with config.ignore_type():  # ImageNet's numbers, one per channel where the default is one for all
+    with config.ignore_type():  # ImageNet's numbers, one per channel; the default is one number
         config.data.update(channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     config.augment.update(flip=0.5, rotation=5.0, scale=0.1, shift=0.05)
     config.optimizer.update(learning_rate=1e-3, weight_decay=0.05)
@@ -64,7 +64,7 @@ def photos_config(network: str = "resnet18", name: str | None = None, splits: Sp
 
 
 def sounds_config(network: str = "fcn", name: str | None = None, splits: Splits = None, **changes: Any) -> Any:
-    """Returns a config for recordings at 8 kHz, each of its own length, seen as log-mel spectrograms.
+    """Returns a config for recordings at 8 kHz, each at its own length, as log-mel spectrograms.
 
     Args: as for `default_config`.
     """

@@ -28,8 +28,9 @@ class OptimizerSettings:
         momentum: momentum of sgd and muon, in [0, 1); 0.95 is usual for muon.
         beta1, beta2: share of the old mean of the gradients, and of their squares, that a step of adamw, lamb or muon's
             adamw keeps, in [0, 1).
-        epsilon: epsilon of adamw, lamb and muon, greater than 0: gradients well below it move a weight in proportion,
-            not by their sign alone, so that rounding in a gradient that should be 0 does not become a full step.
+        epsilon: epsilon of adamw, lamb and muon, greater than 0: gradients well below it move a weight in proportion to
+            their size and not only by their sign, so that rounding in a gradient that should be 0 does not become a
+            full step.
         clip_norm: maximum global norm of the gradient, greater than 0; None does not clip.
     """
 
@@ -71,12 +72,12 @@ class OptimizerSettings:
 
 @dataclasses.dataclass(frozen=True)
 class LossSettings:
-    """Cross-entropy in training; evaluation always uses the plain one, so that runs compare.
+    """The cross-entropy in training; evaluation always uses plain cross-entropy, so that runs are comparable.
 
     Attributes:
         label_smoothing: share of each target that is spread evenly over all classes, in [0, 1).
-        class_weights: K numbers greater than 0; "balanced", which is N / (K * n_k) for the n_k of N training examples
-            that are of class k; or None, which weights all classes equally. The mean over a step is that of PyTorch's
+        class_weights: K numbers greater than 0; "balanced", which is N / (K * n_k) if n_k of the N training examples
+            are of class k; or None, which weights all classes equally. The mean over a step is as in PyTorch's
             `CrossEntropyLoss(weight=...)`: the divisor is the sum of the examples' weights, not their number.
     """
 

@@ -10,8 +10,8 @@ class LogSettings:
     """How often a run reports its loss and speed, and where.
 
     Attributes:
-        every_steps: steps between two reports of loss and speed. The end of each epoch is always reported, with 0 only
-            that.
+        every_steps: steps between two reports of loss and speed. The end of each epoch is always reported; with 0, only
+            the ends of epochs are.
         tensorboard: whether the reports are also written as event files, to the folder `tensorboard` of the run.
     """
 

@@ -1,7 +1,7 @@
-"""Recipe: everything that decides a training run, frozen and checked once.
+"""Recipe: everything that determines a training run, frozen and checked once.
 
-A config is read at the edge and becomes a `Recipe` at once; code below that takes plain arguments. `Recipe` and the
-dataclasses of its groups are the one home of a config's fields, defaults, types and help.
+A config is read at the edge and becomes a `Recipe` at once; code below the edge takes plain arguments. `Recipe` and the
+dataclasses of its groups are the only definition of a config's fields, defaults, types and help.
 """
 
 import dataclasses
@@ -16,25 +16,26 @@ from fcnjax.training.settings.observation_settings import LogSettings, ProfileSe
 
 BATCHING = ("bucket", "mixed")
 ON_FAILURE = ("stop", "continue")  # what a run does when a checkpoint cannot be written
-# Fields that do not change the steps of a run, so that runs that differ in them alone can share a trainer.
+# Fields that do not change the steps of a run: runs that differ only in them can share a trainer.
 PACE = ("seed", "validate_every", "loader", "log", "profile", "checkpoint_every", "checkpoint_steps")
 PACE += ("checkpoint_last", "checkpoint_best", "checkpoint_failure")
-POOL_FIELDS = {"pool_r": "r", "pool_p": "p", "pool_heads": "heads", "pool_k": "k"}  # field of the head: pool's option
-# What recipes of the fcn start from. GELU is smooth, so that rounding cannot fork two runs at the kink of a ReLU.
+# Fields of the head and the options of the pool that they set.
+POOL_FIELDS = {"pool_r": "r", "pool_p": "p", "pool_heads": "heads", "pool_k": "k"}
+# Defaults of recipes for the fcn. GELU is smooth: rounding cannot separate two runs at the kink of a ReLU.
 FCN = {"channels": (32, 64, 128), "norm": "batch", "activation": "gelu"}
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings:
-    """Which data, and how pixels become numbers.
+    """The data set, and how pixels become numbers.
 
     Attributes:
         name: data set (see `fcnjax.load_source`), such as "any_size_digits" or "any_size_digits/fixed_28x28".
         train_split, validation_split, test_split: name of the split, such as "train" or "train[:90%]".
-        data_dir: folder of prepared data sets, or of your own files; None is the default of TFDS.
+        data_dir: folder of prepared data sets, or of your own files; None means the default of TFDS.
         mean, std: mean and standard deviation of the pixels, scaled to [0, 1]: one number, or one per channel. Inputs
             are `(pixel / 255 - mean) / std`.
-        channels: channels of images read from files, 1 (gray) or 3; None is 1 if all are gray, else 3.
+        channels: channels of images read from files, 1 (gray) or 3; None means 1 if all are gray, else 3.
         sample_rate: rate in Hz to which recordings are resampled; None keeps their own.
         on_error: "refuse" lists all examples that cannot be decoded before training and stops; "mask" makes them filler
             rows, and counts and lists them at the end.
@@ -62,18 +63,19 @@ class DataSettings:
 
 @dataclasses.dataclass(frozen=True)
 class FrontendSettings:
-    """The front end: what stands before the network. Ranges and defaults are those of the layers named here.
+    """The front end: the layers before the network. Ranges and defaults are those of the layers named here.
 
     Attributes:
-        name: "log_mel" for signals (see `fcnjax.models.frontend.log_mel`); None: the network sees the raw values.
-        sample_rate: rate of the recordings in Hz; None is `data.sample_rate`, or `LogMel`'s default without one.
-        window, hop: length of a frame and step between frames of `fcnjax.layers.LogMel`, in seconds; None is its
+        name: "log_mel" for signals (see `fcnjax.models.frontend.log_mel`); None gives the network the raw values.
+        sample_rate: rate of the recordings in Hz; None means `data.sample_rate`, or `LogMel`'s default if that is None
+            too.
+        window, hop: length of a frame and step between frames of `fcnjax.layers.LogMel`, in seconds; None means its
             default.
-        mels: number of bands of `LogMel`; None is its default.
-        f_min, f_max: lower edge of the lowest band and upper edge of the highest, in Hz; None is `LogMel`'s default.
-        time_masks, frequency_masks: number of masks of `fcnjax.layers.SpecAugment`, in training; None: 0.
-        time_width, frequency_width: maximum width of a mask, as a share of the frames or bands; None is `SpecAugment`'s
-            default.
+        mels: number of bands of `LogMel`; None means its default.
+        f_min, f_max: lower edge of the lowest band and upper edge of the highest, in Hz; None means `LogMel`'s default.
+        time_masks, frequency_masks: number of masks of `fcnjax.layers.SpecAugment`, in training; None means 0.
+        time_width, frequency_width: maximum width of a mask, as a share of the frames or bands; None means
+            `SpecAugment`'s default.
     """
 
     name: str | None = None
@@ -104,7 +106,7 @@ class LoaderSettings:
 
     Attributes:
         threads: number of threads that read and pad, at least 1.
-        workers: number of processes that do so in place of threads; 0 for none.
+        workers: number of processes that read and pad, each with `threads` threads; 0 reads in the main process.
         prefetch: batches held ready in host memory, at least 1.
     """
 
@@ -124,14 +126,14 @@ class ModelSettings:
 
     Attributes:
         name: a key of `fcnjax.models.MODELS`.
-        channels: output channels of each block of `fcn`, which halves the size; None is (32, 64, 128).
-        norm: norm of `fcn`: "batch", "group", "layer" or "none"; None is "batch".
-        activation: activation of `fcn`, after each convolution and norm; None is "gelu".
+        channels: output channels of each block of `fcn`, which halves the size; None means (32, 64, 128).
+        norm: norm of `fcn`: "batch", "group", "layer" or "none"; None means "batch".
+        activation: activation of `fcn`, after each convolution and norm; None means "gelu".
         dropout: rate of channel dropout, in [0, 1).
         depth: number of layers of `resnet_cifar`, 6 n + 2.
         width: channels of the first stage of a network made of stages; for EfficientNet a factor on all channels.
-        dtype: dtype of the computation, "float32" or "bfloat16"; None is that of the data. Weights, statistics and
-            pooled sums are float32 in any case.
+        dtype: dtype of the computation, "float32" or "bfloat16"; None means the dtype of the data. Weights, statistics
+            and pooled sums are float32 in any case.
     """
 
     name: str = "fcn"
@@ -161,20 +163,20 @@ class HeadSettings:
     Attributes:
         hidden: widths of hidden layers.
         activation: activation after each hidden layer.
-        norm: norm before all other layers: "batch", "group", "layer" or "none"; None is the network's default.
-        dropout: rate of channel dropout before the classifier, in [0, 1); None is the network's default.
-        score_activation: activation after the classifier; None is the network's default.
+        norm: norm before all other layers: "batch", "group", "layer" or "none"; None means the network's default.
+        dropout: rate of channel dropout before the classifier, in [0, 1); None means the network's default.
+        score_activation: activation after the classifier; None means the network's default.
         log_softmax: whether the class maps are log-probabilities.
-        kernel: taps of the first linear layer along every axis, odd; the pool must stand after a kernel larger than 1.
-        flatten: extents such as (3, 3): a dense layer for features of this size alone, in place of a pool (see
-            `fcnjax.heads.FlattenDenseHead`); None: a pool.
+        kernel: taps of the first linear layer along every axis, odd; the pool must come after a kernel larger than 1.
+        flatten: extents such as (3, 3): a dense layer for features of exactly this size, in place of a pool (see
+            `fcnjax.heads.FlattenDenseHead`); None uses a pool.
         pool: a key of `fcnjax.pooling.POOLS`, such as "mean" or "attention".
-        pool_r: sharpness of logsumexp, initial sharpness of logsumexp_learnable; None is the pool's default.
-        pool_p: exponent of gem; None is the pool's default.
-        pool_heads: heads of attention, at least 1, a divisor of the channels; None is the pool's default.
-        pool_k: number of values of top_k, at least 1; None is the pool's default.
-        pool_at: number of layers before the pool: 0 is GAP-first, all of them conv-first; None is the network's default
-            (conv-first for `fcn`).
+        pool_r: sharpness of logsumexp, initial sharpness of logsumexp_learnable; None means the pool's default.
+        pool_p: exponent of gem; None means the pool's default.
+        pool_heads: heads of attention, at least 1, a divisor of the channels; None means the pool's default.
+        pool_k: number of values of top_k, at least 1; None means the pool's default.
+        pool_at: number of layers before the pool: 0 is GAP-first, all of them conv-first; None means the network's
+            default (conv-first for `fcn`).
     """
 
     hidden: tuple[int, ...] = ()
@@ -200,7 +202,7 @@ class HeadSettings:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the head that are set, without the pool's; for a flatten-dense head those that it has.
+        """The options of the head that are set, without the pool's; for a flatten-dense head, only those that it has.
 
         Raises:
             ValueError: if `flatten` is set together with a field that a flatten-dense head does not have.
@@ -222,38 +224,40 @@ class Recipe:
 
     Attributes:
         data, model, head, optimizer, loss: see their classes.
-        size: sizes of examples: native ones by default (see `fcnjax.data.SizePolicy`).
-        crop: a random part of each training example, at the size drawn (see `fcnjax.data.RandomCrop`); by default the
+        size: sizes of the examples, native by default (see `fcnjax.data.SizePolicy`).
+        crop: a random part of each training example, at its drawn size (see `fcnjax.data.RandomCrop`); by default the
             whole example.
         augment: random changes of training examples (see `fcnjax.data.Augmentation`); by default none.
-        frontend: what stands before the network.
+        frontend: the layers before the network.
         loader: threads, processes and read-ahead.
-        log, profile: what is observed of the run (see `fcnjax.training.settings.observation_settings`).
+        log, profile: settings of logs and profiles (see `fcnjax.training.settings.observation_settings`).
         seed: seed of the initial weights, the order of the data and every random layer, in [0, 2**32).
         epochs: passes over the training split, at least 1.
         mixup: Beta parameter with which each training example is mixed with another of its batch (see
             `fcnjax.data.mix`); 0 mixes nothing.
         batching: "bucket" (a step is a batch of one bucket) or "mixed" (a step is examples drawn from all buckets,
-            computed in parts of one bucket each, whose gradients are summed: which examples share a step does not
-            depend on the buckets, and with a norm per example neither do the weights).
+            computed in parts of one bucket each, with summed gradients: the examples that share a step do not depend on
+            the buckets, nor do the weights if norms are per example).
         batch_size: maximum rows of a step, at least 1.
         pixel_budget: maximum positions of a batch, or of a part of a step with batching "mixed": a bucket gets as many
             rows as fit, at most `batch_size`; None does not bound them.
-        max_buckets: number of buckets that the sizes are divided into, at least 1.
+        max_buckets: maximum number of buckets for the sizes, at least 1.
         multiple_of: extents of bucket shapes are multiples of this, at least 1.
         ema_decay: share of the average of weights and running statistics that a step keeps, in [0, 1): the average is
             evaluated and saved (see `fcnjax.training.step.average`); None averages nothing.
         remat: whether the backward pass recomputes activations within blocks: less memory, about a third more
             computation, the same gradients.
-        shard_weights: whether each device holds a part of the weights and of the optimizer's state, instead of all.
-        validate_every: epochs between evaluations of the validation split; 0 evaluates after the last epoch only.
+        shard_weights: whether each device holds a part of the weights and of the optimizer's state instead of all of
+            them.
+        validate_every: epochs between evaluations of the validation split; 0 evaluates only after the last epoch.
         checkpoint_every: epochs between checkpoints; 0 writes none at the end of epochs. Without any checkpoint an
             interrupted run starts from the beginning.
         checkpoint_steps: steps between further checkpoints; 0 writes none.
         checkpoint_last: number of latest checkpoints that are kept, at least 1.
-        checkpoint_best: number of further checkpoints that are kept, those with the highest validation accuracy; each
-            validation is then followed by a checkpoint.
-        checkpoint_failure: what happens if a checkpoint cannot be written: "stop", or "continue" without it.
+        checkpoint_best: number of further checkpoints that are kept: those with the highest validation accuracy. If
+            above 0, each validation is followed by a checkpoint.
+        checkpoint_failure: what happens if a checkpoint cannot be written: "stop", or "continue" without the
+            checkpoint.
     """
 
     data: DataSettings
@@ -289,7 +293,7 @@ class Recipe:
     def __post_init__(self):
         require(0 <= self.seed < 2**32, "seed", self.seed, "in [0, 2**32)")
         rate, common = self.frontend.sample_rate, self.data.sample_rate
-        allowed = f"that of config.data.sample_rate, {common}, or None"
+        allowed = f"{common} as in config.data.sample_rate, or None"
         require(common is None or rate in (None, common), "frontend.sample_rate", rate, allowed)
         if self.crop.area[0] == 1:
             allowed = "(1.0, 1.0) unless config.crop.area is less than the whole example"
