@@ -77,20 +77,19 @@ def find_torch() -> tuple[Any, str] | str:
 
 
 class TorchStep:
-    """The train step in eager PyTorch. A call does the next step and returns its mean loss.
+    """The train step in eager PyTorch. A call runs the next step and returns its mean loss.
 
-    After the last of `steps` comes the first again. On a GPU the memory format is channels last, which its convolutions
-    prefer.
+    It cycles through `steps`. On a GPU, the memory format is channels last, which its convolutions prefer.
 
     Args:
         torch: the module.
         device: "cpu" or "cuda".
         weights: initial weights, by name.
-        steps: for each step the batches whose gradients it sums, each as images [B, H, W, C] and labels [B].
+        steps: for each step, the batches over which gradients are summed, each as images [B, H, W, C] and labels [B].
         rate: learning rate of SGD.
         momentum: momentum of SGD.
-        dtype: what is computed in, "float32" or "bfloat16" (autocast).
-        tuned: whether cuDNN times its algorithms for every new shape, which pays only if shapes are few.
+        dtype: dtype of the computation, "float32" or "bfloat16" (autocast).
+        tuned: whether cuDNN times its algorithms for every new shape, which pays off only if there are few shapes.
 
     Attributes:
         version: version of PyTorch.
@@ -137,7 +136,7 @@ class TorchStep:
         return loss
 
     def choose_threads(self) -> None:
-        """Sets `threads` to 1 or to as many as XLA uses, whichever does all the steps faster.
+        """Sets `threads` to 1 or to as many as XLA uses, whichever runs all steps faster.
 
         Small images gain little from threads, and PyTorch loses much time when another process delays one of them.
         """
@@ -149,7 +148,7 @@ class TorchStep:
         self.threads = min(times, key=times.__getitem__)
 
     def run(self, steps: int) -> None:
-        """Does that many steps and waits for the last one."""
+        """Runs that many steps and waits for the last one."""
         self._torch.set_num_threads(self.threads)
         with self._torch.backends.cudnn.flags(enabled=True, benchmark=self._tuned, allow_tf32=True):
             for _ in range(steps):
@@ -159,7 +158,7 @@ class TorchStep:
 
 
 def _torch_model(torch: Any, kernels: Sequence[np.ndarray]) -> Any:
-    """Returns the network with these kernels: of its convolutions [H, W, C, C'], and last of its classifier [C, K]."""
+    """Returns the network with these kernels: those of its convolutions [H, W, C, C'], then its classifier's [C, K]."""
     *convolutions, dense = kernels
     layers = []
     for kernel in convolutions:

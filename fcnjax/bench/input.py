@@ -1,4 +1,4 @@
-"""What waiting for input costs: the loop of a training run timed from inside, and the loader beside bare decoding."""
+"""The cost of waiting for input: a training loop timed from inside, and the loader compared with bare decoding."""
 
 import contextlib
 import time
@@ -24,15 +24,16 @@ def measure(recipe: Recipe, steps: int = 0, decoded: int = 500) -> dict[str, Any
     """Trains for an epoch that compiles, then measures the next one.
 
     Args:
-        recipe: what to train, with which settings of the loader.
+        recipe: what to train, and the settings of the loader.
         steps: number of steps to measure; 0 measures an epoch.
         decoded: number of examples that are read to compare decoding speeds, at least 1.
 
     Returns:
-        What `fcnjax bench input --json` writes: `input_wait_share` (the time that the loop waited for batches, over the
-        time of its steps), `step_ms`, `wait_ms`, `examples_per_s` of training, `loader_examples_per_s` of the loader
-        alone, `bare_examples_per_s` of one thread that only decodes the same images with Pillow (`bare` says what it
-        does with other data), `loader_vs_bare`, device and versions.
+        The result that `fcnjax bench input --json` writes: `input_wait_share` (the time that the loop waited for
+        batches, over the time of its steps), `step_ms`, `wait_ms`, `examples_per_s` of training,
+        `loader_examples_per_s` of the loader alone, `bare_examples_per_s` of one thread that only decodes the same
+        images with Pillow or, for other data, only reads the source (`bare` names which), `loader_vs_bare`, device and
+        versions.
     """
     trainer = Trainer(recipe, load_sources(recipe, verify=False))
     train, per_epoch = trainer.sources["train"], trainer.steps_per_epoch
@@ -104,11 +105,11 @@ def _loader_rate(trainer: Trainer, recipe: Recipe, count: int) -> float:
 
 
 def _bare_rate(source: Source, count: int) -> tuple[str, float]:
-    """Returns how examples were read without the loader, and how many one thread reads so per second.
+    """Returns how examples were read without the loader, and the examples per second of one thread.
 
     Image files are decoded by Pillow alone; examples of other data are taken from the source one after the other.
     """
-    files = getattr(source, "source", source)  # a resized source holds the one with the files
+    files = getattr(source, "source", source)  # a resized source holds the source with the files
     count = min(count, len(source))
     if isinstance(files, FolderSource) and source.sizes.shape[1] == 2:
         what, mode, paths = "bare Pillow loop", "RGB" if source.channels == 3 else "L", files.paths[:count]

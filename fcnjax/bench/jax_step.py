@@ -1,4 +1,4 @@
-"""The train step of this library as the benchmarks time it: SGD with momentum, over the same inputs again and again.
+"""The train step of this library as the benchmarks time it: SGD with momentum, repeated on the same inputs.
 
 Axes: B batch.
 """
@@ -19,25 +19,25 @@ OPTIMIZER = optax.sgd(RATE, momentum=MOMENTUM)
 
 
 def make_step(model: Classifier) -> tuple[Callable[..., tuple[TrainState, jax.Array]], TrainState]:
-    """Returns the step as training runs it, not compiled, and the state that it starts from."""
+    """Returns the step as training runs it, not compiled, and its initial state."""
     graphdef, weights, statistics = split(model)
     state = TrainState(jnp.int32(0), weights, statistics, OPTIMIZER.init(weights))
     return make_train_step(make_gradient(graphdef), OPTIMIZER), state
 
 
 def step_inputs(batch: Padded, labels: jax.Array) -> tuple[Padded, Targets, jax.Array]:
-    """Returns what the step of `make_step` takes after the state, for a batch and its labels [B]."""
+    """Returns the arguments of the step of `make_step` after the state, for a batch and its labels [B]."""
     return batch, Targets(labels, jnp.arange(len(labels), dtype=jnp.int32)), jnp.zeros(2, jnp.uint32)
 
 
 class JaxStep:
-    """A train step in JAX with the state that it changes. A call does the next step and returns its loss.
+    """A train step in JAX with the state that it changes. A call runs the next step and returns its loss.
 
-    After the last of `steps` comes the first again.
+    It cycles through `steps`.
 
     Args:
-        state: the first one; it is copied, as steps take its memory.
-        steps: for each step its program, `(state, *inputs) -> (state, loss)`, and the inputs.
+        state: the initial state; it is copied, because steps donate its memory.
+        steps: for each step, its program `(state, *inputs) -> (state, loss)` and the inputs.
 
     Attributes:
         steps: as given.
@@ -54,7 +54,7 @@ class JaxStep:
         return loss
 
     def run(self, steps: int) -> None:
-        """Does that many steps and waits for the last one."""
+        """Runs that many steps and waits for the last one."""
         for _ in range(steps):
             self()
         jax.block_until_ready(self._state)

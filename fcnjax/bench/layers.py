@@ -1,8 +1,9 @@
-"""What a train step costs: with masks against without, and against the same step in plain JAX and in PyTorch.
+"""The cost of a train step: with and without masks, and compared with the same step in plain JAX and in PyTorch.
 
 The step is the one that training runs, for a stack of halving convolutions like the forum thread's. Plain JAX is timed
-twice: in a process of its own, as a program without this library runs it, and in this process, where freed memory is
-kept (`fcnjax.memory`) and our XLA flags are set (`fcnjax.xla`). Both are part of what makes our step faster.
+twice: in its own process, as a program without this library runs it, and in this process, where freed memory is kept
+(`fcnjax.memory`) and our XLA flags are set (`fcnjax.xla`). Both are part of what makes our step faster.
+
 Axes: B batch, H height, W width, C channels.
 """
 
@@ -29,7 +30,7 @@ from fcnjax.training.run.run_folder import environment
 from fcnjax.training.step.step import split
 
 ROUNDS = 15  # turns of each timed program
-STEPS = 20  # in a turn; the first one meets what the program before it left in the caches
+STEPS = 20  # steps in a turn; the first one starts with the caches that the previous program left
 MEMORY = ("temp_size_in_bytes", "output_size_in_bytes", "argument_size_in_bytes")  # of XLA's memory analysis
 QUANTITIES = {
     "mask_time_ratio": Quantity("time, masks / none", "at most 1.10"),
@@ -66,7 +67,7 @@ class Workload:
         return models.create("fcn", head={"pool_at": 0}, rngs=nnx.Rngs(0), **options)
 
     def draw(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns images float32 [B, H, W, C], sizes int32 [B, 2], the first as large as the batch, and labels [B]."""
+        """Returns images float32 [B, H, W, C], sizes int32 [B, 2] (the first is the padded shape), and labels [B]."""
         model = self.model()
         model.check_sizes(np.array([self.size]))
         rng = np.random.default_rng(0)
@@ -78,7 +79,7 @@ class Workload:
 
 
 def make_jax_steps(work: Workload, names: Sequence[str] = ("masked", "unmasked", "plain")) -> dict[str, JaxStep]:
-    """Returns the compiled steps of those names, with the same initial weights.
+    """Returns the compiled steps with those names, which start from the same weights.
 
     "masked" is the step as training runs it, on examples of different sizes; "unmasked" is the same step without any
     mask, on examples that fill the batch; "plain" is the step of `make_plain_step`, with XLA's default options.
@@ -121,8 +122,8 @@ def measure(work: Workload, rounds: int = ROUNDS) -> dict[str, Any]:
         rounds: turns of each timed program, at least 1, after a first turn that only warms up.
 
     Returns:
-        What `fcnjax bench layers --json` writes: the `QUANTITIES` (medians over the rounds of each round's ratio, None
-        without PyTorch), their quartiles, milliseconds and bytes of each step, device and versions.
+        The result that `fcnjax bench layers --json` writes: the `QUANTITIES` (medians over the rounds of each round's
+        ratio, None without PyTorch), their quartiles, milliseconds and bytes of each step, device and versions.
 
     Raises:
         ValueError: if `rounds` is below 1.
@@ -164,7 +165,7 @@ def _memory(step: JaxStep) -> dict[str, int]:
 
 
 def table(result: dict[str, Any]) -> Table:
-    """Returns what `measure` found as a table: the ratios with their quartiles and targets, then each step's time."""
+    """Returns the result of `measure` as a table: the ratios with quartiles and targets, then each step's time."""
     shape = joined((result["workload"]["batch_size"], *result["workload"]["size"]))
     table = report_table(result, QUANTITIES, f"train step, {shape}", "milliseconds", "ms")
     table.caption = result["step_vs_torch_note"]

@@ -1,7 +1,7 @@
 """Stretches of training: the batches that training could make of a size table, in several ways.
 
-Axes: N examples, B rows, D spatial axes. The one idea: the time of a step depends on sizes, not on values. So a stretch
-holds sizes alone, sampled evenly from a whole epoch, and rates count the positions of real examples.
+Axes: N examples, B rows, D spatial axes. The one idea: the time of a step depends on sizes, not on values. A stretch
+therefore holds only sizes, sampled evenly from a whole epoch, and rates count the positions of real examples.
 """
 
 import math
@@ -23,7 +23,7 @@ class Rows(NamedTuple):
 
     Attributes:
         shape: padded shape, D entries.
-        sizes: int32 [B, D], of the examples; 0 for filler rows.
+        sizes: int32 [B, D], sizes of the examples; 0 for filler rows.
     """
 
     shape: tuple[int, ...]
@@ -31,7 +31,7 @@ class Rows(NamedTuple):
 
     @property
     def program(self) -> tuple[int, ...]:
-        """(B, *shape): batches with the same one share a compiled program."""
+        """(B, *shape); batches for which it is equal share a compiled program."""
         return (len(self.sizes), *self.shape)
 
 
@@ -59,7 +59,7 @@ class Stretch(NamedTuple):
         return sum(int(np.prod(rows.program)) for rows in self.steps)
 
     def about(self) -> dict[str, int | float]:
-        """Returns what a result says about the stretch."""
+        """Returns the fields of a result that describe the stretch."""
         return {
             "steps": len(self.steps),
             "examples": sum(int((areas(rows.sizes) > 0).sum()) for rows in self.steps),
@@ -80,7 +80,7 @@ def scaled_sizes(path: Path | str | None, scale: float) -> np.ndarray:
         ValueError: if `read_sizes` refuses the file, or `scale` is out of range.
     """
     if not 0 < scale < float("inf"):
-        raise ValueError(f"scale={scale}: must be greater than 0; give 1 for the sizes as they are.")
+        raise ValueError(f"scale={scale}: must be greater than 0 and finite; give 1 to keep the sizes.")
     sizes = drawn_sizes() if path is None else read_sizes(path)
     return np.maximum(np.rint(sizes * scale), 1).astype(np.int32)
 
@@ -117,11 +117,11 @@ def planned(sizes: np.ndarray, buckets: BucketPlan, steps: int) -> Stretch:
 def of_one_size(sizes: np.ndarray, pixel_budget: int, steps: int) -> Stretch:
     """Returns `steps` batches with examples of exactly one size each: no padding, and no filler rows.
 
-    The remainder of a size makes a smaller batch, which needs a program of its own.
+    The remainder of a size makes a smaller batch, which needs its own program.
 
     Args:
         sizes: int [N, D].
-        pixel_budget: maximum number of positions in a batch; a larger example is a batch of its own.
+        pixel_budget: maximum number of positions in a batch; a larger example is its own batch.
         steps: number of batches; the whole epoch if it has fewer.
     """
     batches = []
@@ -139,7 +139,7 @@ def dense(sizes: np.ndarray, pixel_budget: int, steps: int) -> Stretch:
 
     Args:
         sizes: int [N, D].
-        pixel_budget: maximum number of positions in a batch, which has as many rows as fit, at least 1.
+        pixel_budget: maximum number of positions in a batch; a batch has as many rows as fit, at least 1.
         steps: number of batches.
     """
     size = np.rint(np.median(sizes, axis=0)).astype(np.int32)
@@ -148,7 +148,7 @@ def dense(sizes: np.ndarray, pixel_budget: int, steps: int) -> Stretch:
 
 
 def one_by_one(stretch: Stretch) -> list[list[Rows]]:
-    """Returns for each step of a stretch its examples, each as a batch of its own; filler rows are left out."""
+    """Returns the examples of each step of a stretch, each as its own batch; filler rows are left out."""
     steps = []
     for step in stretch.steps:
         real = step.sizes[areas(step.sizes) > 0]

@@ -1,6 +1,6 @@
-"""What a run costs besides computing: the time until its first step is done, and the time of Python in each step.
+"""The costs of a run besides computing: the time until its first step is done, and the time of Python in each step.
 
-The process whose first step is timed runs `fcnjax bench first-step`, which reads what to train from its input.
+The timed process runs `fcnjax bench first-step`, which reads what to train from stdin.
 """
 
 import json
@@ -48,12 +48,12 @@ def dispatch_ms(rounds: int, steps: int = 200) -> list[float]:
 def first_step_seconds(recipe: Mapping[str, Any], sizes: np.ndarray) -> tuple[float, float]:
     """Returns the seconds from the start of a training process to the end of its first step, cold and warm.
 
-    The same process runs twice: imports, buckets, run folder, initial weights, loader, programs. The second one finds
-    the programs that the first one compiled in JAX's persistent cache, and the buckets that it planned.
+    The same process runs twice, with imports, buckets, run folder, initial weights, loader and programs. The second one
+    finds the programs that the first one compiled in JAX's persistent cache, and the buckets that it planned.
 
     Args:
         recipe: recipe of the run, as nested dictionaries; its data are drawn.
-        sizes: int [N, 2], of the training examples.
+        sizes: int [N, 2], sizes of the training examples.
 
     Raises:
         RuntimeError: if the process fails; the message holds the last line of its errors.
@@ -106,10 +106,10 @@ class DrawnSource(Source):
 
 
 def train_one_step(request: str) -> NoReturn:
-    """Does what `fcnjax train` does until its first step is done, prints `DONE`, and ends the process.
+    """Runs `fcnjax train` until its first step is done, prints `DONE`, and ends the process.
 
     Args:
-        request: what `first_step_seconds` takes, as JSON with the fields `recipe` and `sizes`.
+        request: the arguments of `first_step_seconds`, as JSON with the fields `recipe` and `sizes`.
     """
     given = json.loads(request)
     recipe, sizes = given["recipe"], np.array(given["sizes"])

@@ -13,9 +13,9 @@ class Quantity(NamedTuple):
     """A quantity that a benchmark reports.
 
     Attributes:
-        meaning: what it is, for the table.
-        target: what it should be, such as "at most 1.10"; empty if it has no target.
-        unit: empty for a ratio.
+        meaning: description for the table.
+        target: the values to reach, such as "at most 1.10"; empty if there is no target.
+        unit: unit of the quantity; empty for a ratio.
     """
 
     meaning: str
@@ -38,7 +38,7 @@ def spread(rounds: Sequence[float]) -> Spread:
 
 
 def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:
-    """Returns the spread of the ratios `over / under`, one per round: what slows a whole round cancels."""
+    """Returns the spread of the ratios `over / under`, one per round: anything that slows a whole round cancels."""
     return spread([a / b for a, b in zip(over, under, strict=True)])
 
 
@@ -55,7 +55,7 @@ def quantity_fields(quantities: Mapping[str, Quantity], spreads: Mapping[str, Sp
 
 
 def rounds_field(measured: Mapping[str, Sequence[float]]) -> dict[str, dict[str, Any]]:
-    """Returns the median and the quartiles of each timed program, beside what was measured in each round."""
+    """Returns the median and the quartiles of each timed program, with the measurement of each round."""
     return {name: {**spread(rounds)._asdict(), "rounds": rounds} for name, rounds in measured.items()}
 
 
@@ -65,11 +65,11 @@ def report_table(
     """Returns a table of the quantities with quartiles and targets, then of the timed programs.
 
     Args:
-        result: what the benchmark writes, with the fields of `quantity_fields`.
-        quantities: what to show first.
+        result: the result of the benchmark, with the fields of `quantity_fields`.
+        quantities: the quantities to show first.
         title: what was measured; devices, threads and rounds are added.
         field: name of the field that holds what `rounds_field` returns.
-        unit: of the numbers in that field.
+        unit: unit of the numbers in that field.
     """
     title = f"{title}, {result['devices']}, {result['threads']} threads, {result['rounds']} rounds"
     table = tight_table("", "median", "quartiles", "target", title=title, left=4)

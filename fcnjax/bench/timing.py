@@ -1,4 +1,4 @@
-"""Timing side by side: the timed programs take turns, so that a slow moment of the machine meets all of them."""
+"""Timing side by side: the timed programs take turns, so that a slow moment of the machine affects all of them."""
 
 import concurrent.futures
 import multiprocessing
@@ -17,16 +17,16 @@ TimedProgram = Callable[[int], None]  # runs that many steps, and returns when t
 def take_turns(programs: Mapping[str, TimedProgram], rounds: int, steps: int) -> dict[str, list[float]]:
     """Measures the milliseconds of a step of each program.
 
-    The order in a round is random: each program meets what the one before it left behind, such as threads that still
-    spin and a fragmented heap, and no program must always follow the same one.
+    The order in a round is random: each program is affected by what the previous one left behind, such as spinning
+    threads and a fragmented heap, so no program should always follow the same one.
 
     Args:
-        programs: by name.
+        programs: the programs by name.
         rounds: number of turns of each program, after a first turn that only warms up.
         steps: steps in a turn.
 
     Returns:
-        For each program the mean milliseconds of a step in each round [rounds].
+        For each program, the mean milliseconds of a step in each round [rounds].
     """
     times: dict[str, list[float]] = {name: [] for name in programs}
     for turn in range(rounds + 1):
@@ -39,11 +39,11 @@ def take_turns(programs: Mapping[str, TimedProgram], rounds: int, steps: int) ->
 
 
 class InOwnProcess:
-    """A timed program in a process of its own, which no setting of this process reaches.
+    """A timed program in its own process, which settings of this process do not affect.
 
     Args:
-        make: a function of a module that returns the program.
-        *arguments: of `make`; they and the function are pickled.
+        make: a function at module level that returns the program.
+        *arguments: arguments of `make`; they and the function are pickled.
     """
 
     _program: TimedProgram | None = None  # in the other process
@@ -75,5 +75,5 @@ def _run(steps: int) -> None:
 
 
 def threads() -> int:
-    """Returns the number of CPU cores that this process may use, which is how many threads XLA takes."""
+    """Returns the number of CPU cores that this process may use, which is the number of threads of XLA."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

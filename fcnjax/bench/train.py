@@ -1,7 +1,7 @@
 """Training at native sizes, side by side with every alternative, in megapixels of real examples per second.
 
-Ours pads the examples of a size table to a few planned buckets. The alternatives are the same network on dense batches
-of one shape (the upper limit of what masks and padding cost), every batch padded to the largest size, one program for
+Our training pads the examples of a size table to a few planned buckets. The alternatives are the same network on dense
+batches of one shape (without the cost of masks and padding), every batch padded to the largest size, one program for
 each distinct size, and eager PyTorch: one example at a time, in batches of one exact size, and dense. All start from
 the same weights and take turns; values are random and already on the device.
 
@@ -42,7 +42,7 @@ ROUNDS = 10  # turns of each timed program
 OURS, DENSE, MAX, PER_SHAPE = "planned", "dense", "padded to max", "one size a batch"
 ONE_BY_ONE, EXACT_GROUPS, TORCH_DENSE = "torch one by one", "torch one size a batch", "torch dense"
 TORCH = {"vs_torch_one_by_one": ONE_BY_ONE, "vs_torch_exact_groups": EXACT_GROUPS, "vs_torch_dense": TORCH_DENSE}
-QUANTITIES = {  # the meaning of a ratio is what our rate is compared with
+QUANTITIES = {  # the meaning of a ratio names what our rate is compared with
     "vs_dense": Quantity("dense batches of one shape, no masks", "at least 0.80 with 16 shapes, 0.85 with 32"),
     "vs_pad_to_max": Quantity("every batch padded to the largest size", "at least 3"),
     "vs_compile_per_shape": Quantity("a program for each distinct shape, compilation included", "more than 1"),
@@ -56,16 +56,16 @@ QUANTITIES = {  # the meaning of a ratio is what our rate is compared with
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Workload:
-    """What is trained on what: the forum thread's network, pooling first, in batches of about equally many positions.
+    """The network and its data: the forum thread's network, pooling first, on batches of about equally many positions.
 
     Attributes:
-        sizes: int [N, 2], of the examples.
+        sizes: int [N, 2], sizes of the examples.
         shapes: maximum number of buckets of our plan, at least 1.
-        pixel_budget: maximum number of positions in a batch; at least those of the largest example.
+        pixel_budget: maximum number of positions in a batch; at least as many as the largest example has.
         steps: batches in a turn of a timed program, at least 1; the slower programs get fewer.
         epochs: number of epochs that share the time of compilation, at least 1.
-        in_channels, kernel, channels, classes: of the network (see `fcnjax.models.fcn`).
-        dtype: what is computed in, "float32" or "bfloat16".
+        in_channels, kernel, channels, classes: options of the network (see `fcnjax.models.fcn`).
+        dtype: dtype of the computation, "float32" or "bfloat16".
 
     Raises:
         ValueError: if a count is below 1, or an example is too small for the network.
@@ -102,11 +102,11 @@ class Workload:
         return models.create("fcn", head={"pool_at": 0}, rngs=nnx.Rngs(0), **options)
 
     def buckets(self) -> BucketPlan:
-        """Returns our plan."""
+        """Returns the buckets of our training."""
         return plan_buckets(self.sizes, self.shapes, pixel_budget=self.pixel_budget)
 
     def stretches(self) -> dict[str, Stretch]:
-        """Returns what each timed program in JAX trains on."""
+        """Returns the batches that each timed program in JAX trains on."""
         few, largest = -(-self.steps // 4), pad_to_max(self.sizes).with_budget(self.pixel_budget)
         return {
             OURS: planned(self.sizes, self.buckets(), self.steps),
@@ -139,7 +139,7 @@ def make_stretch_step(work: Workload, stretch: Stretch, unmasked: bool) -> tuple
 
     Args:
         work: the network and the images.
-        stretch: what is trained on.
+        stretch: the batches.
         unmasked: whether no batch has padding, so that the programs hold no mask.
     """
     step, state = make_step(work.model())
@@ -183,12 +183,12 @@ def measure(work: Workload, rounds: int = ROUNDS, *, warm_start: bool = True) ->
     Args:
         work: what to measure.
         rounds: turns of each timed program, at least 1, after a first turn that compiles.
-        warm_start: whether to time the start of a training process too, which runs two of them.
+        warm_start: whether to time the start of a training process too, which starts two of them.
 
     Returns:
-        What `fcnjax bench train --json` writes: the `QUANTITIES` (ratios are our rate over the other's, medians over
-        the rounds of each round's ratio; None if there is nothing to compare with), quartiles of the ratios,
-        `cold_start_s`, each timed program's megapixels of real examples per second, what each was trained on,
+        The result that `fcnjax bench train --json` writes: the `QUANTITIES` (ratios are our rate over the other's,
+        medians over the rounds of each round's ratio; None if there is nothing to compare with), quartiles of the
+        ratios, `cold_start_s`, each timed program's megapixels of real examples per second, what each was trained on,
         compilation, device and versions.
 
     Raises:
@@ -217,7 +217,7 @@ def measure(work: Workload, rounds: int = ROUNDS, *, warm_start: bool = True) ->
         "rectangles": buckets,
         "workload": {**dataclasses.asdict(work), "sizes": _about_sizes(work.sizes)},
         "rounds": rounds,
-        "load_average": load,  # when it began: how many processes wanted a core
+        "load_average": load,  # at the start: how many processes wanted a core
         "threads": threads(),
         **environment(),
     }
@@ -236,11 +236,11 @@ def _compilation_cache_off() -> Iterator[None]:
 
 
 class _Timed(NamedTuple):
-    """What was measured of the timed programs, by their names.
+    """The measurements of the timed programs, by name.
 
     Attributes:
         rates: megapixels of real examples per second, in each round.
-        stretches: what each was trained on.
+        stretches: the batches that each was trained on.
         compile_s: mean seconds of a compilation.
         torch_note: how PyTorch ran, or why it did not.
         torch_threads: number of CPU threads.
@@ -271,7 +271,7 @@ def _run_stretch(step: JaxStep | TorchStep, stretch: Stretch, times: int) -> Non
 
 
 def _ratios(work: Workload, timed: _Timed) -> dict[str, Spread]:
-    """Returns the spread of each ratio among `QUANTITIES`; those with PyTorch are left out if it did not run."""
+    """Returns the spread of each ratio in `QUANTITIES`; ratios to PyTorch are left out if it did not run."""
     rates = timed.rates
     spreads = {"vs_dense": ratio(rates[OURS], rates[DENSE]), "vs_pad_to_max": ratio(rates[OURS], rates[MAX])}
     spreads |= {key: ratio(rates[OURS], rates[name]) for key, name in TORCH.items() if name in rates}
@@ -290,7 +290,7 @@ def _about_sizes(sizes: np.ndarray) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> Table:
-    """Returns what `measure` found as a table: the ratios with their quartiles and targets, then each rate."""
+    """Returns the result of `measure` as a table: the ratios with their quartiles and targets, then each rate."""
     work, about = result["workload"], result["workload"]["sizes"]
     median = "x".join(f"{extent:.0f}" for extent in about["median"])
     title = (

@@ -11,7 +11,7 @@ from fcnjax.padded import Padded
 
 @jax.tree_util.register_pytree_with_keys_class
 class UnmaskedBatch(Padded):
-    """A batch without padding, which is known while a program is traced: nothing is ever cleared.
+    """A batch without padding, a fact that is known while a program is traced: no position is ever set to zero.
 
     Any layer takes it as it takes a `Padded`; the compiled program then holds no operation on positions and sizes. (A
     layer that asks for `mask` selects by a constant, which XLA removes.)

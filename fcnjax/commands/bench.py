@@ -29,7 +29,7 @@ def run(argv: Sequence[str]) -> None:
     """Measure on this machine: a train step (layers), waiting for data (input), training at native sizes (train)."""
     if len(argv) < 2 or argv[1].startswith("-"):
         raise UsageError(f"say what to measure, as in 'fcnjax bench layers'. Known: {', '.join(BENCHES)}.")
-    # An internal process, which `fcnjax bench train` starts and times: not in BENCHES, so that no message offers it.
+    # An internal process that `fcnjax bench train` starts and times; not in BENCHES, so that no message offers it.
     if argv[1] == overheads.FIRST_STEP:
         overheads.train_one_step(sys.stdin.read())
     if argv[1] not in BENCHES:
@@ -65,7 +65,7 @@ def _train(argv: Sequence[str]) -> None:
         sizes = "CSV file of heights and widths (default: random sizes of small photographs)."
         flags.DEFINE_string("sizes", None, sizes, flag_values=values)
         flags.DEFINE_float("scale", 0.4, "Factor on every extent.", lower_bound=0, flag_values=values)
-        flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Type of the computation.", flag_values=values)
+        flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Dtype of the computation.", flag_values=values)
         flags.DEFINE_bool("warm_start", True, "Also time the start of a training process.", flag_values=values)
         for name, (default, text) in COUNTS.items():
             flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)

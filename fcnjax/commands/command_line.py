@@ -21,10 +21,10 @@ from fcnjax.training.run.interruption import Terminated
 from fcnjax.training.settings.default_config import config_help
 from fcnjax.xla import OLD_EMITTERS, add_cpu_flags
 
-# Exit codes; 0 is success. After 4, 130, 134 and 143 the same command goes on from the last checkpoint.
+# Exit codes; 0 is success. After 4, 130, 134 and 143, the same command resumes from the last checkpoint.
 UNUSABLE = 2  # the request, the data or the disk cannot be used; one sentence says why
 NOT_FINITE = 3  # the training loss is not finite
-HOST_FAILED = 4  # another host of the run failed; 134 if JAX's own service notices it, within a minute
+HOST_FAILED = 4  # another host of the run failed; 134 if JAX's own service notices first, within a minute
 INTERRUPTED = 130  # by the user (Ctrl-C)
 TERMINATED = 143  # by SIGTERM, after the current step was saved
 
@@ -39,8 +39,8 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
     Args:
         argv: program name and arguments.
         define: defines the flags of the command on the `FlagValues` that it is given.
-        config: default path of the config file. "" gives the command a flag --config without a default; None gives it
-            no such flag.
+        config: default path of the config file. With "", the flag --config has no default; with None, there is no such
+            flag.
 
     Raises:
         UsageError: if a flag or a config field is unknown (the message names the nearest one), a value has the wrong
@@ -55,7 +55,7 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
             config_flags.DEFINE_config_file("config", config or None, text, values, sys_argv=list(argv))
         rest = values(list(argv))
         if config is not None:
-            getattr(values.config, "to_dict", None)  # ml_collections reports a missing file at the first use only
+            getattr(values.config, "to_dict", None)  # ml_collections reports a missing file only at the first use
     except flags.Error as error:
         # The message of a config file that raised holds a stack trace, whose last line is the error.
         sentence, _, trace = str(error).partition("Traceback (most recent call last):")
@@ -67,7 +67,7 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
     if values.help:
         print(values.get_help())
         if config is not None:
-            print("\nFields of a config, their defaults before the config file, and what they mean:")
+            print("\nFields of a config, with their defaults before the config file is read, and their meanings:")
             print(config_help())
         raise SystemExit(0)
     if config == "" and values.config is None:
@@ -123,10 +123,10 @@ def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Se
     """Runs a command and returns its exit code.
 
     A `ValueError`, `OSError` or `FloatingPointError` becomes one sentence on stderr, as do a failure of another host
-    and an interruption. Any other exception is a bug, and passes.
+    and an interruption. Any other exception is a bug and propagates.
 
     Args:
-        program: name that the sentence begins with.
+        program: name at the beginning of the sentence.
         command: takes `argv`.
         argv: program name and arguments.
     """
@@ -156,7 +156,7 @@ def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Se
 def _config_error(error: Exception, argv: Sequence[str]) -> str:
     """Returns one sentence on what is wrong with the config file of a command line, or with an override."""
     while error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]  # ml_collections wraps the error that it met
+        error = error.args[0]  # ml_collections wraps the original error
     if isinstance(error, SyntaxError):
         return f"--config cannot be read: {error}"  # with file and line
     if line := _raising_line(error, argv):
@@ -172,7 +172,7 @@ def _config_error(error: Exception, argv: Sequence[str]) -> str:
 def _raising_line(error: Exception, argv: Sequence[str]) -> str | None:
     """Returns file and line of the config file that raised the error; None if it was raised elsewhere."""
     path = next((argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")), "")
-    path = path.partition(":")[0]  # the rest is given to get_config
+    path = path.partition(":")[0]  # the rest is the argument of get_config
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if path and frame.filename.endswith(path)]
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else None
 

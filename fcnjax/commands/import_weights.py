@@ -1,4 +1,4 @@
-"""`fcnjax import-weights`: a PyTorch state dict becomes a folder of fcnjax."""
+"""`fcnjax import-weights`: turns a PyTorch state dict into a folder of fcnjax."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`fcnjax plan`: buckets for a table of sizes, and what they cost."""
+"""`fcnjax plan`: buckets for a table of sizes, and their cost."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ PLANNED = {"max_buckets", "multiple_of", "pixel_budget", "batch_size"}  # fields
 
 
 def run(argv: Sequence[str]) -> None:
-    """Plan the buckets of a config, or of --sizes=FILE.csv, and print what they cost."""
+    """Plan the buckets of a config, or of --sizes=FILE.csv, and print their cost."""
     named = {argument.lstrip("-").partition("=")[0].partition(".")[0] for argument in argv[1:]}
     if "help" not in named and len(named & {"config", "sizes"}) != 1:
         raise UsageError("give either --config=configs/digits.py or --sizes=FILE.csv: the sizes to plan for.")
@@ -75,5 +75,5 @@ def _define_flags(values: flags.FlagValues) -> None:
     }
     for name, (default, text) in numbers.items():
         flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
-    share = "Also find the pixel budget whose train step takes this share of the device's memory, such as 0.9."
+    share = "Also find the pixel budget at which a train step takes this share of the device's memory, such as 0.9."
     flags.DEFINE_float("fit_memory", None, share, lower_bound=0, upper_bound=1, flag_values=values)

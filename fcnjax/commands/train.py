@@ -8,11 +8,11 @@ from fcnjax.commands.command_line import define_workdir, parse, read_recipe, req
 from fcnjax.training.compile.mesh import is_first_host, join_hosts
 from fcnjax.training.run import TrainedRun, describe_run, train, trainer_for
 
-SHOWN = 20  # examples that could not be decoded: result.json lists the rest
+SHOWN = 20  # maximum number of undecodable examples to print; result.json lists all
 
 
 def run(argv: Sequence[str]) -> None:
-    """Train a config in a run folder, or go on with the interrupted run that the folder holds."""
+    """Train a config in a run folder, or resume the interrupted run in that folder."""
 
     def define(values: flags.FlagValues) -> None:
         define_workdir(values)
@@ -43,5 +43,7 @@ def _tell_run(run: TrainedRun) -> None:
 def _define_hosts(values: flags.FlagValues) -> None:
     where = "To train on several hosts: address of host 0, such as 10.0.0.1:8476, or auto (SLURM, GKE, Open MPI, TPU)."
     flags.DEFINE_string("coordinator", None, where, flag_values=values)
-    flags.DEFINE_integer("hosts", None, "Number of hosts; auto knows it.", lower_bound=1, flag_values=values)
-    flags.DEFINE_integer("host", None, "Index of this host, from 0; auto knows it.", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("hosts", None, "Number of hosts; not needed with auto.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer(
+        "host", None, "Index of this host, from 0; not needed with auto.", lower_bound=0, flag_values=values
+    )

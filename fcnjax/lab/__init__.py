@@ -1,4 +1,4 @@
-"""What every experiment consists of: arms, seeds, results, claims, statistics, and the report."""
+"""The parts of every experiment: arms, seeds, results, claims, statistics, and the report."""
 
 from fcnjax.lab.claims import Claim, accuracy_difference, all_above, cost_ratio, same_function, size_effect
 from fcnjax.lab.class_maps import ClassMapRow, class_map_panel

@@ -148,7 +148,7 @@ def all_above(results: Results, threshold: float) -> Claim:
 
 
 def cost_ratio(results: Results, arm: str, baseline: str) -> Claim:
-    """Returns the claim that compares the cost of `arm` with that of `baseline`: head multiply-adds and step time.
+    """Returns the claim that compares the costs of `arm` and `baseline`: head multiply-adds and step time.
 
     Args:
         results: what was measured.
@@ -156,8 +156,9 @@ def cost_ratio(results: Results, arm: str, baseline: str) -> Claim:
         baseline: name of the arm it is compared with.
 
     Returns:
-        The claim. It holds, since the multiply-adds are counted, unless the head of the baseline needs none. If the
-        range over rounds of the step time ratio contains 1, the claim says that the step times do not differ.
+        The claim. It holds, since the multiply-adds are counted, unless the head of the baseline needs no
+        multiply-adds. If the range over rounds of the step time ratio contains 1, the claim says that the step times do
+        not differ.
 
     Raises:
         ValueError: if an arm is unknown.
@@ -207,7 +208,7 @@ def size_effect(results: Results, arm: str, bins: SizeBins, confidence: float = 
     """
     labels, accuracies = bins.labels, accuracy_by_bin(results, arm, bins, confidence)
     if len(labels) < 2:
-        raise ValueError(f"bins with labels {labels}: must be at least 2 bins; ask `size_bins` for more groups.")
+        raise ValueError(f"bins.labels={labels}: must be at least 2 bins; ask `size_bins` for more groups.")
     (title,) = _titles(results, arm)
     difference = proportion_difference(accuracies[0], accuracies[-1])
     small, large = (f"{labels[i]} {bins.unit}".strip() for i in (0, -1))

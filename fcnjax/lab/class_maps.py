@@ -33,7 +33,7 @@ class ClassMapRow:
         label: true class.
 
     Raises:
-        ValueError: if a shape, the keys or a class are not as above.
+        ValueError: if a shape, the keys or a class differ from the description above.
     """
 
     image: np.ndarray
@@ -63,10 +63,10 @@ class ClassMapRow:
 
 
 def class_map_panel(rows: Sequence[ClassMapRow], shared: bool = True, unit: str = "class score") -> Figure:
-    """Draws one example per row, and beside it the map of the class that each arm predicts.
+    """Draws one example per row, with the map of the class that each arm predicts beside it.
 
-    A map is stretched over its image, so that its cells lie about where their receptive fields are, with the contour of
-    the image on top. Wrong predictions are marked in red and by the word "wrong".
+    A map is stretched over its image, so that its cells roughly cover their receptive fields, with the contour of the
+    image on top. Wrong predictions are marked in red and by the word "wrong".
 
     Args:
         rows: at least one, all with the same arms.

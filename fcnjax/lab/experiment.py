@@ -1,6 +1,6 @@
-"""What an experiment is: a question, the arms that answer it, and which of them should be one function.
+"""An experiment: a question, the arms that answer it, and the pairs of arms that should be one function.
 
-Both classes are frozen and validate themselves. Nothing here trains, or knows any particular experiment.
+Both classes are frozen and validate themselves. Nothing here trains or depends on a particular experiment.
 """
 
 import re

@@ -48,7 +48,7 @@ def accuracy_figure(results: Results, confidence: float = 0.95) -> Figure:
         if interval.known:
             axes.plot([interval.low, interval.high], [row - 0.14] * 2, color=color, linewidth=3, solid_capstyle="butt")
         axes.plot(interval.mean, row - 0.14, marker, color=color, markersize=9, markeredgecolor="white")
-        spread = row + 0.1 + 0.08 * _ranks_among_equals(accuracies)  # equal accuracies stay apart
+        spread = row + 0.1 + 0.08 * _ranks_among_equals(accuracies)  # separates equal accuracies
         axes.plot(accuracies, spread, "o", color=color, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
     axes.set_yticks(range(len(arms)), [arm.title for arm in arms], parse_math=False)
     axes.set_ylim(len(arms) - 0.5, -0.5)

@@ -14,14 +14,14 @@ from fcnjax.lab.statistics import Interval, max_relative_difference, proportion_
 
 @dataclass(frozen=True)
 class FunctionComparison:
-    """How far two arms that should be one function are apart; each number is the worst over all seeds.
+    """The differences between two arms that should be one function; each number is the largest over all seeds.
 
     Attributes:
         a: name of the first arm.
         b: name of the second arm, the reference of the relative differences.
         initial: relative difference of the logits before training (see `max_relative_difference`).
         loss: largest relative difference of the losses of one step, over the first `loss_steps` steps.
-        loss_steps: number of steps compared; fewer than asked for if the runs are shorter.
+        loss_steps: number of steps compared; fewer than requested if the runs are shorter.
         final: relative difference of the logits after training.
         final_absolute: absolute difference of the logits after training.
         differing: number of test predictions that differ, over all seeds.
@@ -40,7 +40,7 @@ class FunctionComparison:
 
 
 def compare_functions(results: Results, a: str, b: str, loss_steps: int = 50) -> FunctionComparison:
-    """Returns how far arms `a` and `b` are apart: before training, in the first steps, and after training.
+    """Returns the differences between arms `a` and `b`: before training, in the first steps, and after training.
 
     Args:
         results: what was measured.
@@ -49,7 +49,7 @@ def compare_functions(results: Results, a: str, b: str, loss_steps: int = 50) ->
         loss_steps: number of first steps whose losses are compared, at least 1.
 
     Returns:
-        The largest differences over all seeds; NaN wherever a run holds NaN.
+        The largest differences over all seeds; a difference is NaN if a run holds NaN.
 
     Raises:
         ValueError: if an arm is unknown, or `loss_steps` is below 1.
@@ -135,7 +135,7 @@ def accuracy_by_bin(results: Results, arm: str, bins: SizeBins, confidence: floa
     """Returns the accuracy of `arm` in each bin, averaged over seeds, with its Wilson interval over test examples.
 
     The interval counts every example once, whatever the number of seeds: seeds agree on most examples, so more seeds
-    are not more examples. In a bin of few examples this uncertainty is larger than that over seeds.
+    are not more examples. In a bin of few examples, this uncertainty is larger than the one over seeds.
 
     Args:
         results: what was measured.

@@ -1,6 +1,6 @@
 """A report as a value: sections of paragraphs, claims, tables and pictures, computed from `Results`.
 
-`fcnjax.lab.writers` writes it as Markdown, HTML or terminal tables; nothing here knows a format of text.
+`fcnjax.lab.writers` writes it as Markdown, HTML or terminal tables; nothing here depends on an output format.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report with a heading; what is empty is left out.
+    """A part of a report with a heading; empty fields are left out.
 
     Attributes:
         title: heading.
@@ -85,8 +85,8 @@ def build_report(
 ) -> Report:
     """Returns the report of an experiment.
 
-    Its sections are the question, the answer, the arms, equal functions, accuracy by size, class maps and how it was
-    measured.
+    Its sections are the question, the answer, the arms, equal functions, accuracy by size, class maps and the method of
+    measurement.
 
     Args:
         results: what was measured.

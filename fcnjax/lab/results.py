@@ -1,7 +1,7 @@
-"""What an experiment has measured: one `RunResult` per arm and seed and one `ArmCost` per arm, together `Results`.
+"""The measurements of an experiment: one `RunResult` per arm and seed and one `ArmCost` per arm, together `Results`.
 
-Axes: N test examples, K classes, D spatial axes. A `RunResult` is also the unit of resumption: a run whose result is
-not on disk is done again.
+Axes: N test examples, K classes, D spatial axes. A `RunResult` is also the unit of resumption: a run is repeated if its
+result is not on disk.
 """
 
 import math
@@ -20,7 +20,7 @@ from fcnjax.lab.experiment import Experiment
 
 _ARRAYS = ("losses", "initial_logits", "final_logits", "labels", "sizes", "ids")
 
-# What numpy, zipfile and zlib raise for a file that is cut short, has a changed byte or is of another kind.
+# The errors that numpy, zipfile and zlib raise for a file that is truncated, has a changed byte or is of another kind.
 _BROKEN = (
     OSError,
     EOFError,
@@ -42,7 +42,7 @@ class RunResult:
 
     Attributes:
         arm: name of the arm.
-        seed: the seed; runs of different arms with one seed are paired.
+        seed: the seed; runs of different arms with the same seed are paired.
         losses: [steps], training loss of each step; steps >= 1.
         initial_logits: [N, K], scores of the test examples before training.
         final_logits: [N, K], scores of the same examples after training.
@@ -51,7 +51,7 @@ class RunResult:
         ids: [N], different integers or strings that identify the test examples.
 
     Raises:
-        ValueError: if a shape, a label, a size or an id is not as above.
+        ValueError: if a shape, a label, a size or an id differs from the description above.
     """
 
     arm: str
@@ -73,7 +73,7 @@ class RunResult:
         count, classes = self.final_logits.shape
         if self.initial_logits.shape != (count, classes):
             raise ValueError(
-                f"{self._who}: initial_logits of shape {self.initial_logits.shape}: must be {(count, classes)} as "
+                f"{self._who}: initial_logits of shape {self.initial_logits.shape}: must be {(count, classes)}, as for "
                 "final_logits; score the same examples."
             )
         for name in ("labels", "sizes", "ids"):
@@ -167,10 +167,10 @@ class ArmCost:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """All that a report is computed from.
+    """The data from which a report is computed.
 
     Attributes:
-        experiment: what was asked.
+        experiment: the question and the arms.
         runs: one result per arm and seed, in any order.
         costs: one cost per arm, all with the same number of rounds.
         facts: how the results were measured (hardware, versions, data set, command): value by name, in the order of
@@ -227,7 +227,9 @@ class Results:
             raise ValueError(f"costs of arms {measured}: must be one for each of {sorted(self.experiment.names)}.")
         rounds = {len(cost.step_ms) for cost in self.costs}
         if len(rounds) > 1:
-            raise ValueError(f"costs of {sorted(rounds)} rounds: must all have as many; time every arm once per round.")
+            raise ValueError(
+                f"costs of {sorted(rounds)} rounds: must all have the same number; time every arm once per round."
+            )
 
     @property
     def seeds(self) -> tuple[int, ...]:

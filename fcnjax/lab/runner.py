@@ -1,7 +1,7 @@
-"""Runs an experiment: every arm with every seed, each in a run folder; a second call does the runs that are missing.
+"""Runs an experiment: every arm with every seed, each in a run folder; a second call does the missing runs.
 
 The folder of the experiment holds `experiment.json` (base recipe and arms), `runs/<arm>/seed_<n>/` (the run folders),
-`results/<arm>/seed_<n>.npz` (what the report needs of each run) and `costs.json`.
+`results/<arm>/seed_<n>.npz` (the data of each run that the report needs) and `costs.json`.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class Runner:
 
     Args:
         experiment: the arms.
-        recipe: what all arms share and each arm overrides in part; its seed is not used.
+        recipe: the recipe that all arms share and each arm overrides in part; its seed is not used.
         seeds: the seeds; every arm has one run with each.
         workdir: the folder of the experiment; new, or of the same experiment and recipe.
 
@@ -50,7 +50,7 @@ class Runner:
         self._trainers: dict[str, Trainer] = {}
 
     def run(self) -> Results:
-        """Does the runs that are missing and returns the results of all; a progress bar shows runs and time left.
+        """Does the missing runs and returns the results of all runs; a progress bar shows runs and time left.
 
         Raises:
             FileExistsError: if another process is working in the folder.
@@ -73,7 +73,7 @@ class Runner:
         return Results(self.experiment, tuple(runs), self._costs(), self._facts())
 
     def trainer(self, arm: str) -> Trainer:
-        """Returns the trainer of an arm, which is made at the first call."""
+        """Returns the trainer of an arm, which the first call creates."""
         if arm not in self._trainers:
             self._trainers[arm] = Trainer(self.recipes[arm], self.sources)
         return self._trainers[arm]
@@ -151,7 +151,8 @@ class Runner:
     def _signature(self, recipe: Recipe) -> dict[str, Any]:
         arms = {f"arm {arm.name}": {**arm.overrides} for arm in self.experiment.arms}
         common = {name: value for name, value in recipe.to_dict().items() if name not in PACE}
-        return json.loads(json.dumps({"name": self.experiment.name, **common, **arms}))  # tuples as JSON keeps them
+        # Through JSON, so that tuples are lists, as in the file.
+        return json.loads(json.dumps({"name": self.experiment.name, **common, **arms}))
 
     def _run_path(self, arm: str, seed: int) -> Path:
         return self.workdir / "runs" / arm / f"seed_{seed}"

@@ -1,9 +1,9 @@
 """Confidence intervals over seeds and over test examples, and relative differences.
 
-A mean over seeds gets Student's t interval, a proportion of test examples Wilson's interval. One sample gives no
+A mean over seeds has Student's t interval; a proportion of test examples has Wilson's interval. One sample gives no
 interval: the bounds are NaN and are printed as "unknown".
 
-The t interval is `scipy.stats.t.interval`. Written out here is what scipy lacks: Wilson's interval of a fractional
+The t interval is `scipy.stats.t.interval`. This module implements what scipy lacks: Wilson's interval of a fractional
 number of successes (`binomtest` takes whole numbers only), and an interval of the difference of two proportions.
 """
 
@@ -40,7 +40,7 @@ class Interval:
 
     @property
     def degenerate(self) -> bool:
-        """Whether the width is zero: these samples did not vary, which does not show that others would not."""
+        """Whether the width is zero: these samples did not vary, but other samples might."""
         return self.known and self.low == self.high
 
     def contains(self, value: float) -> bool | None:
@@ -105,7 +105,7 @@ def mean_interval(x: ArrayLike, confidence: float = 0.95) -> Interval:
         low = high = mean if n > 1 else math.nan
     elif not np.all(np.isfinite(samples)):
         mean = low = high = math.nan
-    else:  # not `ttest_1samp`, which warns of samples that are nearly equal
+    else:  # not `ttest_1samp`, which warns about nearly equal samples
         mean = float(samples.mean())
         low, high = map(float, stats.t.interval(confidence, n - 1, mean, stats.sem(samples)))
     return Interval(mean, low, high, n, confidence)

@@ -18,7 +18,7 @@ class Table:
         columns: headings.
         rows: cells, one per column in each row.
         caption: what the table shows; may be empty.
-        left: number of columns that are aligned to the left; the others are aligned to the right, as numbers are.
+        left: number of columns that are aligned to the left; the others are aligned to the right, like numbers.
 
     Raises:
         ValueError: if a row has more or fewer cells than there are columns.
@@ -104,7 +104,7 @@ def size_table(results: Results, bins: SizeBins) -> Table:
 
 
 def fact_table(results: Results) -> Table:
-    """Returns one row per fact on how the results were measured."""
+    """Returns one row per fact about how the results were measured."""
     return Table(("what", "value"), tuple(results.facts.items()), left=2)
 
 

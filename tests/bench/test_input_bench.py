@@ -1,4 +1,4 @@
-"""What `fcnjax bench input` reports, on a folder of a few images."""
+"""The result of `fcnjax bench input` on a folder of a few images."""
 
 import json
 

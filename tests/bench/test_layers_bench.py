@@ -31,7 +31,7 @@ def steps() -> dict[str, JaxStep]:
 
 
 def operations(jaxpr) -> Iterator:
-    """Yields all equations of a jaxpr, those inside other equations included."""
+    """Yields all equations of a jaxpr, including those inside other equations."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in jax.extend.core.jaxprs_in_params(equation.params):
@@ -80,7 +80,7 @@ def test_all_steps_without_masks_are_the_same(steps):
     losses = {name: [float(step()) for _ in range(3)] for name, step in steps.items()}
     assert len(set(losses["unmasked"])) == 3
     np.testing.assert_allclose(losses["plain"], losses["unmasked"], rtol=1e-5)
-    assert losses["masked"] != pytest.approx(losses["unmasked"], rel=1e-3)  # smaller examples, other statistics
+    assert losses["masked"] != pytest.approx(losses["unmasked"], rel=1e-3)  # smaller examples have other statistics
 
 
 def test_pytorch_does_the_same_step():
@@ -128,7 +128,7 @@ def test_what_cannot_be_measured_gets_a_sentence(arguments, part, capsys):
 
 
 def count_in(path):
-    """Returns a timed program that writes down its process and its steps."""
+    """Returns a timed program that records its process and its steps."""
 
     def run(steps):
         with open(path, "a") as file:
@@ -152,6 +152,6 @@ def test_programs_take_turns_and_the_first_round_only_warms_up():
     times = take_turns({name: lambda steps, name=name: order.append(name * steps) for name in "abc"}, 5, 3)
     rounds = [order[first : first + 3] for first in range(0, len(order), 3)]
     assert [sorted(each) for each in rounds] == [["aaa", "bbb", "ccc"]] * 6
-    assert len({tuple(each) for each in rounds}) > 2, "always in the same order"
+    assert len({tuple(each) for each in rounds}) > 2, "the order is always the same"
     assert {name: len(each) for name, each in times.items()} == {"a": 5, "b": 5, "c": 5}
     assert ratio([2.0, 4.0, 12.0], [1.0, 2.0, 3.0]) == Spread(2.0, 2.0, 3.0)

@@ -1,4 +1,4 @@
-"""What `fcnjax bench train` reports on a few sizes, and that its timed programs train on what they say."""
+"""The result of `fcnjax bench train` on a few sizes, and the batches that its timed programs train on."""
 
 import json
 import math

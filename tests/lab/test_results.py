@@ -70,7 +70,7 @@ def test_kill_between_write_and_rename_leaves_nothing_under_the_final_name(tmp_p
     done = subprocess.run([sys.executable, "-c", code, str(path)], env=os.environ, check=False)
     assert done.returncode == -signal.SIGKILL
     assert not path.exists()
-    assert len(list(tmp_path.iterdir())) == 1  # the hidden temporary file, which does not hinder the next write
+    assert len(list(tmp_path.iterdir())) == 1  # the hidden temporary file, which does not block the next write
     atomic.write_text(path, "whole")
     assert path.read_text() == "whole"
 
@@ -159,7 +159,7 @@ def test_costs_must_be_of_every_arm_and_every_round():
     costs = make_costs()
     with pytest.raises(ValueError, match="must be one for each"):
         make_results(costs=costs[:-1])
-    with pytest.raises(ValueError, match="must all have as many"):
+    with pytest.raises(ValueError, match="must all have the same number"):
         make_results(costs=(*costs[:-1], dataclasses.replace(costs[-1], step_ms=(1.0,))))
 
 

@@ -88,7 +88,7 @@ def test_impossible_arguments_are_refused(call, message):
 
 
 def test_proportion_interval_solves_its_equation():
-    # Wilson's bounds are where |p - bound| = z sqrt(bound (1 - bound) / n).
+    # Wilson's bounds solve |p - bound| = z sqrt(bound (1 - bound) / n).
     found = lab.proportion_interval(76, 80)
     for bound in (found.low, found.high):
         assert abs(0.95 - bound) == pytest.approx(1.959964 * math.sqrt(bound * (1 - bound) / 80), rel=1e-5)
