@@ -12,8 +12,8 @@ EVENT = "/jax/core/compile/backend_compile_duration"
 
 @contextmanager
 def counted_compilations() -> Iterator[list[str]]:
-    """Yields a list to which the name of every program is added that XLA compiles while the block runs."""
-    compile_options(remat=True)  # now: the first call in a process compiles programs, to try what XLA accepts
+    """Yields a list; the name of every program that XLA compiles while the block runs is added to it."""
+    compile_options(remat=True)  # now: the first call in a process compiles programs to test XLA's options
     seen: list[str] = []
 
     def listen(event: str, seconds: float, **about: str):

@@ -2,7 +2,7 @@
 
 import os
 
-# Tests neither read the user's cache of compiled programs nor write to it.
+# Tests neither read nor write the user's cache of compiled programs.
 os.environ["FCNJAX_CACHE_DIR"] = ""
 
 import hypothesis
@@ -11,7 +11,7 @@ import jax
 from fcnjax.xla import FLAGS, OLD_EMITTERS, add_cpu_flags
 
 # The tests compile many small programs and run each a few times: LLVM's optimizer would take half of their time. Test
-# processes share the cores already, so each compiles in one thread.
+# processes already share the cores, so each compiles in one thread.
 if FLAGS not in os.environ:
     add_cpu_flags(
         OLD_EMITTERS,

@@ -1,11 +1,11 @@
 """The padding-invariance contract, which every layer, pool, head and network goes through.
 
-An example alone at its own size gives the same output, gradients and statistics as in any larger padded shape, in any
-row of the batch, with any batch mates and filler rows; and its output is zero outside again. Outside the examples,
-`values` are zero and `raw_values` are other numbers, which must not matter to a layer. Whole networks, moreover, never
-read what is outside the sizes: NaN or 1e4 there changes nothing, bit for bit.
+An example alone at its own size has the same output, gradients and statistics as in any larger padded shape, in any
+row of the batch, with any batch mates and filler rows, and its output is again zero outside the example. Outside the
+examples, `values` are zero and `raw_values` are other numbers, which must not affect a layer. Whole networks, in
+addition, never read values outside the sizes: NaN or 1e4 there changes nothing, bit for bit.
 
-Weights, biases and running statistics are randomized: with freshly initialized ones, most errors are exactly 0.
+Weights, biases and running statistics are randomized: with initial values, most errors would be exactly 0.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from fcnjax.padded import Padded
 # Relative to the largest value, or to SMALLEST_SCALE if that is larger: inputs and weights are of order 1, so smaller
 # values are remainders of terms that canceled.
 TOLERANCE, DOUBLE_TOLERANCE, SMALLEST_SCALE = 1e-5, 1e-11, 0.1
-UNCLEARED = 7.0  # raw values outside the examples
+RAW_PADDING = 7.0  # raw values outside the examples
 EXTENTS = {1: (1, 2, 5, 8, 13), 2: (1, 4, 9), 3: (2, 5)}  # odd, even, 1, and an edge of the padded shape
 PADDED_SHAPE = {1: (16,), 2: (9, 12), 3: (6, 5, 7)}  # of a batch of several examples
 
@@ -43,7 +43,7 @@ def draw_examples(sizes: Sequence[tuple[int, ...]], channels: int, seed: int) ->
 def randomize(module: nnx.Module, seed: int = 0) -> nnx.Module:
     """Replaces every weight, bias and statistic by random numbers; variances stay positive.
 
-    The module may consist of shapes alone (`nnx.eval_shape`), so that no initial values are drawn or compiled.
+    The module may consist of shapes only (`nnx.eval_shape`), so that no initial values are drawn or compiled.
     """
     rng = np.random.default_rng(seed)
     for path, variable in nnx.to_flat_state(nnx.state(module, (nnx.Param, nnx.BatchStat))):
@@ -54,7 +54,7 @@ def randomize(module: nnx.Module, seed: int = 0) -> nnx.Module:
 
 
 def call(module: nnx.Module, *arguments, method: str = "__call__", **options):
-    """Calls a module as one compiled program; called directly, each of its operations would be one."""
+    """Calls a module as one compiled program; a direct call would compile a program per operation."""
 
     @nnx.jit
     def compiled(module, arguments):
@@ -65,7 +65,7 @@ def call(module: nnx.Module, *arguments, method: str = "__call__", **options):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """The results of one run of a module: all that must not depend on padding."""
+    """The results of one run of a module, which must not depend on padding."""
 
     outputs: list[np.ndarray]  # of each example, at its own size
     outside: np.ndarray  # values in the padding of the output
@@ -81,13 +81,13 @@ def run(
     train: bool = False,
     keys=None,
     only: int | None = None,
-    outside: float | None = UNCLEARED,
+    outside: float | None = RAW_PADDING,
     double: bool = False,
 ) -> Outcome:
     """Runs a module and the gradients of a fixed random functional of its outputs.
 
     The functional weights an output by its row and its position, the same for every padded shape; with `only`, it uses
-    the example of that row alone. The module sees the batch with `outside` as the raw values of its padding; with None,
+    only the example of that row. The module sees the batch with `outside` as the raw values of its padding; with None,
     it sees the batch as it is.
     """
     graphdef, weights, statistics = nnx.split(module, nnx.Param, nnx.BatchStat)
@@ -149,9 +149,9 @@ def assert_close(actual, expected, what: str, tolerance: float = TOLERANCE):
 
 
 def check(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool = False, seed: int = 0):
-    """Checks the contract for a module whose examples are independent (all modules outside training).
+    """Checks the contract for a module that treats examples independently (outside training, all modules do).
 
-    The first example is compared with itself alone; the others are its batch mates.
+    The first example is compared with itself in a batch of one; the others are its batch mates.
     """
     randomize(module, seed)
     together = _with_filler(examples, PADDED_SHAPE[examples[0].ndim - 1])
@@ -166,7 +166,7 @@ def check(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool = F
 
 
 def check_drawn(module: nnx.Module, rank: int, channels: int, *, minimum: int = 1, train: bool = False, seed: int = 0):
-    """Checks the contract at the smallest sizes and at few others that Hypothesis draws, as each compiles a program."""
+    """Checks the contract at the smallest sizes and at a few that Hypothesis draws, since each compiles a program."""
 
     @hypothesis.settings(max_examples=2)
     @hypothesis.given(sizes(rank, minimum))
@@ -177,7 +177,7 @@ def check_drawn(module: nnx.Module, rank: int, channels: int, *, minimum: int = 
 
 
 def check_batch(module: nnx.Module, examples: Sequence[np.ndarray], seed: int = 0, *, double: bool = False):
-    """Checks the contract in training for a module whose examples see each other: the padded shape must not matter.
+    """Checks the contract in training for a module with dependent examples: the padded shape must not matter.
 
     Networks need `double`: their deepest batch norms divide rounding by the standard deviation of a few positions,
     which amplifies it up to 1e4 times, and the rounding depends on the version of XLA.
@@ -195,7 +195,7 @@ def check_batch(module: nnx.Module, examples: Sequence[np.ndarray], seed: int = 
 
 
 def check_poison(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool, seed: int = 0):
-    """Checks that a network never reads what is outside the sizes, and that no gradient reaches it."""
+    """Checks that a network never reads values outside the sizes, and that no gradient reaches them."""
     randomize(module, seed)
     clean = _with_filler(examples, PADDED_SHAPE[examples[0].ndim - 1])
     keys = jax.random.split(jax.random.key(7), clean.batch_size)

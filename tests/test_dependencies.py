@@ -1,7 +1,7 @@
-"""What the package borrows from its dependencies beyond their stable interface, and the versions that it allows.
+"""The names that the package uses beyond the stable interfaces of its dependencies, and the versions that it allows.
 
-`BORROWED` is the one list of private and experimental names. A release may drop them without notice; a test then says
-which name is missing and what uses it.
+`BORROWED` is the one list of private and experimental names. A release may drop them without notice; a test then names
+the missing name and the files that use it.
 """
 
 import ast
@@ -61,7 +61,7 @@ BORROWED = {  # module -> {name: files of the package that use it}
     "tensorflow_datasets.core.dataset_info": {"read_proto_from_builder_dir": ["data/tfds/records.py"]},
     "tensorflow_datasets.core.proto": {"feature_pb2": ["data/tfds/records.py"]},
 }
-SETTINGS = (  # of jax.config, which defines them at run time
+SETTINGS = (  # settings of jax.config, which defines them at run time
     "jax_compilation_cache_dir",
     "jax_compilation_cache_max_size",
     "jax_enable_compilation_cache",

@@ -24,7 +24,7 @@ def count_by_hand(window: Window, size: int) -> int:
     if size < window.smallest:
         return 0
     end, starts = size + sum(window.padding), range(0, size + sum(window.padding), window.stride)
-    if window.ceil:  # less than a stride beyond the end, and begun before the padding after the input
+    if window.ceil:  # less than a stride beyond the end, and starting before the padding after the input
         inside = range(0, size + window.padding[0], window.stride)
         return sum(1 for start in inside if start + window.extent < end + window.stride)
     return sum(1 for start in starts if start + window.extent <= end)
@@ -121,7 +121,7 @@ def test_symbolic_dimensions_give_the_same_sizes():
     [
         ("same", 3, 2, ((1, 1), (1, 1))),
         ("valid", 3, 2, ((0, 0), (0, 0))),
-        ("SAME", 4, 1, ((1, 2), (1, 2))),  # what XLA pads at stride 1, whatever the size
+        ("SAME", 4, 1, ((1, 2), (1, 2))),  # the padding of XLA at stride 1, whatever the size
         (2, 3, 1, ((2, 2), (2, 2))),
         ((1, 2), 3, 1, ((1, 1), (2, 2))),
         (((1, 2), (0, 3)), 3, 1, ((1, 2), (0, 3))),

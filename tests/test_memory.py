@@ -1,4 +1,4 @@
-"""Freed blocks are kept: the process stays as large as it was."""
+"""Freed blocks are kept: the process does not shrink."""
 
 import platform
 import subprocess

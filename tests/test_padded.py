@@ -1,4 +1,4 @@
-"""Padded: stacking and unstacking, masks, clearing, and passage through JAX's transformations."""
+"""Padded: stacking and unstacking, masks, zero padding, and JAX's transformations."""
 
 import hypothesis
 import jax
@@ -45,7 +45,7 @@ def test_zero_padding_replaces_whatever_is_outside():
     np.testing.assert_array_equal(cleaned[1], 0)
 
 
-def uncleared_batch():
+def raw_batch():
     return Padded(jnp.zeros((2, 3, 1)), jnp.array([[2], [0]])).replace(jnp.full((2, 3, 1), 7.0))
 
 
@@ -53,15 +53,15 @@ CLEARED = [[[7], [7], [0]], [[0], [0], [0]]]
 
 
 def test_replaced_values_are_cleared_when_they_are_read():
-    batch = uncleared_batch()
+    batch = raw_batch()
     np.testing.assert_array_equal(batch.raw_values, 7)
     np.testing.assert_array_equal(jax.tree.leaves(batch)[0], CLEARED)
     np.testing.assert_array_equal(batch.values, CLEARED)
-    assert batch.values is batch.values  # cleared once
+    assert batch.values is batch.values  # computed once
 
 
 def test_a_batch_read_inside_a_trace_can_be_read_outside_it_later():
-    batch = uncleared_batch()
+    batch = raw_batch()
     np.testing.assert_array_equal(jax.jit(lambda x: batch.values + x)(0.0), CLEARED)
     np.testing.assert_array_equal(batch.values, CLEARED)
 

@@ -1,4 +1,4 @@
-"""The order of the rooms: imports point one way, and the table in CONTRIBUTING.md is where the way is written down."""
+"""The order of the rooms: imports point one way, which the table in CONTRIBUTING.md defines."""
 
 import ast
 import re
@@ -69,11 +69,11 @@ def is_in(file: str, name: str) -> bool:
 
 
 def imports(file: str, *, lazy: bool = True) -> Iterator[str]:
-    """Yields the files that a file imports, a name of a package being looked up where it is defined.
+    """Yields the files that a file imports; for a name from a package, the file that defines it.
 
     Args:
-        file: whose imports.
-        lazy: whether imports inside functions count.
+        file: the importing file.
+        lazy: whether to include imports inside functions.
     """
     tree = ast.parse((ROOT / file).read_text())
     for node in ast.walk(tree) if lazy else at_import(tree):
@@ -87,7 +87,7 @@ def imports(file: str, *, lazy: bool = True) -> Iterator[str]:
 
 
 def defined_in(module: str, name: str | None) -> Iterator[str]:
-    """Yields the file of `from module import name`, if it is of this project."""
+    """Yields the file of `from module import name`, if it belongs to this project."""
     path = module.replace(".", "/")
     if name is not None and (nested := as_file(f"{path}/{name}")):
         yield nested
@@ -96,7 +96,7 @@ def defined_in(module: str, name: str | None) -> Iterator[str]:
 
 
 def run_by(target: str, importer: str) -> Iterator[str]:
-    """Yields what Python runs when `importer` imports `target`: the file, and the packages that only `target` is in."""
+    """Yields the files that Python runs to import `target` from `importer`: the file, and packages of its own."""
     if target != importer:
         yield target
     for folder in Path(target).parents:

@@ -1,4 +1,4 @@
-"""XLA gets only the options and flags that it accepts; the others are named."""
+"""XLA receives only the options and flags that it accepts; the others are reported."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ KNOWN, UNKNOWN = "xla_cpu_enable_fast_math", "xla_no_such_option"
 
 
 def run_python(code, **environ):
-    """Runs code in a process whose only flags are those in `environ`; returns its output, or fails with its errors."""
+    """Runs code in a process with only the flags in `environ`; returns its output, or fails with its errors."""
     inherited = {name: value for name, value in os.environ.items() if name not in (xla.FLAGS, "JAX_PLATFORMS")}
     command = [sys.executable, "-c", f"import os; from fcnjax import xla; {code}"]
     ended = subprocess.run(command, env=inherited | environ, capture_output=True, text=True)
@@ -28,7 +28,7 @@ def test_an_option_that_xla_does_not_know_is_left_out_and_named():
     assert xla.accepted_options({UNKNOWN: True, KNOWN: False}) == {KNOWN: False}
     assert UNKNOWN in xla.refused()
     assert KNOWN not in xla.refused()
-    with pytest.raises(jax.errors.JaxRuntimeError, match=UNKNOWN):  # what leaving it out avoids
+    with pytest.raises(jax.errors.JaxRuntimeError, match=UNKNOWN):  # leaving the option out avoids this
         jax.jit(lambda: 1, compiler_options={UNKNOWN: True})()
 
 

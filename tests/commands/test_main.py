@@ -52,7 +52,7 @@ class Command:
 
 @pytest.fixture
 def fcnjax(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    # All config files are loaded under this name: what an earlier file defined would still be there.
+    # All config files are loaded under this name: definitions of an earlier file would remain.
     monkeypatch.delitem(sys.modules, "config_config", raising=False)
     return Command(capsys)
 
@@ -141,7 +141,7 @@ def check_report(fcnjax, run, folder, correct):
     written = json.loads((folder / "metrics.json").read_text())
     assert (written["split"], written["reestimated_statistics"], written["count"]) == ("test", True, 400)
     assert f"({written['top1']['correct']} of 400)" in out.splitlines()[0]
-    assert abs(written["top1"]["correct"] - correct) < 100  # other statistics of the same weights
+    assert abs(written["top1"]["correct"] - correct) < 100  # the same weights with other statistics
     lines = (folder / "predictions.csv").read_text().splitlines()
     assert (lines[0], len(lines)) == ("id,label,prediction,probability", 401)
     sentence = fcnjax.refuses("evaluate", f"--workdir={run}", f"--report={folder}")

@@ -1,4 +1,4 @@
-"""Every config file: read by its path from anywhere, complete, of known names, and short."""
+"""Every config file: read by its path from any folder, complete, with known names only, and short."""
 
 import sys
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_a_config_describes_a_run_on_data_of_its_name(name):
     known = is_catalog_name(recipe.data.name) or recipe.data.name in own_builders()
     assert known or recipe.data.name in FOLDERS
     splits = [recipe.data.train_split, recipe.data.validation_split, recipe.data.test_split]
-    assert len(set(splits)) == 3  # nothing is trained on and measured
+    assert len(set(splits)) == 3  # no split serves both training and measurement
     assert recipe.model.name in MODELS
     assert resolved(name, "all_cnn_c").model.name == "all_cnn_c"
 

@@ -244,7 +244,7 @@ def test_memory_is_bounded_as_reported(threads, prefetch):
     step_bytes = 4 * 2 * plan.largest_step
     read_ahead = threading.Event()
     for consumed, (_, batch) in enumerate(load_batches(source, plan, **SCALE, **options)):
-        read_ahead.wait(0.002)  # let the threads run as far as they do
+        read_ahead.wait(0.002)  # let the threads read ahead as far as they can
         in_memory = source.reads - consumed + 1  # this batch, later ones, and the previous one in the loop variable
         assert batch.values.nbytes <= step_bytes
         example = 4 * 2 * int(source.sizes.prod(axis=1).max())
@@ -264,7 +264,7 @@ def test_memory_of_mixed_steps_covers_every_step(source):
 
 @pytest.mark.slow
 def test_worker_processes_read_the_same_and_their_end_is_noticed():
-    """One test for both, as each start of processes takes seconds."""
+    """One test for both, because each start of processes takes seconds."""
     source = broken({5: (UnreadableExample, "a.png", "no image")})
     plan = mixed_plan(source, CROP)
     options = SCALE | {"crop": CROP, "seed": 7, "on_error": "mask"}

@@ -6,7 +6,8 @@ from synthetic_data import make_recipe, make_sources
 from fcnjax.data import ArraySource
 from fcnjax.training import Trainer
 
-collect_ignore = ["conftest.py"]  # no doctests here, and --doctest-modules takes all conftest.py for one module
+# There are no doctests here, and --doctest-modules would import all conftest.py as one module.
+collect_ignore = ["conftest.py"]
 
 
 @pytest.fixture(scope="session")

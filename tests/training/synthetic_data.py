@@ -1,4 +1,4 @@
-"""Small made-up data and recipes: two buckets, three classes, networks that compile in a moment."""
+"""Small synthetic data and recipes: two buckets, three classes, networks that compile in a moment."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from fcnjax.training.step.step import TrainState
 
 SMALL, LARGE = ((8, 10), (9, 8), (10, 10)), ((14, 18), (16, 13), (16, 16))
 CLASSES = 3
-COUNTS = {"train": 21, "validation": 9, "test": 11}  # no multiple of 8: there are filler rows
+COUNTS = {"train": 21, "validation": 9, "test": 11}  # not multiples of 8, so there are filler rows
 
 
 def make_examples(count: int, seed: int) -> tuple[list[np.ndarray], list[int]]:
-    """Noise whose brightness tells the class; small and large sizes take turns."""
+    """Noise with a brightness that depends on the class; small and large sizes alternate."""
     rng = np.random.default_rng(seed)
     sizes = [(SMALL, LARGE)[i % 2][i // 2 % 3] for i in range(count)]
     labels = rng.integers(CLASSES, size=count).tolist()
@@ -33,7 +33,7 @@ def make_sources() -> dict[str, ArraySource]:
 
 
 def make_recipe(**changes: Any) -> Recipe:
-    """A tiny recipe; a dictionary changes fields of a group, anything else replaces a field."""
+    """A tiny recipe; a dictionary changes fields of a group, and any other value replaces a field."""
     config: dict[str, Any] = {
         "data": {"name": "synthetic"},
         "model": {"channels": [4, 4], "activation": "relu"},
@@ -55,7 +55,7 @@ def relative(actual: Any, expected: Any) -> float:
 
 
 def randomized(state: TrainState) -> TrainState:
-    """Other weights, biases and running statistics: with fresh ones most mistakes are exactly 0."""
+    """Randomizes weights, biases and running statistics: with initial ones, most errors are exactly 0."""
     rng = np.random.default_rng(0)
 
     def draw(name, array):
@@ -67,7 +67,7 @@ def randomized(state: TrainState) -> TrainState:
 
 
 class Damaged(Source):
-    """A source some of whose examples cannot be decoded."""
+    """A source in which some examples cannot be decoded."""
 
     def __init__(self, source, damaged):
         self._source, self.damaged = source, damaged
@@ -86,7 +86,7 @@ class Damaged(Source):
 def draw_logits(
     count: int, classes: int, seed: int = 0, scale: float = 3.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits that know something of the labels, labels, and sizes with ties."""
+    """Logits that correlate with the labels, the labels, and sizes with ties."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(classes, size=count)
     logits = rng.normal(size=(count, classes)) * scale

@@ -1,4 +1,4 @@
-"""Sources for a run: splits that fit each other, examples that are too small, and data that changed meanwhile."""
+"""Sources for a run: splits that match, examples that are too small, and data that have changed."""
 
 import numpy as np
 import pytest

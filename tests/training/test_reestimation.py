@@ -63,7 +63,8 @@ def test_one_batch_gives_every_norm_the_statistics_that_pytorch_would_keep(sourc
 
 def test_pooled_moments_are_those_of_update_bn_and_what_lies_between_the_batches():
     """PyTorch averages the means and the variances of batches. With batches of equal count, the means agree, and the
-    pooled variance is its average variance plus the variance of the means (law of total variance)."""
+    pooled variance is its average variance plus the variance of the means (law of total variance).
+    """
     torch = pytest.importorskip("torch")
     values = np.random.default_rng(0).normal(size=(6, 5, 7, 4, 3)).astype(np.float32)  # 6 batches [5, 7, 4, 3]
     values += np.arange(6, dtype=np.float32)[:, None, None, None, None]
@@ -98,7 +99,7 @@ def test_a_measuring_norm_ignores_fillers_and_batches_of_nothing_and_counts_from
     assert norm.count is not None
     assert float(norm.count[...]) == len(positions)
     assert relative(norm.mean[...], positions.mean(0)) < 1e-6
-    assert relative(norm.variance[...], positions.var(0, ddof=1)) < 1e-4  # the mean is ten times the standard deviation
+    assert relative(norm.variance[...], positions.var(0, ddof=1)) < 1e-4  # the mean is ten standard deviations
 
 
 def test_neither_the_state_nor_what_it_held_as_statistics_is_a_matter(sources):
@@ -134,7 +135,7 @@ def test_what_cannot_be_decoded_is_not_measured(sources):
 
 
 def test_after_training_the_batches_of_evaluation_are_better_normalized(sources):
-    """A state whose moving averages never moved has a larger loss than one whose statistics are measured."""
+    """A state with initial moving averages has a larger loss than one with measured statistics."""
     trainer = Trainer(batch_norm_recipe(epochs=3), sources)
     initial, state = trainer.initial_state(0), trainer.initial_state(0)
     for step in trainer.fit(state, 0):

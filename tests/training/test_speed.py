@@ -1,4 +1,4 @@
-"""Speed: figures against sums by hand, with a clock that the test moves."""
+"""Speed: figures against sums by hand, with a clock that the test advances."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ class FakeClock:
 
 
 class Run:
-    """A `Speed` with a clock moved by hand, and the totals that a loop would keep."""
+    """A `Speed` with a clock that is advanced by hand, and the totals that a loop would keep."""
 
     def __init__(self, rank: int = 2):
         self.clock = FakeClock()
@@ -88,7 +88,7 @@ def test_compilation_is_counted_apart_and_never_tells_a_rate():
 
 def test_the_ceiling_is_the_best_buckets_median_over_steps_that_did_not_wait():
     run = Run()
-    for seconds in (2.0, 2.0, 0.1, 9.0, 2.0):  # outliers: a step seen to end late, and one that then seems short
+    for seconds in (2.0, 2.0, 0.1, 9.0, 2.0):  # outliers: a late end, and a step that seems short after one
         run.step(seconds, padded=100, shape=(10, 10))
     assert run.speed.ceiling == 50
     for seconds in (2.0,) * MIN_STEPS:
@@ -187,8 +187,8 @@ def test_an_array_tells_whether_the_device_is_busy():
     assert timed.seconds > 0
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's own figure")
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="accelerators tell of their own memory")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs the figure of Linux")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="accelerators report their own memory")
 def test_on_a_cpu_the_peak_is_at_least_what_the_system_says_is_held():
     held = np.ones(2**23)  # 64 MiB, its pages touched
     pages = int(Path("/proc/self/statm").read_text().split()[1])

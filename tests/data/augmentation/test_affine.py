@@ -1,4 +1,4 @@
-"""The affine map of images against scipy and numpy, and its independence of padding and place."""
+"""The affine map of images against scipy and numpy, and its independence of padding and row."""
 
 import math
 
@@ -133,8 +133,8 @@ def test_draws_fill_their_range_and_do_not_leave_it():
     assert np.abs(moved).max() <= 1.001
     assert (moved.min(0) < -0.9).all()
     assert (moved.max(0) > 0.9).all()
-    assert np.abs(moved.mean(0)).max() < 0.15  # as often one way as the other
-    assert abs(np.corrcoef(moved.T)[0, 1]) < 0.2  # height and width apart
+    assert np.abs(moved.mean(0)).max() < 0.15  # equally often in both directions
+    assert abs(np.corrcoef(moved.T)[0, 1]) < 0.2  # height and width are independent
 
 
 def test_the_draws_are_those_of_published_results():

@@ -56,7 +56,7 @@ def changed(fields, example, count=1, seed=3) -> np.ndarray:
 
 
 def uniform(name, count, seed=3, shape=(), **bounds):
-    """What a field draws, written out: its own stream of each example's key."""
+    """The draws of a field, written out: its own stream of each example's key."""
     streams = ["flip", "flip_vertical", "brightness", "contrast", "saturation", "hue", "erase", "time_shift"]
     own = jax.vmap(lambda key: jax.random.fold_in(key, random_streams.AUGMENTATION + 1 + streams.index(name)))
     return np.asarray(jax.vmap(lambda key: jax.random.uniform(key, shape, **bounds))(own(keys_of(count, seed))))
@@ -75,7 +75,7 @@ def test_no_change_leaves_everything_as_it_is():
 
 @pytest.mark.parametrize(("rank", "fields"), CASES, ids=NAMES)
 def test_changes_depend_on_the_key_alone(rank, fields):
-    """Alone, in a larger padded shape with mates and fillers, in another order: the same bits, and zero outside.
+    """Alone, or in a larger padded shape with mates and fillers in another order: the same bits, and zero outside.
 
     The last digit of several changes together may differ: XLA fuses them differently for another padded shape.
     """
@@ -188,10 +188,10 @@ def test_erasing_zeroes_one_rectangle_within_the_image():
     np.testing.assert_array_equal(erased[happened], rows[:, :, None] & columns[:, None, :])  # a rectangle
     for along in (rows, columns):
         assert (np.diff(along.astype(int), axis=1) == 1).sum(1).max() <= 1  # and a connected one
-        assert along.any(0).all()  # everywhere in the image, at one time or another
+        assert along.any(0).all()  # each position of the image is erased in some draw
     share = erased[happened].mean((1, 2))
     assert share.min() > 0.01
-    assert share.max() < max_share * 1.1  # whole pixels round
+    assert share.max() < max_share * 1.1  # rounding to whole pixels
     assert share.max() > 0.9 * max_share
     assert abs(share.mean() - (0.02 + max_share) / 2) < 0.02
 

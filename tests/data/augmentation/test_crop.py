@@ -57,7 +57,7 @@ def test_shares_are_uniform_and_aspects_stay_in_range(axes):
         ratio = later / factors[:, axis]
         assert 0.74 < ratio.min() < 0.78 if axis == 0 else ratio.min() > 0.74
         assert ratio.max() < 1.35
-        if axes == 2:  # up and down alike
+        if axes == 2:  # symmetric up and down
             assert abs(np.log(ratio).mean()) < 0.005
             assert abs(np.corrcoef(ratio, factors.prod(axis=1))[0, 1]) < 0.03
 
@@ -81,7 +81,7 @@ def test_epochs_seeds_and_ids_draw_differently():
 
 
 def test_draws_are_frozen():
-    """Other numbers mean another crop in every run; a resumed run would then differ from an uninterrupted one."""
+    """If these numbers change, every run crops differently, and a resumed run differs from an uninterrupted one."""
     crop, sizes = RandomCrop(area=(0.35, 1.0), aspect=(3 / 4, 4 / 3)), np.array([[480, 640], [30, 20], [7, 9]])
     starts, crops = crop.boxes(0, 1, np.array([0, 1, 2**31 - 1]), sizes)
     assert (starts.tolist(), crops.tolist()) == (

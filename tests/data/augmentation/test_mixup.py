@@ -1,4 +1,4 @@
-"""Mixup: partners, weights, and what a mixture is at different sizes."""
+"""Mixup: partners, weights, and the mixture of different sizes."""
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ def test_mixtures_depend_on_neither_padded_shape_nor_order_nor_padding():
 
 def test_every_real_row_is_the_partner_of_one_other_wherever_the_fillers_are():
     examples = Padded.stack(draw(), batch_size=9)
-    rows = np.array([4, 0, 5, 1, 2, 6, 7, 3, 8])  # fillers between
+    rows = np.array([4, 0, 5, 1, 2, 6, 7, 3, 8])  # with fillers between them
     batch = Padded(examples.values[rows], examples.sizes[rows])
     _, partner, _ = jax.jit(mix, static_argnums=2)(batch, keys_of(9), 0.4)
     real = np.flatnonzero(batch.real)

@@ -56,7 +56,7 @@ def test_the_length_is_as_promised(length, native, rate, channels):
 
 @pytest.mark.parametrize("file_format", ["WAV", "FLAC", "OGG", "MP3"])
 def test_every_format_keeps_its_promise(file_format, tmp_path):
-    file = tmp_path / "sound.bin"  # content decides, not the name
+    file = tmp_path / "sound.bin"  # the content counts, not the name
     file.write_bytes(encoded(sine(440, 16000), 16000, file_format).getvalue())
     for rate in (None, 16000, 8000, 11025):
         assert decode_audio(file, rate).shape == (read_length(file, rate), 1)
@@ -102,7 +102,7 @@ def flac_that_claims(samples: int) -> bytes:
         (encoded(RNG.uniform(-1, 1, 5000), file_format="FLAC").getvalue()[:6000], "ends after|cannot be decoded"),
     ],
     ids=["nothing", "text", "no samples", "NaN", "infinite", "large", "claims too much", "claims more", "cut"],
-)  # names of their own: the files hold the time of day, and all processes must give a test the same name
+)  # explicit names: the files hold the time of day, but all processes must give a test the same name
 def test_content_that_is_not_audio_is_named_with_the_reason(content, says, tmp_path):
     file = tmp_path / "some.wav"
     file.write_bytes(content)

@@ -1,4 +1,4 @@
-"""What is scanned, what comes from the cache, and the reason given for each bad file."""
+"""Which files are scanned, which come from the cache, and the reason given for each bad file."""
 
 import errno
 import os
@@ -59,7 +59,7 @@ def test_every_size_is_found_in_the_order_asked_for(root, verify, threads):
 def test_a_cache_hit_reads_no_file(root, tmp_path):
     names = names_in(root)
     first = scan_files(root, names, ImageKind(), cache_dir=tmp_path / "cache")
-    for name in names:  # other content, with the same byte size and time of change
+    for name in names:  # other content, with the same byte size and modification time
         status = (root / name).stat()
         (root / name).write_bytes(bytes(status.st_size))
         os.utime(root / name, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -107,7 +107,7 @@ def test_other_settings_have_other_tables(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"no zip file", None])
-def test_a_damaged_cache_is_built_anew(root, tmp_path, damage):
+def test_a_damaged_cache_is_rebuilt(root, tmp_path, damage):
     names, cache = names_in(root), tmp_path / "cache"
     first = scan_files(root, names, ImageKind(), cache_dir=cache)
     (table,) = cache.iterdir()

@@ -117,7 +117,7 @@ def test_masking_leaves_bad_files_out_and_names_them(root):
     (root / "train" / "cat" / "bad.png").write_bytes(b"no image")
     cut = root / "train" / "cat" / "cut.png"
     write_image(cut, 40, 40)
-    cut.write_bytes(cut.read_bytes()[:-3000])  # the header is sound
+    cut.write_bytes(cut.read_bytes()[:-3000])  # the header is intact
     source = FolderSource.images(root, "train", on_error="mask")
     assert list(source.unreadable) == ["train/cat/bad.png"]
     assert len(source) == 14
@@ -195,7 +195,7 @@ def test_500_damaged_files_are_each_decoded_or_named(damaged, kind, tmp_path, ca
     assert all(masked.unreadable.values())
     for index in range(len(masked)):
         assert masked[index].values.shape == (*masked.sizes[index], masked.channels)
-    assert min(len(masked), len(masked.unreadable)) > 30  # both verdicts are put to the test
+    assert min(len(masked), len(masked.unreadable)) > 30  # both verdicts are tested
 
     with pytest.raises(ValueError, match=f"{len(masked.unreadable)} of 500 files"):
         make(root, "all", cache_dir=tmp_path)

@@ -68,7 +68,7 @@ def test_equal_classes_are_cut_equally(tmp_path):
 def test_one_file_per_class_is_spread_over_the_order_and_not_held_back(tmp_path):
     root = make(tmp_path, *(f"big/{i}.png" for i in range(100)), *(f"c{i:03}/0.png" for i in range(100)))
     big = sum(name.startswith("big") for name in chosen(root, "all[:24%]"))
-    assert 12 <= big <= 36  # 24 in expectation; sorted by rank alone, all 48 would be of the big class
+    assert 12 <= big <= 36  # 24 in expectation; if sorted by rank alone, all 48 would be of the big class
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,7 @@ def test_pillow_warns_nobody_in_any_thread_and_the_filters_are_left_as_they_were
         for content in files.values():
             with Image.open(io.BytesIO(content)):
                 pass
-    assert heard  # else this test says nothing
+    assert heard  # otherwise this test proves nothing
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     before, failures = list(warnings.filters), []

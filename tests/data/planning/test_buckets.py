@@ -33,7 +33,7 @@ def equal_count_groups(sizes: np.ndarray, groups: int) -> BucketPlan:
 
 
 @given(size_tables(max_examples=6, max_extent=12), st.integers(1, 3))
-@settings(max_examples=60, deadline=None, derandomize=True)  # the search proves nothing: a fixed sample judges it
+@settings(max_examples=60, deadline=None, derandomize=True)  # the search has no guarantee: a fixed sample judges it
 def test_tiny_tables_come_close_to_the_optimum(sizes, max_buckets):
     best = 1 + least_waste(sizes, max_buckets)
     assert best - 1e-9 <= 1 + plan_buckets(sizes, max_buckets).waste(sizes) <= 1.02 * best

@@ -45,7 +45,7 @@ def test_steps_are_well_formed(make, sizes, max_buckets, data):
         assert step.rows.shape == (plan.rows_per_bucket[step.bucket],)
         filler = step.rows == -1
         assert not filler[0]
-        assert (np.diff(filler.astype(int)) >= 0).all()  # fillers stand behind the examples
+        assert (np.diff(filler.astype(int)) >= 0).all()  # fillers come after the examples
         assert (sizes[step.rows[~filler]] <= step.shape).all()
         ragged[step.bucket] += bool(filler.any())
     assert max(ragged.values()) <= 1
@@ -104,7 +104,7 @@ def test_company_changes_from_epoch_to_epoch(sizes):
 
 
 def test_first_steps_are_frozen():
-    """Other numbers mean another data order in every run; a resumed run would then differ from an uninterrupted one."""
+    """If these numbers change, every run has a new data order, and resumed runs differ from uninterrupted ones."""
     sizes = np.arange(1, 13)[:, None]
     plan = EpochPlan(sizes, BucketPlan(np.array([[6], [12]])), batch_size=3, seed=0)
     assert [plan.step(step).rows.tolist() for step in range(4)] == [[3, 0, 4], [7, 10, 6], [11, 8, 9], [1, 5, 2]]

@@ -173,7 +173,7 @@ def test_epochs_and_seeds_differ(sizes):
 
 
 def test_first_steps_are_frozen():
-    """Other numbers mean another data order in every run; a resumed run would then differ from an uninterrupted one."""
+    """If these numbers change, every run has a new data order, and resumed runs differ from uninterrupted ones."""
     sizes = np.arange(1, 13)[:, None]
     plan = MixedPlan(sizes, BucketPlan(np.array([[6], [12]])), 5, 0, 2)
     assert [[part.rows.tolist() for part in plan.step(step).micro_batches] for step in range(3)] == [

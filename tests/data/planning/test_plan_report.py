@@ -85,7 +85,7 @@ def test_only_images_have_an_aspect(axes):
 def test_without_batch_sizes_and_above_the_budget_there_are_none():
     plan = BucketPlan(np.array([[4, 9], [9, 3], [9, 9]]))
     assert {row.filler_rows for row in plan_report(SIZES, plan).comparison} == {None}
-    apart = np.array([[2, 40], [40, 2]])  # their bounding box holds 1600 positions
+    apart = np.array([[2, 40], [40, 2]])  # their bounding box has 1600 positions
     report = plan_report(apart, plan_buckets(apart, pixel_budget=160), pixel_budget=160)
     assert [row.batches for row in report.comparison] == [2, None, 2, 2]
     with pytest.raises(ValueError, match="batch_size=0: must be 1 or more rows"):

@@ -1,4 +1,4 @@
-"""Where the last incomplete batch of each bucket is filled, on tables small enough to work out by hand."""
+"""How the last incomplete batch of each bucket is filled, on tables small enough to work out by hand."""
 
 import numpy as np
 
@@ -18,7 +18,8 @@ def test_remainders_respect_the_rows_of_each_bucket():
 def test_remainders_fill_the_gaps_of_larger_buckets():
     sizes = np.array([[4]] * 5 + [[6]] * 2 + [[9]] * 3)
     plan = EvaluationPlan(sizes, BucketPlan(np.array([[4], [6], [9]])), batch_size=4)
-    # One 4 is left over and finds room beside the 6s; the three then do not fit the one free row beside the 9s.
+    # One 4 is left over and fits beside the 6s; the remainder of three then does not fit the one free row beside the
+    # 9s.
     assert [(step.shape, step.rows.tolist()) for step in plan] == [
         ((4,), [0, 1, 2, 3]),
         ((6,), [4, 5, 6, -1]),

@@ -38,7 +38,7 @@ def test_native_examples_are_handed_through(source):
 def test_zeros_stand_around_what_is_too_small(source):
     values = ResizedSource(source, SizePolicy(below="pad"), minimum=16)[1].values
     assert values.shape == (16, 50, 3)
-    np.testing.assert_array_equal(values[5:10], source[1].values)  # 11 rows more: 5 before, 6 behind
+    np.testing.assert_array_equal(values[5:10], source[1].values)  # 11 more rows: 5 before, 6 after
     assert not values[:5].any()
     assert not values[10:].any()
 
@@ -66,7 +66,7 @@ def test_reducing_is_antialiased(dtype):
 
 
 class Reader(ArraySource):
-    """Like image files, returns less than the native size where that suffices, and has names."""
+    """Like image files, returns less than the native size if that suffices, and has names."""
 
     names = ("a.jpg", "b.jpg", "c.jpg")
     unreadable = {"d.jpg": "truncated"}  # noqa: RUF012 (a constant of the class)

@@ -25,13 +25,13 @@ def test_caps_hold_and_aspects_are_kept(sizes, max_area, max_side, multiple):
     ours = SizePolicy(max_area, max_side, multiple_of=multiple).sizes(sizes, multiple)
     assert ours.dtype == np.int32
     assert (ours % multiple == 0).all()
-    free = (ours > multiple).all(axis=1)  # the others are held up by one multiple
+    free = (ours > multiple).all(axis=1)  # the others are at the minimum of one multiple
     if max_area is not None:
         assert (ours[free].prod(axis=1) <= max_area).all()
     if max_side is not None:
         assert (ours <= max(max_side, multiple)).all()
     for native, size in zip(sizes, ours, strict=True):
-        # One factor explains both extents: each, rounded down to the multiple, is what the table says.
+        # One factor explains both extents: each, rounded down to the multiple, is as in the table.
         factor = min(1, np.sqrt((max_area or np.inf) / native.prod()), (max_side or np.inf) / native.max())
         exact = native * factor
         assert (np.abs(size - np.maximum(exact, multiple)) < multiple + 1e-6).all()

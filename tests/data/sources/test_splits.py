@@ -38,7 +38,7 @@ def test_numbers_of_examples_are_those_of_tfds(count, data):
 
 @given(COUNTS, PERCENTS)
 @example(15, -10)  # TFDS itself overlaps here: [:90%] holds 14 examples, [-10%:] holds 2
-@example(10, -1)  # and here it takes [-1%:] for everything
+@example(10, -1)  # and here its [-1%:] holds everything
 def test_complements_share_their_boundary(count, percent):
     before, after = (parse_term(f"train[{bounds}]").span(count) for bounds in (f":{percent}%", f"{percent}%:"))
     assert (before.start, before.stop, after.stop) == (0, after.start, count)

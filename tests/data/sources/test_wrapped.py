@@ -19,7 +19,7 @@ TALL, WIDE = np.full((5, 2, 1), 3, np.uint8), np.full((2, 7, 1), 4, np.uint8)
 
 
 class Items:
-    """An object with only the two methods, which counts its reads."""
+    """An object that has only the two methods, and counts its reads."""
 
     def __init__(self, items):
         self.items, self.reads = items, 0

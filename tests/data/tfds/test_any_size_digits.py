@@ -5,7 +5,7 @@ import pytest
 
 from fcnjax.data.tfds.any_size_digits import digit_size, render
 
-# Frozen: whoever changes one of these has made another data set and must raise the builder's VERSION.
+# Frozen: a change of one of these makes another data set and requires a new VERSION of the builder.
 CLASS_COUNTS = {
     "train": [118, 122, 118, 121, 121, 121, 121, 119, 116, 120],
     "validation": [20, 20, 20, 21, 20, 20, 20, 20, 19, 20],

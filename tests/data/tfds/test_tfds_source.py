@@ -143,7 +143,7 @@ def test_worker_processes_and_threads_read_the_same(photos):
     source = photos()
     _ = source[0]
     copy = pickle.loads(pickle.dumps(source))
-    assert len(pickle.dumps(source)) < 5000  # no decoded example goes along
+    assert len(pickle.dumps(source)) < 5000  # no decoded example is pickled
     np.testing.assert_array_equal(copy.sizes, source.sizes)
     with ThreadPoolExecutor(8) as pool:
         examples = list(pool.map(copy.__getitem__, list(range(12)) * 5))

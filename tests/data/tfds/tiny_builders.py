@@ -52,7 +52,7 @@ class TinyPhotos(tfds.core.GeneratorBasedBuilder):
                 {
                     "image": io.BytesIO(photo(index)),
                     "label": index % 3,
-                    "segmentation_mask": io.BytesIO(b"not an image"),  # decoded, it would be an error
+                    "segmentation_mask": io.BytesIO(b"not an image"),  # decoding it would be an error
                     "file_name": str(index),
                 },
             )
@@ -86,7 +86,7 @@ class FailingPhotos(TinyPhotos):
 
 
 class TinySounds(tfds.core.GeneratorBasedBuilder):
-    """Samples, stored as an audio feature stores them."""
+    """Audio samples, in the form in which an audio feature stores them."""
 
     name = "tiny_sounds"
     VERSION = tfds.core.Version("1.0.0")

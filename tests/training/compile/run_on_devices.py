@@ -1,6 +1,7 @@
-"""Trains the made-up data on several devices or hosts, and saves what came out.
+"""Trains on the synthetic data with several devices or hosts, and saves the results.
 
-A program of its own, as the number of devices and hosts is fixed once JAX has started; `test_distribution.py` runs it.
+It is a separate program, because the number of devices and hosts is fixed once JAX has started; `test_distribution.py`
+runs it.
 """
 
 import argparse
@@ -19,11 +20,11 @@ from fcnjax.training.compile.mesh import is_first_host, join_hosts
 from fcnjax.training.run.checkpoints import Checkpoints
 from fcnjax.training.run.run_folder import RunFolder
 
-# 21 steps of 6 rows: no multiple of 4 or 8 devices, of which some have filler rows alone.
+# 21 steps of 6 rows, which is not a multiple of 4 or 8 devices: some devices have only filler rows.
 RECIPE = make_recipe(
     epochs=6,
     batch_size=6,
-    max_buckets=1,  # each program is compiled by every process anew
+    max_buckets=1,  # every process compiles every program itself
     checkpoint_every=0,
     model={"channels": [8, 32], "dropout": 0.2, "activation": "gelu", "norm": "batch"},
     optimizer={"name": "sgd", "learning_rate": 0.02},
@@ -40,7 +41,7 @@ VARIANTS = {
 
 
 def die_after(steps: int):
-    """The last host is gone once the checkpoint of a step is whole."""
+    """The last host ends once the checkpoint of a step is complete."""
     save = Checkpoints.save
 
     def last(self, step, state, accuracy):

@@ -1,4 +1,4 @@
-"""As many programs as there are rectangles, and none after the first epoch."""
+"""One program per bucket, and no compilation after the first epoch."""
 
 import dataclasses
 import re
@@ -44,7 +44,7 @@ def test_one_program_for_each_shape_kept_and_called_again():
     assert compiled.seconds > 0
 
 
-def test_a_run_compiles_one_program_per_rectangle_and_a_second_epoch_none(sources, tmp_path, monkeypatch):
+def test_a_run_compiles_one_program_per_bucket_and_a_second_epoch_none(sources, tmp_path, monkeypatch):
     """A whole run through the loop, checkpoints and validation included."""
     recipe = make_recipe(epochs=3, batch_size=4)
     trainer = Trainer(recipe, sources)
@@ -106,11 +106,11 @@ def test_programs_are_compiled_ahead_in_the_order_of_their_first_use(sources):
     assert jobs[: len(training)] == [job for job in jobs if job.programs is trainer.programs.train_step]
     with compiling_ahead(jobs, progress=False):
         for job in jobs:
-            job.programs.compile(job.shape, *job.args)  # waits for the thread that compiles it, or is it
+            job.programs.compile(job.shape, *job.args)  # waits for the thread that compiles it, or compiles it here
     assert set(trainer.programs.train_step.programs) == set(first_use)
     with counted_compilations() as seen:
         state = trainer.initial_state(0)
-        assert seen == ["jit(_make_state)"]  # weights are drawn; the steps are those compiled from shapes alone
+        assert seen == ["jit(_make_state)"]  # only weights are drawn; the steps were compiled from shapes
         for done in trainer.fit(state, 0):
             state = done.state
         trainer.evaluate(state, "validation")
@@ -148,8 +148,8 @@ def test_the_parts_of_mixed_steps_are_compiled_ahead(sources, weights):
     assert not seen
 
 
-def test_amid_an_epoch_every_rectangle_of_mixed_steps_is_planned():
-    """One example needs a rectangle of its own; the steps from the middle of an epoch on may be without it."""
+def test_mid_epoch_every_bucket_of_mixed_steps_is_planned():
+    """One example needs its own bucket; the steps from the middle of an epoch on may not use it."""
     values = [np.ones((4, 4, 1), np.float32)] * 63 + [np.ones((30, 30, 1), np.float32)]
     source = ArraySource(values, [0, 1] * 32, class_names=("a", "b"))
     recipe = make_recipe(batching="mixed", batch_size=8, epochs=4)
@@ -202,11 +202,11 @@ def test_a_program_that_does_not_fit_is_refused_before_the_first_step(sources, t
     (largest,) = (job for job in trainer.compilations(0, 0)[:2] if job.shape == (16, 18))
     needed = compiled_bytes(largest.programs.compile(largest.shape, *largest.args))
     monkeypatch.setattr(trainer_module, "device_memory_bytes", lambda device=None: needed)
-    trainer.check_memory(trainer.compilations(0, 0))  # as much as there is
+    trainer.check_memory(trainer.compilations(0, 0))  # a budget that suffices
     monkeypatch.setattr(trainer_module, "device_memory_bytes", lambda device=None: needed - 1)
     with pytest.raises(ValueError, match=r"bucket 16x18: a program with 8 rows of it needs .*; \d rows fit") as caught:
         train(recipe, tmp_path / "run", trainer=trainer, progress=False)
-    assert not (tmp_path / "run").exists()  # it is free for the recipe that fits
+    assert not (tmp_path / "run").exists()  # the folder is free for a recipe that fits
     budget = int(re.search(r"config\.pixel_budget=(\d+)", str(caught.value))[1])
     smaller = Trainer(dataclasses.replace(recipe, pixel_budget=budget), sources)
     smaller.check_memory(smaller.compilations(0, 0))

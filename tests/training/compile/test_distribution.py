@@ -28,7 +28,7 @@ def start_python(*arguments: str) -> subprocess.Popen:
 
 
 def wait_for(*processes: subprocess.Popen) -> list[str]:
-    """Waits for all, and returns what they said."""
+    """Waits for all processes, and returns their outputs."""
     try:
         return [process.communicate(timeout=SECONDS)[0] for process in processes]
     finally:
@@ -43,7 +43,7 @@ def finish(*processes: subprocess.Popen) -> None:
 
 
 def flags_of(hosts: int) -> list[list[str]]:
-    """Returns what tells each of some hosts on this machine where the others are."""
+    """Returns the arguments with which hosts on this machine find each other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -72,7 +72,7 @@ def assert_same_run(got: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> dict[str, dict[str, np.ndarray]]:
-    """What one device computes, in batches of one rectangle and in micro-batches of several."""
+    """The results of one device, with batches of one bucket and with micro-batches of several buckets."""
     out = tmp_path_factory.mktemp("alone")
     finish(start(out, "--variants", "bucket", "mixed"))
     return {name: load(out, f"{name}_1") for name in ("bucket", "mixed")}
@@ -108,7 +108,7 @@ def test_a_host_that_dies_ends_the_run_which_goes_on_with_another_number_of_host
     survivor, dead = start_hosts(tmp_path, 2, *variant, "--die_after=10")
     said, _ = wait_for(survivor, dead)
     assert dead.returncode == -signal.SIGKILL
-    assert survivor.returncode not in (0, -signal.SIGKILL)  # it ended by itself, and said why
+    assert survivor.returncode not in (0, -signal.SIGKILL)  # it ended by itself, with a reason
     assert any(word in said for word in ("JAX distributed service detected fatal errors", "Gloo", "JaxRuntimeError"))
     assert not (tmp_path / "checkpoints_1" / "result.json").exists()
     finish(start(tmp_path, *variant))

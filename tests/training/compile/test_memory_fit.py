@@ -57,7 +57,7 @@ def test_a_real_train_step_fits_and_the_next_does_not(batching):
     fitting, larger = (compiled_bytes(job.programs.compile_apart(*job.args_of(n))) for n in (rows, rows + 4))
     assert fitting <= budget < larger
     weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trainer.programs.state))
-    assert fitting > weights + rows * math.prod(job.shape) * 4  # the state and the batch at least
+    assert fitting > weights + rows * math.prod(job.shape) * 4  # at least the state and the batch
 
 
 def test_donated_arguments_count_once():

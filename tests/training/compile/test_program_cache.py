@@ -1,4 +1,4 @@
-"""Compiled programs are kept for the next process, bounded, shown and cleared; and give the same numbers."""
+"""Compiled programs are kept for the next process, bounded, shown and cleared, and return the same numbers."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_a_later_process_reads_the_programs_and_computes_the_same(tmp_path, monk
     assert (contents.folder, contents.programs) == (folder, again)
     assert contents.size > 1000
     (folder / "mine").mkdir()
-    (folder / "mine" / "thesis.txt").write_text("is no program")
+    (folder / "mine" / "thesis.txt").write_text("not a program")
     assert clear_cache() == contents
     assert (folder / "mine" / "thesis.txt").exists()
     assert cache_contents()[:3] == (folder, 0, 0)

@@ -41,7 +41,7 @@ def test_every_example_counts_once_whatever_the_batches(sources, by_hand, batch_
 
 
 def test_evaluation_changes_nothing_and_draws_nothing(trainer):
-    """Two evaluations of a network with dropout give the same figures and leave its statistics unchanged."""
+    """Two evaluations of a network with dropout return the same figures and do not change its statistics."""
     state = trainer.initial_state(0)
     before = jax.tree.map(np.array, (state.weights, state.statistics))
     first, second = trainer.evaluate(state, "validation"), trainer.evaluate(state, "validation")

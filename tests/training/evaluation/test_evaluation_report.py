@@ -20,7 +20,7 @@ MISSING = 3  # the example that has no logits
 
 
 def make(count: int, classes: int, names: list[str] | None = None) -> tuple[Metrics, ArraySource]:
-    """Returns metrics of made-up logits, and a source of the same examples with empty values."""
+    """Returns the metrics of synthetic logits, and a source of the same examples with empty values."""
     logits, labels, sizes = draw_logits(count, classes)
     logits[MISSING] = np.nan
     values = [np.zeros((*size, 1), np.uint8) for size in sizes]

@@ -18,7 +18,7 @@ def test_counts_are_those_of_scikit_learn(classes):
     metrics, known = measure(logits, labels, sizes), np.arange(classes)
     assert metrics.ks == ((1, 5) if classes > 5 else (1,))
     for k in metrics.ks:
-        if classes > 2:  # for two classes scikit-learn takes one score per example
+        if classes > 2:  # for two classes, scikit-learn expects one score per example
             wanted = sklearn_metrics.top_k_accuracy_score(labels, logits, k=k, labels=known, normalize=False)
             assert metrics.correct(k) == wanted
             assert metrics.accuracy(k) == wanted / 5000
@@ -91,7 +91,7 @@ def test_calibration_error_is_the_sum_over_bins_of_the_paper():
 
 @pytest.mark.parametrize(("scale", "right", "error"), [(50.0, 10, 0.0), (50.0, 7, 0.3), (0.0, 5, 0.0)])
 def test_calibration_at_its_limits(scale, right, error):
-    """Certain and right: 0. Certain, and wrong in 3 of 10: 0.3. A fair coin at probability 0.5: 0."""
+    """Certain and always right: 0. Certain and wrong in 3 of 10: 0.3. Right half of the time at probability 0.5: 0."""
     logits = np.tile([scale, 0.0], (10, 1))
     metrics = measure(logits, np.arange(10) >= right, np.ones((10, 2)))
     assert metrics.calibration.error == pytest.approx(error, abs=1e-12)

@@ -1,4 +1,4 @@
-"""Checkpoints: which are kept, what they hold, and what a run does that cannot write one."""
+"""Checkpoints: which are kept, what they hold, and what a run does if it cannot write one."""
 
 import dataclasses
 import os
@@ -19,7 +19,7 @@ from fcnjax.training import load_run, train
 from fcnjax.training.run import finished
 from fcnjax.training.run.checkpoints import Checkpoints, open_checkpoints, read_checkpoint
 
-# Orbax passes on the errors of its threads, but pytest takes them for unhandled.
+# Orbax re-raises the errors of its threads, but pytest considers them unhandled.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 SIZE = 300_000  # float32 numbers: more than 100 kB
 NOBODY = 65534  # a user who owns nothing
@@ -42,7 +42,7 @@ def full_disk():
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Makes a folder read-only, for root too, who becomes another user meanwhile."""
+    """Makes a folder read-only, also for root, who temporarily becomes another user."""
     mode, root = folder.stat().st_mode, os.geteuid() == 0
     folder.chmod(0o555)
     if root:
@@ -126,7 +126,7 @@ def test_a_folder_that_is_read_only_all_at_once_keeps_its_last_checkpoint(open_f
             else:
                 save_and_wait(checkpoints, 2)
                 assert re.search(said, capsys.readouterr().err)
-    assert set(threading.enumerate()) <= running, "threads are left, which the process would wait for at its end"
+    assert set(threading.enumerate()) <= running, "threads remain, and the process would wait for them at its end"
     assert sorted(path.name for path in open_folder.iterdir()) == ["1"]
     jax.tree.map(np.testing.assert_array_equal, read_checkpoint(open_folder, drawn(0), "last"), drawn(1))
 

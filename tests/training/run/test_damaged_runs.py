@@ -1,4 +1,4 @@
-"""Runs on folders with mostly damaged files: nothing stops, and nothing is lost silently."""
+"""Runs on folders with mostly damaged files: none stops, and no file is lost silently."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ COUNT = 500
 
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory) -> tuple[Path, set[str], set[str]]:
-    """The folder, and the names of files that decode and that do not; without files that only some readers decode."""
+    """The folder, and the names of files that decode and that do not; without files on which readers disagree."""
     root = tmp_path_factory.mktemp("damaged")
     verdicts = {name: pillow_decodes(content) for name, content in write_damaged(root, COUNT).items()}
     for name, decodes in verdicts.items():
@@ -56,7 +56,7 @@ def test_training_on_the_rest_completes_and_names_what_was_left_out(damaged, bat
         event: sum(row.get("examples", row.get("count", 0)) for row in rows if row["event"] == event)
         for event in ("train", "validation", "test")
     }
-    assert sum(counted.values()) == len(good)  # each file that decodes was seen once, in one of the splits
+    assert sum(counted.values()) == len(good)  # each file that decodes was seen once, in one split
     behind_sound_headers = sum(row.get("unreadable", 0) for row in rows)
     assert 0 < behind_sound_headers < len(bad)
 

@@ -1,6 +1,5 @@
-"""A run that is killed at any moment, or asked to end, ends bit for bit like an uninterrupted one.
-
-The runs are real ones of the digits config, through the command line, in processes that are really killed.
+"""A run that is killed at any moment, or asked to end, ends bit for bit like an uninterrupted one. The runs use the
+digits config and the command line, in processes that are really killed.
 """
 
 import multiprocessing

@@ -1,4 +1,4 @@
-"""The journal: what a reader finds, what a resumed run leaves, and that a failing disk never ends a run."""
+"""The journal: what a reader finds, what a resumed run writes, and that a failing disk never ends a run."""
 
 import contextlib
 import dataclasses
@@ -61,7 +61,7 @@ def read_events(folder: Path):
 
 
 def shown_scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
-    """Returns what TensorBoard shows of a tag; a session start drops earlier events of its step or later ones."""
+    """Returns the events of a tag that TensorBoard shows; a session start drops earlier events from its step on."""
     shown: list[tuple[int, float]] = []
     for event in read_events(folder):
         if event.HasField("session_log") and event.session_log.status == event.session_log.START:

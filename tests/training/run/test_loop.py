@@ -1,4 +1,4 @@
-"""Run folders and resumption: what a run leaves, what is refused, and that interruptions change no bit."""
+"""Run folders and resumption: the files of a run, refused requests, and that interruptions do not change a bit."""
 
 import dataclasses
 import json
@@ -49,7 +49,7 @@ def test_a_run_folder_says_what_the_run_was_and_what_it_measured(finished, train
         "weights",
     }
     assert Recipe.from_config(json.loads((path / "config.json").read_text())) == trainer.recipe
-    (environment,) = json.loads((path / "environment.json").read_text())  # of the one process that worked on it
+    (environment,) = json.loads((path / "environment.json").read_text())  # one entry, for the one process of this run
     assert environment["versions"]["jax"] == jax.__version__
     assert environment["versions"]["numpy"] == np.__version__
     assert environment["git_revision"] == git_revision()
@@ -175,7 +175,7 @@ def test_an_interrupted_run_goes_on_and_ends_bit_for_bit_the_same(
 
 
 def test_weights_that_are_not_finite_do_not_replace_a_good_checkpoint(trainer, tmp_path, monkeypatch):
-    """The loss of a step is that of the weights before it, so the weights may be the first sign."""
+    """The loss of a step comes from the weights before it, so the weights may be the first to show a failure."""
     step = trainer.step
 
     def spoilt(state, *rest):
@@ -305,7 +305,7 @@ def test_two_processes_never_work_in_one_folder(trainer, tmp_path):
         with pytest.raises(FileExistsError, match=f"workdir={tmp_path}: another process is working in it"):
             train(trainer.recipe, tmp_path, trainer=trainer, progress=False)
         other.kill()
-    with RunFolder(tmp_path, trainer.recipe):  # the lock ends with its process, however that ends
+    with RunFolder(tmp_path, trainer.recipe):  # the lock ends with its process, however the process ends
         assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "config.json", "environment.json"]
 
 
@@ -400,7 +400,7 @@ def test_a_diverging_run_says_where_and_what_to_do(sources, tmp_path):
         train(recipe, tmp_path, trainer=Trainer(recipe, sources), progress=False)
     assert "at step " in str(caught.value)
     assert "(epoch 0)" in str(caught.value)
-    assert rows_of(tmp_path), "what came before is kept"
+    assert rows_of(tmp_path), "earlier rows are kept"
     assert not (tmp_path / "result.json").exists()
     assert not (tmp_path / "weights").exists()
 

@@ -59,7 +59,7 @@ def test_fields_that_are_left_out_are_those_of_the_default_config():
     groups = {name: {} for name in bare.to_dict() if name != "data" and hasattr(default_config()[name], "items")}
     for config in ({}, groups, default_config(name="x")):
         assert dotted(Recipe.from_config({"data": {"name": "x"}, **config}).to_dict()) == default
-    frozen = {  # results have been published with these
+    frozen = {  # results have been published with these values
         "optimizer.learning_rate": 5e-3,
         "optimizer.weight_decay": 0.3,
         "optimizer.warmup": 0.1,
@@ -138,7 +138,7 @@ def test_lists_become_tuples_and_integers_floats_where_the_field_says_so():
     for value in (recipe.optimizer.learning_rate, recipe.head.pool_r, recipe.augment.shear):
         assert isinstance(value, float)
     assert isinstance(recipe.epochs, int)
-    hash(recipe)  # a list within would make this raise
+    hash(recipe)  # a list in the recipe would make this raise
 
 
 @pytest.mark.parametrize(

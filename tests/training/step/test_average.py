@@ -36,7 +36,7 @@ def test_the_average_is_that_of_a_plain_loop(averaging):
         last = done.state
         found = arrays(last.average)
         assert max(relative(found[name] + 1e-9, wanted[name] + 1e-9) for name in wanted) <= 1e-5
-    assert any(name.endswith("variance") for name in wanted)  # statistics are averaged, too
+    assert any(name.endswith("variance") for name in wanted)  # statistics are averaged too
     apart = [relative(array, arrays(last)[name]) for name, array in wanted.items() if np.abs(array).max() > 1e-3]
     assert max(apart) > 1e-3
 
@@ -55,7 +55,7 @@ def test_evaluation_and_the_network_use_the_average(averaging):
 
 
 def test_a_run_saves_the_average_and_keeps_it_in_its_checkpoints(sources, tmp_path):
-    """Interrupted after an epoch and gone on with, it ends with the same average, bit for bit."""
+    """A run that is interrupted after an epoch and resumed ends with the same average, bit for bit."""
     recipe = make_recipe(ema_decay=0.9, epochs=2)
     trainer = Trainer(recipe, sources)
     whole = train(recipe, tmp_path / "whole", trainer=trainer, progress=False)
@@ -84,7 +84,7 @@ def test_a_run_saves_the_average_and_keeps_it_in_its_checkpoints(sources, tmp_pa
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class StateWithoutAverage:
-    """The fields that states had before there were averages."""
+    """The fields that states had before averages were added."""
 
     step: Any
     weights: Any

@@ -55,7 +55,7 @@ def test_without_smoothing_and_weights_the_step_is_what_it_was():
 
 @pytest.fixture(scope="module")
 def weighted(sources) -> Trainer:
-    """Norms per example and no dropout: logits of a row are the same in any batch."""
+    """With norms per example and no dropout, the logits of a row are the same in any batch."""
     loss = {"label_smoothing": 0.1, "class_weights": list(WEIGHTS)}
     return Trainer(make_recipe(model={"norm": "group"}, loss=loss), sources)
 
@@ -101,7 +101,7 @@ def test_the_mean_of_a_step_is_over_weights_of_real_examples_and_mixtures(torch,
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 def test_a_step_made_of_parts_is_the_step_of_their_sum(sources, mixup):
-    """Losses of the parts, each by itself, over the weights of all; with mixtures within each part."""
+    """Losses of the separate parts over the weights of all examples; mixtures stay within a part."""
     recipe = make_recipe(
         model={"norm": "group"},
         batching="mixed",

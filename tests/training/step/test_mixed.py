@@ -1,4 +1,4 @@
-"""Mixed batching: what is trained does not depend on the rectangles, with everything random switched on."""
+"""Mixed batching: with all randomness switched on, the training does not depend on the buckets."""
 
 import jax
 import numpy as np
@@ -33,7 +33,7 @@ def run(sources, **changes) -> tuple[Trainer, list[float], dict[str, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def one_rectangle(sources):
+def one_bucket(sources):
     return run(sources, max_buckets=1)
 
 
@@ -41,8 +41,8 @@ CROP = {"crop": {"area": (0.5, 1.0), "aspect": (0.8, 1.25)}}
 
 
 @pytest.mark.parametrize(("buckets", "change"), [(4, {}), (16, {}), (4, CROP)])
-def test_the_rectangles_change_neither_losses_nor_weights(sources, one_rectangle, buckets, change):
-    trainer, losses, weights = run(sources, max_buckets=1, **change) if change else one_rectangle
+def test_the_buckets_change_neither_losses_nor_weights(sources, one_bucket, buckets, change):
+    trainer, losses, weights = run(sources, max_buckets=1, **change) if change else one_bucket
     others, other_losses, other_weights = run(sources, max_buckets=buckets, **change)
     assert len(trainer.buckets.shapes) == 1 < 3 <= len(others.buckets.shapes)
     assert len(others.programs.accumulate_step.programs) > 2
@@ -50,12 +50,12 @@ def test_the_rectangles_change_neither_losses_nor_weights(sources, one_rectangle
     initial = trainer.initial_state(1).weights
     for name, array in weights.items():
         assert relative(other_weights[name], array) <= 1e-4, name
-        assert relative(np.asarray(initial[name]) + 1e-9, array + 1e-9) > 1e-3, name  # it has moved
+        assert relative(np.asarray(initial[name]) + 1e-9, array + 1e-9) > 1e-3, name  # the array has changed
 
 
-def test_a_step_is_the_step_of_one_large_batch(sources, one_rectangle):
-    """The same examples in one batch of one rectangle, by the step that bucket batching uses."""
-    trainer, losses, _ = one_rectangle
+def test_a_step_is_the_step_of_one_large_batch(sources, one_bucket):
+    """The same examples in one batch of one bucket, with the step that bucket batching uses."""
+    trainer, losses, _ = one_bucket
     recipe = trainer.recipe
     plan = trainer.plan(1)
     step = plan.step(0)
@@ -69,8 +69,8 @@ def test_a_step_is_the_step_of_one_large_batch(sources, one_rectangle):
     assert losses[0] == pytest.approx(float(loss), rel=1e-5)
 
 
-def test_each_rectangle_is_compiled_once(sources, one_rectangle):
-    trainer, _, _ = one_rectangle
+def test_each_bucket_is_compiled_once(sources, one_bucket):
+    trainer, _, _ = one_bucket
     state = trainer.initial_state(2)
     with counted_compilations() as compiled:
         for done, _ in zip(trainer.fit(state, 2), range(6), strict=False):

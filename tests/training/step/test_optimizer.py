@@ -56,7 +56,7 @@ def test_boundaries_on_one_step_of_a_short_run_each_count():
 )
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_weight_decay_acts_on_kernels_only(name, norm, pool, count):
-    """With a gradient of zero, decay is all that is left: -rate * decay * weight; lamb scales that to the weight."""
+    """With a gradient of zero, only decay remains: -rate * decay * weight; lamb scales that to the weight."""
     recipe = make_recipe(model={"norm": norm}, head={"hidden": (5,), "pool": pool})
     drawn = np.random.default_rng(0)
     weights = split(make_model(recipe, make_sources()["train"], 0))[1]
@@ -75,7 +75,7 @@ def test_weight_decay_acts_on_kernels_only(name, norm, pool, count):
 
 
 def test_clipping_bounds_the_global_norm():
-    """Plain gradient descent at rate 1, whose update is minus the clipped gradient."""
+    """Plain gradient descent at rate 1: its update is minus the clipped gradient."""
     settings = OptimizerSettings(name="sgd", learning_rate=1.0, momentum=0.0, clip_norm=2.0, **PLAIN)
     optimizer = make_optimizer(settings, STEPS)
     weights = {"a.kernel": jnp.ones((2, 2)), "a.bias": jnp.ones(2)}
@@ -116,7 +116,7 @@ def test_adamw_and_lamb_follow_their_formulas_with_the_betas_given(name):
 
 
 def test_muon_orthogonalizes_kernels_as_matrices_from_taps_and_channels_to_channels():
-    """Every singular value of a step is near one size, however ill-conditioned the gradient; adamw moves the rest."""
+    """All singular values of a step are nearly equal, however ill-conditioned the gradient; adamw moves the rest."""
     shapes = {
         "blocks.0.layers.0.kernel": (3, 3, 4, 20),  # tall and flat
         "blocks.1.layers.1.kernel": (2, 2, 20, 6),

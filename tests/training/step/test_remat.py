@@ -1,4 +1,4 @@
-"""Activations computed anew: the same gradients and statistics, from less memory."""
+"""Recomputed activations: the same gradients and statistics, with less memory."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def test_gradients_and_statistics_are_the_same(name, options):
         largest = max(float(jnp.abs(array).max()) for array in wanted.values())
         for key, array in wanted.items():
             np.testing.assert_allclose(found[key], array, rtol=tolerance, atol=tolerance * largest, err_msg=key)
-    assert all(relative(found, plain[3][key]) > 1e-4 for key, found in remat[1].items())  # they did move
+    assert all(relative(found, plain[3][key]) > 1e-4 for key, found in remat[1].items())  # the statistics did change
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The functional step: what must not change it (padding, order of rows, fillers) and what two equal orders share."""
+"""The functional step: padding, the order of rows and fillers must not change it, and equal orders share results."""
 
 import itertools
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def test_orders_that_are_one_function_train_alike(sources, hidden, first, second
     assert losses.shape == (2, STEPS)
     assert relative(logits[1], logits[0]) <= 1e-5
     assert np.abs(losses[1] / losses[0] - 1).max() <= 1e-4
-    assert losses[0, -8:].mean() < 0.8 * losses[0, :8].mean()  # it does learn: equal losses are no accident
+    assert losses[0, -8:].mean() < 0.8 * losses[0, :8].mean()  # it does learn: equal losses are not an accident
 
 
 def test_orders_on_two_sides_of_the_activation_are_not_one_function(sources):
@@ -51,13 +51,13 @@ def test_a_pool_with_weights_of_its_own_is_trained(sources):
     losses, kernel = [], np.zeros(())
     for after, loss, *_ in itertools.islice(trainer.fit(state, 3), STEPS):
         losses.append(float(loss))
-        kernel = np.array(after.weights["head.pool.kernel"])  # the next step takes the state over
+        kernel = np.array(after.weights["head.pool.kernel"])  # the next step donates the state
     assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
     assert np.abs(kernel).min() > 0
 
 
 class Setting:
-    """One network and step with every kind of randomness, at a large rate of plain descent: updates are gradients."""
+    """A network and step with every kind of randomness, at a large rate of gradient descent: updates are gradients."""
 
     def __init__(self, **model):
         recipe = make_recipe(
@@ -76,7 +76,7 @@ class Setting:
     def run(
         self, order: Sequence[int] = range(5), shape=(16, 18), rows: int = 5, seed_and_epoch=(0, 0)
     ) -> tuple[TrainState, float]:
-        """One step on the examples in an order, in a rectangle, with filler rows behind them."""
+        """One step on the examples in a given order and padded shape, followed by filler rows."""
         batch = Padded.stack([self.examples[i] for i in order], shape, rows)
         labels, ids = np.zeros(rows, np.int32), np.full(rows, -1, np.int32)
         labels[: len(order)] = [self.labels[i] for i in order]
@@ -97,7 +97,7 @@ def assert_same_step(actual: tuple[TrainState, float], wanted: tuple[TrainState,
             assert relative(getattr(actual[0], field)[name], array) <= 1e-5, name
 
 
-def test_neither_fillers_nor_the_rectangle_nor_the_place_of_a_row_change_a_step(setting):
+def test_neither_fillers_nor_the_padded_shape_nor_the_order_of_rows_change_a_step(setting):
     wanted = setting.run()
     moved = [relative(wanted[0].weights[name], array) for name, array in setting.state.weights.items() if array.any()]
     assert min(moved) > 1e-3  # every array is trained, so that equal weights mean equal gradients
