@@ -1,6 +1,6 @@
-"""Files and folders that are either complete or absent, and folders that one process at a time works in.
+"""Files and folders that are either complete or absent, and locks that let one process at a time use a folder.
 
-What is written gets a temporary name beside the final one, then is renamed. A lock on a folder ends with its process.
+Content is written under a temporary name beside the final one, then renamed. A lock on a folder ends with its process.
 """
 
 import errno
@@ -22,7 +22,7 @@ def check_writable(folder: Path) -> None:
     """Checks that this process may write in a folder; a folder that does not exist passes.
 
     Raises:
-        PermissionError: if it may not.
+        PermissionError: if the process may not write in the folder.
     """
     effective = os.access in os.supports_effective_ids
     if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK, effective_ids=effective):
@@ -53,7 +53,7 @@ def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
         with temporary.open("wb") as handle:
             yield handle
             handle.flush()
-            os.fsync(handle.fileno())  # else a power cut can rename an empty file
+            os.fsync(handle.fileno())  # otherwise a power failure can leave an empty file at `path`
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -64,7 +64,7 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
     """Makes a folder that appears at `folder`, with all its files, only when the block ends without an error.
 
     Args:
-        folder: the final path, where nothing or an empty folder is; missing parent folders are made.
+        folder: the final path, which must be absent or an empty folder; missing parent folders are made.
 
     Yields:
         A hidden temporary folder beside it, for the block to fill.
@@ -108,14 +108,14 @@ def read_json(path: Path, kind: type = dict) -> Any:
         kind: type of the value, `dict` or `list`.
 
     Raises:
-        ValueError: if the content is not JSON, or is a value of another type.
+        ValueError: if the content is not JSON, or if its value has another type.
     """
     try:
         value = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: holds no JSON ({error}); restore the file, or use another folder.") from None
+        raise ValueError(f"{path}: must hold JSON ({error}); restore the file, or use another folder.") from None
     if not isinstance(value, kind):
-        raise ValueError(f"{path}: holds a {type(value).__name__}, not a {kind.__name__}; it was changed by hand.")
+        raise ValueError(f"{path}: must hold a {kind.__name__}, not a {type(value).__name__}; restore the file.")
     return value
 
 
@@ -136,7 +136,7 @@ def locked_folder(folder: Path | str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise FileExistsError(
-            f"workdir={folder}: another process is working in it. Wait until it ends, or choose a new folder."
+            f"workdir={folder}: another process is working in it; wait until it ends, or choose a new folder."
         ) from None
     try:
         yield

@@ -1,4 +1,4 @@
-"""How figures look and how they are saved. Import it only where a figure is drawn: it imports matplotlib."""
+"""How figures look and how they are saved. It imports matplotlib, so import it only in code that draws."""
 
 import io
 from pathlib import Path
@@ -20,7 +20,7 @@ BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK, BROWN = PALETTE = (
     "#000000",
     "#8C6D31",
 )
-GRAY = "#8a8a8a"  # for what is drawn in the background
+GRAY = "#8a8a8a"  # for background elements
 
 
 def tidy(axes: Axes, grid: Literal["both", "x"] | None = "both") -> None:
@@ -33,7 +33,7 @@ def tidy(axes: Axes, grid: Literal["both", "x"] | None = "both") -> None:
 
 
 def save_figure(figure: Figure, path: Path | str) -> Path:
-    """Writes a figure through `fcnjax.atomic`, in the format of the path's ending, and returns the path.
+    """Writes a figure through `fcnjax.atomic`, in the format that the path's suffix names, and returns the path.
 
     Raises:
         ValueError: if matplotlib does not write that format.

@@ -31,7 +31,7 @@ class Window:
         kernel: number of taps, at least 1.
         stride: distance between windows in input positions, at least 1.
         dilation: distance between taps in input positions, at least 1.
-        padding: positions added (before, after) the input, each at least 0.
+        padding: numbers of positions added (before, after) the input, each at least 0.
         ceil: whether a last window that reaches beyond the input counts. It must start within the input or the
             positions added before it (PyTorch's `ceil_mode`).
         smallest: smallest input that has an output, at least 1. A "reflect" border needs positions to mirror.
@@ -56,16 +56,16 @@ class Window:
 
     @property
     def extent(self) -> int:
-        """Number of input positions that one window spans, with the gaps between its taps."""
+        """Number of input positions that one window spans, including the gaps between its taps."""
         return self.dilation * (self.kernel - 1) + 1
 
     @property
     def min_size(self) -> int:
-        """The smallest input that gives at least one output."""
+        """The smallest input size with at least one output."""
         return self.input_for(1)
 
     def input_for(self, outputs: int) -> int:
-        """Returns the smallest input size that gives at least `outputs` outputs."""
+        """Returns the smallest input size with at least `outputs` outputs."""
         whole = (outputs - 1) * self.stride + self.extent - sum(self.padding)
         if self.ceil:
             return max(self.smallest, whole - self.stride + 1, (outputs - 1) * self.stride - self.padding[0] + 1)
@@ -81,7 +81,7 @@ class Window:
             The same type and shape as `size`.
 
         Raises:
-            ValueError: if `size` is an array of another dtype than int32 or int64.
+            ValueError: if `size` is an array with a dtype other than int32 or int64.
 
         >>> Window(kernel=4, stride=2, padding=(1, 1)).out_size(28)
         14
@@ -126,11 +126,11 @@ class Expansion:
 
     @property
     def min_size(self) -> int:
-        """The smallest input that gives at least one output."""
+        """The smallest input size with at least one output."""
         return self.input_for(1)
 
     def input_for(self, outputs: int) -> int:
-        """Returns the smallest input size that gives at least `outputs` outputs."""
+        """Returns the smallest input size with at least `outputs` outputs."""
         return max(1, -((self.kernel - sum(self.padding) - outputs) // self.stride) + 1)
 
     def out_size(self, size: Any) -> Any:
@@ -149,7 +149,7 @@ class Expansion:
 
 @dataclasses.dataclass(frozen=True)
 class FullWindow:
-    """One window over all positions, as a global pool has: any size becomes 1."""
+    """One window over all positions, as in a global pool: any size becomes 1."""
 
     min_size: ClassVar[int] = 1
 
@@ -160,7 +160,7 @@ class FullWindow:
             ValueError: if `outputs` is greater than 1.
         """
         if outputs > 1:
-            raise ValueError(f"outputs={outputs} of a window over everything: must be 1; give the next layer pads.")
+            raise ValueError(f"outputs={outputs} of a window over all positions: must be 1; give the next layer pads.")
         return 1
 
     def out_size(self, size: Any) -> Any:
@@ -174,7 +174,7 @@ class FullWindow:
 
 @dataclasses.dataclass(frozen=True)
 class Unbounded:
-    """As many outputs as inputs, each of which depends on all inputs, such as through an example's statistics."""
+    """As many outputs as inputs; every output depends on all inputs, for example through statistics of the example."""
 
     min_size: ClassVar[int] = 1
 
@@ -194,8 +194,8 @@ class ReceptiveField(NamedTuple):
     """The inputs that one output of a stack of windows sees along one axis.
 
     Output `i` sees the inputs from `i * stride + start` up to, but not including, `i * stride + start + size`. After an
-    `Expansion`, stride and start may be fractions; the output then sees at most `size` inputs, none of them before
-    `i * stride + start`. After a `FullWindow` or an `Unbounded`, the size is infinite.
+    `Expansion`, stride and start may be fractions; the output then sees at most `size` inputs, starting no earlier
+    than `i * stride + start`. After a `FullWindow` or an `Unbounded`, the size is infinite.
     """
 
     size: int | float
@@ -209,16 +209,16 @@ def receptive_field(windows: Iterable[AnyWindow]) -> ReceptiveField:
     >>> receptive_field([Window(4, 2, padding=(1, 1))] * 3)
     ReceptiveField(size=22, stride=8, start=-7)
     """
-    path = list(windows)
+    stack = list(windows)
     size, stride, start = 1, Fraction(1), Fraction(0)
-    for window in reversed(path):  # `size` neighboring outputs see at most this many inputs
+    for window in reversed(stack):  # from a number of neighboring outputs to the most inputs that they see
         if isinstance(window, FullWindow | Unbounded):
             size = math.inf
         elif isinstance(window, Expansion):
             size = size if size == math.inf else (int(size) + window.kernel - 2) // window.stride + 1
         else:
             size = (size - 1) * window.stride + window.extent
-    for window in path:
+    for window in stack:
         if isinstance(window, Expansion):
             stride /= window.stride
             start += (window.padding[0] - window.kernel + 1) * stride
@@ -237,7 +237,7 @@ def out_size(windows: Iterable[AnyWindow], size: Any) -> Any:
 
 
 def min_size(windows: Iterable[AnyWindow]) -> int:
-    """Returns the smallest input size that gives an output of windows applied one after another.
+    """Returns the smallest input size for which windows applied one after another have an output.
 
     >>> min_size([Window(4, 2, padding=(1, 1))] * 3)
     8
@@ -313,14 +313,14 @@ def _named_pad(padding: str, window: Window) -> tuple[int, int]:
         if window.stride > 1:
             raise ValueError(
                 f"padding='SAME' with stride {window.stride}: must not depend on the batch, but XLA chooses these pads "
-                "from the padded shape, so the grid of an example would shift with its batch mates; use padding='same' "
+                "from the padded shape: the grid of an example would shift with its batch mates; use padding='same' "
                 "(symmetric, the same for every padded shape) or give the pads as numbers."
             )
         return total // 2, total - total // 2
     if padding == "same":
         if total % 2:
             raise ValueError(
-                f"padding='same' with kernel {window.kernel} and dilation {window.dilation}: must have an odd extent, "
+                f"padding='same' with kernel {window.kernel} and dilation {window.dilation}: the extent must be odd, "
                 f"as {window.extent} has no symmetric pads; use an odd kernel or give the pads as numbers."
             )
         return total // 2, total // 2

@@ -1,4 +1,4 @@
-"""How names, sizes and errors are written in messages and tables: one wording for each, used by every room."""
+"""How names, sizes and errors are written in messages and tables: one wording for each."""
 
 import difflib
 import inspect
@@ -10,7 +10,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Returns the sentence for a name that does not exist: the name, the nearest known one, and all known ones.
 
     Args:
-        kind: what the name is of, such as "pool".
+        kind: the kind of thing that the name denotes, such as "pool".
         name: the unknown name.
         known: the names that exist.
 
@@ -27,12 +27,12 @@ def check_options(kind: str, options: Iterable[str], function: Callable[..., Any
     """Checks that the names in `options` are parameters of `function`.
 
     Args:
-        kind: what the options are, such as "option of the head".
-        options: names that a user gave.
-        function: what they are meant for; its parameters `self` and `rngs` are not options.
+        kind: the kind of the options, such as "option of the head".
+        options: names of the options that a user gave.
+        function: the function that takes the options; its parameters `self` and `rngs` are not options.
 
     Raises:
-        ValueError: if a name is not a parameter, with the nearest one.
+        ValueError: if a name is not a parameter; the message names the nearest parameter.
     """
     known = [name for name in inspect.signature(function).parameters if name not in ("self", "rngs")]
     for name in options:
@@ -50,7 +50,7 @@ def shortened(name: str, max_length: int = 24) -> str:
 
 
 def joined(extents: Iterable[int]) -> str:
-    """Returns the extents of a size as a text.
+    """Returns the extents of a size, joined by "x".
 
     >>> joined((28, 16))
     '28x16'

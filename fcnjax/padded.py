@@ -24,7 +24,7 @@ class Padded:
     of size 0 is a filler row, which every mask, statistic, loss and metric ignores. The attributes cannot be set.
 
     The values that a layer returns (`replace`) are cleared outside the examples when `values` is read. Layers that act
-    on each position separately, or mask what they sum, read `raw_values` instead, so that a chain of them is cleared
+    on each position separately, or that mask their sums, read `raw_values` instead, so that a chain of them is cleared
     once.
 
     Args:
@@ -33,7 +33,7 @@ class Padded:
 
     Raises:
         ValueError: if the shapes of `values` and `sizes` do not agree; if `sizes` is not int32 (or int64); or if
-            `sizes` is a numpy array in which an example is larger than S. (Sizes on a device are not read.)
+            `sizes` is a numpy array and an example is larger than S (sizes on a device are not read).
 
     >>> batch = Padded.stack([np.ones((3, 2, 1)), np.ones((2, 4, 1))])
     >>> batch.values.shape, batch.sizes.tolist()
@@ -66,7 +66,7 @@ class Padded:
 
     @classmethod
     def tree_unflatten(cls, _, children):
-        """Rebuilds a batch without checks, as transformations replace arrays by placeholders (pytree protocol)."""
+        """Rebuilds a batch without checks, because transformations replace arrays by placeholders (pytree protocol)."""
         batch = object.__new__(cls)
         batch._values, batch._sizes, batch._cleared = *children, True
         return batch
@@ -142,15 +142,15 @@ class Padded:
         return jnp.all(self.sizes > 0, axis=-1)
 
     def with_zero_padding(self) -> "Padded":
-        """Returns the batch with zeros outside each example, also where `raw_values` hold NaN."""
+        """Returns the batch with zeros outside each example, even if `raw_values` hold NaN there."""
         return Padded(self.replace(self._values).values, self.sizes)
 
     def replace(self, values: jax.Array, sizes: Any = None) -> "Padded":
-        """Returns a batch of other values, which are cleared outside `sizes` when they are read.
+        """Returns a batch with new values, which are cleared outside `sizes` when they are read.
 
         Args:
-            values: [B, *S', C'], finite everywhere, as `raw_values` are not cleared; if they may not be finite, call
-                `with_zero_padding` on the result.
+            values: [B, *S', C'], finite everywhere, because `raw_values` are not cleared; if they may not be finite,
+                call `with_zero_padding` on the result.
             sizes: int32 [B, D]; default: unchanged.
         """
         batch = Padded(values, self.sizes if sizes is None else sizes)
@@ -170,11 +170,11 @@ class Padded:
             `Padded` with values [B, *S, C] and sizes [B, D].
 
         Raises:
-            ValueError: if an example is empty, does not fit into `shape`, or has another rank or number of channels
-                than the first; or if `batch_size` is too small.
+            ValueError: if an example is empty, does not fit into `shape`, or differs from the first example in rank or
+                number of channels; or if `batch_size` is too small.
         """
         if not len(examples):
-            raise ValueError("examples=[]: must hold at least one example, which gives the rank and the channels.")
+            raise ValueError("examples=[]: must hold at least one example, which sets the rank and the channels.")
         sizes = _checked_sizes(examples)
         shape = tuple(int(n) for n in (sizes.max(0) if shape is None else shape))
         rows = len(examples) if batch_size is None else batch_size
@@ -202,7 +202,7 @@ class Padded:
 
 
 def mask(sizes: jax.Array, spatial_shape: Sequence[Any]) -> jax.Array:
-    """Returns bool [B, *S, 1], True where `position < size` along every axis: nowhere in a row with a size of 0.
+    """Returns bool [B, *S, 1], True where `position < size` along every axis; a row with a size of 0 is all False.
 
     Args:
         sizes: integer [B, D].
@@ -223,7 +223,7 @@ def zero_outside(values: jax.Array, sizes: jax.Array) -> jax.Array:
 
 
 def check_padded(batch: Any, who_takes: str):
-    """Raises TypeError unless `batch` is a `Padded`; `who_takes` begins the remedy, as in "layers take"."""
+    """Raises TypeError unless `batch` is a `Padded`; `who_takes` begins the message, as in "layers take"."""
     if not isinstance(batch, Padded):
         raise TypeError(
             f"{type(batch).__name__} as input: {who_takes} a fcnjax.Padded; make one of examples [*spatial, channels] "
@@ -237,8 +237,8 @@ def check_within(sizes: np.ndarray, spatial_shape: Sequence[int]):
     if outside.size:
         index, shape = int(outside[0]), tuple(spatial_shape)
         raise ValueError(
-            f"example {index} of size {tuple(sizes[index].tolist())}: must fit into the padded shape {shape}; each "
-            "extent is at least 0 (a filler row) and at most that of the padded shape."
+            f"example {index} of size {tuple(sizes[index].tolist())}: must fit into the padded shape {shape}, with "
+            "extents of at least 0 (0 in a filler row)."
         )
 
 

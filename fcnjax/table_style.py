@@ -7,11 +7,11 @@ from rich.table import Table
 def tight_table(*columns: str, title: str | None = None, left: int = 1) -> Table:
     """Returns an empty table with little space between columns.
 
-    In 80 columns, the width that rich takes for a pipe, its own style would cut numbers short.
+    rich assumes a width of 80 columns for a pipe, in which its own style would cut numbers short.
 
     Args:
         *columns: headings.
-        title: what is printed above the table.
+        title: text above the table; None for none.
         left: number of columns that are aligned to the left; the others are aligned to the right.
     """
     table = Table(title=title, title_justify="left", box=box.HORIZONTALS, show_edge=False, padding=(0, 1, 0, 0))

@@ -1,7 +1,7 @@
-"""What this XLA accepts: options, flags and metadata are tried once per process, never assumed from a version.
+"""Options, flags and metadata that this XLA accepts: each is tried once per process, never inferred from a version.
 
-XLA refuses an unknown compile option and ends the process for an unknown flag, and releases add and drop both. What XLA
-does not accept is left out; `refused` names it, for the environment record of a run.
+XLA rejects an unknown compile option and ends the process for an unknown flag, and releases add and drop both. Whatever
+XLA does not accept is left out; `refused` lists it for the environment record of a run.
 """
 
 import functools
@@ -34,10 +34,10 @@ _refused: set[str] = set()
 def accepted_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the compile options that the default backend accepts.
 
-    Options that `XLA_FLAGS` sets are left out too, as a compile option would override the flag.
+    Options that `XLA_FLAGS` sets are left out too, because a compile option would override the flag.
 
     Args:
-        options: values by name, as the `compiler_options` of `jax.jit`.
+        options: values by name, as in the `compiler_options` of `jax.jit`.
     """
     given = os.environ.get(FLAGS, "")
     return {name: value for name, value in options.items() if f"--{name}=" not in given and _accepts(name, value)}
@@ -47,17 +47,17 @@ def accepted_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def _accepts(name: str, value: Any) -> bool:
     try:
         jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
-    except jax.errors.JaxRuntimeError:  # INVALID_ARGUMENT: unknown option, or unknown value of it
+    except jax.errors.JaxRuntimeError:  # INVALID_ARGUMENT: unknown option or unknown value
         _refused.add(name)
         return False
     return True
 
 
 def add_cpu_flags(*flags: str) -> None:
-    """Adds those flags to `XLA_FLAGS` that XLA accepts, if the CPU is JAX's backend.
+    """Adds the flags that XLA accepts to `XLA_FLAGS`, if the CPU is JAX's backend.
 
-    A flag that `XLA_FLAGS` already sets is not added. New flags are tried in a separate process (0.1 s), as XLA ends a
-    process with an unknown flag.
+    A flag that `XLA_FLAGS` already sets is not added. New flags are tried in a separate process (0.1 s), because XLA
+    ends a process that sets an unknown flag.
 
     Call it before JAX's first computation, which reads the flags. Flags are a setting of the whole process, so the
     library adds them in commands only; in your own program, call this function first or set `XLA_FLAGS`.
@@ -78,7 +78,7 @@ def add_cpu_flags(*flags: str) -> None:
 
 @functools.cache
 def _accepts_flags(*flags: str) -> bool:
-    if not sys.executable:  # embedded Python: without an interpreter to try them in
+    if not sys.executable:  # an embedded Python has no interpreter to try the flags in
         return False
     environ = {**os.environ, FLAGS: " ".join(flags)}
     return subprocess.run([sys.executable, "-c", _PARSE_FLAGS], env=environ, capture_output=True).returncode == 0
@@ -104,11 +104,11 @@ def refused() -> list[str]:
 
 
 def fusion_boundary(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
-    """Returns the same function, which XLA does not fuse with its producers or consumers; nor its derivatives.
+    """Returns the same function, but XLA fuses neither it nor its derivatives with producers or consumers.
 
     XLA's CPU compiler recomputes a transposition inside each of its consumers, which is slow, and it drops a
     `lax.optimization_barrier` before it fuses. Without JAX's metadata for XLA, the function is returned without a
-    boundary: the same values, more slowly.
+    boundary: it computes the same values, more slowly.
     """
 
     def call(values: jax.Array) -> jax.Array:

@@ -100,7 +100,7 @@ def test_a_window_over_everything_sees_everything():
     assert geometry.receptive_field(windows).size == np.inf
     assert [geometry.out_size(windows, n) for n in (0, 1, 9)] == [0, 1, 1]
     assert geometry.min_size(windows) == 1
-    with pytest.raises(ValueError, match="outputs=3 of a window over everything"):
+    with pytest.raises(ValueError, match="outputs=3 of a window over all positions"):
         geometry.min_size([FullWindow(), Window(3)])
 
 

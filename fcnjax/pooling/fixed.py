@@ -1,6 +1,6 @@
 """Global pools without weights: frozen dataclasses, compared and hashed by their options.
 
-Each docstring says how the expected score depends on the number of positions (the area), for values of one fixed
+Each docstring states how the expected score depends on the number of positions (the area), for values of one fixed
 distribution: it stays constant, grows to a limit set by the distribution, or grows without limit.
 
 Axes: B batch, S spatial, C channels.
@@ -62,14 +62,14 @@ class Max:
 class TopKMean:
     """Mean of the k largest valid values of each channel: a maximum that is robust to single outliers.
 
-    An example with fewer than k valid positions gives the mean over all of them. The expected score grows with the area
+    If an example has fewer than k valid positions, the mean is over all of them. The expected score grows with the area
     without limit, as for the maximum: k is fixed while the number of positions grows.
 
     Args:
         k: number of values, at least 1; k = 1 is `Max`.
 
     Raises:
-        ValueError: if k is not a whole number of at least 1.
+        ValueError: if k is not a whole number or is below 1.
 
     Source: Li and Vasconcelos, "Multiple Instance Learning for Soft Bags via Top Instances", 2015.
     """
@@ -95,7 +95,7 @@ class TopKMean:
         return jnp.sum(jnp.where(valid, top, 0.0), axis=1) / jnp.maximum(jnp.sum(valid, axis=1), 1)
 
     def _largest(self, values: jax.Array) -> jax.Array:
-        """Returns the k largest of values [B, N, C], as [B, k, C]; -inf fills up if N < k."""
+        """Returns the k largest of values [B, N, C], as [B, k, C]; filled up with -inf if N < k."""
         missing = max(self.k - values.shape[1], 0)
         values = jnp.pad(values, ((0, 0), (0, missing), (0, 0)), constant_values=-jnp.inf)
         return jax.lax.top_k(values.swapaxes(1, 2), self.k)[0].swapaxes(1, 2)

@@ -1,7 +1,6 @@
 """Global pools with weights: NNX modules, trained with the network.
 
-The initial weights make each pool a known one (the mean, or log-sum-exp at its default sharpness), a reference for what
-training changes.
+Each pool starts as a known one (the mean, or log-sum-exp at its default sharpness), which shows what training changes.
 
 Axes: B batch, S spatial, C channels, H heads.
 """
@@ -35,7 +34,7 @@ class LearnableLogSumExp(monoid.ExponentialMean, nnx.Module):
         ValueError: if r is not greater than 0.
 
     Source: Yao et al., "Weakly Supervised Medical Diagnosis and Localization from Multiple Resolutions", 2018, with a
-    learned sharpness bounded from below; the logarithm in place of the bound is derived here.
+    learned sharpness bounded from below; using the logarithm instead of the bound is derived here.
     """
 
     def __init__(self, r: float = 5.0):
@@ -51,8 +50,8 @@ class LearnableLogSumExp(monoid.ExponentialMean, nnx.Module):
 class Attention(monoid.WeightedMean, nnx.Module):
     """Weighted mean; the weights are the softmax over the valid positions of a learned linear score.
 
-    All initial scores are 0, which gives the mean: the expected score does not depend on the area. Learned scores that
-    correlate with the values make it grow with the area to a limit, the mean under the weighted distribution.
+    All initial scores are 0, so the pool is the mean: the expected score does not depend on the area. Learned scores
+    that correlate with the values make it grow with the area to a limit, the mean under the weighted distribution.
 
     Args:
         channels: channels C of the features, at least 1.

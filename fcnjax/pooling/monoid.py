@@ -2,9 +2,9 @@
 
 A pool is three functions: `lift` turns features into partial statistics, `combine` merges the statistics of two sets of
 positions, and `finish` turns statistics into one vector per example. `combine` is associative and commutative; its
-identity is the statistics of an empty set. So one definition gives the masked pool of a `Padded`, exact pooling of an
-image in tiles, and pooling of an image that is sharded over devices. Statistics are at least float32, whatever the
-dtype of the features.
+identity is the statistics of an empty set. One definition therefore serves the masked pool of a `Padded`, exact pooling
+of an image in tiles, and pooling of an image that is sharded over devices. Statistics are at least float32, whatever
+the dtype of the features.
 
 Axes: B batch, S spatial, C channels, H heads (groups of channels that share a score).
 """
@@ -24,7 +24,7 @@ class Pool(Protocol):
     """Protocol of global pools; `pool` applies one to a batch.
 
     Attributes:
-        commutes_with_affine: whether pooling before an affine layer and after it is the same function.
+        commutes_with_affine: whether pooling before and pooling after an affine layer are the same function.
     """
 
     commutes_with_affine: ClassVar[bool]
@@ -128,7 +128,7 @@ def highest_valid(batch: Padded, values: jax.Array) -> jax.Array:
 
     Args:
         batch: the batch of the values.
-        values: [B, *S, C], -inf (or a lower bound of the valid values) in the padding, which is the result for an
+        values: [B, *S, C], -inf (or a lower bound of the valid values) in the padding; that bound is the result for an
             example without valid positions.
     """
     return jax.lax.stop_gradient(jnp.max(values, batch.spatial_axes))

@@ -19,13 +19,13 @@ SMALLEST_SCALE = 1e-18  # 1 / scale**2 is still a finite float32: XLA folds (x /
 
 @dataclasses.dataclass(frozen=True)
 class NoisyOr:
-    """Logit of `1 - prod(1 - sigmoid(x))`: of "the class is present somewhere", for independent positions.
+    """Logit of `1 - prod(1 - sigmoid(x))`: the probability that some position has the class, if they are independent.
 
     It takes logits and returns a logit, for use with sigmoid cross-entropy. The expected score grows with the area
     without limit: every position adds the positive `softplus(x)` to the evidence.
 
     Source: Zhang, Platt and Viola, "Multiple Instance Boosting for Object Detection", 2005. With
-    s = sum(softplus(x)) = -log(prod(1 - sigmoid(x))) the logit is log(exp(s) - 1), derived here.
+    s = sum(softplus(x)) = -log(prod(1 - sigmoid(x))), the logit is log(exp(s) - 1), derived here.
     """
 
     commutes_with_affine: ClassVar[bool] = False
@@ -46,10 +46,10 @@ class NoisyOr:
         total, scale = jnp.where(empty, 1.0, statistics["sum"]), _scale(statistics["max"])
         s = total * jnp.exp(scale)
         # log(expm1(s)) = log(s) + series(s): log(s) stays finite where s underflows.
-        few = jnp.minimum(s, 0.5)
-        below = jnp.log(total) + scale + few / 2 + few**2 / 24 - few**4 / 2880
-        many = jnp.maximum(s, 0.5)
-        above = many + jnp.log1p(-jnp.exp(-many))
+        small = jnp.minimum(s, 0.5)
+        below = jnp.log(total) + scale + small / 2 + small**2 / 24 - small**4 / 2880
+        large = jnp.maximum(s, 0.5)
+        above = large + jnp.log1p(-jnp.exp(-large))
         return jnp.where(empty, 0.0, jnp.where(s < 0.5, below, above))
 
 
@@ -68,7 +68,7 @@ class LinearSoftmax:
 
     def lift(self, batch: Padded) -> Statistics:
         values = jnp.where(batch.mask, jax.nn.relu(at_least_float32(batch.values)), 0.0)
-        # Relative to the largest value: squares of small values would underflow, and the gradient of the quotient too.
+        # Relative to the largest value: squares of small values, and the gradient of the quotient, would underflow.
         highest = jnp.maximum(monoid.highest_valid(batch, values), SMALLEST_SCALE)
         shares = values / monoid.per_position(batch, highest)
         axes = batch.spatial_axes
@@ -87,7 +87,7 @@ class LinearSoftmax:
 
 
 def _scale(highest: jax.Array) -> jax.Array:
-    """Returns the exponent that sums are relative to: 0 unless all logits are negative, when sums could underflow."""
+    """Returns the exponent that sums are relative to: 0 unless all logits are negative and sums could underflow."""
     return jnp.minimum(monoid.finite(highest), 0.0)
 
 

@@ -37,7 +37,7 @@ def create(name: str, *, channels: int | None = None, rngs: nnx.Rngs | None = No
 
     Raises:
         ValueError: if the name or an option is unknown (the message names the nearest one), an option is out of range,
-            or the pool needs `channels` or `rngs` and they are None.
+            or `channels` or `rngs` is None and the pool needs it.
 
     >>> create("attention", channels=8, rngs=nnx.Rngs(0), heads=2).kernel.shape
     (8, 2)
@@ -50,12 +50,12 @@ def create(name: str, *, channels: int | None = None, rngs: nnx.Rngs | None = No
     given = {key: value for key, value in (("channels", channels), ("rngs", rngs)) if key in needed}
     missing = [key for key, value in given.items() if value is None]
     if missing:
-        raise ValueError(f"{missing[0]}=None of pool {name!r}: its weights need {' and '.join(given)}.")
+        raise ValueError(f"{missing[0]}=None of pool {name!r}: must be set; its weights need {' and '.join(given)}.")
     return kind(**given, **options)
 
 
 def multiply_adds(how: Pool, positions: int, channels: int) -> int:
-    """Returns the multiply-adds per example of a pool: one per value, plus those of the scores of `Attention`.
+    """Returns the multiply-adds per example of a pool: one per value, and those of the scores of `Attention`.
 
     Args:
         how: the pool.

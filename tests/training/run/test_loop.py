@@ -312,8 +312,8 @@ def test_two_processes_never_work_in_one_folder(trainer, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("config.json", "[1]", "config.json: holds a list, not a dict"),
-        ("config.json", "{", "config.json: holds no JSON"),
+        ("config.json", "[1]", "config.json: must hold a dict, not a list"),
+        ("config.json", "{", "config.json: must hold JSON"),
         ("metrics.jsonl", "nothing\n", "metrics.jsonl, line 1: is not JSON"),
     ],
 )
