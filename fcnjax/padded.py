@@ -226,7 +226,7 @@ def check_padded(batch: Any, who_takes: str):
     """Raises TypeError unless `batch` is a `Padded`; `who_takes` begins the message, as in "layers take"."""
     if not isinstance(batch, Padded):
         raise TypeError(
-            f"{type(batch).__name__} as input: {who_takes} a fcnjax.Padded; make one of examples [*spatial, channels] "
+            f"{type(batch).__name__} as input: {who_takes} a Padded; make one from examples [*spatial, channels] "
             "with fcnjax.Padded.stack([example, ...])."
         )
 

@@ -60,16 +60,16 @@ class Flatten(Layer):
 
 
 def why_not(extent: Sequence[int], found: str) -> str:
-    """Returns the message for features whose extent `found` a flatten-dense head does not take.
+    """Returns the message for features that a flatten-dense head does not take.
 
     Args:
         extent: the extent that the head takes.
-        found: the extent of the features, in words.
+        found: the extent of the features, such as "8x8".
     """
     wanted = joined(extent)
     return (
         f"features of {found} positions, but a flatten-dense head made for {wanted} has one weight for each of its "
-        f"{math.prod(extent)} positions and each channel, and none for other positions; resize the input, pool before "
+        f"{math.prod(extent)} positions and each channel, and cannot take other extents; resize the input, pool before "
         "the dense layer (fcnjax.Head), or turn the head into a convolution (fcnjax.heads.convolutionalize)."
     )
 
@@ -142,7 +142,7 @@ class FlattenDenseHead(nnx.Module):
             keys: one PRNG key per example [B], needed by dropout in training.
 
         Raises:
-            ValueError: as `Flatten`.
+            ValueError: if an example has another extent (see `Flatten.transform`).
         """
         return self.stack(features, train=train, keys=keys).values.reshape(features.batch_size, -1)
 
@@ -180,16 +180,16 @@ class FlattenDenseHead(nnx.Module):
 def convolutionalize(head: FlattenDenseHead, training_size: Sequence[int] | None = None) -> Head:
     """Returns a convolutional head with the same weights: equal at the training size, defined at larger ones.
 
-    The first dense layer becomes a convolution without padding whose window is the training size; the others become 1x1
-    convolutions. At larger sizes the logits are the mean over the map of scores. If the backbone does not pad either,
-    each position of `class_maps` is the score of one crop of the input; neighboring crops are `stride` apart.
+    The first dense layer becomes a convolution without padding, with a window of the training size; the others become
+    1x1 convolutions. At larger sizes the logits are the mean over the map of scores. If the backbone does not pad
+    either, each position of `class_maps` is the score of one crop of the input; neighboring crops are `stride` apart.
 
     Args:
         head: the flatten-dense head.
-        training_size: `head.feature_extent` (the default), for callers that want it checked.
+        training_size: must equal `head.feature_extent`; give it to have that checked. Default: not checked.
 
     Raises:
-        TypeError: if `head` is not a `FlattenDenseHead`: other heads take any size already.
+        TypeError: if `head` is not a `FlattenDenseHead`; other heads take any size already.
         ValueError: if `training_size` is not `head.feature_extent`.
 
     Source: Sermanet et al., "OverFeat", 2014, section 3.5; Long, Shelhamer and Darrell, "Fully Convolutional Networks
@@ -199,7 +199,9 @@ def convolutionalize(head: FlattenDenseHead, training_size: Sequence[int] | None
         raise TypeError(f"head of type {type(head).__name__}: must be a FlattenDenseHead; others take any size.")
     extent = head.feature_extent
     if training_size is not None and tuple(training_size) != extent:
-        raise ValueError(f"training_size={tuple(training_size)}: must be {extent}, which the head was made for.")
+        raise ValueError(
+            f"training_size={tuple(training_size)}: must be {extent}, the extent that the head was made for."
+        )
     dense: list[Any] = [layer for layer in head.layers if isinstance(layer, Pointwise)]
     widths = [layer.kernel.shape[-1] for layer in dense]
     dropout = next((layer.rate for layer in head.layers if isinstance(layer, ChannelDropout)), 0.0)

@@ -1,4 +1,4 @@
-"""The head of a network from the options of its user."""
+"""Makes the head of a network from a user's options."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from fcnjax.naming import check_options
 def make_head(
     in_channels: int, classes: int, options: Mapping[str, Any] | None, *, rank: int, rngs: nnx.Rngs, **defaults: Any
 ) -> Head | FlattenDenseHead:
-    """Returns a `Head`, or a `FlattenDenseHead` if `options` have a `flatten`.
+    """Returns a `Head`, or a `FlattenDenseHead` if `options` contain `flatten`.
 
     Args:
         in_channels: channels of the features C.
@@ -24,7 +24,7 @@ def make_head(
         **defaults: the network's own arguments of `Head`, which `options` override.
 
     Raises:
-        ValueError: if an option is unknown (the message names the nearest one), or the head refuses its value.
+        ValueError: if an option is unknown (the message names the nearest one), or the head rejects its value.
     """
     given = dict(options or {})
     flatten = given.pop("flatten", None)

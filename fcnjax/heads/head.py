@@ -46,7 +46,7 @@ class Head(nnx.Module):
     """Turns features [B, *S, C] into logits [B, K].
 
     The layers are, in order: the norm; a linear layer and an activation for each hidden width; dropout; the classifier;
-    and an activation or log-softmax of the scores. All but the classifier are optional. The pool stands before layer
+    and an activation or log-softmax of the scores. All but the classifier are optional. The pool comes before layer
     `pool_at`. The initial weights of the layers depend neither on `pool_at` nor on the pool: a pool's own weights are
     drawn last.
 
@@ -61,7 +61,7 @@ class Head(nnx.Module):
         norm: "batch", "group" (8 groups), "layer" or "none", before all other layers.
         dropout: rate of channel dropout before the classifier, in [0, 1).
         score_activation: "relu", "gelu", "silu", "tanh" or None, after the classifier. Network-in-Network and All-CNN-C
-            have "relu" there.
+            use "relu".
         log_softmax: whether class maps are log-probabilities. With `pool=pooling.LogSumExp(1.0)` after it, the head
             averages probabilities over positions.
         kernel: taps of the first linear layer, an int or one int per spatial axis. With more than one tap the layer is
@@ -80,8 +80,8 @@ class Head(nnx.Module):
 
     Raises:
         ValueError: if `pool_at` is outside 0 to len(layers) (the message lists the positions) or precedes a `kernel` of
-            several taps, the norm or an activation is unknown, or `pool` is neither a pool, nor the name of one, nor a
-            function that returns one.
+            several taps, the norm or an activation is unknown, or `pool` is not a pool, the name of a pool, or a
+            function that returns a pool.
 
     Source: derived here; GAP-first as in He et al. 2016, conv-first as in Lin, Chen and Yan 2014.
 
@@ -179,14 +179,14 @@ class Head(nnx.Module):
         )
 
     def convert(self, order: int | str) -> Conversion:
-        """Returns this head in another order with the same weights, and whether and why it is the same function.
+        """Returns this head in another order with the same weights, and whether and why the function stays the same.
 
         Args:
             order: "gap_first", "conv_first", or a new `pool_at`.
 
         Raises:
             ValueError: if the order is unknown, the pool would precede a `kernel` of several taps, or a linear layer
-                lies between the old and the new place of a pool that has one weight per channel.
+                lies between the old and the new place of a pool with weights per channel.
         """
         named: dict[int | str, int] = {"gap_first": 0, "conv_first": len(self.layers)}
         to = self._checked(named.get(order, order))
@@ -217,7 +217,7 @@ class Head(nnx.Module):
             names = ", ".join(repr(self.layer_names[index]) for index in between)
             raise ValueError(
                 f"order={order!r} of the head: the {self.pool_name} pool has weights for the channels at its present "
-                f"place, and the channels beyond {names} are others; train a head of that order instead."
+                f"place, and the channels beyond {names} differ; train a head of that order instead."
             )
 
     @property
@@ -295,7 +295,7 @@ class Head(nnx.Module):
         return ""
 
     def _commutes(self, name: str, layer: Layer, train: bool) -> bool:
-        """Returns whether the pool may stand on either side of a layer."""
+        """Returns whether moving the pool across a layer leaves the function unchanged."""
         if isinstance(layer, ChannelDropout):  # the identity in evaluation, one factor per channel in training
             return not train or isinstance(self.pool, HOMOGENEOUS)
         if isinstance(layer, Pointwise | BatchNorm):

@@ -52,7 +52,7 @@ class Sequential(Layer):
 
 
 class _Parallel(Layer):
-    """Base of the layers whose branches take the same input and give the same sizes."""
+    """Base of the layers with branches that take the same input and return the same sizes."""
 
     def __init__(self, branches: Sequence[Sequence[Layer]]):
         self.branches = nnx.List([Sequential(branch) for branch in branches])
@@ -62,8 +62,8 @@ class _Parallel(Layer):
         shapes = {output.spatial_shape for output in outputs}
         if len(shapes) > 1:
             raise ValueError(
-                f"{type(self).__name__}: its branches turn {batch.spatial_shape} into {sorted(shapes)}; they must give "
-                "the same sizes, so choose strides and paddings that agree at every size."
+                f"{type(self).__name__}: its branches turn {batch.spatial_shape} into {sorted(shapes)}; they must "
+                "return the same sizes: choose strides and paddings that agree at every size."
             )
         return outputs
 
@@ -83,11 +83,11 @@ class Residual(_Parallel):
 
     Args:
         branch: the layers of the residual branch.
-        shortcut: the layers of the shortcut, such as a strided 1x1 convolution where shapes change; default: the
+        shortcut: the layers of the shortcut, such as a strided 1x1 convolution if shapes change; default: the
             identity.
 
     Raises:
-        ValueError: when called, if the two do not give the same sizes and channels.
+        ValueError: when called, if the branch and the shortcut differ in sizes or channels.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016.
     """
@@ -108,14 +108,14 @@ class SkipConnection(Layer):
     """The sum of a shortcut and a branch that down-samples and up-samples, cut to the shortcut's size.
 
     A branch that halves (rounding up) and doubles returns the size of its input or one more. The surplus lies at the
-    far edge of each example and is cut off. Use `Residual` where the branch keeps the size: it cuts nothing.
+    far edge of each example and is cut off. Use `Residual` if the branch keeps the size: it cuts nothing.
 
     Args:
         branch: the layers of the branch; at every size, its output must be at least as large as the shortcut's.
         shortcut: the layers of the shortcut, such as a 1x1 convolution to the branch's channels; default: the identity.
 
     Raises:
-        ValueError: when called, if the output of the branch is smaller than the shortcut's or has other channels.
+        ValueError: when called, if the output of the branch is smaller than that of the shortcut or has other channels.
 
     Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", 2015, section 4.2;
     Ronneberger, Fischer and Brox, "U-Net", 2015.
@@ -134,12 +134,12 @@ class SkipConnection(Layer):
     def _check(self, branch: Sequence[int], shortcut: Sequence[int]):
         if any(ours < wanted for ours, wanted in zip(branch, shortcut, strict=True)):
             raise ValueError(
-                f"SkipConnection: its branch gives {tuple(branch)}, which must be at least its shortcut's "
-                f"{tuple(shortcut)}; round up where the branch halves (ceil=True, or symmetric pads)."
+                f"SkipConnection: its branch returns {tuple(branch)}, which must be at least its shortcut's "
+                f"{tuple(shortcut)}; make the branch round up when it halves (ceil=True, or symmetric pads)."
             )
 
     def windows(self, rank: int) -> list[tuple[AnyWindow, ...]]:
-        """Returns the windows of the branch; sizes are the shortcut's (see `out_extent`)."""
+        """Returns the windows of the branch; the output has the size of the shortcut (see `out_extent`)."""
         return self.branch.windows(rank)
 
     def out_extent(self, size: Sequence[int]) -> tuple[int, ...]:
@@ -160,7 +160,7 @@ class Concatenate(_Parallel):
         branches: the layers of each branch; at least one branch.
 
     Raises:
-        ValueError: if there is no branch; when called, if the branches do not give the same sizes.
+        ValueError: if `branches` is empty; when called, if the branches return different sizes.
 
     Source: Szegedy et al., "Going Deeper with Convolutions", 2015.
     """
@@ -186,10 +186,10 @@ def cut_to(batch: Padded, like: Padded) -> Padded:
 def _check_same_channels(layer: Layer, branch: Padded, shortcut: Padded):
     if branch.channels != shortcut.channels:
         raise ValueError(
-            f"{type(layer).__name__}: its branch gives {branch.channels} channels, its shortcut {shortcut.channels}, "
+            f"{type(layer).__name__}: its branch returns {branch.channels} channels, its shortcut {shortcut.channels}, "
             "which must be equal; give the shortcut a 1x1 convolution to the branch's channels."
         )
 
 
-def _reach(path: Sequence[tuple[AnyWindow, ...]]) -> int | float:
-    return sum(geometry.receptive_field(windows).size for windows in zip(*path, strict=True))
+def _reach(windows: Sequence[tuple[AnyWindow, ...]]) -> int | float:
+    return sum(geometry.receptive_field(along_axis).size for along_axis in zip(*windows, strict=True))

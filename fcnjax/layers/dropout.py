@@ -13,7 +13,7 @@ from fcnjax.padded import Padded
 
 
 class _KeyedDropout(Layer):
-    """Base of the dropouts: one draw per example, or per channel of it, which depends on the example's key alone.
+    """Base of the dropouts: one draw per example or per channel of an example, from the example's key only.
 
     Raises:
         ValueError: if the rate is outside [0, 1); in training, if `keys` is None.
@@ -43,7 +43,7 @@ class _KeyedDropout(Layer):
 class ChannelDropout(_KeyedDropout):
     """Zeroes whole channels of an example in training and scales the rest by `1 / (1 - rate)`.
 
-    The draws depend on the example's key alone: not on its row, its batch mates, the padded shape, or the position of
+    The draws depend only on the example's key: not on its row, its batch mates, the padded shape, or the position of
     the pool in a head. Elementwise dropout would depend on the padded shape.
 
     Args:
@@ -63,7 +63,7 @@ class ChannelDropout(_KeyedDropout):
 class StochasticDepth(_KeyedDropout):
     """Zeroes a whole example in training, or scales it by `1 / (1 - rate)`; put it last on a residual branch.
 
-    A dropped example skips the branch. The draws depend on the example's key alone, as in `ChannelDropout`.
+    A dropped example skips the branch. The draws depend only on the example's key, as in `ChannelDropout`.
 
     Args:
         rate: probability that an example is dropped, in [0, 1); usually larger in deeper blocks.

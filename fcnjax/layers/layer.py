@@ -19,18 +19,18 @@ IDENTITY = Window(1)
 class Layer(nnx.Module):
     """Base of all layers: maps a `Padded` to a `Padded` and keeps it zero outside each example.
 
-    The contract, checked for every layer by `tests/contract.py`: an example alone at its own size gives the same
-    output, gradients and statistics as in any larger padded shape with any batch mates. A layer whose output at a
-    position depends on other positions reads the batch's `values`, which are zero outside; any other may read the
+    The contract, checked for every layer by `tests/contract.py`: an example alone at its own size has the same output,
+    gradients and statistics as in any larger padded shape with any batch mates. If the output at a position depends on
+    other positions, a layer reads the batch's `values`, which are zero outside each example; otherwise it may read
     `raw_values`.
 
-    A layer defines `transform`; if it differs in training, or if its layers may, it defines `apply` instead. A layer
-    with a window overrides `window` too, and one made of layers `windows`, so that the sizes, receptive fields and
-    minimum sizes of whole networks follow.
+    A layer defines `transform`. If it, or a layer inside it, behaves differently in training, it defines `apply`
+    instead. A layer with a window also overrides `window`, and a layer made of layers overrides `windows`: the sizes,
+    receptive fields and minimum sizes of whole networks follow from them.
     """
 
     def __call__(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> Padded:
-        """Applies the layer, within a scope of its class's name, which profiles show.
+        """Applies the layer, inside a scope named after its class, which profiles show.
 
         Args:
             batch: values [B, *S, C], zero outside each example.
@@ -45,7 +45,7 @@ class Layer(nnx.Module):
             return self.apply(batch, train=train, keys=keys)
 
     def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
-        """Returns the output, as `__call__`; by default `transform(batch)`, in training or not."""
+        """Returns the output of `__call__`; by default `transform(batch)`, in training and evaluation."""
         del train, keys
         return self.transform(batch)
 
@@ -58,7 +58,7 @@ class Layer(nnx.Module):
         return (IDENTITY,) * rank
 
     def windows(self, rank: int) -> list[tuple[AnyWindow, ...]]:
-        """Returns the windows between input and output, in order; of several paths, those of the widest."""
+        """Returns the windows between input and output, in order; of parallel branches, only those of the widest."""
         return [self.window(rank)]
 
     def out_extent(self, size: Sequence[int]) -> tuple[int, ...]:
@@ -111,10 +111,10 @@ class WindowedLayer(Layer):
     def out_sizes(self, batch: Padded) -> jax.Array:
         """Returns int32 [B, D], the sizes after this layer.
 
-        The barrier makes them an array: without it, XLA recomputes them for every element that a mask clears.
+        The barrier turns the sizes into an array: without it, XLA recomputes them for every element that a mask clears.
 
         Raises:
-            ValueError: if the batch has another number of spatial axes than the layer.
+            ValueError: if the batch and the layer differ in the number of spatial axes.
             TypeError: if the values are not floating.
         """
         check_floating(batch)
@@ -124,7 +124,7 @@ class WindowedLayer(Layer):
 
 
 def check_floating(batch: Padded):
-    """Raises TypeError unless `batch` is a `Padded` of floating values: to integers, weights would be rounded."""
+    """Raises TypeError unless `batch` is a `Padded` of floating values; integer values would round the weights."""
     check_padded(batch, "layers take")
     if not jnp.issubdtype(batch.dtype, jnp.floating):
         raise TypeError(
@@ -151,7 +151,7 @@ def per_example(vector: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def at_least_float32(values: jax.Array) -> jax.Array:
-    """Returns `values` in a dtype fit for statistics and logarithms: float64 if they have it, else float32."""
+    """Returns `values` in a dtype fit for statistics and logarithms: float64 for float64 values, else float32."""
     return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 

@@ -54,7 +54,7 @@ class LinearLayer(Layer):
         self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
 
     def _kernel_for(self, batch: Padded) -> jax.Array:
-        """Returns the kernel in the batch's dtype; raises what `check_channels` raises."""
+        """Returns the kernel in the batch's dtype, after `check_channels`."""
         check_channels(batch, self.kernel.shape[-2] * self.groups)
         return self.kernel[...].astype(batch.dtype)
 
@@ -71,7 +71,7 @@ class LinearLayer(Layer):
 
 
 def check_channels(batch: Padded, channels: int):
-    """Raises ValueError if a batch does not have `channels` channels, TypeError if its values are not floating."""
+    """Raises ValueError unless a batch has `channels` channels, and TypeError if its values are not floating."""
     check_floating(batch)
     if batch.channels != channels:
         raise ValueError(f"values of shape {batch.raw_values.shape}: the last axis must hold {channels} channels.")

@@ -1,8 +1,8 @@
 """Normalization by statistics of the valid positions only.
 
-Axes: B batch, S spatial, C channels. Statistics are in float32 for every dtype of the values but float64. Those of a
-batch are plain sums over the batch axis. Under `jit` with sharded arrays they are therefore global sums, exact for any
-number of valid positions on each device.
+Axes: B batch, S spatial, C channels. Statistics are in float32 (float64 for float64 values). Batch statistics are
+plain sums over the batch axis. Under `jit` with sharded arrays they are therefore global sums, exact for any number of
+valid positions on each device.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,7 @@ class _Norm(Layer):
     ) -> Padded:
         """Returns `normed` [B, *S, C], scaled and shifted, plus `skip`, in the dtype of the batch's values.
 
-        A `factor` [C] multiplies the scale: the gradients of both then need one sum over the positions, not two.
+        A `factor` [C] multiplies the scale: the gradients of the two then need one sum over the positions, not two.
         """
         if self.scale is not None:
             normed = normed * per_channel(self.scale[...] * factor, normed)
@@ -69,8 +69,8 @@ class BatchNorm(_Norm):
 
     In training, the batch's statistics (with biased variance) normalize, and the running ones (with unbiased variance,
     as in PyTorch) move toward them. In evaluation, the running statistics normalize, and the output of an example does
-    not depend on its batch mates. A batch without valid positions leaves the running statistics unchanged. `measure`
-    makes them cumulative.
+    not depend on its batch mates. A batch without valid positions leaves the running statistics unchanged. After
+    `measure`, the running statistics are cumulative.
 
     Args:
         channels: C.
@@ -97,11 +97,11 @@ class BatchNorm(_Norm):
         self.count: nnx.BatchStat | None = nnx.data(None)  # declared as data, as it may become an array
 
     def measure(self):
-        """Starts to pool the statistics of all later batches, and to normalize by each batch's, in training or not.
+        """Starts pooling the statistics of all later batches; each batch is normalized by its own, even in evaluation.
 
         The running statistics are then the mean and unbiased variance over all valid positions since this call, as if
-        in one batch. PyTorch's momentum None averages the variances of batches instead, without the variance between
-        their means.
+        all were in one batch. PyTorch's momentum None averages the variances of batches instead, without the variance
+        between their means.
         """
         self.count = nnx.BatchStat(jnp.zeros(()))
 
@@ -154,11 +154,11 @@ class BatchNorm(_Norm):
         before = seen[...].astype(count.dtype)
         total = before + count
         share = count / jnp.maximum(total, 1)  # 0 for an empty batch: its mean and variance are the running ones
-        apart = mean - self.mean[...]
+        shift = mean - self.mean[...]
         squares = jnp.maximum(before - 1, 0) * self.variance[...] + count * variance
-        squares = squares + jnp.square(apart) * before * share
+        squares = squares + jnp.square(shift) * before * share
         unbiased = jnp.where(total > 0, squares / jnp.maximum(total - 1, 1), self.variance[...])
-        for running, new in ((self.mean, self.mean[...] + share * apart), (self.variance, unbiased), (seen, total)):
+        for running, new in ((self.mean, self.mean[...] + share * shift), (self.variance, unbiased), (seen, total)):
             running[...] = lax.stop_gradient(new).astype(running.dtype)
 
 
@@ -228,7 +228,7 @@ class InstanceNorm(GroupNorm):
     """Normalizes each channel of each example by its own mean and variance over the valid positions.
 
     It removes the contrast and the offset of every channel of an example, as in style transfer; an example of one
-    position becomes the bias alone. `GroupNorm` keeps the differences between the channels of a group.
+    position becomes the bias. `GroupNorm` keeps the differences between the channels of a group.
 
     Args:
         channels: C.
@@ -293,8 +293,8 @@ class GlobalResponseNorm(_Norm, ExampleWideLayer):
     """Scales each channel by its share of the example's response and adds the input: channels compete.
 
     With g_c the L2 norm of channel c over the valid positions, the output is
-    `scale * x * g_c / (mean_c g_c + epsilon) + bias + x`. Scale and bias start at 0, where the layer is the identity.
-    ConvNeXt V2 uses it after the activation of each block.
+    `scale * x * g_c / (mean_c g_c + epsilon) + bias + x`. Scale and bias start at 0, so the layer starts as the
+    identity. ConvNeXt V2 uses it after the activation of each block.
 
     Args:
         channels: C.
@@ -313,9 +313,7 @@ class GlobalResponseNorm(_Norm, ExampleWideLayer):
     def transform(self, batch: Padded) -> Padded:
         values = self._values(batch)
         energy = jnp.sum(jnp.square(values), batch.spatial_axes, keepdims=True, where=batch.mask)
-        silent = (
-            energy == 0
-        )  # the gradient of the root is infinite there; PyTorch too takes 0 for the gradient of the norm
+        silent = energy == 0  # the gradient of the root is infinite there; like PyTorch, this uses 0
         response = jnp.where(silent, 0.0, jnp.sqrt(jnp.where(silent, 1.0, energy)))  # [B, 1, .., C]
         share = response / (jnp.mean(response, -1, keepdims=True) + self.epsilon)
         return self._rescaled(batch, values * share, skip=values)

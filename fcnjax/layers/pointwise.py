@@ -102,7 +102,7 @@ class LayerScale(Layer):
 class LogSoftmax(Layer):
     """Log-probabilities over the channels at every position, in float32 (float64 for float64 values).
 
-    In log space, probabilities do not underflow; `fcnjax.pooling.LogSumExp(1.0)` of them is the logarithm of the mean
+    In log space, probabilities do not underflow; their `fcnjax.pooling.LogSumExp(1.0)` is the logarithm of the mean
     probability.
     """
 

@@ -1,4 +1,4 @@
-"""Spatial pyramid pooling: a vector of fixed length from an example of any size, which keeps some of its layout.
+"""Spatial pyramid pooling: turns an example of any size into a vector of fixed length that keeps some of its layout.
 
 Axes: B batch, S spatial, C channels, N bins along one axis.
 """

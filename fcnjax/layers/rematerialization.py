@@ -1,4 +1,4 @@
-"""Rematerialization: less memory for more computation, as the backward pass recomputes the activations of a block."""
+"""Rematerialization: saves memory by recomputing the activations of a block in the backward pass."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ def recomputed(layers: Sequence[Layer], batch: Padded, *, train: bool, keys: jax
     """Returns the output of layers applied one after another; the backward pass keeps only the inputs of units.
 
     A unit is a layer made of layers, such as a residual block, and the plain layers that follow it; the first unit may
-    be plain layers alone. Each unit is one `jax.checkpoint`. Its barrier makes the backward pass of a unit wait for
-    that of the next unit, so that the activations of only one unit exist at a time. (A single checkpoint around the
-    whole network that saves named activations saves no memory in XLA, which then recomputes all activations at once.)
-    Running statistics come from the forward pass alone and are updated once.
+    consist of plain layers only. Each unit is one `jax.checkpoint`. Its barrier makes the backward pass of a unit wait
+    for the backward pass of the next unit, so that the activations of only one unit exist at a time. (A single
+    checkpoint around the whole network that saves named activations saves no memory in XLA, which then recomputes all
+    activations at once.) Running statistics come from the forward pass only and are updated once.
 
     Args:
         layers: in order.

@@ -21,8 +21,8 @@ from fcnjax.padded import Padded
 class LogMel(WindowedLayer):
     """Natural logarithm of the power in mel-spaced bands over time: signals [B, L, C] become [B, T, C M].
 
-    A frame is a periodic Hann window over samples of the example ("valid": no pads; a tail shorter than a hop is left
-    out). Its power is the squared magnitude of its Fourier transform. The filters are triangles of height 1 between
+    A frame is a periodic Hann window over samples of the example ("valid": no pads; a tail shorter than a hop is
+    dropped). Its power is the squared magnitude of its Fourier transform. The filters are triangles of height 1 between
     points evenly spaced on the HTK mel scale. All this is torchaudio's `MelSpectrogram` with `center=False` and its
     other defaults. The M outputs of one input channel are adjacent. The layer has no parameters.
 
@@ -34,11 +34,11 @@ class LogMel(WindowedLayer):
         f_min: lower edge of the lowest filter in Hz, at least 0 and less than `f_max`.
         f_max: upper edge of the highest filter in Hz, at most `sample_rate / 2` (the default).
         floor: minimum power before the logarithm, greater than 0.
-        bins: number of samples of the Fourier transform, at least those of the window, padded with zeros; default: the
-            smallest power of two with which every filter sees a frequency.
+        bins: number of samples of the Fourier transform, at least the window's, which is padded with zeros; default:
+            the smallest power of two with which every filter covers a frequency.
 
     Raises:
-        ValueError: if a number is outside its range, or a filter sees no frequency of `bins`.
+        ValueError: if a number is outside its range, or `bins` leaves a filter without a frequency.
 
     Source: Stevens, Volkmann and Newman, 1937, for the scale, `2595 log10(1 + f / 700)` as in HTK; Davis and
     Mermelstein, 1980, for the filters.
@@ -74,23 +74,22 @@ class LogMel(WindowedLayer):
         self.bins = bins or _enough_bins(taps, sample_rate, mels, f_min, f_max)
         self._filters = (self.bins, sample_rate, mels, f_min, f_max)
         empty = int((~mel_filters(*self._filters).any(0)).sum())
-        _require(not empty, "bins", bins, f"larger, as {empty} of {mels} filters see no frequency")
+        _require(not empty, "bins", bins, f"larger, as {empty} of {mels} filters cover no frequency")
 
     def out_channels(self, channels: int) -> int:
         return channels * self.mels
 
     def multiply_adds(self, size: Sequence[int], channels: int) -> int:
         """Returns the multiply-adds of the filters, and n log2 n for a transform of n samples."""
-        one = round(self.bins * math.log2(self.bins)) + (self.bins // 2 + 1) * self.mels
-        return self.out_extent(size)[0] * channels * one
+        per_frame = round(self.bins * math.log2(self.bins)) + (self.bins // 2 + 1) * self.mels
+        return self.out_extent(size)[0] * channels * per_frame
 
     def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
         signals = jnp.swapaxes(at_least_float32(batch.values), 1, 2)  # [B, C, L]
         transform = jnp.fft.rfft(self._frames(signals), self.bins)  # [B, C, T, F]
-        power = jnp.square(transform.real) + jnp.square(
-            transform.imag
-        )  # `abs` takes a root, whose gradient is infinite at 0
+        # Not the square of `abs`: it takes a root, and the gradient of a root is infinite at 0.
+        power = jnp.square(transform.real) + jnp.square(transform.imag)
         filters = jnp.asarray(mel_filters(*self._filters), power.dtype)
         bands = jnp.einsum("bctf,fm->btcm", power, filters, precision=jax.lax.Precision.HIGHEST)
         logarithm = jnp.log(jnp.maximum(bands, self.floor)).reshape(*bands.shape[:2], -1)
@@ -109,7 +108,7 @@ class SpecAugment(Layer):
     """Zeroes random intervals of time and bands of channels of each spectrogram [B, T, C] in training.
 
     The width of a mask is uniform from 0 to its maximum; its position is uniform within the example's own frames. Both
-    depend on the example's key alone. Put the layer after a norm, where 0 is the mean.
+    depend only on the example's key. Put the layer after a norm, where 0 is the mean.
 
     Args:
         time_masks: number of intervals of time, at least 0.

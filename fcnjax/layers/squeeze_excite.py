@@ -52,8 +52,9 @@ class SqueezeExcite(ExampleWideLayer):
         self.expand = Pointwise(reduced, channels, rngs=rngs)
 
     def multiply_adds(self, size: Sequence[int], channels: int) -> int:
-        one = (1,) * len(size)  # the dense layers see one mean per example
-        return self.reduce.multiply_adds(one, channels) + self.expand.multiply_adds(one, self.expand.kernel.shape[0])
+        pooled = (1,) * len(size)  # the dense layers see one mean per example
+        reduced = self.expand.kernel.shape[0]
+        return self.reduce.multiply_adds(pooled, channels) + self.expand.multiply_adds(pooled, reduced)
 
     def transform(self, batch: Padded) -> Padded:
         check_channels(batch, self.reduce.kernel.shape[0])

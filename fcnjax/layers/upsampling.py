@@ -23,7 +23,7 @@ class Upsample(WindowedLayer):
     """Enlarges by a whole factor: repeats every position, or interpolates linearly along each axis.
 
     Bilinear interpolation uses half-pixel centers (PyTorch's `align_corners=False`). Beyond its own edge, an example is
-    continued by its edge value.
+    extended with its edge value.
 
     Args:
         factor: one int or one per spatial axis, at least 1.
@@ -33,7 +33,7 @@ class Upsample(WindowedLayer):
     Raises:
         ValueError: if a factor is below 1 or the method is unknown.
 
-    Source: PyTorch's `Upsample`, applied to each example alone.
+    Source: PyTorch's `Upsample`, applied to each example separately.
     """
 
     def __init__(self, factor: int | Sequence[int], method: str = "nearest", *, rank: int = 2):
@@ -71,7 +71,7 @@ class Upsample(WindowedLayer):
 
 
 def _interpolation(factor: int) -> Expansion:
-    """Returns the expansion of linear interpolation with half-pixel centers, where an output sees two inputs."""
+    """Returns the expansion of linear interpolation with half-pixel centers, in which an output sees two inputs."""
     kernel = 2 * factor - factor % 2
     cut = (kernel - factor) // 2
     return Expansion(kernel, factor, (cut, cut))

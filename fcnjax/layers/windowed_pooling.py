@@ -20,7 +20,7 @@ from fcnjax.padded import Padded
 
 
 class _WindowedPool(WindowedLayer):
-    """Base of the pools: windows that always hold a valid position, and the reduction over them."""
+    """Base of the pools: windows that always contain a valid position, and the reduction over them."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class _WindowedPool(WindowedLayer):
 
 
 class MaxPool(_WindowedPool):
-    """Largest valid value of each window, also where all values are negative.
+    """Largest valid value of each window, even if all values are negative.
 
     Args:
         kernel: positions, one int or one per spatial axis.
@@ -69,14 +69,14 @@ class MaxPool(_WindowedPool):
         sizes = self.out_sizes(batch)
         masked = jnp.where(batch.mask, batch.raw_values, -jnp.inf)
         pooled = self._reduce(masked, -jnp.inf, lax.max)
-        return batch.replace(pooled, sizes).with_zero_padding()  # a window without a valid position gives -inf
+        return batch.replace(pooled, sizes).with_zero_padding()  # without a valid position, the maximum is -inf
 
 
 class AveragePool(_WindowedPool):
     """Mean of the valid positions of each window: neither padding nor borders count.
 
     This is PyTorch's `count_include_pad=False`; flax's `avg_pool` counts the padding by default. Sums are in float32
-    for every dtype of the values but float64.
+    (float64 for float64 values).
 
     Args:
         kernel: positions, one int or one per spatial axis.
@@ -161,7 +161,7 @@ class BlurPool(WindowedLayer):
 
 
 def _reached(window: Window, extent: int) -> tuple[int, int]:
-    """Returns the pads (before, after) that windows over `extent` positions reach: with `ceil`, more than `padding`."""
+    """Returns the pads (before, after) that windows over `extent` positions reach; `ceil` may enlarge `after`."""
     before, after = window.padding
     last = (window.out_size(extent) - 1) * window.stride + window.extent
     return before, max(after, last - extent - before) if window.ceil else after

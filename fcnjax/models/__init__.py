@@ -1,4 +1,4 @@
-"""Networks, one file each, in one registry."""
+"""Networks, one file per network, in one registry."""
 
 from fcnjax.models.classifier import Block, Classifier, TraceRow
 from fcnjax.models.registry import MODELS, create

@@ -21,7 +21,7 @@ def all_cnn_c(
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
-    """Returns All-CNN-C: two blocks of three 3x3 convolutions (the third halves the size), then a 3x3 and a 1x1 one.
+    """Returns All-CNN-C: two blocks of three 3x3 convolutions (the third halves the size), a 3x3 and a 1x1 convolution.
 
     The head is a 1x1 convolution to one map per class with a ReLU; the mean of a map is the score.
 
@@ -30,17 +30,16 @@ def all_cnn_c(
         in_channels: number of channels of the inputs.
         rank: number of spatial axes, 1 to 3.
         width: channels of the first block; all later blocks have twice as many.
-        dropout: rate of channel dropout after the halving convolutions, in [0, 1); the paper drops single values, and
-            0.2 of the input too.
-        head: arguments of `fcnjax.Head`; default: linear with a ReLU of the scores, conv-first, as in the
-            paper.
+        dropout: rate of channel dropout after the halving convolutions, in [0, 1); the paper drops single values,
+            and also 0.2 of the input.
+        head: arguments of `fcnjax.Head`; default: linear with a ReLU on the scores, conv-first, as in the paper.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: if a head option is unknown, or a layer refuses an argument.
+        ValueError: if a head option is unknown, or a layer rejects an argument.
 
-    Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2015, table 1; as there, the
-    convolution after the second halving has no padding.
+    Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2015, table 1; as in the paper,
+    the convolution after the second halving has no padding.
     """
     convolve = partial(conv_relu, rank=rank, rngs=rngs)
 

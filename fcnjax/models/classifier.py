@@ -1,4 +1,4 @@
-"""Classifier: a backbone of named blocks and a head, with shapes and costs known before anything runs.
+"""Classifier: a backbone of named blocks and a head; shapes and costs are known before anything runs.
 
 Axes: B batch, S spatial (S' after blocks), C channels (C' after blocks), K classes, N examples, D spatial axes.
 """
@@ -25,7 +25,7 @@ from fcnjax.layers.rematerialization import recomputed
 from fcnjax.naming import joined, unknown_name
 from fcnjax.padded import Padded, check_padded, check_within
 
-CUT = "cut to input"  # what `trace` and `intermediates` call the features of a network with `cut_to_input`
+CUT = "cut to input"  # name in `trace` and `intermediates` of the cut features, if `cut_to_input`
 
 
 class Block(Sequential):
@@ -73,8 +73,8 @@ class Classifier(nnx.Module):
             beyond it (down-sampling rounds up).
 
     Attributes:
-        dtype: dtype of the computation: "float32", "bfloat16", or None for the dtype of the inputs. In either case
-            weights, statistics, pooled features and logits are float32 (float64 for float64 inputs).
+        dtype: dtype of the computation: "float32", "bfloat16", or None for the dtype of the inputs. Weights,
+            statistics, pooled features and logits are always float32 (float64 for float64 inputs).
         remat: whether training recomputes the activations within blocks in the backward pass (see
             `fcnjax.layers.rematerialization`).
 
@@ -105,15 +105,15 @@ class Classifier(nnx.Module):
 
         Args:
             block: the front end.
-            in_channels: number of channels of its inputs, from now on those of the network.
+            in_channels: number of channels of the front end's inputs, which become the inputs of the network.
 
         Raises:
-            ValueError: if the network has `cut_to_input`: a front end does not keep the positions of the input.
+            ValueError: if the network has `cut_to_input`, because a front end does not keep the positions of the input.
         """
         if self.cut_to_input:
             raise ValueError(
-                f"front end {block.name!r}: must not stand before a network whose class maps have the size of its "
-                "input; take another network."
+                f"front end {block.name!r}: must not precede a network whose class maps have the size of its "
+                "input; use another network."
             )
         self.blocks, self.in_channels = nnx.List([block, *self.blocks]), in_channels
         self.front_blocks += 1
@@ -163,7 +163,7 @@ class Classifier(nnx.Module):
         return next(features for name, features in self._features_by_name(batch, train, keys) if name == last)
 
     def intermediates(self, batch: Padded, *, train: bool = False, keys: jax.Array | None = None) -> dict[str, Padded]:
-        """Returns the features after every block by name, in order; the last ones are those that the head receives.
+        """Returns the features after every block by name, in order; the head receives the last features.
 
         Args:
             batch: as for `__call__`.
@@ -247,8 +247,8 @@ class Classifier(nnx.Module):
         small = np.flatnonzero(((sizes < np.array(min_size)).any(1) & real) | ((sizes > 0).any(1) & ~real))
         if small.size:
             raise ValueError(
-                f"{_first(small, sizes)}: below this network's minimum size {joined(min_size)}. "
-                "Enlarge it, leave it out, or use a network with fewer strides."
+                f"{_first(small, sizes)}: below this network's minimum size {joined(min_size)}; "
+                "enlarge it, leave it out, or use a network with fewer strides."
             )
 
     def _check_feature_extent(self, sizes: np.ndarray):
@@ -260,7 +260,7 @@ class Classifier(nnx.Module):
         other = np.flatnonzero([any(size) and features[tuple(size)] != wanted for size in sizes.tolist()])
         if other.size:
             found = features[tuple(sizes[other[0]].tolist())]
-            raise ValueError(f"{_first(other, sizes)}: gives {why_not(wanted, joined(found))}")
+            raise ValueError(f"{_first(other, sizes)}: has {why_not(wanted, joined(found))}")
 
     def _windows(self) -> list[tuple[AnyWindow, ...]]:
         """Returns the windows of the backbone in order, each with one entry per spatial axis."""
@@ -268,9 +268,9 @@ class Classifier(nnx.Module):
 
     @property
     def min_size(self) -> tuple[int, ...]:
-        """The smallest input extent that gives a score, per spatial axis."""
-        path = [*self._windows(), *self.head.windows(self.rank)]
-        return tuple(geometry.min_size(windows[axis] for windows in path) for axis in range(self.rank))
+        """The smallest input extent that yields a score, per spatial axis."""
+        windows = [*self._windows(), *self.head.windows(self.rank)]
+        return tuple(geometry.min_size(window[axis] for window in windows) for axis in range(self.rank))
 
     @property
     def stride(self) -> tuple[int | Fraction, ...]:
@@ -279,11 +279,11 @@ class Classifier(nnx.Module):
 
     @property
     def receptive_field(self) -> tuple[int | float, ...]:
-        """Input positions that one feature position sees, per spatial axis; infinite if it always sees all."""
+        """Number of input positions that a feature position sees, per spatial axis; infinite if it always sees all."""
         return tuple(field.size for field in _receptive_fields(self._windows(), self.rank))
 
     def feature_size(self, size: Sequence[int]) -> tuple[int, ...]:
-        """Returns the extent of the features per spatial axis for an input of `size`, which is not checked."""
+        """Returns the extent of the features per spatial axis for an input of `size`; does not check `size`."""
         extent = size
         for block in self.blocks:
             extent = block.out_extent(extent)
@@ -323,15 +323,15 @@ class Classifier(nnx.Module):
             _, extent, channels, fields, *_ = rows[-1]
             extent = self.feature_size(size) if name == CUT else extent
             seen += part.windows(self.rank) if isinstance(part, Layer) else []
-            one = _receptive_fields(seen, self.rank)
+            seen_fields = _receptive_fields(seen, self.rank)
             if isinstance(part, Layer):
                 products = part.multiply_adds(extent, channels)
                 after, channels = part.out_extent(extent), part.out_channels(channels)
-                reached = [field.size for field in one]
-            else:  # the one position after a pool sees what all positions before it saw together
+                reached = [field.size for field in seen_fields]
+            else:  # the position after a pool sees everything that the positions before it saw
                 products, after = pooling.multiply_adds(part, math.prod(extent), channels), (1,) * self.rank
-                reached = [f + (n - 1) * field.stride for f, n, field in zip(fields, extent, one, strict=True)]
-            infinite = [field.size == math.inf for field in one]
+                reached = [f + (n - 1) * field.stride for f, n, field in zip(fields, extent, seen_fields, strict=True)]
+            infinite = [field.size == math.inf for field in seen_fields]
             now = [n if whole else math.ceil(f) for f, n, whole in zip(reached, size, infinite, strict=True)]
             fields = tuple(map(max, fields, now))
             weights = parameter_count(part) if isinstance(part, nnx.Module) else 0
@@ -339,9 +339,9 @@ class Classifier(nnx.Module):
         return [*rows, TraceRow("scores", (), rows[-1].channels, rows[-1].receptive_field, 0, 0)]
 
 
-def _receptive_fields(path: Sequence[tuple[AnyWindow, ...]], rank: int) -> list[geometry.ReceptiveField]:
+def _receptive_fields(windows: Sequence[tuple[AnyWindow, ...]], rank: int) -> list[geometry.ReceptiveField]:
     """Returns the receptive field of consecutive windows, one per spatial axis."""
-    return [geometry.receptive_field(windows[axis] for windows in path) for axis in range(rank)]
+    return [geometry.receptive_field(window[axis] for window in windows) for axis in range(rank)]
 
 
 def _first(indices: np.ndarray, sizes: np.ndarray) -> str:

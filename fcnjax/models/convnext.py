@@ -31,10 +31,10 @@ def convnext(
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
-    """Returns a ConvNeXt: a stem of 4x4 patches, a stage of blocks for each entry of `depths`, the head.
+    """Returns a ConvNeXt: a stem of 4x4 patches, a stage of blocks for each entry of `depths`, and the head.
 
-    Each stage but the first halves the size and doubles the width. Divided extents are rounded down: extents of 32 n to
-    32 n + 31 give n positions.
+    Each stage but the first halves the size and doubles the width. Extents are rounded down when they are divided:
+    extents of 32 n to 32 n + 31 become n positions.
 
     Args:
         classes: number of classes K.
@@ -48,10 +48,11 @@ def convnext(
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: if `depths` is empty or below 1, a head option is unknown, or a layer refuses an argument.
+        ValueError: if `depths` is empty or has an entry below 1, a head option is unknown, or a layer rejects an
+            argument.
 
-    Source: Liu et al., "A ConvNet for the 2020s", 2022; tiny, small and base are its networks (figure 4), with the
-    rates of torchvision's `convnext.py`; atto, femto, pico and nano those of timm's.
+    Source: Liu et al., "A ConvNet for the 2020s", 2022; tiny, small and base are networks of the paper (figure 4),
+    with the rates of torchvision's `convnext.py`; atto, femto, pico and nano are those of timm's `convnext.py`.
     """
     if not depths or min(depths) < 1:
         raise ValueError(f"depths={tuple(depths)} of the ConvNeXt: must be one or more numbers of at least 1.")

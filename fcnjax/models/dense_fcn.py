@@ -35,7 +35,7 @@ def dense_fcn(
 
     Args:
         finest: stride of the finest features that the decoder uses, 2, 4, .. or 2 ** len(depths); bilinear up-sampling
-            by this factor gives the pixels.
+            by this factor leads to the pixels.
         classes: number of classes K.
         in_channels: number of channels of the inputs.
         rank: number of spatial axes, 1 to 3.
@@ -48,10 +48,10 @@ def dense_fcn(
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: if `finest` is not the stride of a stage, a head option is unknown, or a layer refuses an argument.
+        ValueError: if `finest` is not the stride of a stage, a head option is unknown, or a layer rejects an argument.
 
     Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", 2015, with symmetric
-    padding in place of 100 pixels at the first layer.
+    padding instead of 100 pixels at the first layer.
     """
     strides = [2 ** (stage + 1) for stage in range(len(depths))]
     if finest not in strides:

@@ -54,7 +54,7 @@ def efficientnet_b0(
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
-    """Returns EfficientNet-B0: a strided stem, seven stages of inverted bottlenecks, a wide 1x1 convolution, the head.
+    """Returns EfficientNet-B0: a strided stem, seven stages of inverted bottlenecks, a wide 1x1 convolution, a head.
 
     Args:
         classes: number of classes K.
@@ -63,13 +63,13 @@ def efficientnet_b0(
         width: factor on all channels, greater than 0; the products are rounded to multiples of 8.
         depths: number of blocks of each of the seven stages, at least 1 each.
         stochastic_depth: rate in [0, 1) at which an example skips a residual block in training; the rate grows
-            linearly from 0 for the first block towards `stochastic_depth`.
+            linearly from 0 for the first block toward `stochastic_depth`.
         head: arguments of `fcnjax.Head`; default: GAP-first, dropout 0.2, linear, as in the paper.
         rngs: source of the initial weights.
 
     Raises:
         ValueError: if the width is not greater than 0, `depths` is not seven numbers of at least 1, a head option is
-            unknown, or a layer refuses an argument.
+            unknown, or a layer rejects an argument.
 
     Source: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, table 1;
     details as in torchvision's `efficientnet_b0`.

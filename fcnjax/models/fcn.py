@@ -1,4 +1,4 @@
-"""FCN: a plain stack of convolutions, each of which halves the size."""
+"""FCN: a plain stack of convolutions that each halve the size."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,11 +42,13 @@ def fcn(
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: if `channels` is empty, the norm, the activation or a head option is unknown, or a layer refuses an
+        ValueError: if `channels` is empty, the norm, the activation or a head option is unknown, or a layer rejects an
             argument.
     """
     if not channels:
-        raise ValueError("channels=() of the fcn: needs at least one block; give one or more, such as (32, 64, 128).")
+        raise ValueError(
+            "channels=() of the fcn: must have at least one entry; give one per block, such as (32, 64, 128)."
+        )
     blocks, width = [], in_channels
     for index, wider in enumerate(channels):
         shape = {"rank": rank, "stride": 2, "padding": (kernel - 1) // 2, "bias": norm == "none"}

@@ -1,4 +1,4 @@
-"""The front end of a network of signals: log-mel spectrograms, normalized, and masked in training."""
+"""The front end of a network for signals: log-mel spectrograms, normalized, and masked in training."""
 
 import inspect
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ OPTIONS = (*list(inspect.signature(LogMel.__init__).parameters)[1:], *MASKS)  # 
 
 
 def log_mel(in_channels: int, options: Mapping[str, Any]) -> Block:
-    """Returns a block from signals [L, C] to log-mel spectrograms [T, C M], normalized per band over the batch.
+    """Returns a block that turns signals [L, C] into log-mel spectrograms [T, C M], normalized per band over the batch.
 
-    T is the number of frames.
+    L is the length, T the number of frames, M the number of mel filters.
 
     Args:
         in_channels: number of channels of the signals C.

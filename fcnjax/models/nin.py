@@ -1,4 +1,4 @@
-"""Network in Network: 1x1 convolutions after each convolution, and the first head with global average pooling."""
+"""Network in Network: 1x1 convolutions after each convolution; the network that introduced global average pooling."""
 
 import itertools
 from collections.abc import Mapping
@@ -34,12 +34,11 @@ def nin(
         rank: number of spatial axes, 1 to 3.
         width: channels of the widest layers, at least 2.
         dropout: rate of channel dropout between blocks, in [0, 1); the paper drops single values.
-        head: arguments of `fcnjax.Head`; default: linear with a ReLU of the scores, conv-first, as in the
-            paper.
+        head: arguments of `fcnjax.Head`; default: linear with a ReLU on the scores, conv-first, as in the paper.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: if a head option is unknown, or a layer refuses an argument.
+        ValueError: if a head option is unknown, or a layer rejects an argument.
 
     Source: Lin, Chen and Yan, "Network In Network", 2014; widths and pools of the authors' CIFAR-10 model.
     """

@@ -57,14 +57,14 @@ def create(
         in_channels: number of channels C of the inputs.
         rngs: source of the initial weights.
         dtype: dtype of the computation, "float32" or "bfloat16"; None for the dtype of the inputs. Weights, statistics,
-            pooled features and logits are float32 in either case.
-        frontend: options of `fcnjax.models.frontend.log_mel`, the first block of a network of signals ({} for its
+            pooled features and logits are always float32.
+        frontend: options of `fcnjax.models.frontend.log_mel`, the first block of a network for signals ({} for its
             defaults); None for a network without a front end.
         **options: further arguments of the network's function, such as `rank` or `head`.
 
     Raises:
         ValueError: if the name, the dtype or an option is unknown (the message names the nearest one), or a front end
-            is given to a network that does not take signals or whose class maps have the size of its input.
+            is given to a network that does not take signals or has class maps of the size of its input.
 
     >>> create("fcn", classes=10, in_channels=1, rngs=nnx.Rngs(0)).min_size
     (8, 8)

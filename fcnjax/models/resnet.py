@@ -30,7 +30,7 @@ def resnet(
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
-    """Returns a ResNet: a stem, a stage of blocks for each entry of `depths`, the head.
+    """Returns a ResNet: a stem, a stage of blocks for each entry of `depths`, and the head.
 
     Each stage but the first halves the size and doubles the width.
 
@@ -46,7 +46,8 @@ def resnet(
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: if `depths` is empty or below 1, a head option is unknown, or a layer refuses an argument.
+        ValueError: if `depths` is empty or has an entry below 1, a head option is unknown, or a layer rejects an
+            argument.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016; v1.5 as in torchvision's `resnet50`.
     """
@@ -81,8 +82,8 @@ def resnet_cifar(
 ) -> Classifier:
     """Returns the CIFAR ResNet: three stages of 16, 32 and 64 channels.
 
-    The shortcut of a block that changes the shape is a 1x1 convolution: the paper's option B, while its CIFAR table has
-    option A.
+    The shortcut of a block that changes the shape is a 1x1 convolution (the paper's option B); the paper's CIFAR table
+    uses option A.
 
     Args:
         classes: number of classes K.
@@ -94,7 +95,8 @@ def resnet_cifar(
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: if the depth is not 6 n + 2 with n of at least 1; and as `resnet`.
+        ValueError: if the depth is not 6 n + 2 with n at least 1, a head option is unknown, or a layer rejects an
+            argument.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016, section 4.2.
     """

@@ -175,7 +175,7 @@ def test_a_network_without_batch_statistics_is_evaluated_as_it_is_with_a_note(fc
         ("--config.optimizer.warmup=1.5", ("config.optimizer.warmup=1.5: must be in [0, 1).",)),
         ("--config.model=3", ("--config.model=3",)),
         ("--config.model.channels=(4,a)", ("config.model.channels", "must be of type int")),
-        ("--config.model.channels=()", ("channels=() of the fcn: needs at least one block",)),
+        ("--config.model.channels=()", ("channels=() of the fcn: must have at least one entry",)),
         ("--config.model.norm=bath", ("unknown norm 'bath': did you mean 'batch'?",)),
         ("--config.model.depth=20", ("unknown option of model 'fcn': 'depth'",)),
         (

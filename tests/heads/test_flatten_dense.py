@@ -42,12 +42,10 @@ def unpadded_network(head):
 def test_another_size_is_refused_with_the_threads_first_lesson():
     model = unpadded_network(make_head((2, 3)))
     examples = [np.ones((8, 10, 2)), np.ones((8, 14, 2))]
-    message = (
-        r"example 1 of size 8x14: gives features of 2x5 positions, .* made for 2x3 has one weight for each of its 6"
-    )
+    message = r"example 1 of size 8x14: has features of 2x5 positions, .* made for 2x3 has one weight for each of its 6"
     with pytest.raises(ValueError, match=message):
         model(Padded.stack(examples))
-    with pytest.raises(ValueError, match="example 0 of size 8x14: gives features of 2x5 positions"):
+    with pytest.raises(ValueError, match="example 0 of size 8x14: has features of 2x5 positions"):
         model.trace((8, 14))
     assert model(Padded.stack(examples[:1])).shape == (1, K)
     head = jax.jit(lambda batch: make_head((2, 3))(batch))
@@ -83,7 +81,9 @@ def test_it_is_an_option_of_every_network():
         models.create("fcn", classes=10, in_channels=1, head={"flatten": (3, 3), "pool_at": 0}, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="has no class maps, as it mixes all positions at once; convolutionalize it"):
         model.class_maps(Padded.stack([np.ones((28, 16, 1))]))
-    with pytest.raises(ValueError, match=r"training_size=\(3, 3\): must be \(3, 2\), which the head was made for"):
+    with pytest.raises(
+        ValueError, match=r"training_size=\(3, 3\): must be \(3, 2\), the extent that the head was made for"
+    ):
         convolutionalize(model.head, (3, 3))
     with pytest.raises(TypeError, match="head of type Head: must be a FlattenDenseHead"):
         convolutionalize(convolutionalize(model.head))

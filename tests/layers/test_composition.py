@@ -68,12 +68,15 @@ def test_the_compiled_program_names_the_layers(batch):
     ("make", "message"),
     [
         (lambda: layers.Residual([conv(3, stride=2, padding=1)]), r"Residual: its branches turn \(5, 6\) into"),
-        (lambda: layers.Residual([conv(3, padding=1)]), "Residual: its branch gives 6 channels, its shortcut 4, which"),
+        (
+            lambda: layers.Residual([conv(3, padding=1)]),
+            "Residual: its branch returns 6 channels, its shortcut 4, which",
+        ),
         (
             lambda: layers.SkipConnection([], [layers.Pointwise(4, 1, rngs=nnx.Rngs(0))]),
-            "SkipConnection: its branch gives 4 channels, its shortcut 1, which must",
+            "SkipConnection: its branch returns 4 channels, its shortcut 1, which must",
         ),
-        (lambda: layers.SkipConnection([layers.MaxPool(2)]), r"SkipConnection: its branch gives \(2, 3\)"),
+        (lambda: layers.SkipConnection([layers.MaxPool(2)]), r"SkipConnection: its branch returns \(2, 3\)"),
         (lambda: layers.Concatenate([]), "branches=.. of Concatenate: must hold at least one"),
     ],
 )

@@ -276,7 +276,7 @@ OF_FOUR_CHANNELS = pytest.mark.parametrize(
 
 @OF_FOUR_CHANNELS
 def test_arrays_without_sizes_are_refused(make):
-    with pytest.raises(TypeError, match=r"ndarray as input: layers take a fcnjax\.Padded; make one"):
+    with pytest.raises(TypeError, match=r"ndarray as input: layers take a Padded; make one"):
         make(nnx.Rngs(0))(np.ones((1, 5, 5, 4), np.float32))
 
 

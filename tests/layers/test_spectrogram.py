@@ -82,9 +82,9 @@ def test_log_mel_is_exported_for_signals_of_any_length():
 
 def test_every_filter_sees_a_frequency():
     assert layers.LogMel().bins == 256
-    assert layers.LogMel(mels=128).bins == 512  # with 256, some of 128 bands below 4 kHz see no frequency
+    assert layers.LogMel(mels=128).bins == 512  # with 256, some of 128 bands below 4 kHz cover no frequency
     assert mel_filters(512, 8000, 128, 0.0, 4000.0).any(0).all()
-    with pytest.raises(ValueError, match="bins=256 of the spectrogram: must be larger, as 6 of 128 filters see no"):
+    with pytest.raises(ValueError, match="bins=256 of the spectrogram: must be larger, as 6 of 128 filters cover no"):
         layers.LogMel(mels=128, bins=256)
 
 

@@ -98,7 +98,7 @@ def test_create_refuses(frontend, options, message):
 
 def test_networks_with_class_maps_of_the_inputs_size_are_refused():
     small = {"width": 3, "depths": (1, 1, 1, 1, 1), "hidden": 5, "decoder": 4}
-    with pytest.raises(ValueError, match="front end .log_mel.: must not stand before a network whose class maps have"):
+    with pytest.raises(ValueError, match="front end .log_mel.: must not precede a network whose class maps have"):
         nnx.eval_shape(
             lambda: models.create("fcn8s", classes=3, in_channels=1, rank=1, frontend={}, rngs=nnx.Rngs(0), **small)
         )

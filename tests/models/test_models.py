@@ -260,7 +260,7 @@ def test_inputs_that_do_not_fit_are_named(batch, message):
 
 
 def test_inputs_that_are_not_padded_are_refused():
-    with pytest.raises(TypeError, match=r"ndarray as input: this network takes a fcnjax\.Padded"):
+    with pytest.raises(TypeError, match=r"ndarray as input: this network takes a Padded"):
         make()(np.ones((1, 28, 28, 2)))
 
 
@@ -318,7 +318,7 @@ def test_integer_images_are_taken():
         ),
         ("fcn", {"rank": 4}, "rank=4: must be 1 to 3 spatial axes"),
         ("fcn", {"dtype": "float16"}, "unknown dtype 'float16': did you mean 'bfloat16'"),
-        ("fcn", {"channels": ()}, r"channels=\(\) of the fcn: needs at least one block"),
+        ("fcn", {"channels": ()}, r"channels=\(\) of the fcn: must have at least one entry"),
     ],
 )
 def test_create_refuses(name, options, message):

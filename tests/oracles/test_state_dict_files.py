@@ -74,7 +74,7 @@ def test_nothing_is_run(tmp_path):
     path, made = tmp_path / "weights.pt", tmp_path / "made"
     for content in (Malicious(made), {"weight": torch.zeros(2), "other": Malicious(made)}):
         torch.save(content, path)
-        with pytest.raises(ValueError, match=r"asks for \w+\.mkdir, which no plain state dict needs"):
+        with pytest.raises(ValueError, match=r"uses \w+\.mkdir, which a plain state dict does not need"):
             read_state_dict(path)
     np.savez(tmp_path / "weights.npz", weight=np.array([Malicious(made)]))
     with pytest.raises(ValueError, match="allow_pickle=False"):
@@ -85,7 +85,7 @@ def test_nothing_is_run(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (torch.nn.Linear(2, 2), r"asks for torch\.nn\.modules\.linear\.Linear"),
+        (torch.nn.Linear(2, 2), r"uses torch\.nn\.modules\.linear\.Linear"),
         ({"model": {"weight": torch.zeros(2)}}, "'model' is a dict, not a tensor"),
         ([torch.zeros(2)], "it holds a list, not tensors by name"),
     ],
@@ -104,10 +104,10 @@ def test_what_is_no_plain_state_dict_is_refused(content, message, tmp_path):
         (lambda name, content: content.replace(b"K\x03\x85", b"K\x7f\x85"), "record 0 is shorter than its tensor"),
         (lambda name, content: content.replace(b"K\x03\x85", b"J\xff\xff\xff\xff\x85"), "record 0 is damaged"),
         (lambda name, content: content.replace(b"K\x01\x85", b"K\x7f\x85"), "record 0 is shorter than its tensor"),
-        (lambda name, content: content.replace(b"FloatStorage", b"OtherStorage"), r"asks for torch\.OtherStorage"),
+        (lambda name, content: content.replace(b"FloatStorage", b"OtherStorage"), r"uses torch\.OtherStorage"),
         (
             lambda name, content: b"big" if name.endswith("byteorder") else content,
-            "its byte order is that of another machine",
+            "its byte order differs from this machine's",
         ),
         (lambda name, content: content[:20] if name.endswith("data.pkl") else content, "cannot be read"),
     ],
@@ -126,7 +126,9 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(b"\xff" * 20)
     with pytest.raises(ValueError, match="cannot be read as a state dict"):
         read_state_dict(tmp_path / "weights.safetensors")
-    with pytest.raises(ValueError, match=re.escape("ends in '.bin'; must be a state dict in .safetensors, .npz")):
+    with pytest.raises(
+        ValueError, match=re.escape("must be a state dict in .safetensors, .npz, .pt, .pth, not '.bin'")
+    ):
         read_state_dict(tmp_path / "weights.bin")
     with pytest.raises(FileNotFoundError, match="is not a file"):
         read_state_dict(tmp_path / "none.pt")

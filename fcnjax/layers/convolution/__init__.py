@@ -1,4 +1,4 @@
-"""Convolution: the layers, what they see beyond an example's edge, and how they are computed."""
+"""Convolution: the layers, the borders of an example, and how both are computed."""
 
 from fcnjax.layers.convolution.convolution import Convolution
 from fcnjax.layers.convolution.transposed import TransposedConvolution

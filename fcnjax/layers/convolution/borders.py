@@ -22,12 +22,12 @@ BORDERS = ("zero", "partial", "replicate", "reflect", "circular", "valid")
 
 
 def with_border(windows: Sequence[Window], border: str) -> tuple[Window, ...]:
-    """Returns the windows as a border needs them: "valid" without pads, others with the smallest size they can read.
+    """Returns the windows for a border: without pads for "valid", with the smallest input that others can read from.
 
     Args:
         windows: one per spatial axis.
-        border: "zero", "partial" (zeros, and outputs scaled by the number of taps over that of valid taps), "replicate"
-            (the edge value), "reflect" (mirrored, without repeating the edge value), "circular" (values from the
+        border: "zero", "partial" (zeros, and outputs scaled by the ratio of all taps to valid taps), "replicate" (the
+            edge value), "reflect" (mirrored, without repeating the edge value), "circular" (values from the
             opposite edge) or "valid" (no window reaches beyond the edge; pads are ignored).
 
     Raises:
@@ -46,14 +46,14 @@ def with_border(windows: Sequence[Window], border: str) -> tuple[Window, ...]:
 def convolve_with_border(
     batch: Padded, kernel: jax.Array, windows: Sequence[Window], groups: int, border: str
 ) -> jax.Array:
-    """Returns the cross-correlation [B, *S', K] of a batch with a kernel, not cleared outside the examples.
+    """Returns the cross-correlation [B, *S', K] of a batch with a kernel; not cleared outside the examples.
 
     Args:
         batch: values [B, *S, C].
         kernel: [*taps, C / groups, K].
         windows: one per spatial axis, from `with_border`.
         groups: number of channel groups.
-        border: as for `with_border`.
+        border: one of `BORDERS`, as for `with_border`.
     """
     sizes = None if batch.has_zero_padding else batch.sizes
     if border == "zero" or not any(sum(window.padding) for window in windows):

@@ -26,9 +26,9 @@ class Convolution(WindowedLayer, LinearLayer):
         stride: one int or one per axis.
         dilation: one int or one per axis.
         padding: `'same'` (symmetric, odd extents), `'valid'`, an int, or ints or (before, after) pairs per axis.
-        groups: number of channel groups; must divide C and K (C is depthwise).
+        groups: number of channel groups; must divide C and K (`groups=C` is depthwise).
         border: what a window sees in the pads: "zero", "partial", "replicate", "reflect" (for examples larger than the
-            pads), "circular" (for examples at least as large), or "valid" for no pads (see `borders.py`).
+            pads), "circular" (for examples at least as large as the pads), or "valid" for no pads (see `borders.py`).
         bias: whether to add a learned constant per output channel.
         rngs: source of the initial weights (He uniform; zero bias).
 

@@ -1,4 +1,4 @@
-"""How a convolution is computed: the one place that chooses, by platform and window.
+"""Chooses how a convolution is computed, by platform and window; no other module chooses.
 
 On a CPU, strided windows become products of matrices (`cpu/strided.py`), and products of channels are laid out for
 XLA's CPU compiler (`cpu/products.py`). Everything else is computed by the library.
@@ -30,10 +30,10 @@ def convolve(
         kernel: [*taps, C / groups, K].
         windows: one per spatial axis.
         groups: number of channel groups.
-        sizes: int32 [B, len(S)]: what lies outside these sizes is read as zero. None: all values are read as they are.
+        sizes: int32 [B, len(S)]; values outside these sizes are read as zero. None: all values are read as they are.
     """
     if not any(sum(window.padding) for window in windows):
-        sizes = None  # no output of an example sees what lies outside it
+        sizes = None  # no output of an example sees values outside it
     shape, strides = values.shape, [window.stride for window in windows]
     known = all(isinstance(extent, int) for extent in shape)  # not a dimension of `jax.export`
     strided = max(strides) > 1 and all(window.dilation == 1 for window in windows)
@@ -67,7 +67,7 @@ def channel_product(values: jax.Array, matrix: jax.Array) -> jax.Array:
     """Returns [B, *S, K], the channels of values [B, *S, C] times a matrix [C, K], as a product of two matrices.
 
     In the gradient, XLA's CPU compiler can then transpose a matrix within the product. With more axes it computes
-    everything that leads to the gradient a second time, transposed: 7.9 and 13.4 instead of 5.8 and 10.1 ms for a train
+    all producers of the gradient a second time, transposed: 7.9 and 13.4 instead of 5.8 and 10.1 ms for a train
     step of the 4x4, stride 2 stack, 16 examples of 32x31 and 40x40.
     """
     rows = values.reshape(-1, values.shape[-1])

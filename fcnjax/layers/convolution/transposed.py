@@ -23,8 +23,8 @@ class TransposedConvolution(WindowedLayer, LinearLayer):
     """Every input position adds a multiple of the kernel to the output: the gradient of a `Convolution`.
 
     Input i reaches the outputs from `i * stride - padding` up to, but not including, `i * stride - padding + kernel`.
-    An example of n positions therefore gives `(n - 1) * stride + kernel - 2 * padding`. A kernel of `2 * stride` with
-    padding `stride / 2` enlarges by exactly `stride`.
+    An example of n positions therefore has `(n - 1) * stride + kernel - 2 * padding` outputs. A kernel of `2 * stride`
+    with padding `stride / 2` enlarges by exactly `stride`.
 
     Args:
         in_channels: C.
@@ -35,7 +35,7 @@ class TransposedConvolution(WindowedLayer, LinearLayer):
         groups: number of channel groups; must divide C and K.
         rank: number of spatial axes, 1 to 3.
         bias: whether to add a learned constant per output channel.
-        bilinear: whether the kernel starts as bilinear interpolation of each channel instead of random; needs C = K,
+        bilinear: whether the kernel starts as bilinear interpolation of each channel instead of random; requires C = K,
             one group, and a kernel of `2 * stride` or `2 * stride - 1`.
         rngs: source of the initial weights (He uniform; zero bias).
 

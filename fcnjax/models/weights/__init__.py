@@ -1,4 +1,4 @@
-"""Weights from other libraries: PyTorch state dicts, read from files and put into networks."""
+"""Weights from other libraries: PyTorch state dicts, read from files and loaded into networks."""
 
 from fcnjax.models.weights.state_dict_files import read_state_dict
 from fcnjax.models.weights.torch_weights import create_from_state_dict, load_state_dict

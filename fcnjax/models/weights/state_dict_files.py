@@ -1,7 +1,7 @@
 """State dicts from files: safetensors, NumPy's npz, and PyTorch's archives, read without running code from them.
 
 A PyTorch file is a zip archive of a pickle and one record of bytes per tensor. A pickle can call any function, so the
-reader knows only the few names that a plain state dict needs and refuses all others.
+reader accepts only the few names that a plain state dict needs and rejects all others.
 """
 
 import math
@@ -35,16 +35,16 @@ def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
     """Returns the arrays of a state dict by name.
 
     Args:
-        path: a .safetensors, .npz, .pt or .pth file; the last two as written by `torch.save(model.state_dict(), path)`
-            since PyTorch 1.6.
+        path: a .safetensors, .npz, .pt or .pth file; the last two written by `torch.save(model.state_dict(), path)`
+            of PyTorch 1.6 or later.
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if the file has another suffix, is damaged, or holds anything but named tensors.
+        ValueError: if the file has another suffix, is damaged, or contains anything other than named tensors.
     """
     path = Path(path)
     if path.suffix not in READERS:
-        raise ValueError(f"{path}: ends in {path.suffix!r}; must be a state dict in {', '.join(READERS)}.")
+        raise ValueError(f"{path}: must be a state dict in {', '.join(READERS)}, not {path.suffix!r}; convert it.")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: is not a file; give the path of a state dict.")
     try:
@@ -52,7 +52,7 @@ def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
     except Exception as error:  # a damaged file may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"{path}: cannot be read as a state dict ({reason}). Save one with "
+            f"{path}: cannot be read as a state dict ({reason}); save one with "
             "torch.save(model.state_dict(), path) or safetensors.torch.save_file(model.state_dict(), path)."
         ) from None
 
@@ -69,7 +69,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             raise ValueError("the archive must hold one data.pkl")
         folder = pickles[0].removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != sys.byteorder.encode():
-            raise ValueError("its byte order is that of another machine")
+            raise ValueError("its byte order differs from this machine's")
         with archive.open(pickles[0]) as file:
             state = _Unpickler(file).load()
         if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
@@ -87,7 +87,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A tensor as the pickle describes it, unchecked."""
+    """A tensor as described by the pickle, unchecked."""
 
     storage: Any
     offset: Any
@@ -103,7 +103,7 @@ class _Unpickler(pickle.Unpickler):
             return lambda storage, offset, shape, strides, *rest: _Tensor(storage, offset, shape, strides)
         if module == "torch" and name in ITEMS:
             return name
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no plain state dict needs")
+        raise pickle.UnpicklingError(f"it uses {module}.{name}, which a plain state dict does not need")
 
     def persistent_load(self, pid: Any) -> _Storage:
         _, kind, key, _, length = pid
@@ -111,7 +111,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _array(tensor: _Tensor, archive: zipfile.ZipFile, folder: str) -> np.ndarray:
-    """Returns the array of a tensor, a view of the bytes of its record; raises ValueError if it would exceed them."""
+    """Returns a tensor as a view of the bytes of its record; raises ValueError if it would exceed them."""
     kind, key, length = tensor.storage
     stored = np.frombuffer(archive.read(f"{folder}data/{key}"), ITEMS[kind])
     if len(stored) != length or any(

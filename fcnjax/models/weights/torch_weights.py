@@ -1,4 +1,4 @@
-"""Weights from PyTorch: a state dict of torchvision or timm, renamed and transposed into a network of the same name.
+"""Weights from PyTorch: state dicts of torchvision and timm, renamed and transposed for a network of the same name.
 
 A rule per architecture translates names; missing and surplus keys are errors.
 """
@@ -14,13 +14,13 @@ from fcnjax.models import MODELS, create
 from fcnjax.models.classifier import Classifier
 from fcnjax.naming import unknown_name
 
-IGNORED = "num_batches_tracked"  # a counter without a use here
+IGNORED = "num_batches_tracked"  # a counter that networks here do not use
 NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "variance": "running_var"}
 BARE = ("layer_scale", "gamma")  # names of parameters, not of layers with a weight
 
 
 def create_from_state_dict(arch: str, state: Mapping[str, np.ndarray], **options: Any) -> Classifier:
-    """Returns a network with the weights of a PyTorch state dict, which gives the numbers of classes and channels.
+    """Returns a network with the weights of a PyTorch state dict, which sets the numbers of classes and channels.
 
     Args:
         arch: a key of `RULES`.
@@ -28,7 +28,7 @@ def create_from_state_dict(arch: str, state: Mapping[str, np.ndarray], **options
         **options: further arguments of the network, such as `head`, that keep its default layers.
 
     Raises:
-        ValueError: as `load_state_dict`, or if the network refuses an option.
+        ValueError: as `load_state_dict`, or if the network rejects an option.
     """
     _check_known(arch)
 
@@ -41,8 +41,10 @@ def create_from_state_dict(arch: str, state: Mapping[str, np.ndarray], **options
     kernels = [ours for ours in names if ours.endswith("kernel")]
     first, last = (np.shape(state[names[ours]]) for ours in (_first(kernels, "blocks"), _first(kernels, "head")))
     if len(first) < 2 or len(last) < 2:
-        raise ValueError(f"state dict for {arch}: its first and last weights must be matrices; got {first}, {last}.")
-    return load_state_dict(shapes(last[0], first[1]), arch, state)  # no weights are drawn: the state has all
+        raise ValueError(
+            f"state dict for {arch}: must begin and end with matrices, not {first} and {last}; check the file."
+        )
+    return load_state_dict(shapes(last[0], first[1]), arch, state)  # no weights are drawn: `state` has them all
 
 
 def load_state_dict(model: Classifier, arch: str, state: Mapping[str, np.ndarray]) -> Classifier:
@@ -53,10 +55,11 @@ def load_state_dict(model: Classifier, arch: str, state: Mapping[str, np.ndarray
             `pool_at`.
         arch: a key of `RULES`.
         state: arrays by PyTorch's names, such as "layer1.0.conv1.weight", in the naming of torchvision or timm,
-            whichever fits better. Kernels of convolutions [K, C, *taps], of dense layers [K, C] or [K, C, 1, ..].
+            whichever fits better. Kernels of convolutions are [K, C, *taps], of dense layers [K, C] or [K, C, 1, ..].
 
     Raises:
-        ValueError: if the architecture has no rule, keys are missing or surplus (all are listed), or a shape differs.
+        ValueError: if the architecture has no rule, keys are missing or surplus (the message lists all of them), or a
+            shape does not match.
 
     Source: names as in torchvision's and timm's `resnet.py`, `efficientnet.py` and `convnext.py`.
     """
@@ -84,7 +87,7 @@ def pytorch_names(arch: str, ours: Iterable[str], given: Iterable[str]) -> dict[
         given: keys of the state dict.
 
     Raises:
-        ValueError: if keys are missing or surplus; all are listed.
+        ValueError: if keys are missing or surplus; the message lists all of them.
     """
     keys = {name for name in given if not name.endswith(IGNORED)}
     ours = list(ours)
@@ -120,7 +123,7 @@ def _as_ours(array: np.ndarray, rank: int) -> np.ndarray:
 
 
 class _Place(NamedTuple):
-    """The place of one of our variables: whether in the head, the indices of its path, the name of its layer."""
+    """The place of one of our variables: whether it is in the head, the indices in its path, and its layer's name."""
 
     in_head: bool
     indices: tuple[int, ...]
@@ -152,7 +155,7 @@ class _EfficientNetNames(NamedTuple):
         head: the classifier.
         ends: the convolution and the norm before the stages (block 0) and after them (block 8).
         block: format of the name of a block.
-        first: the layers in a block of the first stage, which has no expansion.
+        first: the layers in a block of the first stage, which does not expand its channels.
         other: the layers in a block of the other stages.
         gates: suffixes for the two layers of squeeze-and-excite.
     """
@@ -238,7 +241,7 @@ CONVNEXT = {
         layers=("conv_dw", "norm", "mlp.fc1", "", "mlp.fc2", "gamma"),
     ),
 }
-# architecture -> library -> rule from the place of our layer to PyTorch's name (of ResNets the same in both libraries)
+# architecture -> library -> rule from the place of our layer to PyTorch's name (both libraries name ResNets alike)
 RULES: dict[str, dict[str, Callable[[_Place], str]]] = {
     **{arch: {"torchvision": _resnet} for arch in ("resnet18", "resnet34", "resnet50")},
     "efficientnet_b0": {**EFFICIENTNET},

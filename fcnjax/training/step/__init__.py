@@ -1,4 +1,4 @@
-"""The functional training step: loss, gradients, optimizer and weight average. It reads no files and knows no loop."""
+"""The functional training step: loss, gradients, optimizer and weight average, without files and without a loop."""
 
 from fcnjax.training.step.optimizer import learning_rate_at
 from fcnjax.training.step.step import TrainState

@@ -17,7 +17,7 @@ class Average:
 
     Attributes:
         weights: by name.
-        statistics: running statistics by name, averaged like the weights, which they therefore fit.
+        statistics: running statistics by name, averaged like the weights, so that they match them.
     """
 
     weights: Arrays
@@ -27,17 +27,17 @@ class Average:
 def moved_average(average: Average, weights: Arrays, statistics: Arrays, step: jax.Array, decay: float) -> Average:
     """Returns the average after one more step, `d * average + (1 - d) * new`, from the state after that step.
 
-    d is the decay, but at most (1 + t) / (10 + t) after t steps. It starts at 1/10, so that even a short run soon
+    d is the smaller of the decay and (1 + t) / (10 + t) after t steps. It starts at 1/10, so that even a short run soon
     forgets its initial weights.
 
     Args:
-        average: of the steps before; before the first step, the initial weights and statistics.
-        weights: after the step.
-        statistics: after the step.
+        average: the average before this step; before the first step, the initial weights and statistics.
+        weights: weights after the step.
+        statistics: running statistics after the step.
         step: int32 [], t, the number of steps before this one.
         decay: in [0, 1); near 1 - 1 / n for an average over about n steps.
 
-    Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992; the warm-up is that of
+    Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992; the warm-up as in
     TensorFlow's `ExponentialMovingAverage(num_updates=...)`.
     """
     share = 1 - jnp.minimum(decay, (1 + step) / (10 + step))

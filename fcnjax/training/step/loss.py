@@ -1,7 +1,8 @@
 """Losses of training: cross-entropy with smoothed labels and weighted classes.
 
-Axes: B batch, K classes. The one idea: a loss gives each example's term of a sum, and `ExampleWeights` its term of the
-divisor. The mean over a batch, over the parts of a step and over mixtures of two examples is then one formula.
+Axes: B batch, K classes. The one idea: a loss returns each example's term of a sum, and `ExampleWeights` returns its
+term of the divisor. The mean over a batch, over the parts of a step and over mixtures of two examples is then one
+formula.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,16 +25,16 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def make_loss(label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> Loss:
-    """Returns cross-entropy against smoothed labels, the term of each class times its weight.
+    """Returns cross-entropy against smoothed labels, with the term of each class multiplied by its weight.
 
     With smoothing e, class weights w and log-probabilities z, the loss of an example of class y is `-(1 - e) * w[y] *
     z[y] - e / K * sum_k w[k] * z[k]`, and the mean divides by the sum of `w[y]` (see `make_example_weights`), like
-    PyTorch's `CrossEntropyLoss(weight=w, label_smoothing=e)`. Without smoothing and weights it is `cross_entropy`
-    itself.
+    PyTorch's `CrossEntropyLoss(weight=w, label_smoothing=e)`. Without smoothing and weights, the result is
+    `cross_entropy`.
 
     Args:
         label_smoothing: e, in [0, 1).
-        class_weights: w [K], greater than 0; None is 1 for all.
+        class_weights: w [K], each greater than 0; None: 1 for all.
 
     Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2016, section 7.
     """
@@ -50,12 +51,12 @@ def make_loss(label_smoothing: float = 0.0, class_weights: Sequence[float] | Non
 
 
 def _smoothed(logits: jax.Array, labels: jax.Array, label_smoothing: float) -> jax.Array:
-    """Returns the targets [B, K] of labels [B]."""
+    """Returns the smoothed targets [B, K] of labels [B]."""
     return optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), label_smoothing)
 
 
 def make_example_weights(class_weights: Sequence[float] | None) -> ExampleWeights | None:
-    """Returns the function that gives each example the weight of its class; None if all weigh the same."""
+    """Returns the function from labels to the weights of their classes; None if all weights are equal."""
     if class_weights is None:
         return None
     weights = np.asarray(class_weights, np.float32)
@@ -63,15 +64,15 @@ def make_example_weights(class_weights: Sequence[float] | None) -> ExampleWeight
 
 
 def class_weights_of(settings: LossSettings, train: Source) -> tuple[float, ...] | None:
-    """Returns the weight of each class [K] that the settings ask for; None if they ask for none.
+    """Returns the weight of each class [K] that the settings ask for; None if all weights are equal.
 
     Args:
         settings: `class_weights` is None, K numbers, or "balanced": N / (K * examples of the class).
-        train: the training examples, N of them, whose labels are counted.
+        train: the N training examples; their labels are counted.
 
     Raises:
         ValueError: if the number of weights is not K; with "balanced", if a class does not have an example or the
-            source does not know its labels.
+            source does not have labels.
     """
     weights, names, field = settings.class_weights, train.class_names, "config.loss.class_weights"
     if weights is None:

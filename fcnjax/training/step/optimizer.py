@@ -1,4 +1,4 @@
-"""Optimizers and schedules by name, all of them optax's."""
+"""Optimizers and schedules by name, all from optax."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import optax
 
 from fcnjax.training.settings.learning_settings import OptimizerSettings
 
-MUON_RMS = 0.2  # root mean square of an update at rate 1, like adamw's: one learning rate serves all weights
+MUON_RMS = 0.2  # root mean square of an update at rate 1, as in adamw: one learning rate suits all weights
 
 
 def make_schedule(settings: OptimizerSettings, steps: int) -> optax.Schedule:
@@ -64,12 +64,12 @@ def make_optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTra
 def _muon_direction(settings: OptimizerSettings, adam: optax.GradientTransformation) -> optax.GradientTransformation:
     """Returns muon for the matrices and `adam` for the other weights, both without learning rate and weight decay.
 
-    optax's own muon moves the other weights by an adamw with Nesterov momentum, whose decay cannot be masked.
+    optax's own muon updates the other weights by an adamw with Nesterov momentum and a decay that cannot be masked.
 
     Source: Jordan et al., "Muon", 2024; step sizes as in Liu et al., "Muon is Scalable for LLM Training", 2025.
     """
     muon = optax.contrib.muon(
-        -1.0,  # its updates are minus the rate times the direction
+        -1.0,  # its update is minus the rate times the direction
         beta=settings.momentum,
         eps=settings.epsilon,
         muon_weight_dimension_numbers=_matrices,
@@ -83,15 +83,14 @@ def _muon_direction(settings: OptimizerSettings, adam: optax.GradientTransformat
 
 
 def _matrices(weights: Any) -> Any:
-    """Returns, by name, how a kernel [*taps, C, K] is read as a matrix [taps * C, K]; None for weights that adamw
-    moves.
+    """Returns, by name, how a kernel [*taps, C, K] is read as a matrix [taps * C, K]; None for weights of Adam.
 
-    adamw moves the head, as Muon's authors advise, and kernels with one input channel: a depthwise kernel is not a
+    Adam updates the head, as Muon's authors advise, and kernels with one input channel: a depthwise kernel is not a
     matrix between channels, and a kernel on gray inputs is small.
     """
 
     def matrix(name: str, array: Any) -> optax.contrib.MuonDimensionNumbers | None:
-        rank = getattr(array, "ndim", 0)  # optax asks again, with a `MaskedNode` for the weights that adamw moves
+        rank = getattr(array, "ndim", 0)  # optax calls this again with a `MaskedNode` for each weight of Adam
         if rank < 2 or array.shape[-2] == 1 or name.startswith("head."):
             return None
         return optax.contrib.MuonDimensionNumbers(tuple(range(rank - 1)), (rank - 1,))

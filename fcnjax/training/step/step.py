@@ -1,4 +1,4 @@
-"""The functional training step: takes weights, statistics and optimizer state, and returns them changed.
+"""The functional training step: takes weights, statistics and optimizer state, and returns their new values.
 
 NNX modules define the network. A step merges plain arrays into a module, differentiates its loss, and splits it again.
 Weights and statistics are flat dictionaries by name, such as "blocks.0.layers.0.kernel". Axes: B batch, K classes.
@@ -27,14 +27,14 @@ Augment = Callable[[Padded, jax.Array], Padded]  # batch, one key per example [B
 @jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """Everything that a step changes. As a pytree it leaves out an `average` of None: checkpoints do not name it.
+    """Everything that a step changes. As a pytree it omits an `average` of None, which checkpoints then do not name.
 
     Attributes:
-        step: int32 [], number of steps done.
+        step: int32 [], number of completed steps.
         weights: trainable arrays by name.
         statistics: running statistics by name.
         optimizer: optax state.
-        average: of weights and statistics over the steps; None if the run keeps none.
+        average: of weights and statistics over the steps; None if the run does not keep one.
     """
 
     step: jax.Array
@@ -45,7 +45,7 @@ class TrainState:
 
     @property
     def evaluated(self) -> tuple[Arrays, Arrays]:
-        """Weights and running statistics that evaluation uses and a run saves: the average if the run keeps one."""
+        """The weights and running statistics that evaluation uses and a run saves; the average if the run keeps one."""
         kept = self if self.average is None else self.average
         return kept.weights, kept.statistics
 
@@ -56,12 +56,12 @@ class TrainState:
 
     @classmethod
     def tree_unflatten(cls, _: None, fields: Sequence[Any]) -> "TrainState":
-        """Returns the state of those fields (pytree protocol)."""
+        """Returns the state with these fields (pytree protocol)."""
         return cls(*fields)
 
 
 class Targets(NamedTuple):
-    """What a step needs to know about the rows of a batch besides their values.
+    """Labels and ids of the rows of a batch.
 
     Attributes:
         labels: int32 [B].
@@ -79,11 +79,11 @@ class Evaluation:
 
     Attributes:
         loss: float32 [], summed.
-        correct: int32 [].
-        count: int32 [], real examples.
+        correct: int32 [], number of examples classified correctly.
+        count: int32 [], number of real examples.
         logits: float32 [B, K].
         real: bool [B], which rows hold an example.
-        labels: int32 [B], as given; like the other arrays, of the rows of all hosts.
+        labels: int32 [B], as given. Like the other arrays, they cover the rows of all hosts.
     """
 
     loss: jax.Array
@@ -121,16 +121,16 @@ def make_gradient(
 
     `gradient(weights, statistics, batch, targets, seed_and_epoch) -> (loss, statistics, gradients, total)`
 
-    `seed_and_epoch` is uint32 [2]. With an example's id they make its PRNG key, so the random draws for an example
-    depend neither on its place in a batch nor on the step. `total`, float32 [], is the number of real examples, or the
-    sum of their weights. With mixup, the weight of a mixture is mixed like its loss.
+    `seed_and_epoch` is uint32 [2]. Seed, epoch and an example's id determine its PRNG key, so the random draws for an
+    example depend neither on its place in a batch nor on the step. `total`, float32 [], is the number of real examples,
+    or the sum of their weights. With mixup, the weight of a mixture is mixed like its loss.
 
     Args:
         graphdef: the network's structure.
-        loss: of each example.
-        augment: changes the batch first.
-        mixup: Beta parameter of `fcnjax.data.mix`; 0 mixes nothing.
-        example_weights: weight of each example in the mean; None weighs all alike.
+        loss: the loss of each example.
+        augment: changes the batch before the network sees it.
+        mixup: Beta parameter of `fcnjax.data.mix`; 0: no mixing.
+        example_weights: weight of each example in the mean; None: equal weights.
         divide: whether the loss is divided by `total`. A step made of several parts adds up undivided losses and
             gradients, and divides once (see `make_update`).
     """
@@ -167,7 +167,7 @@ def _total(example_weights: ExampleWeights | None, real: jax.Array, labels: jax.
 
 
 def _divisor(total: jax.Array) -> jax.Array:
-    """Returns what a sum of losses is divided by: 1 for a step without examples, whose losses and gradients are 0."""
+    """Returns the divisor of a sum of losses: 1 for a step without examples, which has losses and gradients of 0."""
     return jnp.where(total > 0, total, 1.0)
 
 
@@ -185,7 +185,7 @@ def make_train_step(
     Args:
         gradient: from `make_gradient`.
         optimizer: from optax.
-        ema_decay: of the state's average (see `moved_average`), which the state must have; None leaves it as it is.
+        ema_decay: decay of the state's average (see `moved_average`), which the state must have; None: unchanged.
     """
 
     def step(
@@ -200,7 +200,7 @@ def make_train_step(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Sums:
-    """Sums over the examples of a step so far, none of them divided.
+    """Sums over the examples of a step so far, not yet divided.
 
     Attributes:
         loss: float32 [].
@@ -221,7 +221,7 @@ class Sums:
 def make_accumulating_step(gradient: Gradient) -> Callable[..., tuple[TrainState, Sums]]:
     """Returns `accumulate(state, sums, batch, targets, seed_and_epoch) -> (state, sums)`, for one part of a step.
 
-    Weights stay as they are; running statistics, if the network has any, move with every part.
+    Weights do not change; running statistics, if the network has any, are updated with every part.
 
     Args:
         gradient: from `make_gradient(..., divide=False)`.
@@ -242,7 +242,9 @@ def make_update(
 ) -> Callable[[TrainState, Sums], tuple[TrainState, jax.Array, Sums]]:
     """Returns `update(state, sums) -> (state, mean loss, sums of zero)`, the end of a step made of several parts.
 
-    Args: as for `make_train_step`.
+    Args:
+        optimizer: as for `make_train_step`.
+        ema_decay: as for `make_train_step`.
     """
 
     def update(state: TrainState, sums: Sums) -> tuple[TrainState, jax.Array, Sums]:

@@ -1,10 +1,10 @@
 """Strided convolutions on a CPU: the values that each window covers, times the kernel, as products of matrices.
 
-XLA's CPU convolutions are slow, and vary, in the gradients of strided windows. As one product of the windows' values
-and a matrix, a train step is faster: 1.7 times for 3x3 taps, stride 2, 3-32-64-128 channels and 64 examples of 48x48,
-1.08 times for 4x4 taps, 1-32-64-128 channels and 16 examples of 40x40 (2 cores, side by side). A window as wide as a
-multiple of its stride is a convolution of blocks at stride 1; windows of two blocks are taken in pairs by Winograd's
-algorithm, where that saves enough multiplications.
+XLA's CPU convolutions are slow, and vary in speed, in the gradients of strided windows. With one product of the
+windows' values and a matrix instead, a train step is faster: 1.7 times for 3x3 taps, stride 2, 3-32-64-128 channels and
+64 examples of 48x48, 1.08 times for 4x4 taps, 1-32-64-128 channels and 16 examples of 40x40 (2 cores, side by side). A
+window as wide as a multiple of its stride is a convolution of blocks at stride 1; windows of two blocks are computed in
+pairs by Winograd's algorithm if that saves enough multiplications.
 
 Axes: B batch, S spatial, C input channels, K output channels; D the channels of a block, C times its positions.
 """
@@ -41,7 +41,7 @@ def correlate_strided(
         values: [B, *S, C].
         kernel: [*taps, C, K].
         windows: one per spatial axis, without dilation, with at least one output.
-        sizes: int32 [B, len(S)]: what lies outside these sizes is read as zero. None: all values are read as they are.
+        sizes: int32 [B, len(S)]; values outside these sizes are read as zero. None: all values are read as they are.
     """
     strides = tuple(window.stride for window in windows)
     extents = [window.out_size(size) for window, size in zip(windows, values.shape[1:-1], strict=True)]
@@ -139,11 +139,11 @@ def _extents(values: jax.Array, taps: Sequence[int], strides: Sequence[int]) -> 
 def _pays_in_pairs(rows: int, extents: Sequence[int], kernel: jax.Array) -> bool:
     """Returns whether Winograd's algorithm is faster for outputs [rows, *extents, K] and a kernel [*blocks, D, K].
 
-    It makes a train step with 4x4 taps, stride 2 and 3-32-64-128 channels 1.2 times as fast where its layers save
-    `MIN_SAVED` multiplications, and 0.9 times as fast with a third of that, since its products are small (2 cores, side
-    by side). A single convolution with its gradients is 1.09 times as fast in one dimension, 1.3 to 1.4 times in two,
-    1.7 to 1.9 times in three. It is not used in half precision: it would round the sums, and also the products, which a
-    product of whole windows adds in float32.
+    It makes a train step with 4x4 taps, stride 2 and 3-32-64-128 channels 1.2 times as fast if its layers save
+    `MIN_SAVED` multiplications, and 0.9 times as fast if they save a third of that, since its products are small (2
+    cores, side by side). A single convolution with its gradients is 1.09 times as fast in one dimension, 1.3 to 1.4
+    times in two, 1.7 to 1.9 times in three. It is not used in half precision: it would round both the sums and the
+    products, while a product of whole windows adds its terms in float32.
     """
     *blocks, channels, outputs = kernel.shape
     if max(blocks) > 2 or channels < outputs or kernel.dtype.itemsize < 4:
@@ -156,10 +156,10 @@ def _pays_in_pairs(rows: int, extents: Sequence[int], kernel: jax.Array) -> bool
 def _padded(values: jax.Array, windows: Sequence[Window], counts: Sequence[int], sizes: jax.Array | None) -> jax.Array:
     """Returns values [B, *(count * stride), C] that begin where the first window does, zero outside the sizes.
 
-    They are cleared after the pad: compiled by XLA for a CPU, a selection inside a pad takes three times as long as one
+    They are cleared after the pad: on a CPU, XLA takes three times as long for a selection inside a pad as for one
     outside (0.69 and 0.24 ms for 64 examples of 24x24x32).
     """
-    pads = [  # the amount after the input is negative where no window reaches its end
+    pads = [  # the pad after the input is negative if no window reaches its end
         (window.padding[0], count * window.stride - size - window.padding[0])
         for window, count, size in zip(windows, counts, values.shape[1:-1], strict=True)
     ]

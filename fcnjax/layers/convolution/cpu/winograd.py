@@ -6,7 +6,7 @@ Two neighboring outputs of a filter with two taps need three products instead of
     y1 = a1 w0 + a2 w1 = (a2 - a1) w1 + a1 (w0 + w1)
 
 Applied along both axes, a 2x2 kernel needs 9 instead of 16 products, and so do its gradients. Nothing is scaled: the
-additional rounding is that of one sum or difference of two numbers before and one after the products, for each axis.
+additional rounding per axis comes from one sum or difference of two numbers before the products and one after them.
 
 Source: Winograd, "Arithmetic Complexity of Computations", 1980; for convolutions Lavin and Gray, "Fast Algorithms for
 Convolutional Neural Networks", 2015.
@@ -29,7 +29,7 @@ def correlate_pairs(values: jax.Array, kernel: jax.Array, extents: Sequence[int]
         values: [B, *S, D]; along an axis with two taps, S is the extent plus 1, rounded up to an even number; along an
             axis with one tap, S is the extent.
         kernel: [*taps, D, K], one or two taps along each axis.
-        extents: number of outputs along each axis; the last of an odd number of outputs needs two products.
+        extents: number of outputs along each axis; if it is odd, the last output needs two products.
     """
     paired = [axis for axis, taps in enumerate(kernel.shape[:-2], start=1) if taps == 2]
     parts, kernels = [values], [kernel]
