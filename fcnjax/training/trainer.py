@@ -1,4 +1,4 @@
-"""Trainer: a recipe made ready, from data to compiled steps. Runs that differ only in the seed share one.
+"""Trainer: all that a recipe needs to run, from data to compiled steps. Runs that differ only in the seed share one.
 
 Axes: N examples, K classes.
 """
@@ -55,14 +55,14 @@ class StepResult(NamedTuple):
     """The result of one step of `Trainer.fit`.
 
     Attributes:
-        state: after the step.
+        state: state after the step.
         loss: float32 [], mean over the real examples, on the device.
         examples: number of real examples, on all hosts.
         unreadable: number of further planned examples that could not be decoded.
         work: what the step computed; with several hosts, positions are estimated from this host's share.
         parts: its batches without their values; with several hosts, this host's rows.
         waited: seconds lost to waiting for input since `fit` started (see `TimedInput`).
-        compiled: seconds spent waiting for compilation since the trainer was made.
+        compiled: seconds lost to waiting for compilation since the trainer was made.
     """
 
     state: TrainState
@@ -79,15 +79,15 @@ class Trainer:
     """Data, buckets, network and compiled steps of one recipe.
 
     Args:
-        recipe: what to train. Its seed is only a default: `initial_state` and `fit` take one.
-        sources: the three splits by name ("train", "validation", "test"), each a `Source` or what `as_source` takes;
-            default: loaded as the recipe says.
+        recipe: what to train. Its seed is only a default: `initial_state` and `fit` take a seed.
+        sources: the three splits by name ("train", "validation", "test"), each a `Source` or anything that `as_source`
+            accepts; default: loaded according to the recipe.
         cache_dir: folder that caches the sizes of files and the buckets; None caches nothing.
-        devices: share the rows of each batch; None: all devices of all hosts.
+        devices: the devices that share the rows of each batch; None: all devices of all hosts.
 
     Attributes:
         sources: the splits.
-        buckets: the shapes that examples of all splits are padded to, with the rows of a batch of each.
+        buckets: the shapes to which the examples of all splits are padded, and the rows of a batch of each shape.
         mesh: the devices.
         programs: the compiled steps.
         feed: reads batches and puts them on the devices.
@@ -168,7 +168,7 @@ class Trainer:
     def compilations(self, seed: int, start: int) -> list[Compilation]:
         """Returns all programs that a run with this seed needs from step `start` on, in order of first use.
 
-        Any other compilation warns from then on.
+        Any other compilation warns from now on.
         """
         training = self.programs.for_training(self.plan(seed), start) if start < self.steps else []
         evaluations = self.programs.for_evaluation(self.evaluation_plans[name] for name in ("validation", "test"))
@@ -181,9 +181,9 @@ class Trainer:
         return bool(self.programs.all_finite(NO_BUCKET, (state.weights, state.statistics)))
 
     def check_memory(self, jobs: Sequence[Compilation]):
-        """Raises ValueError if the largest program does not fit the device; the message tells how many rows would fit.
+        """Raises ValueError if the largest program does not fit the device; the message states how many rows would fit.
 
-        That program is compiled here, which tells its memory; the others need less.
+        That program is compiled here to read its memory; the others need less.
         """
         largest, memory = self.programs.largest(jobs), device_memory_bytes(jax.local_devices()[0])
         if compiled_bytes(largest.programs.compile(largest.shape, *largest.args)) > memory:
@@ -197,11 +197,11 @@ class Trainer:
     def fit(self, state: TrainState, seed: int) -> Iterator[StepResult]:
         """Trains from `state` to the last step of the recipe.
 
-        A step's loss is a device array. Read it after the next step is dispatched, and the device never waits.
+        A step's loss is a device array. Read it only after the next step is dispatched, so that the device never waits.
 
         Args:
-            state: where to start; it is donated, so do not use it again.
-            seed: of the data order and the random layers.
+            state: the state to start from; it is donated, so do not use it again.
+            seed: seed of the data order and of the random layers.
 
         Yields:
             The result of each step.
@@ -213,13 +213,13 @@ class Trainer:
             unreadable, parts = self.feed.missing(batch), batches_of(batch)
             state, loss = self.step(state, seed, step, batch)
             work, examples = StepWork.of(number + 1, step.epoch, parts), self._planned(seed, number) - unreadable
-            if hosts > 1:  # a host knows the sizes of its own rows only
+            if hosts > 1:  # a host knows only the sizes of its own rows
                 work = work._replace(examples=examples, real=hosts * work.real, padded=hosts * work.padded)
             parts = tuple(part._replace(values=NO_VALUES) for part in parts)
             yield StepResult(state, loss, examples, unreadable, work, parts, timed.seconds, self.programs.waited)
 
     def batches(self, seed: int, start: int, stop: int) -> Iterator[tuple[Any, Any]]:
-        """Yields the plans and the batches of the training steps from `start` to before `stop`."""
+        """Yields the plans and the batches of the training steps from `start` up to, but not including, `stop`."""
         return self.feed.batches("train", self.plan(seed), start, stop, crop=self.crop, seed=seed)
 
     def step(
@@ -232,10 +232,10 @@ class Trainer:
         """Runs one step of training.
 
         Args:
-            state: before it; donated.
-            seed: of the random layers.
-            step: what is planned.
-            batch: its batch, or those of its parts.
+            state: the state before the step; it is donated.
+            seed: seed of the random layers.
+            step: the plan of the step.
+            batch: its batch, or the batches of its parts.
 
         Returns:
             The new state, and the step's mean loss.
@@ -246,7 +246,7 @@ class Trainer:
             return programs.train_step(step.shape, state, *self.feed.inputs(batch), seed_and_epoch)
         assert isinstance(step, MixedStep)
         inputs = [self.feed.inputs(rows) for rows in batch]
-        sums, self._sums = self._sums, None  # what is donated must not be found again after an interruption
+        sums, self._sums = self._sums, None  # donated arrays must not be used again after an interruption
         sums = programs.zero_sums(NO_BUCKET, state.weights) if sums is None else sums
         for part, rows in zip(step.micro_batches, inputs, strict=True):
             state, sums = programs.accumulate_step(part.shape, state, sums, *rows, seed_and_epoch)
@@ -258,10 +258,10 @@ class Trainer:
         return sum(int((part.rows >= 0).sum()) for part in parts_of(self.plan(seed).step(step)))
 
     def rows_that_fit(self, share: float) -> tuple[tuple[int, ...], int]:
-        """Returns the largest bucket of training, and the largest number of rows of it that a batch may have.
+        """Returns the largest bucket of training, and the largest number of rows that a batch of it may have.
 
         Args:
-            share: of a device's memory that the compiled step may take, in (0, 1].
+            share: share of a device's memory that the compiled step may use, in (0, 1].
 
         Raises:
             ValueError: if not even one row per device fits.
@@ -271,7 +271,7 @@ class Trainer:
         return largest.shape, rows_that_fit(largest, int(share * device_memory_bytes()), self.mesh.size)
 
     def typical_batch(self) -> tuple[StepPlan, Batch]:
-        """Returns the first training batch in the bucket that most steps use, to measure a step with."""
+        """Returns the first training batch in the bucket that most steps use, for measuring a step."""
         plan = self.plan(0)
         assert isinstance(plan, EpochPlan)
         bucket = int(np.argmax(plan.batches_per_bucket))
@@ -281,14 +281,15 @@ class Trainer:
     def whole_training_batches(self) -> Iterator[tuple[tuple[int, ...], Padded]]:
         """Yields the bucket and the batch of each step of one pass over the training examples, shuffled.
 
-        Each example comes once and whole, without augmentation, even if the recipe trains with crops or augmentation.
+        Each example appears once and uncropped, without augmentation, even if the recipe trains with crops or
+        augmentation.
         """
         plan = EpochPlan(self.sources["train"].sizes, self.buckets, rows_of(self.buckets), self.recipe.seed)
         for step, batch in self.feed.batches("train", plan, 0, plan.steps_per_epoch):
             yield step.shape, self.feed.inputs(batch)[0]
 
     def evaluate(self, state: TrainState, name: str) -> EvaluationResult:
-        """Evaluates the split `name` with the weights and statistics of a state, averaged ones if it has them."""
+        """Evaluates the split `name` with the weights and statistics of a state, averaged if the state has averages."""
         plan, source = self.evaluation_plans[name], self.sources[name]
         (weights, statistics), parts, unreadable = state.evaluated, [], 0
         for index, (step, batch) in enumerate(self.feed.batches(name, plan, 0, len(plan))):
@@ -299,5 +300,5 @@ class Trainer:
         return collected(source, parts, sum_over_hosts(unreadable))
 
     def model(self, state: TrainState) -> models.Classifier:
-        """Returns the network with the weights and statistics of a state, averaged ones if it has them."""
+        """Returns the network with the weights and statistics of a state, averaged if the state has averages."""
         return merge(self.graphdef, *state.evaluated)

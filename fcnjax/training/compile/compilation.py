@@ -1,7 +1,7 @@
 """One compiled program per shape, compiled ahead in threads. A shape that no plan names is compiled with a warning.
 
 The programs of a run are known before it starts. They are compiled in the order of their first use while the first
-steps already run. A call waits for its own program only.
+steps already run. A call waits only for its own program.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from fcnjax.xla import accepted_options, refused
 
-THREADS = 2  # of Python; the compiler has threads of its own
+THREADS = 2  # Python threads; the compiler has its own threads
 
 
 class UnplannedCompilation(UserWarning):
-    """A shape that no plan names had to be compiled during a run."""
+    """Warns of a shape that no plan names and that was compiled during a run."""
 
 
 def jit(
@@ -33,7 +33,7 @@ def jit(
 
     Args:
         function: a pure function of pytrees of arrays.
-        donate: positions of the arguments whose memory the outputs may use.
+        donate: positions of the arguments that give their memory to the outputs.
         out_shardings: shardings of the outputs, a pytree prefix; None leaves them to the compiler.
         remat: whether the function recomputes activations, see `compile_options`.
     """
@@ -48,12 +48,12 @@ def compile_options(*, remat: bool = False) -> dict[str, Any]:
     rest. For the forum thread's network the two programs of a training run compiled in 7.3 s instead of 13.2 s, side by
     side, and their steps took the same time (at level 0: 4.9 s, but steps 5 times as long); the program that draws one
     kernel compiled in 0.2 s instead of 1.5 s. If XLA does not have an option for the older emitters (jax 0.11), level 1
-    costs 2 to 12 % of a step's time and saves little, so the level stays XLA's own.
+    costs 2 to 12 % of a step's time and saves little, so the level stays at XLA's default.
 
     Args:
-        remat: whether the program recomputes activations. A pass of XLA's CPU compiler drops the barriers that say
-            when, and the compiler then merges the recomputation with the first computation. The pass is therefore left
-            out (`resnet_cifar` of 20 layers, 32 images of 32 x 32: 30 MiB of temporaries instead of 76; without
+        remat: whether the program recomputes activations. A pass of XLA's CPU compiler drops the barriers
+            that delay recomputation, and the compiler then merges it with the first computation. The pass is therefore
+            disabled (`resnet_cifar` of 20 layers, 32 images of 32 x 32: 30 MiB of temporaries instead of 76; without
             recomputation 77).
     """
     if jax.default_backend() != "cpu":
@@ -71,17 +71,17 @@ class CompiledByShape:
 
     Args:
         function: a pure function of pytrees of arrays.
-        donate: positions of the arguments whose memory the outputs may use.
+        donate: positions of the arguments that give their memory to the outputs.
         out_shardings: shardings of the outputs, a pytree prefix; None leaves them to the compiler.
-        name: what messages call it; default: the name of the function.
+        name: name of the function in messages; default: its `__name__`.
         remat: as for `jit`.
 
     Attributes:
-        name: what messages call it.
+        name: name of the function in messages.
         programs: the compiled programs, by shape.
-        seconds: of compilation so far, summed over threads.
+        seconds: seconds of compilation so far, summed over threads.
         waited: seconds that calls have waited for compilation so far.
-        planned: the shapes that are compiled without a warning; None: any.
+        planned: the shapes that are compiled without a warning; None: all shapes.
     """
 
     def __init__(
@@ -105,19 +105,19 @@ class CompiledByShape:
         """Calls the program for `shape`, which must determine the shapes of all `args`.
 
         Warns:
-          UnplannedCompilation: if the shape is not in `planned` and does not have a program yet.
+            UnplannedCompilation: if the shape is not in `planned` and does not have a program yet.
         """
         program = self.programs.get(shape)
         if program is None:
             if self.planned is not None and shape not in self.planned:
-                text = f"{self.name}: the plan does not have the bucket shape {shape}: compiling it now."
+                text = f"{self.name}: the plan does not have the bucket shape {shape}; compiling it now."
                 warnings.warn(text, UnplannedCompilation, stacklevel=2)
             begun = time.perf_counter()
             program = self.compile(shape, *args)
             self.waited += time.perf_counter() - begun
         return program(*args)
 
-    def compile_apart(self, *args: Any) -> Any:
+    def compile_for(self, *args: Any) -> Any:
         """Returns the program for `args` (arrays, or their shapes and shardings) without keeping it."""
         return self._jitted.lower(*args).compile()
 
@@ -128,14 +128,14 @@ class CompiledByShape:
         """
         with self._lock:
             future = self._futures.get(shape)
-            mine = future is None or (future.done() and future.exception() is not None)  # tries again after a failure
+            mine = future is None or (future.done() and future.exception() is not None)  # retries after a failure
             if mine:
                 future = self._futures[shape] = Future()
         assert future is not None
         if mine:
             start = time.perf_counter()
             try:
-                program = self.compile_apart(*args)
+                program = self.compile_for(*args)
             except BaseException as error:
                 future.set_exception(error)
                 raise
@@ -151,11 +151,11 @@ class Compilation:
     """One program to compile ahead.
 
     Attributes:
-        programs: the function that it compiles.
-        shape: shape of its bucket.
+        programs: the function to compile.
+        shape: the bucket shape.
         args: shapes and shardings of its arguments.
         rows: rows of its batch, filler rows included; 0 if it does not take a batch.
-        args_of: from another number of rows to the arguments it would then have.
+        args_of: function from a number of rows to the arguments for a batch of that many rows.
     """
 
     programs: CompiledByShape
@@ -166,7 +166,7 @@ class Compilation:
 
     @property
     def positions(self) -> int:
-        """Padded positions of its batch, by which the memory of programs is compared."""
+        """Number of padded positions of its batch, which ranks programs by memory."""
         return self.rows * math.prod(self.shape)
 
 
@@ -179,21 +179,21 @@ def compiling_ahead(
     threads: int = THREADS,
     done: Callable[[list[Compilation], float], None] = lambda jobs, seconds: None,
 ) -> Iterator[Callable[[], None]]:
-    """Compiles the new ones of `jobs` in the background, in their order, while the block runs.
+    """Compiles those of `jobs` that are not yet compiled, in order and in the background, while the block runs.
 
-    A program whose compilation has not begun when the block ends stays uncompiled. Python traces a program before it is
-    compiled, and several threads only slow tracing down. The programs that the first step waits for therefore come
-    first and alone.
+    If the compilation of a program has not begun when the block ends, it stays uncompiled. Python traces a program
+    before it is compiled, and several threads only slow tracing down. The programs that the first step waits for
+    therefore start first, without the others.
 
     Args:
         jobs: programs in the order of their first use.
         first: the jobs to begin with; None: all.
         progress: whether to show a bar with rate and time left.
         threads: at least 1.
-        done: called in a thread, with the jobs that were new and the seconds since the start, when all are compiled.
+        done: called in a thread when all new jobs are compiled, with these jobs and the seconds since the start.
 
     Yields:
-        A function that starts the other jobs. Call it after the first step was dispatched; further calls do nothing.
+        A function that starts the other jobs. Call it after the first step is dispatched; further calls do nothing.
     """
     new = [job for job in jobs if job.shape not in job.programs.programs]
     pool, begun, left = ThreadPoolExecutor(threads, thread_name_prefix="compile"), time.perf_counter(), set(new)
@@ -202,7 +202,7 @@ def compiling_ahead(
     lock = threading.Lock()
 
     def compile_one(job: Compilation):
-        job.programs.compile(job.shape, *job.args)  # a failure is raised where the program is called
+        job.programs.compile(job.shape, *job.args)  # a failure is raised when the program is called
         with lock:
             left.discard(job)
             last = not left
@@ -213,8 +213,8 @@ def compiling_ahead(
 
     waiting = list(new)
 
-    def begin(some: Collection[Compilation]):
-        for job in [job for job in waiting if job in some]:
+    def begin(chosen: Collection[Compilation]):
+        for job in [job for job in waiting if job in chosen]:
             waiting.remove(job)
             pool.submit(compile_one, job)
 

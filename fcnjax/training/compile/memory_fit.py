@@ -1,8 +1,8 @@
 """Batch sizes that fit a device's memory, read from compiled programs before anything runs.
 
 Axes: B rows of a batch. The one idea: the memory of a program is a constant (weights, optimizer state) plus a share for
-each row. Two compilations therefore predict where a budget ends, and a few more prove it. Compiling takes no memory on
-the device.
+each row. Two compilations therefore predict how many rows fit a budget, and a few more confirm it. Compiling takes no
+memory on the device.
 """
 
 import math
@@ -18,7 +18,7 @@ from fcnjax.training.compile.compilation import Compilation
 
 ProgramBytes = Callable[[tuple[int, ...], int], int]  # bucket shape [D], rows B -> bytes of its program
 
-LINEAR_TRIALS = 8  # compilations whose memory is taken to lie near a straight line
+LINEAR_TRIALS = 8  # compilations for which memory is assumed to be nearly linear in the rows
 MAX_ROWS = 65_536
 
 
@@ -30,13 +30,13 @@ def largest_batch_size(
     multiple_of: int = 1,
     max_rows: int = MAX_ROWS,
 ) -> int:
-    """Returns the largest number of rows whose program fits a budget; the next multiple was compiled and does not fit.
+    """Returns the largest number of rows that fits a budget; the next multiple was compiled and does not fit.
 
     Args:
         program_bytes: compiles for a bucket shape and a number of rows, and returns the bytes needed, which should grow
-            with the rows. It is called four or five times if the growth is near to a straight line.
+            with the rows. It is called four or five times if the growth is nearly linear.
         shape: extents [D] of the bucket.
-        budget_bytes: what may be used, such as 0.9 times `device_memory_bytes()`.
+        budget_bytes: bytes that may be used, such as 0.9 times `device_memory_bytes()`.
         multiple_of: only multiples of this are considered, such as the number of devices; at least 1.
         max_rows: larger numbers are not tried; at least `multiple_of`.
 
@@ -79,20 +79,20 @@ def largest_batch_size(
 
 
 def rows_that_fit(job: Compilation, budget_bytes: int, multiple_of: int, max_rows: int = MAX_ROWS) -> int:
-    """Returns the largest number of rows of one program of a run; the rest as for `largest_batch_size`."""
+    """Returns the largest number of rows of one program of a run (see `largest_batch_size`)."""
 
     def program_bytes(_: tuple[int, ...], rows: int) -> int:
-        return compiled_bytes(job.programs.compile_apart(*job.args_of(rows)))
+        return compiled_bytes(job.programs.compile_for(*job.args_of(rows)))
 
     return largest_batch_size(program_bytes, job.shape, budget_bytes, multiple_of=multiple_of, max_rows=max_rows)
 
 
 def too_large(job: Compilation, budget_bytes: int, multiple_of: int) -> str:
-    """Returns the sentence that refuses a program which needs more than a budget, with the rows that would fit."""
+    """Returns the message for a program that needs more memory than a budget; it states how many rows would fit."""
     extent, area = joined(job.shape), math.prod(job.shape)
     needed = compiled_bytes(job.programs.compile(job.shape, *job.args))
-    refusal = (
-        f"bucket {extent}: a program with {job.rows} rows of it needs {needed / 2**30:,.1f} GiB, the device has "
+    problem = (
+        f"bucket {extent}: a program with {job.rows} rows needs {needed / 2**30:,.1f} GiB, the device has "
         f"{budget_bytes / 2**30:,.1f} GiB"
     )
     try:
@@ -100,17 +100,17 @@ def too_large(job: Compilation, budget_bytes: int, multiple_of: int) -> str:
     except ValueError:
         fewest = f"{multiple_of} rows fit" if multiple_of > 1 else "one row fits"
         return (
-            f"{refusal}; not even {fewest}: make the examples (config.size) or the network smaller, or set "
+            f"{problem}; not even {fewest}: make the examples (config.size) or the network smaller, or set "
             "config.remat."
         )
-    return f"{refusal}; {rows} rows fit: set config.pixel_budget={rows * area}, or config.remat."
+    return f"{problem}; {rows} rows fit: set config.pixel_budget={rows * area}, or config.remat."
 
 
 def compiled_bytes(compiled: Any) -> int:
-    """Returns the bytes on the device while a program runs: arguments, outputs in memory of their own, temporaries.
+    """Returns the bytes on the device while a program runs: arguments, temporaries, and outputs in new memory.
 
     Args:
-        compiled: what `jax.jit(function).lower(...).compile()` returns.
+        compiled: the program that `jax.jit(function).lower(...).compile()` returns.
 
     Raises:
         ValueError: if the backend does not analyze memory.
@@ -118,10 +118,10 @@ def compiled_bytes(compiled: Any) -> int:
     memory = compiled.memory_analysis()
     if memory is None:
         raise ValueError(
-            f"backend={jax.default_backend()}: does not tell how much memory a program needs; set config.pixel_budget."
+            f"backend={jax.default_backend()}: does not report the memory of a program; set config.pixel_budget."
         )
-    fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return int(memory.argument_size_in_bytes + fresh + memory.temp_size_in_bytes)
+    new_outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return int(memory.argument_size_in_bytes + new_outputs + memory.temp_size_in_bytes)
 
 
 def device_memory_bytes(device: Any = None) -> int:

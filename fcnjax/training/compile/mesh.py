@@ -1,7 +1,7 @@
 """Devices and hosts: one mesh axis divides the rows of a batch, and each array has its sharding on it.
 
-Every array of a step is global, under one sharded `jit`. Sums over the batch are therefore sums over all devices, batch
-norm's included, and the examples of a step never depend on the number of devices. Axes: B rows of a batch.
+Every array of a step is global, under one sharded `jit`. Sums over the batch are therefore sums over all devices, also
+in batch norm, and the examples of a step never depend on the number of devices. Axes: B rows of a batch.
 """
 
 import math
@@ -24,7 +24,7 @@ START_SECONDS = 300  # how long the hosts wait for each other at the start
 
 
 class HostFailure(RuntimeError):
-    """Another host of this run failed; its message says which and why."""
+    """Another host of this run failed; its message names the host and the reason."""
 
 
 def join_hosts(
@@ -37,17 +37,17 @@ def join_hosts(
             such as "10.0.0.1:8476".
         hosts: number of hosts; None with "auto".
         host: number of this host, 0 to `hosts - 1`; None with "auto".
-        heartbeat_seconds: how long a host may be silent before the others take it for dead and end.
+        heartbeat_seconds: seconds of silence after which the other hosts consider a host dead, and end.
 
     Raises:
         ValueError: if an argument is missing or does not fit the others, or "auto" does not find a cluster.
-        HostFailure: if the other hosts do not appear in time.
+        HostFailure: if the other hosts do not connect in time.
     """
     address = None if coordinator == "auto" else coordinator
     if address is not None and (hosts is None or host is None or not 0 <= host < hosts):
         raise ValueError(
-            f"--coordinator={coordinator}: needs --hosts and --host, the number of this host from 0; got {hosts} and "
-            f"{host}. On a cluster that JAX knows, give --coordinator=auto alone."
+            f"--coordinator={coordinator}: needs --hosts and --host, the number of this host from 0, not {hosts} and "
+            f"{host}; on a cluster that JAX knows, give only --coordinator=auto."
         )
     try:
         jax.distributed.initialize(
@@ -61,51 +61,49 @@ def join_hosts(
     except ValueError as error:
         raise ValueError(f"--coordinator={coordinator}: {first_line(error)} Give the address of host 0.") from error
     except RuntimeError as error:
-        raise HostFailure(
-            f"--coordinator={coordinator}: the hosts did not come together ({first_line(error)})"
-        ) from error
+        raise HostFailure(f"--coordinator={coordinator}: the hosts did not connect ({first_line(error)})") from error
 
 
 def describe_host_failure(error: Exception) -> str:
-    """Returns what to tell the user about an error that most likely comes from the end of another host."""
+    """Returns the message for an error that the end of another host most likely caused."""
     if isinstance(error, HostFailure):
         return str(error)
     return (
-        f"another host of this run has ended or cannot be reached ({first_line(error)}). The same command on all "
-        "hosts, the same number or another, resumes from the last checkpoint."
+        f"another host of this run has ended or cannot be reached ({first_line(error)}); run the same command on "
+        "all hosts (their number may change) to resume from the last checkpoint."
     )
 
 
 def is_first_host() -> bool:
-    """Returns whether this process is the one that writes."""
+    """Returns whether this process runs on the first host, which writes the files."""
     return jax.process_index() == 0
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """Returns the mesh of some devices along one axis; None takes all devices of all hosts."""
+    """Returns the mesh of the given devices along one axis; None: all devices of all hosts."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of arrays that every device holds whole."""
+    """Returns the sharding of arrays that every device holds in full."""
     return NamedSharding(mesh, P())
 
 
 def by_rows(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of arrays whose first axis is the batch."""
+    """Returns the sharding of arrays with the batch as their first axis."""
     return NamedSharding(mesh, P(AXIS))
 
 
 def state_shardings(mesh: Mesh, state: Any, *, shard: bool) -> Any:
-    """Returns the shardings of a state, a pytree like it.
+    """Returns the shardings of a state, as a pytree with its structure.
 
     Args:
         mesh: from `make_mesh`.
         state: arrays, or their shapes.
         shard: whether large arrays are divided along the longest axis that the devices divide evenly (fully sharded
             data parallel: weights, averages and optimizer states take less memory on each device, and are gathered when
-            a step needs them); else every device holds all.
+            a step needs them); otherwise every device holds all.
     """
     return jax.tree.map(lambda array: NamedSharding(mesh, _spec(array.shape, mesh.size) if shard else P()), state)
 
@@ -119,9 +117,9 @@ def _spec(shape: tuple[int, ...], devices: int) -> P:
 
 
 def place_rows(mesh: Mesh, rows: np.ndarray | jax.Array) -> jax.Array:
-    """Returns the global array [B, ...] of which this host has the rows [B / hosts, ...], without waiting for the copy.
+    """Returns the global array [B, ...] made of each host's rows [B / hosts, ...], without waiting for the copy.
 
-    An array that is on the devices already stays as it is.
+    An array that is already on the devices is returned unchanged.
     """
     if isinstance(rows, jax.Array):
         return rows
@@ -151,7 +149,7 @@ def gather_texts(text: str) -> list[str]:
 
 @contextmanager
 def together(what: str) -> Iterator[None]:
-    """Ends the run on all hosts if the block fails on one, for which the others would wait forever.
+    """Ends the run on all hosts if the block fails on one host, because the others would wait for it forever.
 
     Args:
         what: what the block does, for the message.
@@ -164,9 +162,9 @@ def together(what: str) -> Iterator[None]:
         yield
     except Exception as error:
         failure = error
-    said = gather_texts("" if failure is None else f"{failure} ({type(failure).__name__})")
+    messages = gather_texts("" if failure is None else f"{failure} ({type(failure).__name__})")
     if failure is not None:
         raise failure
-    for host, text in enumerate(said):
+    for host, text in enumerate(messages):
         if text:
             raise HostFailure(f"{what} failed on host {host}: {text}")

@@ -1,7 +1,7 @@
-"""The cache of compiled programs on disk: a later run reads back what an earlier one compiled.
+"""The cache of compiled programs on disk: a later run reads the programs that an earlier run compiled.
 
-It is JAX's own persistent cache. This file chooses its folder, bounds its size (the least recently used programs go
-first) and lists its contents.
+It is JAX's own persistent cache. This file chooses its folder, bounds its size (the least recently used programs are
+removed first) and lists its contents.
 """
 
 import os
@@ -14,19 +14,19 @@ from platformdirs import user_cache_path
 
 from fcnjax.atomic import check_writable
 
-FOLDER = "FCNJAX_CACHE_DIR"  # environment variable: where the cache is; empty for none
-LARGEST = 4 * 2**30  # bytes of all programs together
-_PROGRAM, _LAST_USE = "*-cache", "*-atime"  # what JAX calls the files of one
+FOLDER = "FCNJAX_CACHE_DIR"  # environment variable that names the folder of the cache; empty: no cache
+LARGEST = 4 * 2**30  # maximum bytes of all programs together
+_PROGRAM, _LAST_USE = "*-cache", "*-atime"  # patterns of the two files that JAX writes for a program
 
 
 class CacheContents(NamedTuple):
-    """What is in the cache.
+    """The contents of the cache.
 
     Attributes:
-        folder: where it is; None if it is off.
-        programs: how many.
-        size: bytes of all of them.
-        largest: bytes that they may take.
+        folder: its folder; None if the cache is off.
+        programs: number of programs.
+        size: bytes of all programs together.
+        largest: maximum of `size`.
     """
 
     folder: Path | None
@@ -36,9 +36,10 @@ class CacheContents(NamedTuple):
 
 
 def cache_folder() -> Path | None:
-    """Returns the folder of the cache: JAX's own setting, else `FCNJAX_CACHE_DIR`, else one in the user's cache folder.
+    """Returns the folder of the cache: JAX's own setting, else `FCNJAX_CACHE_DIR`, else a folder in the user's cache.
 
-    None if the cache is off: `FCNJAX_CACHE_DIR` is empty, or JAX's own switch `JAX_ENABLE_COMPILATION_CACHE` is false.
+    Returns None if the cache is off: `FCNJAX_CACHE_DIR` is empty, or JAX's own switch `JAX_ENABLE_COMPILATION_CACHE` is
+    false.
     """
     given = os.environ.get(FOLDER)
     if given == "" or not _setting("jax_enable_compilation_cache"):
@@ -65,7 +66,10 @@ def use_program_cache() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         check_writable(folder)
     except OSError as error:
-        print(f"{folder}: compiled programs cannot be kept there ({error}); set {FOLDER}.", file=sys.stderr)
+        print(
+            f"{folder}: compiled programs cannot be kept there ({error}); set {FOLDER} to another folder.",
+            file=sys.stderr,
+        )
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if _setting("jax_compilation_cache_max_size") == -1:
@@ -75,7 +79,7 @@ def use_program_cache() -> Path | None:
 
 
 def cache_contents() -> CacheContents:
-    """Returns what is in the cache now."""
+    """Returns the present contents of the cache."""
     folder = cache_folder()
     files = list(folder.glob(_PROGRAM)) if folder is not None else []
     bound = _setting("jax_compilation_cache_max_size")
@@ -83,7 +87,7 @@ def cache_contents() -> CacheContents:
 
 
 def clear_cache() -> CacheContents:
-    """Removes all programs and returns what the cache held. Active runs recompile the programs that they still need."""
+    """Removes all programs and returns the contents before. Active runs recompile the programs that they still need."""
     contents = cache_contents()
     if contents.folder is not None:
         for pattern in (_PROGRAM, _LAST_USE):  # other files in the folder are not ours
@@ -93,7 +97,7 @@ def clear_cache() -> CacheContents:
 
 
 def _setting(name: str) -> Any:
-    return getattr(jax.config, name)  # JAX declares them at run time
+    return getattr(jax.config, name)  # JAX declares its settings at run time
 
 
 def _size(file: Path) -> int:

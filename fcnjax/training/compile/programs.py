@@ -35,19 +35,19 @@ class Programs:
 
     Args:
         mesh: from `make_mesh`.
-        gradient: from `make_gradient`, divided.
-        summed_gradient: from `make_gradient`, not divided.
+        gradient: from `make_gradient(..., divide=True)`.
+        summed_gradient: from `make_gradient(..., divide=False)`.
         optimizer: from optax.
         evaluation: from `make_evaluation_step`.
-        initial_state: from a seed (uint32 []) to the state before the first step.
-        channels: C of the examples.
+        initial_state: function from a seed (uint32 []) to the state before the first step.
+        channels: number of channels C of the examples.
         shard_weights: see `state_shardings`.
-        ema_decay: of averaged weights, see `fcnjax.training.step.average`; None averages nothing.
+        ema_decay: decay of the averaged weights (see `fcnjax.training.step.average`); None: no average.
         remat: whether the gradient recomputes activations, see `jit`.
 
     Attributes:
         train_step, accumulate_step, evaluation_step, update, all_finite: compiled; see `fcnjax.training.step.step`.
-        zero_sums: from the weights to the sums before the first part of a step.
+        zero_sums: program from the weights to the sums before the first part of a step.
         state: shapes and shardings of the train state.
     """
 
@@ -95,7 +95,7 @@ class Programs:
         return self._initial_state(np.uint32(seed))
 
     def for_training(self, plan: EpochPlan | MixedPlan, start: int) -> list[Compilation]:
-        """Returns the programs of training, in the order in which steps from `start` on need them."""
+        """Returns the programs of training, in the order in which the steps from `start` on need them."""
         buckets = _in_order(
             part.bucket for index in range(start, start + plan.steps_per_epoch) for part in parts_of(plan.step(index))
         )
@@ -124,17 +124,17 @@ class Programs:
         return [Compilation(self.all_finite, NO_BUCKET, ((self.state.weights, self.state.statistics),))]
 
     def largest(self, jobs: Sequence[Compilation]) -> Compilation:
-        """Returns the program that needs the most memory: a training step if `jobs` has one, by padded positions."""
+        """Returns the program with the most padded positions, among the training steps if `jobs` has any."""
         batches = [job for job in jobs if job.rows]
         return max(batches, key=lambda job: (job.programs is not self.evaluation_step, job.positions))
 
     def begins_with(self, jobs: Sequence[Compilation]) -> list[Compilation]:
-        """Returns the jobs that a run waits for before its first step: those up to its first step, and the largest."""
+        """Returns the jobs that a run waits for before its first step: the jobs up to that step, and the largest."""
         first = next(index for index, job in enumerate(jobs) if job.rows)
         return [*jobs[: first + 1], self.largest(jobs)]
 
     def expect(self, jobs: Iterable[Compilation]):
-        """Notes that a run needs these programs only: any other compilation gives a warning from now on."""
+        """Records that a run needs only these programs; any other compilation warns from now on."""
         for job in jobs:
             job.programs.planned = (job.programs.planned or set()) | {job.shape}
 

@@ -28,7 +28,7 @@ class Checkpoints:
         folder: holds the checkpoints.
         checkpointer: orbax's, open.
         about: JSON value that is saved beside the arrays: the config and versions.
-        on_failure: what a checkpoint that cannot be written does: "stop" raises OSError, "continue" prints a warning.
+        on_failure: reaction to a checkpoint that cannot be written: "stop" raises OSError, "continue" prints a warning.
     """
 
     def __init__(self, folder: Path, checkpointer: ocp.training.Checkpointer, about: Any, on_failure: str):
@@ -42,7 +42,7 @@ class Checkpoints:
 
     @property
     def best(self) -> int | None:
-        """The step with the highest validation accuracy, the latest of equal ones; None if none was validated."""
+        """The step with the highest validation accuracy, the latest among equals; None without a validated one."""
         known: list[Any] = [checkpoint for checkpoint in self._checkpointer.checkpoints if checkpoint.metrics]
         ranked = [(checkpoint.metrics["accuracy"], checkpoint.step) for checkpoint in known]
         return max(ranked)[1] if ranked else None
@@ -53,7 +53,7 @@ class Checkpoints:
         Args:
             step: number of steps done.
             state: arrays; they may be donated as soon as this returns.
-            accuracy: on the validation split, which ranks the checkpoints; None: not validated.
+            accuracy: accuracy on the validation split, which ranks the checkpoints; None: not validated.
 
         Raises:
             OSError: if this save cannot start or the previous one failed, and `on_failure` is "stop".
@@ -82,7 +82,7 @@ class Checkpoints:
         """Returns a checkpoint, by default the latest, with the structure, shapes and shardings of `like`.
 
         Raises:
-            ValueError: if it cannot be read.
+            ValueError: if the checkpoint cannot be read.
         """
         step = self.steps[-1] if step is None else step
         with _reading(self._folder / str(step)):
@@ -95,28 +95,32 @@ class Checkpoints:
             yield
         except Exception as error:
             with suppress(Exception):
-                self._checkpointer.wait()  # else orbax raises the same error at the next save
+                self._checkpointer.wait()  # otherwise orbax raises the same error at the next save
             for left in self._folder.glob(f"{step}.orbax-checkpoint-tmp*"):  # frees space on a full disk
                 shutil.rmtree(left, ignore_errors=True)
             self._checkpointer.reload()  # orbax has already dropped the checkpoints this one replaces
-            kept = f"The last complete one is of step {self.steps[-1]}." if self.steps else "No other is complete yet."
+            kept = (
+                f"The last complete checkpoint is of step {self.steps[-1]}."
+                if self.steps
+                else "No checkpoint is complete yet."
+            )
             text = f"{self._folder / str(step)}: the checkpoint could not be written ({first_line(error)}). {kept}"
             if self._on_failure == "stop":
                 advice = "Free disk space and repeat the command, or set config.checkpoint_failure=continue."
                 raise OSError(f"{text} {advice}") from error
-            tqdm.write(f"{text} The run goes on without it.", file=sys.stderr)
+            tqdm.write(f"{text} The run continues without it.", file=sys.stderr)
 
 
 @contextmanager
 def open_checkpoints(
     folder: Path, *, last: int = 1, best: int = 0, about: Any = None, on_failure: str = "stop"
 ) -> Iterator[Checkpoints]:
-    """Opens the checkpoints of a run, and removes what an interrupted save left behind.
+    """Opens the checkpoints of a run, and removes the remains of an interrupted save.
 
     Args:
         folder: holds the checkpoints.
         last: number of latest checkpoints to keep, at least 1.
-        best: number of checkpoints with the highest validation accuracy to keep besides, at least 0.
+        best: number of further checkpoints to keep, those with the highest validation accuracy, at least 0.
         about: see `Checkpoints`.
         on_failure: see `Checkpoints`.
 
@@ -127,7 +131,7 @@ def open_checkpoints(
         ValueError: if a checkpoint cannot be read.
         OSError: if the last checkpoint cannot be written and `on_failure` is "stop".
     """
-    orbax: Any = ocp.training  # pyright takes its own policies for wrong arguments
+    orbax: Any = ocp.training  # pyright rejects orbax's own policies as arguments
     preservation = orbax.preservation_policies
     ranked = {"get_metric_fn": lambda metrics: metrics["accuracy"], "keep_checkpoints_without_metrics": False}
     kept = preservation.AnyPreservationPolicy([preservation.LatestN(last), preservation.BestN(n=best, **ranked)])
@@ -150,7 +154,7 @@ def open_checkpoints(
 
 
 def latest_step(folder: Path) -> int:
-    """Returns the step of the latest checkpoint in a folder, judged by names alone; 0 without checkpoints."""
+    """Returns the step of the latest checkpoint in a folder, judged only by names; 0 without checkpoints."""
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     return max((int(name) for name in names if name.isdigit()), default=0)
 
@@ -164,7 +168,7 @@ def read_checkpoint(folder: Path, like: T, which: str) -> T:
         which: "best" (highest validation accuracy), "last", or a step.
 
     Raises:
-        FileNotFoundError: if there is no such checkpoint.
+        FileNotFoundError: if that checkpoint does not exist.
         ValueError: if it cannot be read.
     """
     steps, best = [], None
@@ -174,9 +178,9 @@ def read_checkpoint(folder: Path, like: T, which: str) -> T:
             steps, best = known.steps, known.best
     chosen = {"best": best, "last": steps[-1] if steps else None}.get(which, int(which) if which.isdigit() else None)
     if chosen not in steps:
-        there = ", ".join(map(str, steps)) or "none"
-        hint = "" if best is not None else " (none was validated: set config.checkpoint_best)"
-        raise FileNotFoundError(f"checkpoint={which}: must be best, last or a step of {folder}: {there}{hint}.")
+        available = ", ".join(map(str, steps)) or "none"
+        hint = "" if best is not None else " (no checkpoint was validated: set config.checkpoint_best)"
+        raise FileNotFoundError(f"checkpoint={which}: must be best, last or a step of {folder}: {available}{hint}.")
     with _reading(folder / str(chosen)):
         return ocp.load(str((folder / str(chosen)).absolute()), _abstract(like), checkpointable_name="state")
 
@@ -193,8 +197,8 @@ def save_arrays(folder: Path, arrays: Any):
             ocp.save(str(folder.absolute()), arrays, overwrite=True)
     except Exception as error:
         raise OSError(
-            f"{folder}: cannot be written ({first_line(error)}). "
-            "Free disk space and repeat the command to resume from the last checkpoint."
+            f"{folder}: cannot be written ({first_line(error)}); "
+            "free disk space and repeat the command to resume from the last checkpoint."
         ) from error
 
 
@@ -219,8 +223,8 @@ def _reading(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise ValueError(
-            f"{folder}: cannot be read as the arrays of this network ({first_line(error)}). "
-            "Restore it, or remove it and resume from what is left."
+            f"{folder}: cannot be read as the arrays of this network ({first_line(error)}); "
+            "restore it, or remove it and resume from the remaining checkpoints."
         ) from error
 
 

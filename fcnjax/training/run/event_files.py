@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tensorboardX import RecordWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[attr-defined]  (made when it is imported)
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[attr-defined]  (defined at import)
 from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 
 VERSION = "brain.Event:2"  # readers look for it in the first record; from 2 on, a session start purges later steps
@@ -18,7 +18,7 @@ VERSION = "brain.Event:2"  # readers look for it in the first record; from 2 on,
 class EventFile:
     """One event file, written by one process of a run; TensorBoard shows the files of a folder as one run.
 
-    Each method returns after its data have reached the file, and raises what fails. tensorboardX's own `SummaryWriter`
+    Each method returns after its data have reached the file, and raises any error. tensorboardX's own `SummaryWriter`
     writes in a thread that a full disk ends; once its queue is full, training would wait forever.
 
     Args:
@@ -31,7 +31,7 @@ class EventFile:
 
     def __init__(self, folder: Path, resumed_step: int = 0):
         folder.mkdir(parents=True, exist_ok=True)
-        # Readers sort files by name, and two may start in the same second.
+        # Readers sort files by name, and two files may start in the same second.
         count = sum(1 for _ in folder.glob("events.out.tfevents.*"))
         name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{count:06d}"
         self._writer = RecordWriter(str(folder / name))
@@ -44,7 +44,7 @@ class EventFile:
         self._append(Event(step=step, summary=summary))
 
     def close(self) -> None:
-        """Closes the file; raises OSError if data that an earlier failure left cannot be written now either."""
+        """Closes the file; raises OSError if data left by an earlier failure still cannot be written."""
         self._writer.close()
 
     def _append(self, event: Event) -> None:

@@ -22,7 +22,7 @@ def load_run(workdir: Path | str, checkpoint: str | None = None) -> tuple[Traine
         checkpoint: "best" (highest validation accuracy), "last", or a step, such as "1200"; None: the final weights.
 
     Raises:
-        FileNotFoundError: if the folder holds no finished run, or no such checkpoint.
+        FileNotFoundError: if the folder does not hold a finished run, or not that checkpoint.
         ValueError: if a file of the run is damaged.
     """
     path = Path(workdir)
@@ -34,14 +34,14 @@ def load_run(workdir: Path | str, checkpoint: str | None = None) -> tuple[Traine
 
 
 def load_state(trainer: Trainer, workdir: Path) -> TrainState:
-    """Returns the final state of a finished run; its weights are the averaged ones if the run averaged them.
+    """Returns the final state of a finished run, with averaged weights if the run averaged them.
 
     Args:
-        trainer: of the run's recipe; its seed may differ.
+        trainer: a trainer of the run's recipe; the seed may differ.
         workdir: the run folder.
 
     Raises:
-        FileNotFoundError: if the folder holds no finished run.
+        FileNotFoundError: if the folder does not hold a finished run.
         ValueError: if the weights are damaged.
     """
     if not is_finished(workdir):
@@ -71,8 +71,8 @@ def evaluate(workdir: Path | str, split: str = "test", checkpoint: str | None = 
         Loss, exact counts, and logits in the order of the split.
 
     Raises:
-        FileNotFoundError: if the folder holds no finished run, or no such checkpoint.
-        ValueError: if `split` is another name, or a file of the run is damaged.
+        FileNotFoundError: if the folder does not hold a finished run, or not that checkpoint.
+        ValueError: if `split` is unknown, or a file of the run is damaged.
     """
     if split not in SPLITS:
         raise ValueError(unknown_name("split", split, SPLITS))

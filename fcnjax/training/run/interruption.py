@@ -10,18 +10,18 @@ from jax.experimental import multihost_utils
 
 
 class Terminated(Exception):
-    """The run was asked to end; its message says which step is saved. The same command resumes it."""
+    """The run was asked to end; its message names the saved step. The same command resumes it."""
 
 
 @contextmanager
 def termination_noted() -> Iterator[Callable[[int], bool]]:
-    """Notes SIGTERM instead of dying of it.
+    """Records SIGTERM instead of ending the process.
 
     Yields:
-        A function of the number of steps done that returns whether to end now. With several hosts it returns True on
-        all of them after the same step, a little later than the signal; all must call it after each step.
+        A function from the number of completed steps to whether to end now. With several hosts it returns True on all
+        of them after the same step, a little later than the signal; all hosts must call it after each step.
     """
-    if jax.process_count() > 1:  # JAX's coordination service notes the signal and tells all hosts
+    if jax.process_count() > 1:  # JAX's coordination service receives the signal and informs all hosts
         yield multihost_utils.reached_preemption_sync_point
         return
     if threading.current_thread() is not threading.main_thread():  # signals never reach another thread

@@ -1,7 +1,7 @@
-"""Where the reports of a run go: lines on the terminal, `speed.jsonl`, and TensorBoard's event files.
+"""The journal of a run: lines on the terminal, `speed.jsonl`, and TensorBoard's event files.
 
-Everything that depends on the clock goes here and not into `metrics.jsonl`, which a resumed run writes exactly as an
-uninterrupted one. Training needs none of it, so a failing disk costs only the reports.
+Everything that depends on wall time goes here and not into `metrics.jsonl`, which a resumed run writes exactly as an
+uninterrupted run. Training does not read these files, so a failing disk loses only the reports.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class Journal:
         folder: the run folder; it must exist.
         settings: whether to write for TensorBoard.
         resumed_step: number of steps done before this process started.
-        terminal: whether each report is also a line on stderr, above tqdm's bar if there is one.
+        terminal: whether each report is also printed on stderr, above tqdm's bar if a bar is shown.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Journal:
         """Reports an interval of training.
 
         Args:
-            row: its figures.
-            loss: mean over its steps.
-            learning_rate: of its last step.
+            row: the figures of the interval.
+            loss: mean loss over its steps.
+            learning_rate: learning rate of its last step.
         """
         figures = dataclasses.asdict(row)
         self._write_speed(figures)
@@ -106,7 +106,7 @@ class Journal:
             if name not in self._failed:
                 self._failed.add(name)
                 where = name if name == "terminal" else self._folder / name
-                message = f"{where}: cannot be written ({error}); the run goes on without these reports."
+                message = f"{where}: cannot be written ({error}); the run continues without these reports."
                 warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
@@ -143,7 +143,7 @@ def _step(line: str) -> float:
 
 
 def _figure(value: float) -> str:
-    """Returns a number with three digits, or rounded to an integer from 100 on."""
+    """Returns a number with three digits; from 100 on, rounded to an integer."""
     return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
 
 

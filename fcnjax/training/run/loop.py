@@ -30,13 +30,13 @@ from fcnjax.training.trainer import StepResult, Trainer
 
 
 class TrainedRun(NamedTuple):
-    """What a finished run leaves in memory; its folder holds the same.
+    """The results of a finished run in memory; its folder holds the same.
 
     Attributes:
-        state: after the last step.
+        state: state after the last step.
         test: evaluation of the test split.
         folder: the run folder.
-        seconds: wall time of the call of `train`, compilation included.
+        seconds: wall time of the call to `train`, compilation included.
         unreadable: name and reason of each example, of any split, that could not be decoded.
     """
 
@@ -56,11 +56,11 @@ def train(
 
     Args:
         recipe: what to train.
-        workdir: the run folder: new, or of an interrupted run of the same recipe.
+        workdir: the run folder, which is new or holds an interrupted run of the same recipe.
         trainer: provides data and compiled steps; its recipe may differ in the seed and in how often it validates,
             logs and saves. Default: a new one.
         progress: whether to show a bar with rate and time left.
-        title: of the bar; default: the name of the folder.
+        title: title of the bar; default: the name of the folder.
 
     Returns:
         The trained state and the evaluation of the test split.
@@ -68,7 +68,7 @@ def train(
     Raises:
         ValueError: if `trainer` has another recipe, hosts differ in recipe or data, or the data, the network or the
             device's memory do not fit the recipe.
-        FileExistsError: if the folder holds anything but an interrupted run of this recipe on these data.
+        FileExistsError: if the folder holds anything other than an interrupted run of this recipe on these data.
         FloatingPointError: if the training loss or the weights are not finite.
         OSError: if a checkpoint or the metrics cannot be written and `recipe.checkpoint_failure` is "stop".
         Terminated: if the process received SIGTERM; the run is saved first.
@@ -86,11 +86,11 @@ def train(
 
     with ExitStack() as opened:
         with together("opening the run folder"):
-            folder = RunFolder(workdir, recipe)  # checks it and writes nothing
+            folder = RunFolder(workdir, recipe)  # checks the folder, writes nothing
         jobs = trainer.compilations(recipe.seed, latest_step(folder.checkpoints))
         first = trainer.programs.begins_with(jobs)
-        tell = _tell_compiled if progress else lambda jobs, seconds: None
-        compile_others = opened.enter_context(compiling_ahead(jobs, first=first, progress=progress, done=tell))
+        report = _report_compiled if progress else lambda jobs, seconds: None
+        compile_others = opened.enter_context(compiling_ahead(jobs, first=first, progress=progress, done=report))
         trainer.check_memory(jobs)  # before the folder becomes a run of a recipe that cannot run
         with together("opening the run folder"):
             opened.enter_context(folder)
@@ -110,7 +110,7 @@ def train(
                 for step, done in _recorded(trainer.fit(state, recipe.seed), profiler, start):
                     compile_others()
                     state = done.state
-                    if pending is not None:  # the step before, whose loss is read now that this one is dispatched
+                    if pending is not None:  # the previous step: its loss is read now that this step is dispatched
                         reports.step(*pending)
                     pending = step, done
                     bar.update(done.examples)
@@ -130,7 +130,7 @@ def train(
                             bar.set_postfix(loss=f"{loss:.3f}", validation=f"{accuracy:.2%}")
                         saving = checkpoints is not None and (due.checkpoint or ending)
                         if (saving or step == trainer.steps) and not trainer.is_finite(state):
-                            reports.refuse_weights(step, done)  # the loss is that of the weights before the step
+                            reports.refuse_weights(step, done)  # the loss belongs to the weights before the step
                         if checkpoints is not None and saving and folder.settled():
                             checkpoints.save(step, state, accuracy)
                     if ending:
@@ -150,7 +150,7 @@ def train(
 
 
 class _Due(NamedTuple):
-    """What follows a step; `report` is always due where an epoch ends."""
+    """What is due after a step; `report` is always due at the end of an epoch."""
 
     report: bool
     validation: bool
@@ -184,7 +184,7 @@ def _open_checkpoints(folder: RunFolder, recipe: Recipe) -> AbstractContextManag
 
 
 def _recorded(steps: Iterator[StepResult], profiler: Profiler, start: int) -> Iterator[tuple[int, StepResult]]:
-    """Yields number and result of each step after `start`, with the profiler around it."""
+    """Yields number and result of each step after `start`, recorded by the profiler."""
     for number in itertools.count(start + 1):
         profiler.before(number)
         done = next(steps, None)
@@ -206,7 +206,7 @@ def _bar(trainer: Trainer, start: int, progress: bool, title: str) -> tqdm:
     )
 
 
-def _tell_compiled(jobs: Sequence[Compilation], seconds: float):
+def _report_compiled(jobs: Sequence[Compilation], seconds: float):
     """Prints how many programs were compiled, and the memory of each that takes a batch."""
     lines = [
         f"  {job.programs.name} {joined(job.shape)}: "
@@ -222,5 +222,5 @@ def _last_words(folder: RunFolder, checkpoints: Checkpoints | None) -> str:
     if checkpoints is not None:
         checkpoints.wait()
         if checkpoints.steps:
-            return f"asked to end; step {checkpoints.steps[-1]} is saved in {folder.path}, the same command resumes it."
-    return f"asked to end; {folder.path} has no checkpoint, the same command starts over."
+            return f"asked to end; step {checkpoints.steps[-1]} is saved in {folder.path}; the same command resumes it."
+    return f"asked to end; {folder.path} has no checkpoint; the same command starts over."

@@ -25,7 +25,7 @@ def report_not_finite(
 ) -> str:
     """Writes `not_finite.json` into a run folder, and returns the message for a FloatingPointError.
 
-    With several hosts, each lists its own examples, the hosts after the first in `not_finite_host_1.json` and so on.
+    With several hosts, each lists its own examples, those after the first in `not_finite_host_1.json` and so on.
 
     The file holds the step, the epoch, the loss (as text: JSON has no NaN), and the id, label and size of each real
     example of the step, with its name if the source has names.
@@ -34,13 +34,13 @@ def report_not_finite(
         folder: the run folder.
         step: number of the step, counted from 1.
         epoch: counted from 0.
-        loss: of the step.
-        parts: the batches of the step; their values are not read and may be gone.
-        source: of the examples; None leaves out their names.
+        loss: loss of the step.
+        parts: the batches of the step; their values are not read and may be deleted.
+        source: source of the examples; None leaves out their names.
         what: start of the message, before the loss.
 
     Returns:
-        What happened, where, and what to do. It names the file unless that could not be written.
+        What happened, where, and what to do. It names the file unless the file could not be written.
     """
     host = jax.process_index()
     file = folder / (f"{NOT_FINITE}.json" if host == 0 else f"{NOT_FINITE}_host_{host}.json")
@@ -51,7 +51,7 @@ def report_not_finite(
         kept = ""
     return (
         f"{what} {loss} at step {step} (epoch {epoch}): lower config.optimizer.learning_rate, or set "
-        f"config.optimizer.clip_norm. The run folder keeps the steps before.{kept}"
+        f"config.optimizer.clip_norm. The run folder keeps the earlier steps.{kept}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Before a run starts: its trainer, a description of what it will do, and checks that all parties agree."""
+"""Before a run starts: its trainer, a description of the run, and checks that trainer and hosts share one recipe."""
 
 import dataclasses
 import hashlib
@@ -23,14 +23,14 @@ def trainer_for(recipe: Recipe, workdir: Path | str) -> Trainer:
 
     Raises:
         ValueError: if the data do not fit the recipe or its network (see `Trainer`).
-        HostFailure: if this failed on another host.
+        HostFailure: if the trainer could not be made on another host.
     """
     with together("reading the data"):
         return Trainer(recipe, cache_dir=Path(workdir).parent / SCANS)
 
 
 def describe_run(trainer: Trainer) -> str:
-    """Returns what a run will do, known before it starts: examples, buckets, waste, steps, programs, host memory."""
+    """Returns a description of a run before it starts: examples, buckets, waste, steps, programs, host memory."""
     recipe, plan = trainer.recipe, trainer.plan(trainer.recipe.seed)
     counts = ", ".join(f"{len(trainer.sources[name]):,} {name}" for name in SPLITS)
     classes = len(trainer.sources["train"].class_names)
@@ -48,7 +48,7 @@ def describe_run(trainer: Trainer) -> str:
 
 
 def check_trainer(trainer: Trainer, recipe: Recipe):
-    """Raises ValueError if the recipes differ in more than the fields that change no step (see `PACE`)."""
+    """Raises ValueError if the recipes differ in a field that changes a step (any field outside `PACE`)."""
     free = {name: getattr(trainer.recipe, name) for name in PACE}
     if dataclasses.replace(recipe, **free) != trainer.recipe:
         raise ValueError("trainer: must have the recipe to train; pass Trainer(recipe), or leave it out.")
@@ -58,8 +58,8 @@ def check_hosts_agree(recipe: Recipe, digest: dict[str, str]):
     """Raises ValueError, on all hosts, if they have different recipes or different data; all hosts must call it.
 
     Args:
-        recipe: of this host.
-        digest: of this host's data (see `fcnjax.training.build.data_digest`).
+        recipe: recipe of this host.
+        digest: hashes of this host's data (see `fcnjax.training.build.data_digest`).
     """
     config = {name: value for name, value in recipe.to_dict().items() if name != "loader"}
     for what, mine in (("config", config), ("examples", digest)):
@@ -67,6 +67,6 @@ def check_hosts_agree(recipe: Recipe, digest: dict[str, str]):
         others = [host for host, text in enumerate(hashes) if text != hashes[0]]
         if others:
             raise ValueError(
-                f"{what}: must be the same on all hosts, but differ between host 0 and host {others[0]}; run the same "
+                f"{what}: must be the same on all hosts; host {others[0]} differs from host 0: run the same "
                 "command on all hosts."
             )

@@ -1,4 +1,4 @@
-"""Networks with imported weights, kept in folders of the same arrays as a run's.
+"""Networks with imported weights, kept in folders that hold the same arrays as a run folder.
 
 A folder holds `weights/` and, written last, `model.json`: architecture, classes, input channels and options.
 """
@@ -26,7 +26,7 @@ def import_weights(source: Path | str, arch: str, to: Path | str, **options: Any
         source: file of the state dict (see `fcnjax.models.weights.state_dict_files.read_state_dict`).
         arch: a key of `fcnjax.models.weights.torch_weights.RULES`, such as "resnet50".
         to: the new folder.
-        **options: further arguments of the network, of JSON's types.
+        **options: further arguments of the network, of types that JSON has.
 
     Raises:
         FileExistsError: if `to` exists; nothing is read.
@@ -52,7 +52,7 @@ def load_imported(path: Path | str) -> Classifier:
     """Returns the network that `import_weights` saved in a folder.
 
     Raises:
-        FileNotFoundError: if the folder holds no imported network.
+        FileNotFoundError: if the folder does not hold an imported network.
         ValueError: if the folder is damaged.
     """
     path = Path(path)

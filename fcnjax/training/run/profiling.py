@@ -12,11 +12,11 @@ PROFILE = "profile"
 
 
 class Profiler:
-    """Records a trace of the steps that the settings name, and closes it also if training fails.
+    """Records a trace of the steps that the settings name, and closes it even if training fails.
 
     Put `with Profiler(folder, settings) as profiler:` around the loop, `before` and `after` around each step. A run
-    resumed among the steps to record records the remaining ones; a run resumed after them records nothing. A failing
-    disk costs the trace and one warning (and JAX then refuses any other trace in the same process).
+    that is resumed within these steps records the remaining ones; a run that is resumed after them records nothing. If
+    the disk fails, the trace is lost with one warning (and JAX then rejects any other trace in the same process).
 
     Args:
         folder: the run folder; the trace goes to its `profile/plugins/profile/`, named by its start time.
@@ -36,7 +36,7 @@ class Profiler:
         self._stop()
 
     def before(self, step: int) -> None:
-        """Starts the trace before the first step to record, and marks each; `step` counts from 1."""
+        """Starts the trace before the first step to record, and marks each recorded step; `step` counts from 1."""
         if step not in self._steps or self._failed:
             return
         if not self._recording:
@@ -49,7 +49,7 @@ class Profiler:
         """Ends the trace after the last step to record; call it once a step is dispatched.
 
         Args:
-            step: its number, counted from 1.
+            step: number of the step, counted from 1.
             results: arrays that the step computes; only the end of the trace waits for them.
         """
         self._end_step()
@@ -59,7 +59,7 @@ class Profiler:
 
     def _start(self) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)  # else JAX fails only at the end and leaves its trace open
+            self._folder.mkdir(parents=True, exist_ok=True)  # or JAX fails only at the end and leaves its trace open
             jax.profiler.start_trace(self._folder)
             self._recording = True
         except (OSError, RuntimeError) as error:  # RuntimeError: another trace is being recorded
@@ -82,5 +82,5 @@ class Profiler:
 
     def _warn(self, error: Exception) -> None:
         self._failed = True
-        message = f"{self._folder}: no trace can be recorded ({error}); the run goes on without it."
+        message = f"{self._folder}: no trace can be recorded ({error}); the run continues without it."
         warnings.warn(message, RuntimeWarning, stacklevel=4)

@@ -1,4 +1,4 @@
-"""What a run reports while it trains: the loss of each step, loss and speed per interval, and evaluations."""
+"""The reports of a run while it trains: the loss of each step, loss and speed per interval, and evaluations."""
 
 import math
 from contextlib import AbstractContextManager, ExitStack
@@ -18,14 +18,14 @@ from fcnjax.training.trainer import StepResult, Trainer
 
 
 class Reports:
-    """The metrics, the clock and the journal of a run, open while it trains.
+    """The metrics, the speed and the journal of a run, open while it trains.
 
     Args:
         folder: the run folder, entered.
-        recipe: of the run.
-        trainer: of the run.
+        recipe: recipe of the run.
+        trainer: trainer of the run.
         start: number of steps done before.
-        terminal: whether intervals and evaluations are also lines on the terminal.
+        terminal: whether intervals and evaluations are also printed on the terminal.
     """
 
     def __init__(self, folder: RunFolder, recipe: Recipe, trainer: Trainer, start: int, *, terminal: bool):
@@ -43,7 +43,7 @@ class Reports:
                     self._folder.path, self._recipe.log, resumed_step=self._start, terminal=self._terminal
                 )
                 self._journal = opened.enter_context(journal)
-            self._speed = Speed(self._trainer.buckets.shapes.shape[1])  # last: its clock starts here
+            self._speed = Speed(self._trainer.buckets.shapes.shape[1])  # last: its timing starts here
             self._opened = opened.pop_all()
         return self
 
@@ -97,5 +97,5 @@ class Reports:
             self._journal.evaluation(split, step, loss=result.loss, accuracy=result.accuracy)
 
     def paused(self) -> AbstractContextManager[None]:
-        """Stops the clock for what is not training."""
+        """Pauses the timing of training while the block runs."""
         return self._speed.paused()

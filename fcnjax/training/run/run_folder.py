@@ -1,8 +1,8 @@
-"""Run folders: what a run was, what it measured, and whether it may be resumed.
+"""Run folders: the config, environment and results of a run, and whether it may be resumed.
 
 A folder holds `config.json` (the complete recipe), `environment.json` (versions, git revision and hardware of each
 process that worked on it), `data.json` (hashes of the examples' sizes, ids, names and classes), `metrics.jsonl`
-(nothing in it depends on the clock), `speed.jsonl` (what depends on the clock), `checkpoints/`, `weights/`, and
+(without anything that depends on wall time), `speed.jsonl` (timings), `checkpoints/`, `weights/`, and
 `result.json`, which is written last and marks the run as finished. If the config asks for them, `tensorboard/` holds
 event files and `profile/` a trace. `not_finite.json` lists the examples of a step whose loss was not finite.
 """
@@ -43,7 +43,7 @@ class RunFolder:
 
     Args:
         path: the folder; made on entry if it does not exist.
-        recipe: of the run.
+        recipe: recipe of the run.
 
     Attributes:
         path: the folder.
@@ -61,8 +61,8 @@ class RunFolder:
         self.path, self._recipe, self._exit = Path(path), recipe, ExitStack()
         self.metrics_path, self.checkpoints, self.weights = (self.path / n for n in (METRICS, CHECKPOINTS, WEIGHTS))
         self._writes, self._warned = is_first_host(), False
-        self._file: Any = None  # of metrics, while it is open
-        self._waiting = b""  # bytes that the disk has not taken yet
+        self._file: Any = None  # the file of metrics, while it is open
+        self._waiting = b""  # bytes that are not yet on the disk
         if self._writes:
             self._check()
 
@@ -106,7 +106,7 @@ class RunFolder:
 
     @contextmanager
     def appending(self) -> Iterator[Callable[[dict[str, Any]], None]]:
-        """Opens the metrics; yields a function that appends one row as a line, which no later error can undo.
+        """Opens the metrics; yields a function that appends one row as a line, which later errors cannot undo.
 
         If the disk fails, the function raises OSError. If `recipe.checkpoint_failure` is "continue", it prints one
         warning instead, and lines wait in memory until they can be written.
@@ -123,7 +123,7 @@ class RunFolder:
                 self._file = None
 
     def settled(self) -> bool:
-        """Writes waiting metrics, and returns whether all are in the file, as they must be before a checkpoint.
+        """Writes waiting metrics, and returns whether all are in the file, which a checkpoint requires.
 
         Raises:
             OSError: if the disk fails and `recipe.checkpoint_failure` is "stop".
@@ -133,11 +133,11 @@ class RunFolder:
                 written = self._file.write(self._waiting)
                 self._waiting = self._waiting[written:]
         except OSError as error:
-            said = f"{self.metrics_path}: cannot be written ({error})."
+            problem = f"{self.metrics_path}: cannot be written ({error})."
             if self._recipe.checkpoint_failure == "stop":
-                raise OSError(f"{said} Free disk space and repeat the command to resume.") from error
+                raise OSError(f"{problem} Free disk space and repeat the command to resume.") from error
             if not self._warned:
-                tqdm.write(f"{said} The run goes on, without checkpoints until this file can be.", file=sys.stderr)
+                tqdm.write(f"{problem} The run continues without checkpoints until it is writable.", file=sys.stderr)
             self._warned = True
         return not self._waiting
 
@@ -158,7 +158,7 @@ class RunFolder:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
                 raise ValueError(
-                    f"{path / METRICS}, line {number}: is not JSON ({error}); restore the file, or train again."
+                    f"{path / METRICS}, line {number}: must be JSON ({error}); restore the file, or train again."
                 ) from None
 
     def finish(self, result: dict[str, Any]):
@@ -215,7 +215,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _complete(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns a config with the defaults of fields that are newer; unchanged if it does not make a recipe."""
+    """Returns a config with defaults for the fields that it lacks; unchanged if it is not a valid recipe."""
     try:
         return Recipe.from_config(config).to_dict()
     except (ValueError, TypeError):
@@ -229,7 +229,7 @@ def read_environments(path: Path) -> list[dict[str, Any]]:
 
 
 def environment() -> dict[str, Any]:
-    """Returns what may make numbers differ: versions, git revision, hardware, XLA's settings, and the time.
+    """Returns everything that may make numbers differ: versions, git revision, hardware, XLA's settings, and the time.
 
     In `xla`, `refused` lists the flags and options that this version of XLA does not accept and that are left out.
     """
@@ -246,7 +246,7 @@ def environment() -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """Returns the commit of the source tree, with "-dirty" if it has uncommitted changes, or None outside of git."""
+    """Returns the commit of the source tree, with "-dirty" if it has uncommitted changes, or None outside git."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -123,7 +123,7 @@ def test_what_was_compiled_is_told_once(sources, capsys):
 
     def tell(new, seconds):
         assert new == jobs
-        loop._tell_compiled(new, seconds)
+        loop._report_compiled(new, seconds)
         told.set()
 
     with compiling_ahead(jobs, progress=False, done=tell):
@@ -164,7 +164,7 @@ def test_a_shape_that_no_plan_named_is_a_warning_and_compiled_once():
     compiled.planned = {(3,)}
     assert compiled((3,), jnp.arange(3)).tolist() == [1, 2, 3]
     with pytest.warns(
-        UnplannedCompilation, match=r"^train: the plan does not have the bucket shape \(5,\): compiling it now"
+        UnplannedCompilation, match=r"^train: the plan does not have the bucket shape \(5,\); compiling it now"
     ):
         compiled((5,), jnp.arange(5))
     assert compiled((5,), jnp.arange(5)).tolist() == [1, 2, 3, 4, 5]  # a warning is an error in these tests
@@ -204,7 +204,7 @@ def test_a_program_that_does_not_fit_is_refused_before_the_first_step(sources, t
     monkeypatch.setattr(trainer_module, "device_memory_bytes", lambda device=None: needed)
     trainer.check_memory(trainer.compilations(0, 0))  # a budget that suffices
     monkeypatch.setattr(trainer_module, "device_memory_bytes", lambda device=None: needed - 1)
-    with pytest.raises(ValueError, match=r"bucket 16x18: a program with 8 rows of it needs .*; \d rows fit") as caught:
+    with pytest.raises(ValueError, match=r"bucket 16x18: a program with 8 rows needs .*; \d rows fit") as caught:
         train(recipe, tmp_path / "run", trainer=trainer, progress=False)
     assert not (tmp_path / "run").exists()  # the folder is free for a recipe that fits
     budget = int(re.search(r"config\.pixel_budget=(\d+)", str(caught.value))[1])

@@ -54,7 +54,7 @@ def test_a_real_train_step_fits_and_the_next_does_not(batching):
     rows = rows_that_fit(job, budget, multiple_of=4)
     assert rows >= 8
     assert rows % 4 == 0
-    fitting, larger = (compiled_bytes(job.programs.compile_apart(*job.args_of(n))) for n in (rows, rows + 4))
+    fitting, larger = (compiled_bytes(job.programs.compile_for(*job.args_of(n))) for n in (rows, rows + 4))
     assert fitting <= budget < larger
     weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trainer.programs.state))
     assert fitting > weights + rows * math.prod(job.shape) * 4  # at least the state and the batch

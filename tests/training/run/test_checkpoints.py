@@ -106,7 +106,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_one_before(tmp_path, capsys)
             save_and_wait(checkpoints, 2)
         said = capsys.readouterr().err
         assert f"{tmp_path / '2'}: the checkpoint could not be written" in said
-        assert "The last complete one is of step 1. The run goes on without it." in said
+        assert "The last complete checkpoint is of step 1. The run continues without it." in said
         assert sorted(path.name for path in tmp_path.iterdir()) == ["1"]  # the failed attempt is removed
         jax.tree.map(np.testing.assert_array_equal, checkpoints.load(drawn(0)), drawn(1))
         checkpoints.save(3, drawn(3))  # there is space again

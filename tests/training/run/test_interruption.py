@@ -126,7 +126,7 @@ def test_a_run_that_is_asked_to_end_saves_its_step_and_says_so(runs, whole):
     assert "Traceback" not in said
     done = lines(runs.folder / "ended" / "metrics.jsonl")
     assert done >= 44
-    assert f"fcnjax train: asked to end; step {done} is saved in {runs.folder / 'ended'}, the same command" in said
+    assert f"fcnjax train: asked to end; step {done} is saved in {runs.folder / 'ended'}; the same command" in said
     steps = {int(path.name) for path in (runs.folder / "ended" / "checkpoints").iterdir()}
     assert done in steps
     assert_same_run(runs.finish("ended"), whole)

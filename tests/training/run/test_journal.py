@@ -211,7 +211,7 @@ def test_files_that_cannot_be_opened_cost_one_warning_each(tmp_path):
     (tmp_path / "tensorboard").touch()
     (tmp_path / "speed.jsonl").mkdir()
     journal = Journal(tmp_path, TENSORBOARD, terminal=False)
-    with pytest.warns(RuntimeWarning, match="the run goes on without these reports") as told, journal:
+    with pytest.warns(RuntimeWarning, match="the run continues without these reports") as told, journal:
         report(journal, 100, 200)
     assert len(told) == 2
 

@@ -314,7 +314,7 @@ def test_two_processes_never_work_in_one_folder(trainer, tmp_path):
     [
         ("config.json", "[1]", "config.json: must hold a dict, not a list"),
         ("config.json", "{", "config.json: must hold JSON"),
-        ("metrics.jsonl", "nothing\n", "metrics.jsonl, line 1: is not JSON"),
+        ("metrics.jsonl", "nothing\n", "metrics.jsonl, line 1: must be JSON"),
     ],
 )
 def test_damaged_files_are_named(trainer, tmp_path, name, text, told):
