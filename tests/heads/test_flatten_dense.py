@@ -39,7 +39,7 @@ def unpadded_network(head):
     return model
 
 
-def test_another_size_is_refused_with_the_threads_first_lesson():
+def test_another_size_is_refused_with_the_reason():
     model = unpadded_network(make_head((2, 3)))
     examples = [np.ones((8, 10, 2)), np.ones((8, 14, 2))]
     message = r"example 1 of size 8x14: has features of 2x5 positions, .* made for 2x3 has one weight for each of its 6"

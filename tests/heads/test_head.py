@@ -1,4 +1,4 @@
-"""Heads: the contract, orders of the pool that are one function, conversions, class maps, and pools with weights."""
+"""Heads: the contract, orders that are the same function, conversions, class maps, and pools with weights."""
 
 import re
 
@@ -72,7 +72,7 @@ def logits_and_gradients(head, features):
     ("options", "equal"),
     [
         ({}, {0, 1}),  # GAP-first is conv-first
-        ({"hidden": (4,)}, {0, 1}),  # only an affine layer in between
+        ({"hidden": (4,)}, {0, 1}),  # only an affine layer lies in between
         ({"hidden": (4,)}, {2, 3}),
     ],
 )
@@ -94,7 +94,7 @@ def test_orders_that_differ_by_a_relu_are_two_functions(at, other, features):
     assert np.abs(before - after).max() > 1e-2
 
 
-def test_dropout_does_not_depend_on_where_the_pool_stands(features):
+def test_dropout_does_not_depend_on_the_place_of_the_pool(features):
     keys = jax.random.split(jax.random.key(0), 4)
     heads = [make(hidden=(4,), dropout=0.5, pool_at=at) for at in (2, 4)]
     late, later = (contract.call(head, features, train=True, keys=keys) for head in heads)
@@ -166,7 +166,7 @@ CONVERSIONS = [
 
 
 @pytest.mark.parametrize(("options", "order", "pool_at", "same", "reason"), CONVERSIONS)
-def test_conversion_moves_the_weights_and_tells_the_truth(options, order, pool_at, same, reason, features):
+def test_conversion_keeps_the_weights_and_reports_the_truth(options, order, pool_at, same, reason, features):
     head = make(**options, pool_at=pool_at)
     converted = head.convert(order)
     assert converted.same_function is same
@@ -178,7 +178,7 @@ def test_conversion_moves_the_weights_and_tells_the_truth(options, order, pool_a
     np.testing.assert_array_equal(*outputs)  # the same weights in the new order
     keys = jax.random.split(jax.random.key(1), 4)
     if options.get("activation") == "gelu":
-        head.layers[0].bias[...] -= 4  # to where GELU decreases
+        head.layers[0].bias[...] -= 4  # to inputs where GELU decreases
     first, second = (np.asarray(contract.call(h, features, train=True, keys=keys)) for h in (head, converted.head))
     difference = np.abs(first - second).max() / np.abs(first).max()
     assert bool(difference < 1e-5) is same, "same_function does not agree with the logits"
@@ -196,7 +196,7 @@ def test_conversion_moves_the_weights_and_tells_the_truth(options, order, pool_a
         ({}, "last", "pool_at=last of the head: allowed are 0 before linear 3, 1 after all layers"),
     ],
 )
-def test_conversions_that_cannot_be_are_refused(options, order, message):
+def test_impossible_conversions_are_refused(options, order, message):
     with pytest.raises(ValueError, match=message):
         make(**options).convert(order)
 
@@ -228,7 +228,7 @@ def test_every_pool_leaves_the_layers_initial_weights_as_they_are(name):
 
 
 @pytest.mark.parametrize(("at", "channels"), [(0, C), (1, 4), (2, 4), (3, K)])
-def test_a_pool_with_weights_fits_where_it_stands(at, channels, features):
+def test_a_pool_with_weights_fits_its_place(at, channels, features):
     head = make(hidden=(4,), pool=by_name("attention", heads=channels), pool_at=at)
     assert isinstance(head.pool, pooling.Attention)
     assert head.pool.kernel.shape == (channels, channels)
@@ -248,7 +248,7 @@ def test_a_pool_with_weights_splits_merges_and_compiles(name, features):
 
 @pytest.mark.parametrize("name", LEARNABLE)
 def test_a_pool_with_weights_learns(name):
-    """Gradient descent on noise whose brightest position tells the class: the loss falls, the pool's weights move."""
+    """Gradient descent on noise with a bright position in the channel of the class: loss falls, pool weights change."""
     rng = np.random.default_rng(0)
     labels = np.arange(12) % K
     values = rng.normal(size=(12, 6, 6, C))

@@ -1,4 +1,4 @@
-"""Layers made of layers: their values against those of the parts, their shapes, and their names in programs."""
+"""Layers made of layers: values against the parts, shapes, and names in compiled programs."""
 
 import contract
 import jax

@@ -1,4 +1,4 @@
-"""Dropout keyed by example: what is dropped, how often, and what the draws must not depend on."""
+"""Dropout keyed by example: what is dropped, how often, and that draws depend only on the key."""
 
 import contract
 import jax

@@ -1,4 +1,4 @@
-"""Layers against independent oracles: the cropped array, numpy's masked arrays, the library's convolution."""
+"""Layers against independent oracles: the cropped array, numpy's masked arrays, JAX's own convolution."""
 
 import contract
 import jax
@@ -47,7 +47,7 @@ def test_the_product_is_the_library_convolution(size, kernel, stride, padding):
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "padding"),
     [
-        ((9, 7), 4, 2, 1),  # 4 x 3 outputs: the last of an odd number is single
+        ((9, 7), 4, 2, 1),  # 4 x 3 outputs: along the second axis, the last output has no partner
         ((8, 12), (4, 6), (2, 3), [(1, 1), (0, 2)]),
         ((13,), 6, 3, 2),
         ((9, 10), (4, 2), (2, 2), 0),  # one block along the last axis
@@ -90,7 +90,7 @@ def check_product(size, kernel, stride, padding):
         return jax.jit(jax.grad(total, (0, 1), has_aux=True))(x, w)
 
     def derivatives(f):
-        """Returns forward derivatives, those of each argument alone, and those of second order."""
+        """Returns forward derivatives, gradients by each argument, and derivatives of second order."""
         forward = jax.jvp(f, (x, w), (jnp.cos(x), jnp.cos(w)))[1]
         by_x, by_w = jax.grad(lambda x: jnp.sum(jnp.sin(f(x, w)))), jax.grad(lambda w: jnp.sum(jnp.sin(f(x, w))))
         return forward, by_x(x), by_w(w), jax.jvp(by_x, (x,), (jnp.cos(x),))[1]
@@ -100,8 +100,8 @@ def check_product(size, kernel, stride, padding):
 
 
 @pytest.mark.parametrize("sizes", [None, [[3, 3], [3, 3], [0, 0]]])
-def test_values_are_padded_up_to_what_the_windows_read_and_zero_outside_the_sizes(sizes):
-    """The windows read one position before and after the first axis, and not the last two of the second axis."""
+def test_values_are_padded_to_the_windows_and_zero_outside_the_sizes(sizes):
+    """The windows read one position before and after the first axis, but not the last two of the second axis."""
     examples = np.ones((3, 4, 6, 1), np.float32)
     inside = examples if sizes is None else Padded.stack(list(examples[:2, :3, :3]), (4, 6), 3).values
     windows = geometry.windows(2, 3, 2, 1, [(1, 2), (0, 0)])
@@ -123,7 +123,7 @@ def test_batch_norm_in_training_is_numpy_over_the_valid_positions(batch):
 
 
 def test_batch_norm_in_training_has_the_derivatives_of_its_formula(batch):
-    """Forward derivatives, those of each argument, and those of second order, as the layer's are written by hand."""
+    """Forward derivatives, gradients and second derivatives, since the layer's derivative is written by hand."""
     graphdef, weights, statistics = nnx.split(contract.randomize(layers.BatchNorm(4)), nnx.Param, nnx.BatchStat)
     weights, statistics = nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
 
@@ -156,7 +156,7 @@ def test_batch_norm_outside_training_uses_and_keeps_the_running_statistics(batch
     np.testing.assert_array_equal(norm.variance[...], before[1])
 
 
-def test_batch_norm_of_filler_rows_alone_changes_nothing():
+def test_batch_norm_of_only_filler_rows_changes_nothing():
     norm = contract.randomize(layers.BatchNorm(4))
     before = np.asarray(norm.mean[...]), np.asarray(norm.variance[...])
     out = norm(Padded(jnp.zeros((2, 3, 4)), jnp.zeros((2, 1), jnp.int32)), train=True)
@@ -206,7 +206,7 @@ def test_the_valid_border_leaves_the_pads_out(batch):
 
 
 def test_a_convolution_exports_for_any_size():
-    """Symbolic dimensions take the library's convolution: products of matrices need known extents."""
+    """Symbolic dimensions use the library's convolution, because products of matrices need known extents."""
     layer = layers.Convolution(2, 3, 3, stride=2, padding=1, rngs=nnx.Rngs(0))
     shapes = jax.export.symbolic_shape("b, 2 * h, 2 * w, 2")
     arguments = [

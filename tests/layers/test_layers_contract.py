@@ -84,15 +84,8 @@ CASES = {
         CHANNELS, 6, 5, stride=2, padding=1, rank=rank, rngs=rngs
     ),
     "transposed conv uneven": lambda rank, rngs: layers.TransposedConvolution(
-        CHANNELS,
-        6,
-        3,
-        stride=2,
-        groups=2,
-        bias=False,
-        rank=rank,
-        rngs=rngs,  # the gradient of a bias would be a sum that cancels
-    ),
+        CHANNELS, 6, 3, stride=2, groups=2, bias=False, rank=rank, rngs=rngs
+    ),  # without a bias: its gradient would be a sum that cancels
     "upsample nearest": lambda rank, rngs: layers.Upsample(2, rank=rank),
     "upsample bilinear": lambda rank, rngs: layers.Upsample(3, "bilinear", rank=rank),
     "spatial pyramid max": lambda rank, rngs: layers.SpatialPyramidPool((1, 3), rank=rank),
@@ -117,7 +110,7 @@ SIGNALS = ("log mel", "spec augment")  # for one spatial axis only
 
 
 def make(name: str, rank: int) -> Layer:
-    """Returns the layer as shapes alone: the contract draws its weights."""
+    """Returns the layer with shapes instead of weights: the contract draws them."""
     return nnx.eval_shape(lambda: CASES[name](rank, nnx.Rngs(0)))
 
 
@@ -152,7 +145,7 @@ def test_contract_of_volumes(name):
 
 @pytest.mark.parametrize("rank", [1, 2])
 def test_contract_of_winograd(monkeypatch, rank):
-    """Large convolutions use it. No other test has these channels, whose cached program would lack it."""
+    """Only large convolutions use Winograd; no other test has these channels, so no cached program lacks it."""
     monkeypatch.setattr(strided, "MIN_SAVED", -np.inf)
     layer = nnx.eval_shape(lambda: layers.Convolution(7, 5, 4, stride=2, padding=1, rank=rank, rngs=nnx.Rngs(0)))
     contract.check_drawn(layer, rank, 7, minimum=2, seed=rank)
@@ -175,7 +168,7 @@ def test_every_layer_is_in_the_contract():
 
 
 def test_the_contract_can_fail():
-    """A layer whose output depends on the padded shape, as with pads that XLA chooses, must not pass."""
+    """A layer with an output that depends on the padded shape, as with pads that XLA chooses, must not pass."""
 
     class MeanOverThePadding(Layer):
         def transform(self, batch):

@@ -22,7 +22,7 @@ def draw(*lengths, channels=1):
 
 
 def in_numpy(signal, rate, taps, hop, bins, mels, f_min, f_max, floor):
-    """Returns the log-mel spectrogram of one channel [L], frame by frame, bin by bin and filter by filter."""
+    """Returns the log-mel spectrogram of one channel [L], computed frame by frame, bin by bin and filter by filter."""
     mel = lambda f: 1127.01048 * math.log(1 + f / 700)  # noqa: E731
     points = [700 * (math.exp(m / 1127.01048) - 1) for m in np.linspace(mel(f_min), mel(f_max), mels + 2)]
     times = np.arange(taps)
@@ -80,7 +80,7 @@ def test_log_mel_is_exported_for_signals_of_any_length():
     np.testing.assert_allclose(program.call(batch.values, batch.sizes), layer(batch).values, atol=1e-5)
 
 
-def test_every_filter_sees_a_frequency():
+def test_every_filter_covers_a_frequency():
     assert layers.LogMel().bins == 256
     assert layers.LogMel(mels=128).bins == 512  # with 256, some of 128 bands below 4 kHz cover no frequency
     assert mel_filters(512, 8000, 128, 0.0, 4000.0).any(0).all()
@@ -132,7 +132,7 @@ def test_masks_are_intervals_within_the_examples_own_frames(axis):
     assert (np.diff(along.astype(int), axis=1) == 1).sum(1).max() <= 1
     np.testing.assert_array_equal(np.bincount(along.sum(1)) > 0, [True] * 16)  # widths 0 to 15, each drawn
     assert abs(along.sum(1).mean() - 7.5) < 3 * 4.7 / 1000**0.5
-    assert along.mean(0).min() > 0.01  # every position is masked at times
+    assert along.mean(0).min() > 0.01  # every position is masked in some draws
     np.testing.assert_allclose(along.mean(0)[:20], along.mean(0)[:-21:-1], atol=0.06)  # symmetric in time
 
 
@@ -145,7 +145,7 @@ def test_two_masks_hide_more_than_one_and_widths_follow_the_length():
     np.testing.assert_allclose(short, one, atol=0.015)  # the same share of 20 frames as of 100
 
 
-def test_masks_depend_on_the_key_alone():
+def test_masks_depend_only_on_the_key():
     examples = [np.ones((length, 5), np.float32) for length in (30, 11, 18)]
     keys, layer = jax.random.split(jax.random.key(2), 5), layers.SpecAugment(2, 0.5, 1, 0.5)
     together = layer(Padded.stack(examples, (40,), 5), train=True, keys=keys).unstack()

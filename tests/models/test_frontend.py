@@ -1,4 +1,4 @@
-"""Networks of raw signals with a log-mel front end: shapes, exactness under padding, and what is refused."""
+"""Networks for raw signals with a log-mel front end: shapes, exactness under padding, and rejected arguments."""
 
 import contract
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def test_contract(name):
 
 
 @pytest.mark.parametrize(("name", "train"), [("fcn", False), ("fcn", True), ("resnet18", True)])
-def test_what_stands_outside_is_never_read(name, train):
+def test_padding_is_never_read(name, train):
     contract.check_poison(make(name, SMALL | MASKS), signals(8, 11), train=train)
 
 

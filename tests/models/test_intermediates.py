@@ -31,7 +31,7 @@ def draw(model):
 
 
 def intermediates_of(model, batch):
-    """The intermediates, compiled; `jit` returns dicts in the order of their sorted keys, so names are kept aside."""
+    """Returns the intermediates, compiled; `jit` sorts the keys of dicts, so the names are stored separately."""
     names = []
 
     @nnx.jit

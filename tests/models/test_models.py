@@ -1,4 +1,4 @@
-"""Networks: the contract, shape tables, published parameter counts, and what is refused."""
+"""Networks: the contract, shape tables, published parameter counts, and rejected arguments."""
 
 import functools
 
@@ -47,7 +47,7 @@ NETWORKS = {
     "resnet34": ("resnet34", {"width": 4, "depths": (1, 2)}),
     "resnet50": ("resnet50", {"width": 4, "depths": (1, 2)}),
 }
-# They consist of the same parts as others and take minutes to compile; the poison test and the oracles cover them.
+# These networks consist of parts of the others and take minutes to compile; the poison test and the oracles cover them.
 DEEP = (*CONVNEXTS[1:], "resnet18", "resnet34", "resnet50", "efficientnet_b0", "fcn32s")
 
 
@@ -57,13 +57,13 @@ def make(name="fcn", rank=2, **options):
 
 
 def network(label, rank):
-    """The network without weights: the contract draws them."""
+    """Returns the network without weights: the contract draws them."""
     name, options = NETWORKS[label]
     return nnx.eval_shape(lambda: make(name, rank, **options))
 
 
 def test_every_network_is_in_the_contract():
-    """A new network needs an entry in NETWORKS, which all tests below go through."""
+    """A new network needs an entry in NETWORKS, over which the tests below run."""
     assert {name for name, _ in NETWORKS.values()} == set(models.MODELS)
 
 
@@ -232,7 +232,7 @@ def test_receptive_field_is_what_the_gradient_reaches():
     ],
 )
 def test_statistics_of_an_example_are_seen_from_everywhere(name, options):
-    """The first feature of a long signal sees its far end, which is beyond every window."""
+    """The first feature of a long signal depends on the far end of the signal, which is beyond every window."""
     model = contract.randomize(nnx.eval_shape(lambda: make(name, 1, **options)))
     assert model.receptive_field == (np.inf,)
     assert model.trace((900,))[-1].receptive_field == (900,)

@@ -1,4 +1,4 @@
-"""Compares batch norm in training, on a batch sharded over 1, 2 and 4 devices, with PyTorch's over valid positions.
+"""Compares batch norm in training, on batches sharded over 1, 2 and 4 devices, with PyTorch's over valid positions.
 
 Prints the relative errors as JSON. It is a separate program, run by `test_batch_norm_devices.py`, since the number of
 devices is fixed once JAX has started.
@@ -43,7 +43,7 @@ def on_devices(norm, batch: Padded, cotangent: jax.Array, devices: int) -> dict[
     mesh = Mesh(np.array(jax.devices()[:devices]), ("batch",))
     rows, everywhere = (NamedSharding(mesh, spec) for spec in (PartitionSpec("batch"), PartitionSpec()))
     graphdef, *states = nnx.split(norm, nnx.Param, nnx.BatchStat)
-    states = [nnx.to_pure_dict(state) for state in states]  # arrays: variables may not change inside a gradient
+    states = [nnx.to_pure_dict(state) for state in states]  # as arrays: variables may not change inside a gradient
 
     @jax.jit
     def step(weights, statistics, batch, cotangent):
@@ -70,7 +70,7 @@ def on_devices(norm, batch: Padded, cotangent: jax.Array, devices: int) -> dict[
 
 
 def in_torch(norm, batch: Padded, cotangent: jax.Array) -> dict[str, np.ndarray]:
-    import torch  # imported here: pytest collects doctests of this file also without PyTorch
+    import torch  # imported here: pytest collects doctests of this file even without PyTorch
 
     dtype = batch.values.dtype
     values, upstream = (torch.tensor(valid(array, batch.sizes)) for array in (batch.values, cotangent))

@@ -1,4 +1,4 @@
-"""Networks against PyTorch with the same state dict, each image unpadded: logits, class maps, all gradients."""
+"""Networks against PyTorch with the same state dict and unpadded images: logits, class maps, all gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -34,10 +34,10 @@ NETWORKS = {
     ),
 }
 TIMM = {"efficientnet_b0": torch_efficientnet.timm_names, "convnext_atto": torch_convnext.timm_names}
-# Odd and even; just above the total stride of 32; just below and at the padded shape.
+# Sizes: odd and even; at and just above the total stride of 32; just below and at the padded shape.
 PADDED_SHAPE = (40, 38)
 SIZES = [(33, 38), (40, 37), (32, 35)]
-SMALLEST = {"convnext_atto": (32, 32)}  # of the other networks, one pixel
+SMALLEST = {"convnext_atto": (32, 32)}  # for the other networks, one pixel
 
 
 def make_reference(arch: str):
@@ -123,7 +123,8 @@ def test_logits_class_maps_and_gradients(arch, dtype):
             assert_close(maps.unstack()[index], expected, dtype, f"class maps of size {example.shape}")
     theirs = {name: weight.grad.numpy() for name, weight in reference.named_parameters()}
     assert {names[name] for name in ours} == set(theirs)
-    min_scale = 1e-3 * max(np.abs(expected).max() for expected in theirs.values())  # some are sums that nearly cancel
+    # A minimum relative to the largest gradient, because some gradients are sums that nearly cancel.
+    min_scale = 1e-3 * max(np.abs(expected).max() for expected in theirs.values())
     for name, computed in ours.items():
         expected = theirs[names[name]]
         expected = np.moveaxis(expected, (0, 1), (-1, -2)) if expected.ndim > 1 else expected
@@ -135,7 +136,7 @@ def test_timms_names_give_the_same_network(arch):
     state = state_of(make_reference(arch))
     renamed = {TIMM[arch](name): tensor for name, tensor in state.items()}
     assert not renamed.keys() & {name for name in state if not name.startswith("classifier")}
-    if arch == "convnext_atto":  # some have dense layers, some 1x1 convolutions; scales are vectors
+    if arch == "convnext_atto":  # some versions have dense layers, some 1x1 convolutions; scales are vectors
         renamed = {
             name: tensor[..., None, None] if "mlp" in name and tensor.ndim == 2 else tensor
             for name, tensor in renamed.items()

@@ -24,11 +24,11 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-9}
 
 
 class Case(NamedTuple):
-    """A layer, and its counterpart in PyTorch: a function of one example [1, C, *S] and the variables by name."""
+    """A layer and its counterpart in PyTorch, a function of one example [1, C, *S] and the variables by name."""
 
     make: Callable[[nnx.Rngs], layers.Layer]
     expected: Callable
-    one_pixel: bool = True  # PyTorch refuses to normalize a single value
+    one_pixel: bool = True  # False if PyTorch rejects a single position
 
 
 def batch_norm(x, v):
@@ -86,7 +86,7 @@ CASES = {
         lambda rngs: layers.SqueezeExcite(
             CHANNELS, REDUCED, activation=jax.nn.silu, gate=jax.nn.hard_sigmoid, rngs=rngs
         ),
-        # Not F.hardsigmoid: its gradient has a single-precision 1/6 in it, also in float64 (PyTorch 2.13).
+        # Not F.hardsigmoid: its gradient uses a single-precision 1/6 even in float64 (PyTorch 2.13).
         lambda x, v: squeeze_excite(x, v, F.silu, lambda y: F.relu6(y + 3) / 6),
     ),
     "log softmax": Case(lambda rngs: layers.LogSoftmax(), lambda x, v: F.log_softmax(x, 1)),
@@ -145,7 +145,7 @@ def in_torch(function, variables, examples, cotangents) -> dict[str, np.ndarray]
         tensor.requires_grad_()
     outputs, gradients = [], []
     for example, cotangent in zip(examples, cotangents, strict=True):
-        # Contiguous: PyTorch 2.13 returns wrong gradients of F.instance_norm for a cotangent that is not.
+        # Contiguous: PyTorch 2.13 returns wrong gradients of F.instance_norm for a cotangent that is not contiguous.
         x, upstream = (torch.tensor(a).movedim(-1, 0)[None].contiguous() for a in (example, cotangent))
         y = function(x.requires_grad_(), tensors)
         y.backward(upstream)
@@ -166,7 +166,7 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
 
 
 def test_instance_norm_of_one_position_is_its_bias():
-    """PyTorch refuses it; a batch of native sizes may hold such an example and must stay finite."""
+    """PyTorch rejects such an example; a batch of native sizes may contain one and must stay finite."""
     norm = contract.randomize(layers.InstanceNorm(CHANNELS))
     out = norm(Padded.stack([np.full((1, 1, CHANNELS), 7.0, np.float32)]))
     np.testing.assert_array_equal(out.values[0, 0, 0], norm.bias[...])
@@ -177,7 +177,7 @@ def test_instance_norm_of_one_position_is_its_bias():
 def test_half_precision_is_kept_but_not_used_for_statistics(name, dtype):
     layer = contract.randomize(CASES[name].make(nnx.Rngs(0)))
     examples = contract.draw_examples([(40, 30), (3, 5)], CHANNELS, seed=0)
-    batch = Padded.stack([np.round(100 + 2 * x) for x in examples])  # exact in 8 bits; their squares are not
+    batch = Padded.stack([np.round(100 + 2 * x) for x in examples])  # exact in 8 bits, unlike their squares
     out = layer(Padded(batch.values.astype(dtype), batch.sizes)).values
     assert out.dtype == dtype
     expected = np.asarray(layer(batch).values)
@@ -186,7 +186,7 @@ def test_half_precision_is_kept_but_not_used_for_statistics(name, dtype):
 
 
 def test_global_response_norm_of_silence_is_finite():
-    """Dead channels, whole dead examples and filler rows: the gradient of the L2 norm is infinite at 0."""
+    """Dead channels, dead examples and filler rows: there, the gradient of the L2 norm would be infinite."""
     norm = contract.randomize(layers.GlobalResponseNorm(CHANNELS))
     examples = contract.draw_examples([(3, 4), (2, 2)], CHANNELS, seed=0)
     examples[0][..., 1], examples[1][...] = 0, 0

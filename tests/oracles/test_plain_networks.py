@@ -1,7 +1,7 @@
 """Networks without pretrained weights, against the same network written with PyTorch's functions.
 
-Each image is unpadded in PyTorch: logits, class maps, the gradients of the input and of every weight. Sizes are odd and
-even, from the smallest that the network takes to just below and at the padded shape.
+PyTorch sees each image unpadded. Logits, class maps, and the gradients of the input and of every weight are compared.
+Sizes are odd and even, from the smallest that the network takes to just below and at the padded shape.
 """
 
 import contract
@@ -20,7 +20,8 @@ from torch_layers import TOLERANCES, from_torch, to_torch  # noqa: E402
 
 CLASSES, CHANNELS = 3, 2
 CLASS_WEIGHTS = np.array([[[[1.0, 0.4, -0.7]]]])  # a linear loss: a curve would amplify the rounding of large scores
-SMALL_FCN = {"width": 6, "depths": (1, 2, 1, 1, 1), "hidden": 12, "decoder": 4}  # in narrower ones, all activations die
+# In narrower networks, all activations die.
+SMALL_FCN = {"width": 6, "depths": (1, 2, 1, 1, 1), "hidden": 12, "decoder": 4}
 
 
 class Functions:
@@ -83,7 +84,7 @@ def resnet_cifar(f, x):
 
 
 def dense_fcn(f, x, finest):
-    """The encoder of SMALL_FCN, then down the skip connections and up again."""
+    """Returns class maps: the encoder of SMALL_FCN, then down the skip connections and up again."""
     depths, first = SMALL_FCN["depths"], {8: 3, 32: 5}[finest]
 
     def stage(x, name, depth):

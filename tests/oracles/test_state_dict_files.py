@@ -1,4 +1,4 @@
-"""State dicts from files as PyTorch writes them, and that nothing in a file is ever run."""
+"""Reads state dicts from files as PyTorch writes them, and never runs anything from a file."""
 
 import os
 import pickle
@@ -19,7 +19,7 @@ def make_state():
     return {
         "plain": whole.reshape(2, 3, 2, 2),
         "transposed": whole.reshape(4, 6).T,
-        "part": whole[5:9],  # shares its bytes with the others
+        "part": whole[5:9],  # shares its bytes with other tensors
         "double": torch.rand(3, dtype=torch.float64),
         "half": torch.rand(3).half(),
         "brain": torch.rand(3).bfloat16(),
@@ -29,7 +29,7 @@ def make_state():
 
 
 def altered(path, alter):
-    """Writes an archive again, each record as `alter(name, content)` gives it."""
+    """Rewrites an archive with each record replaced by `alter(name, content)`."""
     with zipfile.ZipFile(path) as archive:
         records = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w") as archive:
@@ -90,7 +90,7 @@ def test_nothing_is_run(tmp_path):
         ([torch.zeros(2)], "it holds a list, not tensors by name"),
     ],
 )
-def test_what_is_no_plain_state_dict_is_refused(content, message, tmp_path):
+def test_files_that_are_not_plain_state_dicts_are_refused(content, message, tmp_path):
     torch.save(content, tmp_path / "weights.pt")
     with pytest.raises(ValueError, match=f"cannot be read as a state dict .*{message}.*torch.save"):
         read_state_dict(tmp_path / "weights.pt")
@@ -100,7 +100,7 @@ def test_what_is_no_plain_state_dict_is_refused(content, message, tmp_path):
     ("alter", "message"),
     [
         (lambda name, content: content[:-4] if "/data/" in name else content, "record 0 is damaged"),
-        # One dimension of 3: made 127 long, negative, and strided beyond the end.
+        # One dimension of 3 becomes 127 long, negative, or strided beyond the end.
         (lambda name, content: content.replace(b"K\x03\x85", b"K\x7f\x85"), "record 0 is shorter than its tensor"),
         (lambda name, content: content.replace(b"K\x03\x85", b"J\xff\xff\xff\xff\x85"), "record 0 is damaged"),
         (lambda name, content: content.replace(b"K\x01\x85", b"K\x7f\x85"), "record 0 is shorter than its tensor"),

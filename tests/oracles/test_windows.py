@@ -23,7 +23,7 @@ def kernel(weights):
 
 
 def convolved(weights, x, pads, border, **options):
-    """PyTorch's convolution with (before, after) pads, the same on every axis."""
+    """Returns PyTorch's convolution with (before, after) pads, the same on every axis."""
     rank = x.ndim - 2
     if border != "zero" or pads[0] != pads[1]:
         x, pads = F.pad(x, list(pads) * rank, mode=MODES[border]), (0, 0)
@@ -56,7 +56,7 @@ def test_convolution(rank, taps, pads, options, dtype):
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("border", ["replicate", "reflect", "circular"])
 @pytest.mark.parametrize(("taps", "pads", "stride"), [(3, (1, 1), 1), (4, (1, 2), 2), (7, (3, 3), 1)])
-def test_borders_are_those_of_the_example_alone(rank, border, taps, pads, stride, dtype):
+def test_borders_are_those_of_the_unpadded_example(rank, border, taps, pads, stride, dtype):
     def make():
         return layers.Convolution(
             3, 5, taps, rank=rank, stride=stride, padding=[pads] * rank, border=border, rngs=nnx.Rngs(0)

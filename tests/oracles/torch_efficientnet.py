@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 nn = torch.nn
 
-# Of each stage: expansion, kernel, stride.
+# Expansion, kernel and stride of each stage.
 STAGES = [(1, 3, 1), (6, 3, 2), (6, 5, 2), (6, 3, 2), (6, 5, 1), (6, 5, 2), (6, 3, 1)]
 
 
@@ -62,7 +62,7 @@ def timm_names(name: str) -> str:
     stage, *path = map(str, path)
     if stage in "08":
         return f"{({'0': ('conv_stem', 'bn1'), '8': ('conv_head', 'bn2')}[stage])[int(path[0])]}.{leaf}"
-    block, _, *inner = path  # the word "block" stands between
+    block, _, *inner = path  # the part in between is the word "block"
     names = {"0.0": "conv_pw", "0.1": "bn1", "1.0": "conv_dw", "1.1": "bn2", "3.0": "conv_pwl", "3.1": "bn3"}
     names |= {"2.fc1": "se.conv_reduce", "2.fc2": "se.conv_expand"}
     if stage == "1":

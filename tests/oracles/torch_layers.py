@@ -47,10 +47,10 @@ def check_layer(
     channels: int,
     dtype: type,
 ):
-    """Compares outputs, input and weight gradients of a layer with those of `reference(weights, input)` in PyTorch.
+    """Compares outputs, input and weight gradients of a layer with PyTorch's `reference(weights, input)`.
 
-    The layer sees all examples in one batch, whose padded shape is larger than each, with a filler row; PyTorch sees
-    each example alone. `reference` takes a dictionary of leaf tensors, named as in the layer's state, and the input
+    The layer sees all examples in one batch with a larger padded shape and a filler row; PyTorch sees each example
+    separately. `reference` takes a dictionary of leaf tensors, named as in the layer's state, and the input
     [1, C, *S].
     """
     with jax.enable_x64(dtype is np.float64):

@@ -36,7 +36,7 @@ POOLS = {name: make_random(name) for name in NAMES}
 
 
 class Compiled:
-    """A pool with each of its three functions compiled; uncompiled, every operation would be a program of its own."""
+    """A pool with its three functions compiled; otherwise every operation would be a separate program."""
 
     def __init__(self, how: pooling.Pool):
         self.lift, self.combine, self.finish = map(jax.jit, (how.lift, how.combine, how.finish))
@@ -105,7 +105,7 @@ def test_pool_is_the_formula_on_each_example(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_are_the_formulas_finite_differences(name):
-    """Gradients to the values of a padded example and to the pool's weights, against float64 central differences."""
+    """Gradients by the values of a padded example and by the pool's weights, against central differences in float64."""
     how = POOLS[name]
     (example,) = contract.draw_examples([(3, 4)], channels=C, seed=6)
     cotangent = np.cos(np.arange(C))
@@ -141,7 +141,7 @@ def central_differences(function, point, step=1e-5):
 @hypothesis.settings(max_examples=5)
 @hypothesis.given(cut=st.integers(0, 6), empty=st.booleans())
 def test_tiles_combine_to_the_whole(name, cut, empty):
-    """Two parts in either order, or three of which one is empty, give the same as the whole."""
+    """Two parts in either order, with or without a third, empty part, have the same result as the whole."""
     how = COMPILED[name]
     (example,) = contract.draw_examples([(6, 3)], channels=C, seed=4)
     whole = how.finish(how.lift(Padded.stack([example])))
@@ -157,13 +157,13 @@ def test_tiles_combine_to_the_whole(name, cut, empty):
 
 
 def nothing(how: pooling.Pool) -> pooling.Statistics:
-    """The identity: statistics of a part without valid positions."""
+    """Returns the identity: the statistics of a part without valid positions."""
     return how.lift(Padded(jnp.zeros((1, 2, 2, C)), jnp.zeros((1, 2), jnp.int32)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_combine_is_associative_and_commutative_with_an_identity(name):
-    """On the statistics themselves, also of values far apart, which combine must rescale."""
+    """On the statistics, also for parts with very different values, which combine must rescale."""
     how = COMPILED[name]
     far = (0.0, 30.0, -30.0)
     a, b, c = (
@@ -181,7 +181,7 @@ def test_combine_is_associative_and_commutative_with_an_identity(name):
 
 
 def test_gem_survives_values_whose_powers_leave_float32():
-    """Powers of values at the floor are 0, those of large ones infinite; neither may reach the mean or its gradient."""
+    """Powers of values at the floor are 0, of large values infinite; the mean and its gradient must stay finite."""
     pool = pooling.GeM(20.0)
     values = jnp.array([[[-1.0, 1e-3, 100.0], [-2.0, 2e-3, 50.0]]])
 
@@ -193,7 +193,7 @@ def test_gem_survives_values_whose_powers_leave_float32():
     mean = np.mean(np.maximum(np.asarray(values, np.float64), 1e-6)[0] ** 20, 0) ** (1 / 20)
     np.testing.assert_allclose(pooled, mean, rtol=1e-5)
     assert np.isfinite(gradient).all()
-    np.testing.assert_array_equal(gradient[0, :, 0], 0)  # values below the floor get no gradient
+    np.testing.assert_array_equal(gradient[0, :, 0], 0)  # values below the floor have no gradient
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -224,7 +224,7 @@ def test_fillers_give_zeros_and_finite_gradients(name):
 
     def total(values, weights):
         pool = nnx.merge(graphdef, weights) if weights else how
-        # finish itself, not only the masked output of `pool`: a NaN behind a mask is a NaN in the gradient
+        # `finish`, not only the masked output of `pool`: a NaN behind a mask still makes the gradient NaN
         return jnp.sum(pool.finish(pool.lift(Padded(values, batch.sizes))) ** 2)
 
     gradient, of_weights = jax.jit(jax.grad(total, argnums=(0, 1)))(batch.values, weights)

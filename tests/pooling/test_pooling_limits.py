@@ -20,7 +20,7 @@ def by_name(name: str) -> pooling.Pool:
 
 @functools.cache
 def of_column(how):
-    """The compiled function from a column [N] to the pooled value and its gradient."""
+    """Returns the compiled function from a column [N] to the pooled value and its gradient."""
 
     def pooled(values):
         return how.finish(how.lift(Padded(values[None, :, None], jnp.array([[values.size]]))))[0, 0]
@@ -40,20 +40,20 @@ def test_large_values_do_not_overflow():
 
 @pytest.mark.parametrize("how", [pooling.Attention(1, rngs=nnx.Rngs(0)), pooling.AutoPool(1, alpha=1.0)])
 @pytest.mark.parametrize("values", [(1e4, 1e4 - 1), (-1e4, -1e4 - 1)])
-def test_scores_of_any_size_are_only_compared(how, values):
+def test_weights_depend_only_on_differences_of_scores(how, values):
     if isinstance(how, pooling.Attention):
         how.kernel[...] = jnp.ones((1, 1))
     x, share = np.array(values), 1 / (1 + np.exp(-1))
     pooled, gradient = pool_column(x, how)
     np.testing.assert_allclose(pooled, x @ [share, 1 - share], rtol=1e-6)
     slope = share * (1 - share)  # of each score
-    np.testing.assert_allclose(gradient, [share + slope, 1 - share - slope], atol=2e-3)  # 1e4 is known to 1e-3
+    np.testing.assert_allclose(gradient, [share + slope, 1 - share - slope], atol=2e-3)  # float32 has 1e4 to 1e-3
 
 
 @pytest.mark.parametrize("shift", [-1e4, -200.0, -100.0, -30.0, -15.0, -5.0, 0.0, 5.0, 30.0, 1e4])
 @pytest.mark.parametrize("count", [1, 3, 5000])
 def test_noisy_or_is_stable(shift, count):
-    """Against float64 in log space, where neither the product nor its complement rounds to 0 or 1."""
+    """Against float64 in log space, in which neither the product nor its complement rounds to 0 or 1."""
     x = (shift + np.random.default_rng(0).normal(size=count)).astype(np.float32)
     exact = x.astype(np.float64)
     terms = np.where(exact < -30, exact, np.log(np.logaddexp(0, np.maximum(exact, -30))))  # log(softplus(x))
@@ -64,7 +64,7 @@ def test_noisy_or_is_stable(shift, count):
     np.testing.assert_allclose(pooled, expected, rtol=1e-5, atol=1e-5)
     slopes = np.exp(-np.logaddexp(0, -exact) - s_log)  # sigmoid(x) / s
     slopes *= s / -np.expm1(-s) if s > 1e-12 else 1
-    np.testing.assert_allclose(gradient, slopes, rtol=2e-3 if abs(shift) > 1e3 else 1e-4)  # 1e4 is known to 1e-3
+    np.testing.assert_allclose(gradient, slopes, rtol=2e-3 if abs(shift) > 1e3 else 1e-4)  # float32 has 1e4 to 1e-3
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-12, 1.0, 1e12, 1e25])
@@ -83,7 +83,7 @@ def test_linear_softmax_of_zeros_is_zero():
 
 
 @pytest.mark.parametrize("heads", [1, 2, C])
-def test_attention_starts_as_the_mean_and_auto_too(heads):
+def test_attention_and_auto_start_as_the_mean(heads):
     batch = Padded.stack(contract.draw_examples([(5, 3), (1, 1), (2, 7)], channels=C, seed=2), batch_size=4)
     mean = pooling.pool(batch, pooling.Mean()).values
     for how in (pooling.Attention(C, heads, rngs=nnx.Rngs(0)), pooling.AutoPool(C)):
@@ -122,7 +122,7 @@ def with_scores(how: pooling.Attention) -> pooling.Attention:
 
 
 AREAS = (4, 64, 1024)
-MOVES = {  # as the docstrings say
+MOVES = {  # as stated in the docstrings
     "mean": (pooling.Mean(), "stays"),
     "attention at the start": (pooling.Attention(1, rngs=nnx.Rngs(0)), "stays"),
     "auto at the start": (pooling.AutoPool(1), "stays"),
@@ -140,7 +140,7 @@ MOVES = {  # as the docstrings say
 
 @pytest.mark.parametrize("name", MOVES)
 def test_expected_score_and_area(name):
-    """Measures what the docstrings say about more positions of one (standard normal) distribution."""
+    """Measures how the score depends on the number of (standard normal) positions, as stated in the docstrings."""
     how, moves = MOVES[name]
     rng = np.random.default_rng(0)
     values = [jnp.asarray(rng.normal(size=(500, n, 1)), jnp.float32) for n in AREAS]
