@@ -13,4 +13,5 @@ from fcnjax.training.settings.default_config import sounds_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
+    """Returns this config for a network of `fcnjax.models.MODELS`."""
     return sounds_config(network, "audio_folder", ("all[:80%]", "all[80%:90%]", "all[90%:]"))

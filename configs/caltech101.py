@@ -12,4 +12,5 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:
+    """Returns this config for a network of `fcnjax.models.MODELS`."""
     return photos_config(network, "caltech101", ("train[:90%]", "train[90%:]", "test"))

@@ -11,4 +11,5 @@ from fcnjax.training.settings.default_config import digits_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
+    """Returns this config for a network of `fcnjax.models.MODELS`."""
     return digits_config(network, "any_size_digits", epochs=7, batch_size=16, max_buckets=2)

@@ -12,6 +12,7 @@ from fcnjax.training.settings.default_config import default_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
+    """Returns this config for a network of `fcnjax.models.MODELS`."""
     return default_config(
         network,
         "fashion_mnist",

@@ -12,4 +12,5 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet50") -> ConfigDict:
+    """Returns this config for a network of `fcnjax.models.MODELS`."""
     return photos_config(network, "food101", ("train[:95%]", "train[95%:]", "validation"))

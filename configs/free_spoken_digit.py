@@ -14,4 +14,5 @@ from fcnjax.training.settings.default_config import sounds_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
+    """Returns this config for a network of `fcnjax.models.MODELS`."""
     return sounds_config(network, "audio_folder", ("*_[1-4][0-9].wav", "*_[5-9].wav", "*_[0-4].wav"), epochs=15)

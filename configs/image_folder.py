@@ -14,6 +14,7 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
+    """Returns this config for a network of `fcnjax.models.MODELS`."""
     config = photos_config(network, "image_folder", ("train[:90%]", "train[90%:]", "test"))
     if network == "fcn":
         config.model.update(channels=(16, 32, 64, 128), activation="relu")  # a fourth halving, for larger images

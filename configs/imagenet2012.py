@@ -14,6 +14,7 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet50") -> ConfigDict:
+    """Returns this config for a network of `fcnjax.models.MODELS`."""
     return photos_config(
         network, "imagenet2012", ("train[:99%]", "train[99%:]", "validation"), epochs=90, batch_size=256
     )

@@ -13,4 +13,5 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet18") -> ConfigDict:
+    """Returns this config for a network of `fcnjax.models.MODELS`."""
     return photos_config(network, "oxford_iiit_pet", ("train[:90%]", "train[90%:]", "test"))

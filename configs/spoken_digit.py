@@ -12,4 +12,5 @@ from fcnjax.training.settings.default_config import sounds_config
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
+    """Returns this config for a network of `fcnjax.models.MODELS`."""
     return sounds_config(network, "spoken_digit", ("train[:80%]", "train[80%:90%]", "train[90%:]"))

@@ -12,5 +12,6 @@ from fcnjax.training.settings.default_config import photos_config
 
 
 def get_config(network: str = "resnet34") -> ConfigDict:
+    """Returns this config for a network of `fcnjax.models.MODELS`."""
     size = {"max_side": 512}  # pixels; some photographs have thousands
     return photos_config(network, "stanford_dogs", ("train[:95%]", "train[95%:]", "test"), size=size)

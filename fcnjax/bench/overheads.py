@@ -127,4 +127,4 @@ def train_one_step(request: str) -> NoReturn:
     trainer.fit = first_step_of
     with tempfile.TemporaryDirectory() as folder:
         train(trainer.recipe, Path(folder) / "run", trainer=trainer, progress=False)
-    raise AssertionError("training ended before its first step")
+    raise AssertionError("training ended before its first step.")

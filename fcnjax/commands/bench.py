@@ -27,6 +27,9 @@ COUNTS = {  # flags of `fcnjax bench train`, with their defaults
 
 def run(argv: Sequence[str]) -> None:
     """Measure on this machine: a train step (layers), waiting for data (input), training at native sizes (train)."""
+    if argv[1:2] in (["--help"], ["-h"]):
+        print(f"{argv[0]} BENCHMARK [--flags]: one of {', '.join(BENCHES)}; '{argv[0]} layers --help' lists its flags.")
+        return
     if len(argv) < 2 or argv[1].startswith("-"):
         raise UsageError(f"say what to measure, as in 'fcnjax bench layers'. Known: {', '.join(BENCHES)}.")
     # An internal process that `fcnjax bench train` starts and times; not in BENCHES, so that no message offers it.

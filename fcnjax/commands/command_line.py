@@ -148,7 +148,7 @@ def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Se
         print(f"{program}: {describe_host_failure(error)}", file=sys.stderr)
         return HOST_FAILED
     except KeyboardInterrupt:
-        print(f"\n{program}: interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        print(f"\n{program}: interrupted; the same command resumes from the last checkpoint.", file=sys.stderr)
         return INTERRUPTED
     return 0
 

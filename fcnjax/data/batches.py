@@ -69,13 +69,13 @@ class BatchReader:
         channels = self.source.channels
         for name, given in (("mean", self.mean), ("std", self.std)):
             if np.shape(given) not in ((), (channels,)) or not np.isfinite(given).all():
-                raise ValueError(f"{name}={given}: must be one finite number or {channels}, one per channel")
+                raise ValueError(f"{name}={given}: must be one finite number or {channels}, one per channel.")
         if np.min(self.std) <= 0:
-            raise ValueError(f"std={self.std}: must be above 0; use 1 for a constant channel")
+            raise ValueError(f"std={self.std}: must be above 0; use 1 for a constant channel.")
         if self.on_error not in ON_ERROR:
-            raise ValueError(f"on_error={self.on_error!r}: must be 'refuse' or 'mask'")
+            raise ValueError(f"on_error={self.on_error!r}: must be 'refuse' or 'mask'.")
         if self.seed < 0:
-            raise ValueError(f"seed={self.seed}: must be 0 or more")
+            raise ValueError(f"seed={self.seed}: must be 0 or more.")
         # (values - mean) / std as values * factor + offset, both float32 [C].
         factor = 1 / np.broadcast_to(np.asarray(self.std, np.float64), (channels,))
         object.__setattr__(self, "_factor", factor.astype(np.float32))
@@ -145,7 +145,7 @@ class BatchReader:
             raise ValueError(
                 f"crop: example {id} has size {read} in epoch {epoch}, but the plan expects {expected}; give plan and "
                 "loader the same crop and seed, as in sizes_at=lambda epoch: crop.sizes(seed, epoch, source.ids, "
-                "source.sizes)"
+                "source.sizes)."
             )
 
     def _read(self, index: int) -> Example:
@@ -158,7 +158,7 @@ class BatchReader:
         if extents != size:
             raise ValueError(
                 f"source[{index}]: example {example.id} has size {extents}, but the size table says {size}; make "
-                "the table again from the current data"
+                "the table again from the current data."
             )
         return example
 

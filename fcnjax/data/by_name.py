@@ -23,11 +23,11 @@ class FileOptions:
     """How the files of a folder are read (see `FolderSource`); other data sets ignore it.
 
     Attributes:
-        channels: Channels of images, 1 or 3; None means 1 if all are gray, else 3.
-        sample_rate: Samples per second of recordings; None keeps each file's own.
+        channels: channels of images, 1 or 3; None means 1 if all are gray, else 3.
+        sample_rate: samples per second of recordings; None keeps each file's own.
         on_error: "refuse" or "mask".
-        verify: Whether to decode every file once; None does so unless `on_error` is "mask".
-        cache_dir: Folder that keeps the sizes for the next run; None keeps nothing.
+        verify: whether to decode every file once; None does so unless `on_error` is "mask".
+        cache_dir: folder that keeps the sizes for the next run; None keeps nothing.
     """
 
     channels: int | None = None
@@ -44,7 +44,7 @@ def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOp
     """Returns a split of a data set by name. Several processes may load the same data set at once.
 
     Args:
-        name: One of
+        name: one of
             - "image_folder" or "audio_folder": the folder is `data_dir` (see `FolderSource`);
             - "any_size_digits" or "any_size_digits/fixed_28x28", prepared on first use;
             - a name of the TFDS catalog, such as "mnist" or "imagenette/320px-v2" (a variant follows the slash), after
@@ -52,8 +52,8 @@ def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOp
             - a path that ends in ".npz" (see `save_npz`), relative to `data_dir` if it is given.
         split: A split of the data set, such as "train", optionally with a slice: "train[:100]", "train[95%:]"; "+"
             joins several.
-        data_dir: Folder of prepared data sets; None means TFDS's own (TFDS_DATA_DIR, else ~/tensorflow_datasets).
-        options: How the files of a folder are read.
+        data_dir: folder of prepared data sets; None means TFDS's own (TFDS_DATA_DIR, else ~/tensorflow_datasets).
+        options: how the files of a folder are read.
 
     Returns:
         The source.

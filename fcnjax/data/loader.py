@@ -162,7 +162,7 @@ def prefetch_to_device(batches: Iterator[T], transfer: Callable[[T], U], depth: 
         ValueError: if `depth` is negative.
     """
     if depth < 0:
-        raise ValueError(f"depth={depth}: must be 0 or more")
+        raise ValueError(f"depth={depth}: must be 0 or more.")
     return _ahead(batches, transfer, depth)
 
 
@@ -204,7 +204,7 @@ def _iterate(steps: grain.IterDataset, workers: int) -> Iterator[Any]:
             raise
         raise RuntimeError(
             f"workers={workers}: one of the processes that read data died; code -9 mostly means that the system ran "
-            f"out of memory, so use fewer workers or a smaller prefetch ({error})"
+            f"out of memory, so use fewer workers or a smaller prefetch ({error})."
         ) from error
     finally:
         iterator.close()
@@ -235,7 +235,7 @@ def _checked_range(plan: Plan, start_step: int, stop_step: int | None) -> int:
     if stop_step is None:
         stop_step = len(plan) if isinstance(plan, Sized) else sys.maxsize
     if not 0 <= start_step <= stop_step:
-        raise ValueError(f"start_step={start_step}: must be 0 to the stop step, {stop_step}")
+        raise ValueError(f"start_step={start_step}: must be 0 to the stop step, {stop_step}.")
     return stop_step
 
 
@@ -243,16 +243,16 @@ def _check_plan(source: Source, plan: Plan, host: int, hosts: int, rows_multiple
     if not np.array_equal(plan.sizes, source.sizes):
         raise ValueError(
             f"plan: must be made from the sizes of the source's {len(source)} examples, but was made from "
-            f"{len(plan.sizes)} others; make it from source.sizes of the same split"
+            f"{len(plan.sizes)} others; make it from source.sizes of the same split."
         )
     if not 0 <= host < hosts:
-        raise ValueError(f"host={host}: must be 0 to {hosts - 1} for {hosts} hosts")
+        raise ValueError(f"host={host}: must be 0 to {hosts - 1} for {hosts} hosts.")
     _check_counts(rows_multiple_of=rows_multiple_of)
     if (_filled(plan, rows_multiple_of) % hosts).any():
         raise ValueError(
             f"hosts={hosts}: must divide the rows of a batch, {plan.rows_per_bucket.tolist()}, as every host reads the "
             f"same number of rows; give rows_multiple_of={hosts}, or make the plan with batch sizes that are multiples "
-            "of it"
+            "of it."
         )
 
 
@@ -265,4 +265,4 @@ def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
         minimum = 0 if name == "workers" else 1
         if value < minimum:
-            raise ValueError(f"{name}={value}: must be {minimum} or more")
+            raise ValueError(f"{name}={value}: must be {minimum} or more.")

@@ -19,9 +19,9 @@ def checked_table(name: str, sizes: np.ndarray, axes: int | None = None) -> np.n
     """Returns a size table as a new int32 array, or raises an error that names the argument.
 
     Args:
-        name: The caller's name for the table; the error begins with it.
-        sizes: The table: int [N, D] with N at least 1, D = 1, 2 or 3 and extents of 1 to 2^31 - 1.
-        axes: The required D; None allows all three.
+        name: the caller's name for the table; the error begins with it.
+        sizes: the table: int [N, D] with N at least 1, D = 1, 2 or 3 and extents of 1 to 2^31 - 1.
+        axes: the required D; None allows all three.
 
     Returns:
         int32 [N, D], a copy.
@@ -34,16 +34,18 @@ def checked_table(name: str, sizes: np.ndarray, axes: int | None = None) -> np.n
     if table.ndim != 2 or not len(table) or not 1 <= table.shape[1] <= 3 or axes not in (None, table.shape[1]):
         raise ValueError(
             f"{name}.shape={table.shape}: must be [N, D] with N at least 1 and D = {allowed} spatial axes; leave the "
-            "channel axis out, and write one-dimensional sizes as a column"
+            "channel axis out, and write one-dimensional sizes as a column."
         )
     if not np.issubdtype(table.dtype, np.integer):
-        raise ValueError(f"{name}.dtype={table.dtype}: must be integers, extents in positions; round them first")
+        raise ValueError(f"{name}.dtype={table.dtype}: must be integers, extents in positions; round them first.")
     if table.min() < 1:
         row = int(np.argmin(table.min(axis=1)))
-        raise ValueError(f"{name}[{row}]={table[row].tolist()}: must have extents of at least 1; leave the example out")
+        raise ValueError(
+            f"{name}[{row}]={table[row].tolist()}: must have extents of at least 1; leave the example out."
+        )
     if table.max() > np.iinfo(np.int32).max:
         row = int(np.argmax(table.max(axis=1)))
-        raise ValueError(f"{name}[{row}]={table[row].tolist()}: must have extents below 2^31; cut the example shorter")
+        raise ValueError(f"{name}[{row}]={table[row].tolist()}: must have extents below 2^31; cut the example shorter.")
     return table.astype(np.int32)
 
 
@@ -108,7 +110,7 @@ def coarsened(distinct: np.ndarray, counts: np.ndarray, max_sizes: int) -> tuple
     Args:
         distinct: int [n, D], distinct sizes, extents at least 1.
         counts: [n], number of examples of each size.
-        max_sizes: At least 1.
+        max_sizes: at least 1.
 
     Returns:
         int64 [n', D] and float64 [n'] with n' at most `max_sizes`; sizes and counts are unchanged if n is at most

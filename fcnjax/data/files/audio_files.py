@@ -23,7 +23,7 @@ def read_length(file: Path | BinaryIO, sample_rate: int | None = None) -> int:
 
     Args:
         file: A path, or a binary stream; a stream is read from its current position.
-        sample_rate: Samples per second after resampling, 1 or more; None keeps the file's own.
+        sample_rate: samples per second after resampling, 1 or more; None keeps the file's own.
 
     Returns:
         ceil(native length x sample_rate / native rate).
@@ -54,7 +54,7 @@ def decode_audio(file: Path | BinaryIO, sample_rate: int | None = None) -> np.nd
 
     Args:
         file: A path, or a binary stream; a stream is read from its current position.
-        sample_rate: Samples per second of the result, 1 or more; None keeps the file's own.
+        sample_rate: samples per second of the result, 1 or more; None keeps the file's own.
 
     Returns:
         float32 [L, 1], -1 to 1 for integer formats; L is what `read_length` returns.

@@ -70,7 +70,7 @@ class AudioKind:
     """Audio files as one channel; see `decode_audio`.
 
     Attributes:
-        sample_rate: Samples per second after resampling; None keeps each file's own.
+        sample_rate: samples per second after resampling; None keeps each file's own.
     """
 
     sample_rate: int | None = None
@@ -99,11 +99,11 @@ class ScannedFile(NamedTuple):
     """The result of scanning one file.
 
     Attributes:
-        stamp: State of the file when it was scanned.
-        size: Extents along the D axes; zeros for a file that cannot be read.
+        stamp: state of the file when it was scanned.
+        size: extents along the D axes; zeros for a file that cannot be read.
         channels: C of the file; 0 for a file that cannot be read.
-        verified: Whether the whole file was decoded, not only its header.
-        reason: Why the file cannot be read; empty if it can be read.
+        verified: whether the whole file was decoded, not only its header.
+        reason: why the file cannot be read; empty if it can be read.
     """
 
     stamp: Stamp
@@ -127,13 +127,13 @@ def scan_files(
     The cache also keeps the files scanned before an interruption.
 
     Args:
-        root: Folder that `names` are relative to.
-        names: Paths of the files, with "/" on every system.
-        kind: How the files are read.
-        verify: Whether to decode every file once. This finds damage behind an intact header and costs as much as
+        root: folder that `names` are relative to.
+        names: paths of the files, with "/" on every system.
+        kind: how the files are read.
+        verify: whether to decode every file once. This finds damage behind an intact header and costs as much as
             decoding for one epoch.
-        cache_dir: Folder of cache files, one per root and kind; None keeps nothing. A damaged cache file is rebuilt.
-        threads: Number of files read at the same time, 1 or more; None means two per core.
+        cache_dir: folder of cache files, one per root and kind; None keeps nothing. A damaged cache file is rebuilt.
+        threads: number of files read at the same time, 1 or more; None means two per core.
 
     Returns:
         A row for each name, in the order of `names`.

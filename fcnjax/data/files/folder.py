@@ -37,23 +37,23 @@ class FolderSource(Source):
     ...).
 
     Args:
-        root: Folder of the data set.
-        split: The name of a folder in `root`; a pattern of paths relative to it, such as "*_[0-4].wav" or "**/*.png";
+        root: folder of the data set.
+        split: the name of a folder in `root`; a pattern of paths relative to it, such as "*_[0-4].wav" or "**/*.png";
             or "all". Each may end in a slice, "[:80%]", "[80%:]", "[100:200]", of a fixed random order that holds the
             classes in proportion. "+" joins several.
-        kind: How the files are read.
+        kind: how the files are read.
         channels: C of the values; None means 1 if every image of the root is gray, else 3.
         on_error: "refuse" raises if any file of the split is bad; "mask" leaves bad files out and lists them in
             `unreadable`.
-        verify: Whether to decode every file of the split once, which finds damage behind an intact header. None does
+        verify: whether to decode every file of the split once, which finds damage behind an intact header. None does
             so unless `on_error` is "mask"; then it decodes only files that claim to be many times larger than the
             median.
-        cache_dir: Folder that keeps scans for the next run; None scans every time.
+        cache_dir: folder that keeps scans for the next run; None scans every time.
 
     Attributes:
-        names: Path of each example relative to the root, with "/".
+        names: path of each example relative to the root, with "/".
         labels: int32 [N], class indices.
-        unreadable: Why each bad file was left out, by name.
+        unreadable: why each bad file was left out, by name.
 
     Raises:
         ValueError: if the folder, the split or an argument is not as described above.

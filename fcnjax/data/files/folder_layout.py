@@ -21,7 +21,7 @@ IGNORED_SUFFIXES = frozenset(
     {".csv", ".gz", ".html", ".ipynb", ".json", ".jsonl", ".mat", ".md", ".pdf", ".py", ".sh", ".sha256", ".tar"}
     | {".tgz", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".zip"}
 )
-IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "license", "copying", "readme", "__macosx"})
+IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "license", "licence", "copying", "readme", "__macosx"})
 SPLIT_NAMES = frozenset(
     {"dev", "eval", "evaluation", "test", "testing", "train", "training", "val", "valid", "validation"}
 )
@@ -32,9 +32,9 @@ class Layout:
     """The files of a root and their classes.
 
     Attributes:
-        names: Paths of all files relative to the root, with "/", sorted; the position of a file is its id.
-        labels: Class index of each file.
-        class_names: Sorted names of the classes of the whole root.
+        names: paths of all files relative to the root, with "/", sorted; the position of a file is its id.
+        labels: class index of each file.
+        class_names: sorted names of the classes of the whole root.
     """
 
     names: tuple[str, ...]
@@ -52,8 +52,8 @@ def read_layout(root: Path, split: str) -> Layout:
     from `IGNORED_SUFFIXES`, in upper or lower case, do not belong to the data set.
 
     Args:
-        root: Folder of the data set.
-        split: As in `FolderSource`; here it only matters whether it names a folder.
+        root: folder of the data set.
+        split: as in `FolderSource`; here it only matters whether it names a folder.
 
     Returns:
         The layout, the same for all splits of the root.
@@ -89,9 +89,9 @@ def select(root: Path, layout: Layout, split: str) -> list[int]:
     """Returns the positions in `layout.names` of the files of a split, ascending.
 
     Args:
-        root: Folder of the data set.
-        layout: Its files.
-        split: As in `FolderSource`.
+        root: folder of the data set.
+        layout: its files.
+        split: as in `FolderSource`.
 
     Returns:
         The positions; those of `x[:p%]` and `x[p%:]` are disjoint and together are those of `x`.
@@ -104,7 +104,7 @@ def select(root: Path, layout: Layout, split: str) -> list[int]:
         members = _members(root, layout, term.name)
         if term.sliced:
             order = _stratified(layout, members)
-            members = [order[place] for place in term.span(len(order))]
+            members = [order[place] for place in term.span(len(order), strict=False)]
         chosen.update(members)
     if not chosen:
         raise ValueError(f"split={split!r} of {root}: holds no file; name a split that does, such as 'all'.")

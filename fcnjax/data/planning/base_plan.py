@@ -58,11 +58,11 @@ class StepPlan(NamedTuple):
         """
         rows = len(self.rows)
         if not 0 <= host < hosts:
-            raise ValueError(f"host={host}: must be 0 to {hosts - 1} for {hosts} hosts")
+            raise ValueError(f"host={host}: must be 0 to {hosts - 1} for {hosts} hosts.")
         if rows % hosts:
             raise ValueError(
                 f"hosts={hosts}: must divide the {rows} rows of a batch, as every host reads the same number of rows; "
-                f"make the plan with batch sizes that are multiples of {hosts}"
+                f"make the plan with batch sizes that are multiples of {hosts}."
             )
         share = rows // hosts
         return self._replace(rows=self.rows[host * share : (host + 1) * share])
@@ -194,7 +194,7 @@ def epoch_and_position(global_step: int, steps_per_epoch: int) -> tuple[int, int
         ValueError: if `global_step` is negative.
     """
     if global_step < 0:
-        raise ValueError(f"global_step={global_step}: must be 0 or more")
+        raise ValueError(f"global_step={global_step}: must be 0 or more.")
     return divmod(int(global_step), steps_per_epoch)
 
 

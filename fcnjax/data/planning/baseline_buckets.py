@@ -53,5 +53,5 @@ def equal_count_groups(sizes: np.ndarray, groups: int) -> BucketPlan:
     [[7, 4], [5, 9]]
     """
     if groups < 1:
-        raise ValueError(f"groups={groups}: must be 1 or more")
+        raise ValueError(f"groups={groups}: must be 1 or more.")
     return BucketPlan(area_groups(*distinct_sizes(checked_table("sizes", sizes)), groups))

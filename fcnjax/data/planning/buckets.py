@@ -62,14 +62,14 @@ class BucketPlan:
         """
         for name, value in (("pixel_budget", pixel_budget), ("rows_multiple_of", rows_multiple_of)):
             if value < 1:
-                raise ValueError(f"{name}={value}: must be 1 or more")
+                raise ValueError(f"{name}={value}: must be 1 or more.")
         area = areas(self.shapes)
         rows = pixel_budget // area // rows_multiple_of * rows_multiple_of  # [K]
         if rows.min() < 1:
             raise ValueError(
                 f"pixel_budget={pixel_budget}: must be {area[-1] * rows_multiple_of} or more, the positions of "
                 f"{rows_multiple_of} row{'s' * (rows_multiple_of > 1)} of bucket {joined(self.shapes[-1].tolist())}; "
-                "raise it, or leave the largest examples out"
+                "raise it, or leave the largest examples out."
             )
         return BucketPlan(self.shapes, np.minimum(rows, np.iinfo(np.int32).max))
 
@@ -94,7 +94,7 @@ class BucketPlan:
             largest = ", ".join(str(tuple(shape)) for shape in self.shapes[-3:].tolist())
             raise ValueError(
                 f"sizes[{index}]={tuple(sizes[index].tolist())}: must fit one of the {len(self.shapes)} buckets "
-                f"(largest: {largest}); plan the buckets from a size table that contains it, or make it smaller"
+                f"(largest: {largest}); plan the buckets from a size table that contains it, or make it smaller."
             )
         return buckets
 
@@ -152,7 +152,7 @@ def plan_buckets(
     sizes = checked_table("sizes", sizes)
     for name, value in (("max_buckets", max_buckets), ("multiple_of", multiple_of)):
         if value < 1:
-            raise ValueError(f"{name}={value}: must be 1 or more")
+            raise ValueError(f"{name}={value}: must be 1 or more.")
     rounded = -(-sizes.astype(np.int64) // multiple_of) * multiple_of
     plan = BucketPlan(search_shapes(*distinct_sizes(rounded), max_buckets))
     return plan if pixel_budget is None else plan.with_budget(pixel_budget, rows_multiple_of)
@@ -176,17 +176,17 @@ def checked_rows(
         ValueError: if `rows` is anything else, or `rows_multiple_of` is below 1.
     """
     if rows_multiple_of < 1:
-        raise ValueError(f"rows_multiple_of={rows_multiple_of}: must be 1 or more")
+        raise ValueError(f"rows_multiple_of={rows_multiple_of}: must be 1 or more.")
     table = np.asarray(rows)
     integers = np.issubdtype(table.dtype, np.integer)
     if table.shape not in ((), (buckets,)) or not integers or table.min() < 1 or table.max() > np.iinfo(np.int32).max:
         raise ValueError(
-            f"{name}={table.tolist()}: must be 1 or more rows: one integer, or {buckets}, one for each bucket"
+            f"{name}={table.tolist()}: must be 1 or more rows: one integer, or {buckets}, one for each bucket."
         )
     if (table % rows_multiple_of).any():
         raise ValueError(
             f"{name}={table.tolist()}: must be multiples of {rows_multiple_of}, as every host or device takes "
-            "the same number of rows"
+            "the same number of rows."
         )
     table = np.broadcast_to(table, buckets).astype(np.int64)
     table.setflags(write=False)

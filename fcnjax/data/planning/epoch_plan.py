@@ -74,7 +74,7 @@ class EpochPlan(_OneBatchPlan):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.seed < 0:
-            raise ValueError(f"seed={self.seed}: must be 0 or more")
+            raise ValueError(f"seed={self.seed}: must be 0 or more.")
 
     def step(self, global_step: int, /) -> StepPlan:
         """Returns the batch of a step.
@@ -135,7 +135,7 @@ class EvaluationPlan(_OneBatchPlan):
             IndexError: if `global_step` is outside the pass.
         """
         if not 0 <= global_step < len(self):
-            raise IndexError(f"global_step={global_step}: must be 0 to {len(self) - 1} in this pass")
+            raise IndexError(f"global_step={global_step}: must be 0 to {len(self) - 1} in this pass.")
         return self._steps[global_step]
 
 

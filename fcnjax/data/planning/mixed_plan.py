@@ -53,7 +53,7 @@ class MixedPlan(Plan):
         super().__post_init__()
         for name, value, minimum in (("batch_size", self.batch_size, 1), ("seed", self.seed, 0)):
             if value < minimum:
-                raise ValueError(f"{name}={value}: must be {minimum} or more")
+                raise ValueError(f"{name}={value}: must be {minimum} or more.")
 
     @cached_property
     def rows_per_bucket(self) -> np.ndarray:
@@ -130,7 +130,7 @@ def _drawn_sizes(plan: MixedPlan, epoch: int) -> np.ndarray:
     if len(sizes) != len(plan.sizes):
         raise ValueError(
             f"sizes_at({epoch}): must return {len(plan.sizes)} sizes, but returned {len(sizes)}; return one for each "
-            "example, in the order of the size table"
+            "example, in the order of the size table."
         )
     sizes.setflags(write=False)
     return sizes

@@ -110,10 +110,10 @@ def plan_report(
     sizes = checked_table("sizes", sizes, axes=plan.shapes.shape[1])
     if batch_size is not None and pixel_budget is not None:
         raise ValueError(
-            f"batch_size={batch_size}: must not be given with pixel_budget={pixel_budget}; give one of them"
+            f"batch_size={batch_size}: must not be given with pixel_budget={pixel_budget}; give one of them."
         )
     if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: must be 1 or more rows")
+        raise ValueError(f"batch_size={batch_size}: must be 1 or more rows.")
     baselines = {"pad to max": pad_to_max(sizes)}
     if sizes.shape[1] == 2:
         baselines["aspect groups"] = aspect_groups(sizes)

@@ -31,14 +31,14 @@ def read_sizes(path: Path | str) -> np.ndarray:
             if columns is None:
                 raise ValueError(
                     f"{path}, line 1: must name the columns length, or height and width, or depth, height and width, "
-                    f"but it names {', '.join(header) or 'none'}; write a first line with these names"
+                    f"but it names {', '.join(header) or 'none'}; write a first line with these names."
                 )
             places = {name: header.index(name) for name in columns}
             rows = list(_rows(path, lines, places))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: must be CSV text in UTF-8 ({error}); save it as such") from None
+        raise ValueError(f"{path}: must be CSV text in UTF-8 ({error}); save it as such.") from None
     if not rows:
-        raise ValueError(f"{path}: must hold an example; write the extents of one on each line below the header")
+        raise ValueError(f"{path}: must hold an example; write the extents of one on each line below the header.")
     return np.array(rows, np.int64)
 
 
@@ -54,7 +54,7 @@ def _rows(path: Path | str, lines: Iterator[list[str]], places: dict[str, int]) 
             if not 1 <= extent < 2**31:
                 raise ValueError(
                     f"{path}, line {number}: {name}={text!r}: must be an integer from 1 to 2^31 - 1; correct it, or "
-                    "leave the line out"
+                    "leave the line out."
                 )
             row.append(extent)
         yield row

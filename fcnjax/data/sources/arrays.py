@@ -21,8 +21,8 @@ class ArraySource(Source):
         values: N arrays [*S, C] of any sizes, uint8 (0 to 255) or floating; 1, 2 or 3 spatial axes, channels last.
             Floating arrays are converted to float32.
         labels: N class indices.
-        class_names: Names of the classes; None counts the classes in `labels` and names them "0", "1", ...
-        first_id: Id of the first example; ids count up from it. Give the splits of one data set disjoint ids.
+        class_names: names of the classes; None counts the classes in `labels` and names them "0", "1", ...
+        first_id: id of the first example; ids count up from it. Give the splits of one data set disjoint ids.
 
     Raises:
         ValueError: if there are no arrays; if the numbers of arrays and labels differ; if an array has no channel axis,
@@ -49,10 +49,10 @@ class ArraySource(Source):
         self._values = [np.asarray(array) for array in values]
         given = [int(label) for label in labels]
         if not self._values:
-            raise ValueError("values=[]: must hold at least one array [*S, C]")
+            raise ValueError("values=[]: must hold at least one array [*S, C].")
         if len(given) != len(self._values):
             raise ValueError(
-                f"labels: must be one label per array, not {len(given)} labels for {len(self._values)} arrays"
+                f"labels: must be one label per array, not {len(given)} labels for {len(self._values)} arrays."
             )
         first = self._values[0].shape
         for index, array in enumerate(self._values):

@@ -9,9 +9,9 @@ def check_array(index: int, array: np.ndarray, first: tuple[int, ...]) -> None:
     """Checks that an array is an example and agrees with the first one.
 
     Args:
-        index: Position of the array, for the message.
-        array: The array; it should be uint8 or floating [*S, C] with 1, 2 or 3 spatial axes, and finite.
-        first: Shape of the first array; rank and channel count must be the same.
+        index: position of the array, for the message.
+        array: the array; it should be uint8 or floating [*S, C] with 1, 2 or 3 spatial axes, and finite.
+        first: shape of the first array; rank and channel count must be the same.
 
     Raises:
         ValueError: if the shape is not allowed or a value is not finite.
@@ -21,29 +21,29 @@ def check_array(index: int, array: np.ndarray, first: tuple[int, ...]) -> None:
     if not 2 <= array.ndim <= 4:
         raise ValueError(
             f"{shape}: must be [*S, C] with 1, 2 or 3 spatial axes and channels last; add a missing channel axis with "
-            "array[..., None]"
+            "array[..., None]."
         )
     if (array.ndim, array.shape[-1]) != (len(first), first[-1]):
         raise ValueError(
             f"{shape}: must have the rank and the channel count (last axis) of values[0], whose shape is {first}; "
-            "convert the examples first"
+            "convert the examples first."
         )
     if array.size == 0:
-        raise ValueError(f"{shape}: must have extents of at least 1; leave empty examples out")
+        raise ValueError(f"{shape}: must have extents of at least 1; leave empty examples out.")
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
         raise TypeError(
-            f"values[{index}].dtype={array.dtype}: must be uint8 (0 to 255) or floating; convert the example first"
+            f"values[{index}].dtype={array.dtype}: must be uint8 (0 to 255) or floating; convert the example first."
         )
     if array.dtype != np.uint8 and not np.isfinite(array).all():
-        raise ValueError(f"values[{index}]: must be finite; replace NaN and infinity first")
+        raise ValueError(f"values[{index}]: must be finite; replace NaN and infinity first.")
 
 
 def check_labels(labels: Sequence[int], classes: int) -> None:
     """Checks that every label is a class index.
 
     Args:
-        labels: The labels.
-        classes: Number of classes.
+        labels: the labels.
+        classes: number of classes.
 
     Raises:
         ValueError: if a label is not 0 to `classes - 1`; the first one is named.
@@ -52,5 +52,5 @@ def check_labels(labels: Sequence[int], classes: int) -> None:
         if not 0 <= label < classes:
             raise ValueError(
                 f"labels[{index}]={label}: must be 0 to {classes - 1} ({classes} class names); number the classes from "
-                "0 or name the missing ones"
+                "0 or name the missing ones."
             )

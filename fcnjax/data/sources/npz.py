@@ -34,11 +34,11 @@ def save_npz(
     `{split}_channels`; `{split}_labels` int64 [N]; and `class_names`, the same for all splits.
 
     Args:
-        path: The file. An interruption leaves it as it was.
+        path: the file. An interruption leaves it as it was.
         values: A `Source`, or N arrays [*S, C] as `fcnjax.data.ArraySource` takes them.
         labels: N class indices; leave them out if `values` is a source.
-        class_names: As for `ArraySource`; leave them out if `values` is a source.
-        split: Letters, digits and underscores.
+        class_names: as for `ArraySource`; leave them out if `values` is a source.
+        split: letters, digits and underscores.
 
     Returns:
         The path.
@@ -87,8 +87,8 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     classes.
 
     Args:
-        path: The file.
-        split: Its name, optionally with a slice in examples or percent, "train[:100]" or "train[95%:]"; "+" joins
+        path: the file.
+        split: its name, optionally with a slice in examples or percent, "train[:100]" or "train[95%:]"; "+" joins
             several.
 
     Returns:
@@ -125,7 +125,7 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     try:
         source = ArraySource(arrays, chosen.tolist(), [str(one) for one in names.tolist()])
     except (ValueError, TypeError) as error:
-        raise type(error)(f"split={split!r} of {path}: {error}") from None
+        raise type(error)(f"split={split!r} of {path}: {error}.") from None
     source.ids = positions(parts, counts)
     return source
 

@@ -23,9 +23,9 @@ class ResizedSource(Source):
     quarter or an eighth of their size if that suffices.
 
     Args:
-        source: Where the examples come from.
-        policy: Determines the sizes.
-        minimum: The network's minimum size, in positions: one number or [D].
+        source: where the examples come from.
+        policy: determines the sizes.
+        minimum: the network's minimum size, in positions: one number or [D].
 
     Raises:
         ValueError: as for `SizePolicy.sizes`.
@@ -62,7 +62,7 @@ def resample(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
     Args:
         values: uint8 or float32 [H, W, C].
-        size: New height and width, each 1 or more.
+        size: new height and width, each 1 or more.
 
     Returns:
         [*size, C] of the same dtype; uint8 is rounded and clipped to 0 to 255, float values may overshoot a little.
@@ -73,7 +73,7 @@ def resample(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     Source: Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981 (a = -0.5).
     """
     if values.ndim != 3:
-        raise ValueError(f"values.shape={values.shape}: must be an image [H, W, C]; resample other data first")
+        raise ValueError(f"values.shape={values.shape}: must be an image [H, W, C]; resample other data first.")
     height, width = size
     # Pillow takes three uint8 channels at once; with four it would weight the colors by the fourth channel.
     color = values.dtype == np.uint8 and values.shape[-1] == 3

@@ -25,13 +25,13 @@ class SizePolicy:
     example cannot satisfy both a cap and the minimum, the minimum wins.
 
     Attributes:
-        max_area: Maximum number of positions; larger examples shrink. None: no cap.
-        max_side: Maximum extent of the longest side; larger examples shrink. None: no cap.
-        min_side: Minimum extent of every side, in addition to the network's minimum. None: the network's alone.
-        below: How examples below the minimum (after the caps) are treated: "refuse" raises, "upsample" enlarges them,
+        max_area: maximum number of positions; larger examples shrink. None: no cap.
+        max_side: maximum extent of the longest side; larger examples shrink. None: no cap.
+        min_side: minimum extent of every side, in addition to the network's minimum. None: the network's alone.
+        below: how examples below the minimum (after the caps) are treated: "refuse" raises, "upsample" enlarges them,
             "pad" puts zeros around them, equally on both sides (an odd zero goes to the end). These zeros are content:
             unlike the padding of a batch they are not masked, and they count in pools and statistics.
-        multiple_of: Every extent is a multiple of this.
+        multiple_of: every extent is a multiple of this.
 
     Raises:
         ValueError: if a number is below 1, or `below` is not one of the three.
@@ -50,9 +50,9 @@ class SizePolicy:
         for name in ("max_area", "max_side", "min_side", "multiple_of"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: must be 1 or more")
+                raise ValueError(f"{name}={value}: must be 1 or more.")
         if self.below not in BELOW:
-            raise ValueError(f"below={self.below!r}: must be one of {', '.join(map(repr, BELOW))}")
+            raise ValueError(f"below={self.below!r}: must be one of {', '.join(map(repr, BELOW))}.")
 
     def sizes(
         self, sizes: np.ndarray, minimum: int | Sequence[int] = 1, names: Sequence[str] | None = None
@@ -61,7 +61,7 @@ class SizePolicy:
 
         Args:
             sizes: int [N, D], native sizes.
-            minimum: The network's minimum size, in positions: one number or [D].
+            minimum: the network's minimum size, in positions: one number or [D].
             names: N names that an error may list; None names examples by position.
 
         Returns:
@@ -78,7 +78,7 @@ class SizePolicy:
             raise ValueError(
                 f"sizes: {len(rows)} of {len(content)} examples are below the minimum {_by(smallest)} "
                 f"({', '.join(first)}{', ...' if len(rows) > NAMED else ''}); set below='upsample' or below='pad', "
-                "leave them out, or choose a network that needs less"
+                "leave them out, or choose a network that needs less."
             )
         return np.maximum(content, smallest) if self.below == "pad" else content
 
@@ -87,7 +87,7 @@ class SizePolicy:
 
         Args:
             sizes: int [N, D], native sizes.
-            minimum: The network's minimum size, in positions: one number or [D].
+            minimum: the network's minimum size, in positions: one number or [D].
 
         Returns:
             int32 [N, D].
@@ -120,7 +120,7 @@ class SizePolicy:
         """Returns the smallest size that is allowed: int [D], or [] if `minimum` is one number.
 
         Args:
-            minimum: The network's minimum size, in positions: one number or [D].
+            minimum: the network's minimum size, in positions: one number or [D].
         """
         needed = np.maximum(np.asarray(minimum), self.min_side or 1)
         return -(-needed // self.multiple_of) * self.multiple_of
@@ -131,7 +131,7 @@ class SizePolicy:
         if asked:
             raise ValueError(
                 f"{asked[0]}: only images [H, W, C] are resampled, and the examples have {axes} spatial axes; cut or "
-                "resample them first, or use below='pad' or below='refuse' without caps"
+                "resample them first, or use below='pad' or below='refuse' without caps."
             )
 
 

@@ -19,9 +19,9 @@ class Example(NamedTuple):
     """One example.
 
     Attributes:
-        id: Identifies the example within its data set, independently of split and order; random draws are keyed by it.
+        id: identifies the example within its data set, independently of split and order; random draws are keyed by it.
         values: uint8 (0 to 255) or float32 [*S, C].
-        label: Class index, 0 to len(class_names) - 1.
+        label: class index, 0 to len(class_names) - 1.
     """
 
     id: int
@@ -33,8 +33,8 @@ class UnreadableExample(ValueError):
     """An example whose content cannot be decoded; a failing disk raises OSError instead.
 
     Attributes:
-        name: The file, or another name of the example.
-        reason: Why it cannot be decoded.
+        name: the file, or another name of the example.
+        reason: why it cannot be decoded.
     """
 
     def __init__(self, name: str, reason: str):
@@ -54,10 +54,10 @@ class Source(ABC):
     Attributes:
         sizes: int32 [N, D], extents of each example in positions along its spatial axes.
         ids: int32 [N], the id of each example (see `Example`), known without reading it.
-        class_names: Names of the classes, in the order of the labels.
+        class_names: names of the classes, in the order of the labels.
         channels: C, the same for all examples.
-        names: Name of each example in messages and reports, such as its file; None if examples have only ids.
-        unreadable: Why each example that was left out of the source cannot be read, by name.
+        names: name of each example in messages and reports, such as its file; None if examples have only ids.
+        unreadable: why each example that was left out of the source cannot be read, by name.
     """
 
     sizes: np.ndarray
@@ -90,7 +90,7 @@ class Source(ABC):
 
         Args:
             index: 0 to N - 1.
-            at_least: Extents [D] that are sufficient for the caller. A source that can decode at a fraction of the
+            at_least: extents [D] that are sufficient for the caller. A source that can decode at a fraction of the
                 native size may do so, as long as no extent falls below `at_least`. None asks for the native size.
 
         Returns:

@@ -27,11 +27,11 @@ class SplitTerm(NamedTuple):
     """One term of a split, such as "train" or "train[:90%]".
 
     Attributes:
-        text: The term as it was written.
-        name: The part before the slice.
-        start: First bound, such as "5", "-5", "95%" or "12.5%"; None if it is left out.
-        stop: Second bound, in the same form.
-        sliced: Whether there is a slice.
+        text: the term as it was written.
+        name: the part before the slice.
+        start: first bound, such as "5", "-5", "95%" or "12.5%"; None if it is left out.
+        stop: second bound, in the same form.
+        sliced: whether there is a slice.
     """
 
     text: str
@@ -40,28 +40,39 @@ class SplitTerm(NamedTuple):
     stop: str | None = None
     sliced: bool = False
 
-    def span(self, count: int) -> range:
+    def span(self, count: int, *, strict: bool) -> range:
         """Returns the positions that this term selects among the `count` examples of its split.
+
+        Args:
+            count: number of examples.
+            strict: whether a number beyond the examples, and a percentage beside a number, are errors, as for TFDS;
+                else a number is clipped, as in a slice of a list.
 
         Raises:
             ValueError: if a bound is beyond the examples, or a percentage is mixed with a number.
         """
         bounds = [self.start or "0", self.stop or "100%"]
-        if self.start and self.stop and "0" not in bounds and self.start.endswith("%") != self.stop.endswith("%"):
+        if (
+            strict
+            and self.start
+            and self.stop
+            and "0" not in bounds
+            and self.start.endswith("%") != self.stop.endswith("%")
+        ):
             raise ValueError(f"split={self.text!r}: must have two percentages or two numbers; write both in one form.")
-        start, stop = (self._position(bound, count) for bound in bounds)
+        start, stop = (self._position(bound, count, strict) for bound in bounds)
         return range(start, max(start, stop))
 
-    def _position(self, bound: str, count: int) -> int:
+    def _position(self, bound: str, count: int, strict: bool) -> int:
         if bound.endswith("%"):
             percent = float(bound[:-1])
             if abs(percent) > 100:
                 raise ValueError(f"split={self.text!r}: must have percentages of -100% to 100%; correct {bound}.")
             return round((percent + 100 * (percent < 0)) * count / 100)
         position = int(bound)
-        if abs(position) > count:
+        if strict and abs(position) > count:
             raise ValueError(f"split={self.text!r}: must stay within the {count} examples of {self.name}.")
-        return position + count * (position < 0)
+        return min(max(position + count * (position < 0), 0), count)
 
 
 class SplitPart(NamedTuple):
@@ -82,19 +93,20 @@ def parse_term(text: str) -> SplitTerm:
 def parse_split(split: str) -> list[SplitTerm]:
     """Returns the terms that "+" joins.
 
-    >>> [(term.name, term.span(1000)) for term in parse_split("train[:12.5%] + test[-20:]")]
+    >>> [(term.name, term.span(1000, strict=True)) for term in parse_split("train[:12.5%] + test[-20:]")]
     [('train', range(0, 125)), ('test', range(980, 1000))]
     """
     return [parse_term(text) for text in split.split("+")]
 
 
-def split_parts(split: str, counts: Mapping[str, int], owner: str) -> list[SplitPart]:
+def split_parts(split: str, counts: Mapping[str, int], owner: str, *, strict: bool = False) -> list[SplitPart]:
     """Returns the parts of whole splits that a split consists of, in order; empty ones are left out.
 
     Args:
-        split: Names from `counts`, each with or without a slice, joined by "+".
-        counts: Number of examples in each split of the data set.
-        owner: The name of the data set in messages.
+        split: names from `counts`, each with or without a slice, joined by "+".
+        counts: number of examples in each split of the data set.
+        owner: the name of the data set in messages.
+        strict: as for `SplitTerm.span`.
 
     Raises:
         ValueError: if a name is unknown, a slice is malformed or out of range, or nothing is selected.
@@ -105,7 +117,7 @@ def split_parts(split: str, counts: Mapping[str, int], owner: str) -> list[Split
             raise ValueError(f"split={split!r} of {owner}: must be a name, or a slice such as 'train[:90%]'.")
         if term.name not in counts:
             raise ValueError(unknown_name(f"split of {owner}:", term.name, counts))
-        span = term.span(counts[term.name])
+        span = term.span(counts[term.name], strict=strict)
         if span:
             parts.append(SplitPart(term.name, span.start, span.stop))
     if not parts:
@@ -119,8 +131,8 @@ def positions(parts: Sequence[SplitPart], counts: Mapping[str, int]) -> np.ndarr
     """Returns the position of each example in its data set, with the splits end to end in the order of their names.
 
     Args:
-        parts: From `split_parts`.
-        counts: Number of examples in each split of the data set.
+        parts: from `split_parts`.
+        counts: number of examples in each split of the data set.
 
     Returns:
         int32 [N], read-only.

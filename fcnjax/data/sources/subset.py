@@ -18,9 +18,9 @@ class PartialSource(Source):
     """Some examples of a source, in its order.
 
     Args:
-        source: The whole source.
+        source: the whole source.
         kept: int [N], positions in `source`, increasing.
-        unreadable: Why each of the others is left out, by name; it is added to the source's own `unreadable`.
+        unreadable: why each of the others is left out, by name; it is added to the source's own `unreadable`.
     """
 
     def __init__(self, source: Source, kept: np.ndarray, unreadable: Mapping[str, str]) -> None:
@@ -48,9 +48,9 @@ def without_small(source: Source, policy: SizePolicy, minimum: Sequence[int]) ->
     """Returns the source without the examples that a policy would refuse as too small; `unreadable` holds the reasons.
 
     Args:
-        source: Examples at their native sizes.
-        policy: The policy; its caps apply first.
-        minimum: The network's minimum size [D], in positions.
+        source: examples at their native sizes.
+        policy: the policy; its caps apply first.
+        minimum: the network's minimum size [D], in positions.
 
     Raises:
         ValueError: if every example is too small.

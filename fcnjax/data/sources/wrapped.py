@@ -28,7 +28,7 @@ def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = 
     Use `ArraySource` for arrays that fit in memory: it is faster and checks all of them for NaN.
 
     Args:
-        data: An object with `__len__` and `__getitem__`; several threads call the latter at once. An item is an
+        data: an object with `__len__` and `__getitem__`; several threads call the latter at once. An item is an
             `Example`; a pair `(values, label)`; or a mapping with the key "label" and one of "image", "audio" and
             "values". Values are anything that numpy converts to an array [*S, C], uint8 (0 to 255) or floating,
             channels last: arrays, tensors, PIL images (gray ones get a channel axis). With the key "image", [H, W]
@@ -36,7 +36,7 @@ def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = 
             An item must have the same size at every access: leave random crops to the training's augmentation. An
             object that also has the other members of a `Source` (`sizes`, `ids`, `class_names`, `channels`) is used
             as it is, and the arguments below are ignored.
-        class_names: Names of the classes; None counts the classes in the labels and names them "0", "1", ...
+        class_names: names of the classes; None counts the classes in the labels and names them "0", "1", ...
         sizes: int [N, D], the extents of each item along its spatial axes; `class_names` is then required. None reads
             every item once, with a progress bar if that takes more than a second.
 
@@ -65,7 +65,9 @@ class _MemberSource(Source):
         self._data = data
         self.sizes, self.ids = data.sizes, data.ids
         self.class_names, self.channels = data.class_names, data.channels
-        self.names, self.unreadable = getattr(data, "names", None), getattr(data, "unreadable", {})
+        names = getattr(data, "names", None)
+        self.names = None if names is None else tuple(names)
+        self.unreadable = getattr(data, "unreadable", {})
 
     @cached_property
     def labels(self) -> np.ndarray | None:
@@ -87,11 +89,11 @@ class _ItemSource(Source):
 
     def __init__(self, data: Any, class_names: Sequence[str] | None, sizes: Any) -> None:
         if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
-            raise TypeError(f"data: a {type(data).__name__} lacks __len__ or __getitem__; convert it to a list")
+            raise TypeError(f"data: a {type(data).__name__} lacks __len__ or __getitem__; convert it to a list.")
         if not len(data):
-            raise ValueError("data: must hold at least one item, such as a pair (values, label)")
+            raise ValueError("data: must hold at least one item, such as a pair (values, label).")
         if sizes is not None and class_names is None:
-            raise ValueError("class_names=None: must be given with sizes, because no labels are read to count classes")
+            raise ValueError("class_names=None: must be given with sizes, because no labels are read to count classes.")
         self._data = data
         self._first = _example(data, 0).values.shape
         self.channels = int(self._first[-1])
@@ -104,7 +106,7 @@ class _ItemSource(Source):
         else:
             self.sizes = frozen_table(checked_table("sizes", sizes, len(self._first) - 1))
             if len(self.sizes) != len(data):
-                raise ValueError(f"sizes: must have one row for each of the {len(data)} items, not {len(self.sizes)}")
+                raise ValueError(f"sizes: must have one row for each of the {len(data)} items, not {len(self.sizes)}.")
             self.ids = frozen_table(range(len(data)))
             self.class_names = tuple(class_names or ())
 
@@ -127,7 +129,7 @@ class _ItemSource(Source):
         if example.values.shape != wanted:
             raise ValueError(
                 f"data[{index}].shape={example.values.shape}: must be {wanted} as in the size table; an item must have "
-                "one size at every access, so leave random crops and resizing to the training's augmentation"
+                "one size at every access, so leave random crops and resizing to the training's augmentation."
             )
         check_array(index, example.values, self._first)
         check_labels([example.label], len(self.class_names))
@@ -144,14 +146,14 @@ def _example(data: Any, index: int) -> Example:
         if len(keys) != 1 or "label" not in item:
             raise ValueError(
                 f"data[{index}]: must have the key 'label' and exactly one of {_VALUE_KEYS}; its keys are "
-                f"{sorted(map(str, item))}"
+                f"{sorted(map(str, item))}."
             )
         key, values, label = keys[0], item[keys[0]], item["label"]
     elif isinstance(item, (tuple, list)) and len(item) == 2:
         values, label = item
     else:
         raise ValueError(
-            f"data[{index}]: must be a pair (values, label), a mapping or an Example, not a {type(item).__name__}"
+            f"data[{index}]: must be a pair (values, label), a mapping or an Example, not a {type(item).__name__}."
         )
     return Example(int(given_id), _values(key, values), _label(index, label))
 
@@ -169,7 +171,7 @@ def _label(index: int, label: Any) -> int:
     try:
         return operator.index(label)
     except TypeError:
-        raise ValueError(f"data[{index}]: the label must be an integer, not {label!r}; count classes from 0") from None
+        raise ValueError(f"data[{index}]: the label must be an integer, not {label!r}; count classes from 0.") from None
 
 
 def as_signal(samples: Any) -> np.ndarray:

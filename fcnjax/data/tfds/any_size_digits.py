@@ -25,7 +25,7 @@ class AnySizeDigitsConfig(tfds.core.BuilderConfig):
     """One variant of the data set.
 
     Attributes:
-        size: Height and width of every digit in pixels; None gives each digit its own.
+        size: height and width of every digit in pixels; None gives each digit its own.
     """
 
     size: tuple[int, int] | None = None
@@ -37,7 +37,7 @@ def digit_size(index: int, seed: int = SIZE_SEED) -> tuple[int, int]:
     Both sides are log-uniform on 16 to 40; pairs with an aspect ratio outside 1:2 to 2:1 are drawn again.
 
     Args:
-        index: Position of the digit in `sklearn.datasets.load_digits`, 0 to 1796.
+        index: position of the digit in `sklearn.datasets.load_digits`, 0 to 1796.
         seed: 0 or more; the published data set uses the default.
 
     Returns:

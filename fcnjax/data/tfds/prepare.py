@@ -27,8 +27,8 @@ def prepare(build: "Callable[[], tfds.core.DatasetBuilder]", **download: Any) ->
     succeeds, and the other processes read what it left.
 
     Args:
-        build: Makes the builder; called once more after preparing.
-        **download: Arguments of TFDS's `download_and_prepare`.
+        build: makes the builder; called once more after preparing.
+        **download: arguments of TFDS's `download_and_prepare`.
 
     Returns:
         The prepared builder.
@@ -58,8 +58,8 @@ def prepare_by_name(name: str, data_dir: DataDir = None, manual_dir: DataDir = N
 
     Args:
         name: "any_size_digits", or a name of the TFDS catalog: "mnist", "imagenette/320px-v2".
-        data_dir: Folder of prepared data sets; None means TFDS's own (TFDS_DATA_DIR, else ~/tensorflow_datasets).
-        manual_dir: Folder of files that were downloaded by hand; TFDS uses them instead of downloading.
+        data_dir: folder of prepared data sets; None means TFDS's own (TFDS_DATA_DIR, else ~/tensorflow_datasets).
+        manual_dir: folder of files that were downloaded by hand; TFDS uses them instead of downloading.
 
     Returns:
         The folder of the prepared data set, and whether it was prepared now. The folder is either complete or absent.
@@ -141,7 +141,7 @@ def _catalog_builder(name: str, data_dir: DataDir) -> "Callable[[], tfds.core.Da
     if not is_catalog_name(name):
         raise ValueError(unknown_data_set(name))
     if importlib.util.find_spec("tensorflow") is None:
-        raise ValueError(f"{name}: preparing a data set of the TFDS catalog needs TensorFlow; install {EXTRA}")
+        raise ValueError(f"{name}: preparing a data set of the TFDS catalog needs TensorFlow; install {EXTRA}.")
     import tensorflow_datasets as tfds
 
     return partial(tfds.builder, name, data_dir=data_folder(data_dir), file_format="array_record")

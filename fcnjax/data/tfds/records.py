@@ -32,9 +32,9 @@ def prepared_folder(name: str, data_dir: DataDir = None) -> Path | None:
     """Returns the folder of a prepared data set, or None if it is not prepared.
 
     Args:
-        name: As TFDS writes it: "mnist", "imagenette/full-size-v2", "mnist:3.0.1". The default version is the newest
+        name: as TFDS writes it: "mnist", "imagenette/full-size-v2", "mnist:3.0.1". The default version is the newest
             one that is prepared; the default variant is the one that TFDS recorded.
-        data_dir: Folder of prepared data sets; None means TFDS's own.
+        data_dir: folder of prepared data sets; None means TFDS's own.
     """
     path, _, version = name.partition(":")
     folder = data_folder(data_dir) / path
@@ -59,7 +59,7 @@ def open_prepared(folder: Path) -> "tfds.core.DatasetBuilder":
     An audio feature becomes the integer tensor that it is stored as, because TFDS needs TensorFlow for audio features.
 
     Args:
-        folder: Holds `dataset_info.json` and `features.json`, such as data_dir/mnist/3.0.1.
+        folder: holds `dataset_info.json` and `features.json`, such as data_dir/mnist/3.0.1.
 
     Raises:
         ValueError: if the records are not dictionaries, or hold audio files instead of samples.
@@ -94,8 +94,8 @@ def open_records(builder: "tfds.core.DatasetBuilder", parts: Sequence[SplitPart]
     """Returns random access to the records of some parts of splits; encoded images stay bytes.
 
     Args:
-        builder: From `open_prepared`.
-        parts: The parts, in order, none of them empty.
+        builder: from `open_prepared`.
+        parts: the parts, in order, none of them empty.
 
     Raises:
         ValueError: if the data set is stored in a format without random access.

@@ -44,7 +44,7 @@ class TfdsSource(Source):
             of an example is its feature `id` if there is one, else its position in the data set, with the splits end to
             end in the order of their names. Ids therefore do not depend on the slice.
         split: A split of the builder, optionally with a slice such as "train[:100]"; "+" joins several.
-        cache_bytes: Maximum total of decoded values kept in memory, in bytes; 0 keeps nothing.
+        cache_bytes: maximum total of decoded values kept in memory, in bytes; 0 keeps nothing.
 
     Raises:
         ValueError: if the data set lacks one of these features or has one of an unsuitable type, is stored without
@@ -55,7 +55,7 @@ class TfdsSource(Source):
     def __init__(self, builder: "tfds.core.DatasetBuilder", split: str, *, cache_bytes: int = CACHE_BYTES) -> None:
         self._folder, self._split, self._name = Path(builder.data_path), split, builder.name
         counts = {name: info.num_examples for name, info in builder.info.splits.items()}
-        self._parts = split_parts(split, counts, self._name)
+        self._parts = split_parts(split, counts, self._name, strict=True)
         prepared = self._open()
         features: Any = prepared.info.features
         self._key = _checked_key(self._name, features)
@@ -157,13 +157,13 @@ def _checked_key(name: str, features: Any) -> str:
     if missing:
         raise ValueError(
             f"builder={name!r}: must have the features image [H, W, C] or audio [L], and label, but lacks "
-            f"{sorted(missing)}; derive your own Source for other data"
+            f"{sorted(missing)}; derive your own Source for other data."
         )
     if not hasattr(features["label"], "names"):
-        raise ValueError(f"builder={name!r}: must have a ClassLabel as its label, because a classifier needs classes")
+        raise ValueError(f"builder={name!r}: must have a ClassLabel as its label, because a classifier needs classes.")
     dtype, shape = np.dtype(features[key].np_dtype), features[key].shape
     if key == "image" and dtype != np.uint8 and not (len(shape) > 1 and dtype == np.float32 and shape[-1] is not None):
-        raise ValueError(f"builder={name!r}: must have images of uint8, or float32 tensors, not {dtype}")
+        raise ValueError(f"builder={name!r}: must have images of uint8, or float32 tensors, not {dtype}.")
     return key
 
 

@@ -66,17 +66,17 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise ValueError("the archive must hold one data.pkl")
+            raise ValueError("the archive must hold one data.pkl.")
         folder = pickles[0].removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != sys.byteorder.encode():
-            raise ValueError("its byte order differs from this machine's")
+            raise ValueError("its byte order differs from this machine's.")
         with archive.open(pickles[0]) as file:
             state = _Unpickler(file).load()
         if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-            raise ValueError(f"it holds a {type(state).__name__}, not tensors by name")
+            raise ValueError(f"it holds a {type(state).__name__}, not tensors by name.")
         other = next((name for name, tensor in state.items() if not isinstance(tensor, _Tensor)), None)
         if other is not None:
-            raise ValueError(f"{other!r} is a {type(state[other]).__name__}, not a tensor")
+            raise ValueError(f"{other!r} is a {type(state[other]).__name__}, not a tensor.")
         return {name: _array(tensor, archive, folder) for name, tensor in state.items()}
 
 
@@ -103,7 +103,7 @@ class _Unpickler(pickle.Unpickler):
             return lambda storage, offset, shape, strides, *rest: _Tensor(storage, offset, shape, strides)
         if module == "torch" and name in ITEMS:
             return name
-        raise pickle.UnpicklingError(f"it uses {module}.{name}, which a plain state dict does not need")
+        raise pickle.UnpicklingError(f"it uses {module}.{name}, which a plain state dict does not need.")
 
     def persistent_load(self, pid: Any) -> _Storage:
         _, kind, key, _, length = pid
@@ -117,12 +117,12 @@ def _array(tensor: _Tensor, archive: zipfile.ZipFile, folder: str) -> np.ndarray
     if len(stored) != length or any(
         type(n) is not int or n < 0 for n in (tensor.offset, *tensor.shape, *tensor.strides)
     ):
-        raise ValueError(f"record {key} is damaged")
+        raise ValueError(f"record {key} is damaged.")
     if not math.prod(tensor.shape):
         return np.zeros(tensor.shape, stored.dtype)
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
     if last >= length or math.prod(tensor.shape) > length:
-        raise ValueError(f"record {key} is shorter than its tensor")
+        raise ValueError(f"record {key} is shorter than its tensor.")
     strides = [stride * stored.itemsize for stride in tensor.strides]
     return np.lib.stride_tricks.as_strided(stored[tensor.offset :], tensor.shape, strides, writeable=False)
 

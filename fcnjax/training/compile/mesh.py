@@ -61,7 +61,7 @@ def join_hosts(
     except ValueError as error:
         raise ValueError(f"--coordinator={coordinator}: {first_line(error)} Give the address of host 0.") from error
     except RuntimeError as error:
-        raise HostFailure(f"--coordinator={coordinator}: the hosts did not connect ({first_line(error)})") from error
+        raise HostFailure(f"--coordinator={coordinator}: the hosts did not connect ({first_line(error)}).") from error
 
 
 def describe_host_failure(error: Exception) -> str:
@@ -167,4 +167,4 @@ def together(what: str) -> Iterator[None]:
         raise failure
     for host, text in enumerate(messages):
         if text:
-            raise HostFailure(f"{what} failed on host {host}: {text}")
+            raise HostFailure(f"{what} failed on host {host}: {text}.")

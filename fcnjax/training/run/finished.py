@@ -24,6 +24,7 @@ def load_run(workdir: Path | str, checkpoint: str | None = None) -> tuple[Traine
     Raises:
         FileNotFoundError: if the folder does not hold a finished run, or not that checkpoint.
         ValueError: if a file of the run is damaged.
+        HostFailure: if another host of several, all of which must call this, cannot read the data.
     """
     path = Path(workdir)
     trainer = trainer_for(Recipe.from_config(read_config(path)), path)

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import optax
 
-from fcnjax.training.settings.learning_settings import OptimizerSettings
+from fcnjax.naming import unknown_name
+from fcnjax.training.settings.learning_settings import OPTIMIZERS, SCHEDULES, OptimizerSettings
 
 MUON_RMS = 0.2  # root mean square of an update at rate 1, as in adamw: one learning rate suits all weights
 
@@ -24,8 +25,10 @@ def make_schedule(settings: OptimizerSettings, steps: int) -> optax.Schedule:
     elif settings.schedule == "step":  # in a short run, two boundaries may round to the same step
         reached = Counter(round(share * steps) - warmup for share in settings.boundaries)
         after = optax.piecewise_constant_schedule(peak, {step: settings.factor**n for step, n in reached.items()})
-    else:
+    elif settings.schedule == "constant":
         after = optax.constant_schedule(peak)
+    else:
+        raise ValueError(unknown_name("schedule", settings.schedule, SCHEDULES))
     if not warmup:
         return after
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
@@ -55,9 +58,11 @@ def make_optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTra
         parts += [_muon_direction(settings, optax.scale_by_adam(**adam))]
         parts.append(optax.add_decayed_weights(decay, mask=_kernels))
         parts.append(optax.scale_by_learning_rate(rate))
-    else:
+    elif settings.name == "sgd":
         parts.append(optax.add_decayed_weights(decay, mask=_kernels))
         parts.append(optax.sgd(rate, momentum=settings.momentum, nesterov=settings.momentum > 0))
+    else:
+        raise ValueError(unknown_name("optimizer", settings.name, OPTIMIZERS))
     return optax.chain(*parts)
 
 

@@ -17,10 +17,9 @@ from flax import nnx, traverse_util
 from fcnjax.data import mix
 from fcnjax.models import Classifier
 from fcnjax.padded import Padded
-from fcnjax.training.step.average import Average, moved_average
+from fcnjax.training.step.average import Arrays, Average, moved_average
 from fcnjax.training.step.loss import ExampleWeights, Loss, cross_entropy
 
-Arrays = dict[str, jax.Array]
 Augment = Callable[[Padded, jax.Array], Padded]  # batch, one key per example [B] -> batch of the same sizes
 
 

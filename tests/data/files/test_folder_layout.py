@@ -98,7 +98,8 @@ def test_the_order_of_a_slice_is_frozen(tmp_path):
         (["one/cat/1.png", "two/dog/2.png"], "two", {"one/cat/1.png": "cat", "two/dog/2.png": "dog"}),
         (["9_a_1.wav", "10_b.wav"], "*_1.wav", {"9_a_1.wav": "9", "10_b.wav": "10"}),
         (["train/9_a.wav", "test/1_b.wav"], "test", {"train/9_a.wav": "9", "test/1_b.wav": "1"}),
-        (["cat/1.PNG", "dog/.hidden.png", "dog/2", "README.md", "cat/Thumbs.db", ".git/x/1.png", "dog/labels.CSV"],
+        (["cat/1.PNG", "dog/.hidden.png", "dog/2", "README.md", "LICENCE", "cat/Thumbs.db", ".git/x/1.png",
+          "dog/labels.CSV"],
          "all", {"cat/1.PNG": "cat", "dog/2": "dog"}),
     ],
 )  # fmt: skip

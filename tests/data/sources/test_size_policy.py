@@ -67,7 +67,7 @@ def test_what_is_too_small_is_listed_by_name():
         SizePolicy().sizes(sizes, 10, names=["a.png", "b.png", "c.png", "d.png", "e.png"])
     assert str(error.value) == (
         "sizes: 4 of 5 examples are below the minimum 10 (b.png 3x50, c.png 50x7, d.png 9x9, ...); set "
-        "below='upsample' or below='pad', leave them out, or choose a network that needs less"
+        "below='upsample' or below='pad', leave them out, or choose a network that needs less."
     )
 
 

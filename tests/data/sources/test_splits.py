@@ -26,24 +26,26 @@ def test_percentages_are_those_of_tfds(count, low, high, parts):
     low, high = (f"{bound / parts:g}%" for bound in sorted((low % (100 * parts + 1), high % (100 * parts + 1))))
     for bounds in (f":{high}", f"{low}:", f"{low}:{high}"):
         split = f"train[{bounds}]"
-        assert parse_term(split).span(count) == tfds_span(split, count)
+        assert parse_term(split).span(count, strict=True) == tfds_span(split, count)
 
 
 @given(COUNTS, st.data())
 def test_numbers_of_examples_are_those_of_tfds(count, data):
     start, stop = (data.draw(st.integers(-count, count)) for _ in range(2))
     for split in (f"train[{start}:{stop}]", f"train[:{stop}]", f"train[{start}:]"):
-        assert len(parse_term(split).span(count)) == len(tfds_span(split, count))
+        assert len(parse_term(split).span(count, strict=True)) == len(tfds_span(split, count))
 
 
 @given(COUNTS, PERCENTS)
 @example(15, -10)  # TFDS itself overlaps here: [:90%] holds 14 examples, [-10%:] holds 2
 @example(10, -1)  # and here its [-1%:] holds everything
 def test_complements_share_their_boundary(count, percent):
-    before, after = (parse_term(f"train[{bounds}]").span(count) for bounds in (f":{percent}%", f"{percent}%:"))
+    before, after = (
+        parse_term(f"train[{bounds}]").span(count, strict=True) for bounds in (f":{percent}%", f"{percent}%:")
+    )
     assert (before.start, before.stop, after.stop) == (0, after.start, count)
     if percent < 0 and percent == int(percent):
-        assert before == parse_term(f"train[:{100 + percent}%]").span(count)
+        assert before == parse_term(f"train[:{100 + percent}%]").span(count, strict=True)
         assert before == tfds_span(f"train[:{100 + percent}%]", count)
 
 
@@ -53,8 +55,8 @@ def test_terms_are_joined_and_positions_run_on_in_the_order_of_the_names():
     assert parts == [("train", 8, 10), ("test", 0, 1)]
     assert positions(parts, counts).tolist() == [12, 13, 0]
     assert [term.name for term in parse_split("*_[0-4].wav + all[:]")] == ["*_[0-4].wav", "all"]
-    assert parse_term("train[:1_000]").span(2000) == range(1000)
-    assert parse_term("train[0:50%]").span(10) == range(5)
+    assert parse_term("train[:1_000]").span(2000, strict=True) == range(1000)
+    assert parse_term("train[0:50%]").span(10, strict=True) == range(5)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +77,18 @@ def test_terms_are_joined_and_positions_run_on_in_the_order_of_the_names():
 )
 def test_a_bad_split_is_refused_in_one_sentence(split, says):
     with pytest.raises(ValueError, match=says):
-        split_parts(split, {"train": 10, "test": 4}, "digits")
+        split_parts(split, {"train": 10, "test": 4}, "digits", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("split", "wanted"),
+    [
+        ("train[:11]", range(10)),
+        ("train[-11:3]", range(3)),
+        ("train[3:50%]", range(3, 5)),
+        ("train[12:]", range(10, 10)),
+    ],
+)
+def test_files_clip_numbers_as_lists_do(split, wanted):
+    span = parse_term(split).span(10, strict=False)
+    assert list(span) == list(wanted)

@@ -112,7 +112,7 @@ def test_an_object_with_the_members_of_a_source_is_one():
         names=["a", "b"], labels=[0, 1], unreadable={"c": "gone"}, read=lambda index, at_least: Example(4, small, 0)
     )
     source = as_source(given)
-    assert (source.names, source.unreadable, source.name_of(1)) == (["a", "b"], {"c": "gone"}, "b")
+    assert (source.names, source.unreadable, source.name_of(1)) == (("a", "b"), {"c": "gone"}, "b")
     assert source.labels.dtype == np.int32
     assert source.read(0, at_least=(1, 1)).values is small
 
