@@ -109,11 +109,19 @@ def as_file(path: str) -> str | None:
 
 
 def re_exported(package: str, name: str) -> Iterator[str]:
+    """Yields the file that defines a name which a package exports; the package itself if it defines the name."""
     for node in ast.parse((ROOT / package).read_text()).body:
-        if isinstance(node, ast.ImportFrom) and node.module and any(alias.name == name for alias in node.names):
-            yield from defined_in(node.module, name)
-            return
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                if alias.name == name or (alias.name == "*" and exports(node.module, name)):
+                    yield from defined_in(node.module, name)
+                    return
     yield package
+
+
+def exports(package: str, name: str) -> bool:
+    """Returns whether the `__init__` of a package lists a name."""
+    return f'"{name}"' in (ROOT / package.replace(".", "/") / "__init__.py").read_text()
 
 
 @pytest.mark.parametrize("file", FILES)

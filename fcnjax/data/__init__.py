@@ -14,82 +14,14 @@ several buckets. Only `RandomCrop` and `SizePolicy` change sizes. The usual sequ
 0 2 True
 """
 
-from fcnjax.data.augmentation import Affine, Augmentation, RandomCrop, mix
-from fcnjax.data.batches import Batch
-from fcnjax.data.by_name import FileOptions, load_source
-from fcnjax.data.files import FolderSource, UnreadableFiles, decode_audio, decode_image, read_length, read_size
-from fcnjax.data.loader import host_bytes, load_batches, prefetch_to_device
-from fcnjax.data.planning import (
-    BucketPlan,
-    EpochPlan,
-    EvaluationPlan,
-    MixedPlan,
-    MixedStep,
-    Plan,
-    PlanReport,
-    StepPlan,
-    bucket_table,
-    comparison_table,
-    plan_buckets,
-    plan_report,
-    read_sizes,
-)
-from fcnjax.data.sources import (
-    ArraySource,
-    Example,
-    PartialSource,
-    ResizedSource,
-    SizePolicy,
-    Source,
-    UnreadableExample,
-    as_source,
-    load_npz,
-    save_npz,
-    without_small,
-)
-from fcnjax.data.tfds import TfdsSource, prepare_by_name
-
-__all__ = [
-    "Affine",
-    "ArraySource",
-    "Augmentation",
-    "Batch",
-    "BucketPlan",
-    "EpochPlan",
-    "EvaluationPlan",
-    "Example",
-    "FileOptions",
-    "FolderSource",
-    "MixedPlan",
-    "MixedStep",
-    "PartialSource",
-    "Plan",
-    "PlanReport",
-    "RandomCrop",
-    "ResizedSource",
-    "SizePolicy",
-    "Source",
-    "StepPlan",
-    "TfdsSource",
-    "UnreadableExample",
-    "UnreadableFiles",
-    "as_source",
-    "bucket_table",
-    "comparison_table",
-    "decode_audio",
-    "decode_image",
-    "host_bytes",
-    "load_batches",
-    "load_npz",
-    "load_source",
-    "mix",
-    "plan_buckets",
-    "plan_report",
-    "prefetch_to_device",
-    "prepare_by_name",
-    "read_length",
-    "read_size",
-    "read_sizes",
-    "save_npz",
-    "without_small",
-]
+from fcnjax.data.augmentation import *
+from fcnjax.data.batches import Batch as Batch
+from fcnjax.data.by_name import FileOptions as FileOptions
+from fcnjax.data.by_name import load_source as load_source
+from fcnjax.data.files import *
+from fcnjax.data.loader import host_bytes as host_bytes
+from fcnjax.data.loader import load_batches as load_batches
+from fcnjax.data.loader import prefetch_to_device as prefetch_to_device
+from fcnjax.data.planning import *
+from fcnjax.data.sources import *
+from fcnjax.data.tfds import *

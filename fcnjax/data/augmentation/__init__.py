@@ -4,9 +4,4 @@ from fcnjax.data.augmentation.augmentation import Affine, Augmentation
 from fcnjax.data.augmentation.crop import RandomCrop
 from fcnjax.data.augmentation.mixup import mix
 
-__all__ = [
-    "Affine",
-    "Augmentation",
-    "RandomCrop",
-    "mix",
-]
+__all__ = ["Affine", "Augmentation", "RandomCrop", "mix"]

@@ -3,7 +3,4 @@
 from fcnjax.data.tfds.prepare import prepare_by_name
 from fcnjax.data.tfds.tfds_source import TfdsSource
 
-__all__ = [
-    "TfdsSource",
-    "prepare_by_name",
-]
+__all__ = ["TfdsSource", "prepare_by_name"]

@@ -3,7 +3,4 @@
 from fcnjax.layers.convolution.convolution import Convolution
 from fcnjax.layers.convolution.transposed import TransposedConvolution
 
-__all__ = [
-    "Convolution",
-    "TransposedConvolution",
-]
+__all__ = ["Convolution", "TransposedConvolution"]

@@ -4,11 +4,4 @@ from fcnjax.training.evaluation.evaluation_report import check_new, summary_tabl
 from fcnjax.training.evaluation.evaluation_result import EvaluationResult
 from fcnjax.training.evaluation.metrics import Metrics, measure
 
-__all__ = [
-    "EvaluationResult",
-    "Metrics",
-    "check_new",
-    "measure",
-    "summary_tables",
-    "write_report",
-]
+__all__ = ["EvaluationResult", "Metrics", "check_new", "measure", "summary_tables", "write_report"]

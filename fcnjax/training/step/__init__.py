@@ -3,7 +3,4 @@
 from fcnjax.training.step.optimizer import learning_rate_at
 from fcnjax.training.step.step import TrainState
 
-__all__ = [
-    "TrainState",
-    "learning_rate_at",
-]
+__all__ = ["TrainState", "learning_rate_at"]
