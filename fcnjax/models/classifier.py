@@ -260,7 +260,7 @@ class Classifier(nnx.Module):
         other = np.flatnonzero([any(size) and features[tuple(size)] != wanted for size in sizes.tolist()])
         if other.size:
             found = features[tuple(sizes[other[0]].tolist())]
-            raise ValueError(f"{_first(other, sizes)}: has {why_not(wanted, joined(found))}.")
+            raise ValueError(f"{_first(other, sizes)}: has {why_not(wanted, joined(found))}")
 
     def _windows(self) -> list[tuple[AnyWindow, ...]]:
         """Returns the windows of the backbone in order, each with one entry per spatial axis."""

@@ -115,7 +115,7 @@ class Trainer:
                 model.check_sizes(self.sources[name].sizes)
             except ValueError as error:
                 advice = "Or set config.size.below to upsample or pad."
-                raise ValueError(f"{recipe.data.name}, {name} split: {error} {advice}.") from None
+                raise ValueError(f"{recipe.data.name}, {name} split: {error} {advice}") from None
         self.crop = make_crop(recipe, model.min_size)
         self.buckets = make_buckets(recipe, self.sources, cache_dir=cache_dir)
         self.graphdef = split(model)[0]

@@ -47,6 +47,7 @@ class Command:
         assert error.count("\n") == 1, error
         assert error.startswith("fcnjax")
         assert "Traceback" not in error
+        assert not error.endswith("..\n"), error
         return error.rstrip("\n")
 
 

@@ -125,7 +125,7 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     try:
         source = ArraySource(arrays, chosen.tolist(), [str(one) for one in names.tolist()])
     except (ValueError, TypeError) as error:
-        raise type(error)(f"split={split!r} of {path}: {error}.") from None
+        raise type(error)(f"split={split!r} of {path}: {error}") from None
     source.ids = positions(parts, counts)
     return source
 

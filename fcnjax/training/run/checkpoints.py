@@ -107,7 +107,7 @@ class Checkpoints:
             text = f"{self._folder / str(step)}: the checkpoint could not be written ({first_line(error)}). {kept}"
             if self._on_failure == "stop":
                 advice = "Free disk space and repeat the command, or set config.checkpoint_failure=continue."
-                raise OSError(f"{text} {advice}.") from error
+                raise OSError(f"{text} {advice}") from error
             tqdm.write(f"{text} The run continues without it.", file=sys.stderr)
 
 

@@ -112,7 +112,7 @@ def from_mapping(cls: type[T], config: Mapping[str, Any], prefix: str = "") -> T
     try:
         return cls(**arguments)
     except ValueError as error:
-        raise ValueError(f"config.{prefix}{error}.") from None
+        raise ValueError(f"config.{prefix}{error}") from None
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

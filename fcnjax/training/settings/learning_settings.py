@@ -50,7 +50,7 @@ class OptimizerSettings:
     def __post_init__(self):
         for field, kind, known in (("name", "optimizer", OPTIMIZERS), ("schedule", "schedule", SCHEDULES)):
             if getattr(self, field) not in known:
-                raise ValueError(f"{field}: {unknown_name(kind, getattr(self, field), known)}.")
+                raise ValueError(f"{field}: {unknown_name(kind, getattr(self, field), known)}")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "greater than 0")
         for name in ("warmup", "momentum", "beta1", "beta2"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
