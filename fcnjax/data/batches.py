@@ -35,6 +35,11 @@ class Batch(NamedTuple):
     ids: np.ndarray
     unreadable: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def examples(self) -> int:
+        """Number of real examples in these rows, without fillers and unreadable examples."""
+        return int((self.ids >= 0).sum())
+
 
 @dataclass(frozen=True, eq=False)
 class BatchReader:

@@ -55,7 +55,7 @@ class StepWork(NamedTuple):
         return cls(
             step,
             epoch,
-            examples=sum(int((part.ids >= 0).sum()) for part in parts),
+            examples=sum(part.examples for part in parts),
             real=sum(int(np.prod(part.sizes, axis=1, dtype=np.int64).sum()) for part in parts),
             padded=sum(len(part.sizes) * math.prod(shape) for part, shape in zip(parts, shapes, strict=True)),
             shape=shapes[0] if len(shapes) == 1 else None,

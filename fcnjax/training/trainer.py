@@ -4,8 +4,8 @@ Axes: N examples, K classes.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,10 +124,11 @@ class Trainer:
         self.optimizer = make_optimizer(recipe.optimizer, recipe.epochs * self.steps_per_epoch)
         self.mesh = make_mesh(devices)
         self.feed = Feed(recipe, self.sources, self.mesh)
+        gradient = self._gradient_maker()
         self.programs = Programs(
             self.mesh,
-            self._make_gradient(divide=True),
-            self._make_gradient(divide=False),
+            gradient(divide=True),
+            gradient(divide=False),
             self.optimizer,
             make_evaluation_step(self.graphdef),
             self._make_state,
@@ -138,11 +139,12 @@ class Trainer:
         )
         self._sums: Sums | None = None  # zero between steps: the memory of one step's gradients
 
-    def _make_gradient(self, *, divide: bool) -> Gradient:
+    def _gradient_maker(self) -> Callable[..., Gradient]:
+        """Returns `make_gradient` with all arguments of the recipe, which leaves `divide` to choose."""
         recipe = self.recipe
         weights = class_weights_of(recipe.loss, self.sources["train"])
         loss, example_weights = make_loss(recipe.loss.label_smoothing, weights), make_example_weights(weights)
-        return make_gradient(self.graphdef, loss, recipe.augment, recipe.mixup, example_weights, divide=divide)
+        return partial(make_gradient, self.graphdef, loss, recipe.augment, recipe.mixup, example_weights)
 
     @property
     def steps(self) -> int:

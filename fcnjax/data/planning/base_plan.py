@@ -5,6 +5,7 @@ alone, so that a run resumes from an integer, and every host computes the same s
 and `EvaluationPlan` (`epoch_plan`) make a step of one batch, `MixedPlan` (`mixed_plan`) of several.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -73,7 +74,7 @@ class MixedStep(NamedTuple):
 
     Attributes:
         epoch: pass over the data, from 0.
-        examples: real examples of the step over all hosts and micro-batches; the summed gradients are divided by it.
+        examples: examples planned for the step, over all hosts and micro-batches.
         micro_batches: the parts, smallest bucket first; together they hold each example of the step once.
     """
 
@@ -102,7 +103,7 @@ class MixedStep(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(ABC):
     """Base of all orders: a size table, buckets, and random access to steps. Plans compare and hash by identity.
 
     Subclasses define `rows_per_bucket`, `batches_per_bucket`, `steps_per_epoch`, `largest_step` and `step`.
@@ -133,28 +134,28 @@ class Plan:
         return self.buckets.assign(self.sizes)
 
     @cached_property
+    @abstractmethod
     def rows_per_bucket(self) -> np.ndarray:
         """Rows of each bucket's batches, int64 [K]."""
-        raise NotImplementedError
 
     @cached_property
+    @abstractmethod
     def batches_per_bucket(self) -> np.ndarray:
         """Batches of each bucket in one epoch, int64 [K]."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def steps_per_epoch(self) -> int:
         """Number of steps, the same for every epoch."""
-        raise NotImplementedError
 
     @cached_property
+    @abstractmethod
     def largest_step(self) -> int:
         """Bound on the padded positions of one step, filler rows included: what a step may cost in memory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, global_step: int, /) -> StepPlan | MixedStep:
         """Returns the step at `global_step`, 0 or more. Called from several threads at once."""
-        raise NotImplementedError
 
     def planned_sizes(self, epoch: int) -> np.ndarray:
         """Returns the sizes by which the examples of an epoch get their buckets, int32 [N, D], read-only."""
