@@ -53,8 +53,8 @@ def _accepts(name: str, value: Any) -> bool:
     return True
 
 
-def add_cpu_flags(*flags: str) -> None:
-    """Adds the flags that XLA accepts to `XLA_FLAGS`, if the CPU is JAX's backend.
+def add_flags(platform: str, *flags: str) -> None:
+    """Adds the flags that XLA accepts to `XLA_FLAGS`, if JAX will compute on this kind of device.
 
     A flag that `XLA_FLAGS` already sets is not added. New flags are tried in a separate process (0.1 s), because XLA
     ends a process that sets an unknown flag.
@@ -63,11 +63,12 @@ def add_cpu_flags(*flags: str) -> None:
     library adds them in commands only; in your own program, call this function first or set `XLA_FLAGS`.
 
     Args:
+        platform: "cpu" or "gpu".
         *flags: as in `XLA_FLAGS`, each with its value.
     """
     given = os.environ.get(FLAGS, "")
     new = [flag for flag in flags if f"{flag.partition('=')[0]}=" not in given]
-    if not new or not _cpu_is_backend():
+    if not new or _backend() != platform:
         return
     if not _accepts_flags(*new):
         _refused.update(flag for flag in new if not _accepts_flags(flag))
@@ -84,17 +85,20 @@ def _accepts_flags(*flags: str) -> bool:
     return subprocess.run([sys.executable, "-c", _PARSE_FLAGS], env=environ, capture_output=True).returncode == 0
 
 
-def _cpu_is_backend() -> bool:
-    """Returns whether JAX will compute on the CPU, without starting a backend, which would read the flags."""
+def _backend() -> str:
+    """Returns what JAX will compute on, "cpu", "gpu" or "tpu"; it starts no backend, which would read the flags."""
     platforms = jax.config.jax_platforms  # type: ignore[attr-defined]  (JAX declares it at run time)
     if platforms:
-        return platforms.split(",")[0] == "cpu"
-    accelerators = (importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
-    return not any(accelerators) and not importlib.metadata.entry_points(group="jax_plugins")
+        first = platforms.split(",")[0]
+        return "gpu" if first in ("cuda", "rocm") else first
+    if importlib.util.find_spec("libtpu"):
+        return "tpu"
+    plugins = importlib.util.find_spec("jax_plugins") or importlib.metadata.entry_points(group="jax_plugins")
+    return "gpu" if plugins else "cpu"
 
 
 def given_flags() -> str:
-    """Returns `XLA_FLAGS` without the flags that `add_cpu_flags` has added in this process."""
+    """Returns `XLA_FLAGS` without the flags that `add_flags` has added in this process."""
     return " ".join(flag for flag in os.environ.get(FLAGS, "").split() if flag not in _added)
 
 

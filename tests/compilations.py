@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import jax
 
-from fcnjax.training.compile.compilation import compile_options
+from fcnjax.training.compile.compilation import CompileSettings, compile_options
 
 EVENT = "/jax/core/compile/backend_compile_duration"
 
@@ -13,7 +13,7 @@ EVENT = "/jax/core/compile/backend_compile_duration"
 @contextmanager
 def counted_compilations() -> Iterator[list[str]]:
     """Yields a list; the name of every program that XLA compiles while the block runs is added to it."""
-    compile_options(remat=True)  # now: the first call in a process compiles programs to test XLA's options
+    compile_options(CompileSettings(remat=True))  # the first call in a process compiles programs to test XLA's options
     seen: list[str] = []
 
     def listen(event: str, seconds: float, **about: str):

@@ -8,17 +8,23 @@ os.environ["FCNJAX_CACHE_DIR"] = ""
 import hypothesis
 import jax
 
-from fcnjax.xla import FLAGS, OLD_EMITTERS, add_cpu_flags
+from fcnjax.xla import FLAGS, OLD_EMITTERS, add_flags
 
 # The tests compile many small programs and run each a few times: LLVM's optimizer would take half of their time. Test
 # processes already share the cores, so each compiles in one thread.
 if FLAGS not in os.environ:
-    add_cpu_flags(
+    add_flags(
+        "cpu",
         OLD_EMITTERS,
         "--xla_cpu_use_fusion_emitters=false",
         "--xla_backend_optimization_level=0",
         "--xla_cpu_parallel_codegen_split_count=1",
     )
+    # A GPU's compiler refuses optimization levels below 2. It neither times several kernels for each product, which
+    # takes longer than a test runs, nor chooses one that adds in another order each time.
+    add_flags("gpu", "--xla_gpu_exclude_nondeterministic_ops=true", "--xla_gpu_autotune_level=0")
+# Test processes share a GPU: none takes most of its memory when it starts.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # Masks and statistics of a wrong rank would broadcast silently.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Draws are the same in every run: a failure in CI can be reproduced on any machine.

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fcnjax import xla
-from fcnjax.training.compile.compilation import compile_options, jit
+from fcnjax.training.compile import compilation
+from fcnjax.training.compile.compilation import CompileSettings, compile_options, jit
 
 KNOWN, UNKNOWN = "xla_cpu_enable_fast_math", "xla_no_such_option"
 
@@ -49,13 +50,25 @@ def test_an_option_that_xla_flags_sets_is_left_out(monkeypatch):
 
 
 def test_options_are_those_of_the_cpu_only(monkeypatch):
-    assert compile_options(remat=True).keys() <= {
+    assert compile_options(CompileSettings(remat=True)).keys() <= {
         "xla_cpu_use_fusion_emitters",
         "xla_backend_optimization_level",
         "xla_disable_hlo_passes",
     }
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert compile_options(CompileSettings(remat=True)) == {}
+
+
+def test_a_gpu_computes_the_same_bits_in_every_run_unless_the_settings_say_otherwise(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert compile_options(remat=True) == {}
+    assert compile_options() == {"xla_gpu_exclude_nondeterministic_ops": True}
+    assert compile_options(CompileSettings(deterministic=False)) == {}
+
+
+def test_the_options_reach_the_compiler(monkeypatch):
+    monkeypatch.setattr(compilation, "compile_options", lambda settings: {UNKNOWN: settings.deterministic})
+    with pytest.raises(jax.errors.JaxRuntimeError, match=UNKNOWN):
+        jit(lambda x: x + 1)(jnp.float32(1))
 
 
 def test_the_level_depends_on_what_xla_has_and_not_on_what_sets_the_emitters(monkeypatch):
@@ -68,13 +81,13 @@ def test_the_level_depends_on_what_xla_has_and_not_on_what_sets_the_emitters(mon
 
 def test_programs_compile_where_xla_refuses_every_option(monkeypatch):
     monkeypatch.setattr(xla, "_accepts", lambda name, value: False)
-    assert compile_options(remat=True) == {}
-    assert jit(lambda x: x + 1, remat=True)(jnp.float32(1)) == 2
+    assert compile_options(CompileSettings(remat=True)) == {}
+    assert jit(lambda x: x + 1, settings=CompileSettings(remat=True))(jnp.float32(1)) == 2
 
 
 def test_flags_that_xla_knows_are_added_and_others_would_have_ended_the_process():
     code = (
-        f"xla.add_cpu_flags('--{KNOWN}=false', '--{UNKNOWN}=1', xla.OLD_EMITTERS); "
+        f"xla.add_flags('cpu', '--{KNOWN}=false', '--{UNKNOWN}=1', xla.OLD_EMITTERS); "
         "print(os.environ[xla.FLAGS], xla.refused(), repr(xla.given_flags())); "
         "import jax.numpy as jnp; print(jnp.arange(3).sum())"
     )
@@ -88,8 +101,8 @@ def test_flags_that_xla_knows_are_added_and_others_would_have_ended_the_process(
 
 def test_flags_of_the_user_stay_and_are_told_apart():
     code = (
-        f"xla.add_cpu_flags('--{KNOWN}=false', '--xla_cpu_enable_fast_min_max=false'); print(os.environ[xla.FLAGS]); "
-        "print(xla.given_flags())"
+        f"xla.add_flags('cpu', '--{KNOWN}=false', '--xla_cpu_enable_fast_min_max=false'); "
+        "print(os.environ[xla.FLAGS]); print(xla.given_flags())"
     )
     both, given = run_python(code, XLA_FLAGS=f"--{KNOWN}=true").splitlines()
     assert both == f"--{KNOWN}=true --xla_cpu_enable_fast_min_max=false"
@@ -101,7 +114,7 @@ def test_no_flags_of_the_cpu_where_an_accelerator_may_be_the_backend(tmp_path, a
     (tmp_path / "jax_plugins").mkdir()
     paths = os.pathsep.join([str(tmp_path), *sys.path])
     environ = {"JAX_PLATFORMS": "cuda,cpu"} if accelerator == "JAX_PLATFORMS" else {"PYTHONPATH": paths}
-    code = f"xla.add_cpu_flags('--{KNOWN}=false'); print(os.environ.get(xla.FLAGS))"
+    code = f"xla.add_flags('cpu', '--{KNOWN}=false'); print(os.environ.get(xla.FLAGS))"
     assert run_python(code, **environ) == "None"
     environ["JAX_PLATFORMS"] = "cpu"
     assert run_python(code, **environ) == f"--{KNOWN}=false"

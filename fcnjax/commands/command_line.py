@@ -19,7 +19,7 @@ from fcnjax.training.compile.mesh import HostFailure, describe_host_failure
 from fcnjax.training.compile.program_cache import use_program_cache
 from fcnjax.training.run.interruption import Terminated
 from fcnjax.training.settings.default_config import config_help
-from fcnjax.xla import OLD_EMITTERS, add_cpu_flags
+from fcnjax.xla import OLD_EMITTERS, add_flags
 
 # Exit codes; 0 is success. After 4, 130, 134 and 143, the same command resumes from the last checkpoint.
 UNUSABLE = 2  # the request, the data or the disk cannot be used; one sentence says why
@@ -131,7 +131,7 @@ def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Se
         argv: program name and arguments.
     """
     keep_large_blocks()
-    add_cpu_flags(OLD_EMITTERS)
+    add_flags("cpu", OLD_EMITTERS)
     use_program_cache()
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs the stack trace of each error, then raises it
     try:

@@ -27,7 +27,7 @@ from fcnjax.training.build import (
     make_plan,
     rows_of,
 )
-from fcnjax.training.compile.compilation import Compilation
+from fcnjax.training.compile.compilation import Compilation, CompileSettings
 from fcnjax.training.compile.memory_fit import compiled_bytes, device_memory_bytes, rows_that_fit, too_large
 from fcnjax.training.compile.mesh import make_mesh, sum_over_hosts
 from fcnjax.training.compile.programs import NO_BUCKET, Programs, parts_of
@@ -135,7 +135,7 @@ class Trainer:
             train.channels,
             shard_weights=recipe.shard_weights,
             ema_decay=recipe.ema_decay,
-            remat=recipe.remat,
+            settings=CompileSettings(recipe.remat, recipe.precision, recipe.deterministic),
         )
         self._sums: Sums | None = None  # zero between steps: the memory of one step's gradients
 

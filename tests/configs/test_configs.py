@@ -55,6 +55,8 @@ def test_the_digits_config_is_the_one_that_results_were_made_with():
     assert {name: value for name, value in recipe.items() if not isinstance(value, dict)} == changed | {
         "mixup": 0.0,
         "ema_decay": None,
+        "precision": "float32",
+        "deterministic": True,
         "remat": False,
         "seed": 0,
         "epochs": 7,

@@ -18,6 +18,7 @@ from fcnjax.layers.convolution.cpu.products import channel_product_on_cpu
 from fcnjax.layers.convolution.cpu.strided import correlate_strided
 from fcnjax.layers.convolution.library import library_convolution
 from fcnjax.padded import zero_outside
+from fcnjax.precision import product_precision
 
 
 def convolve(
@@ -71,5 +72,6 @@ def channel_product(values: jax.Array, matrix: jax.Array) -> jax.Array:
     step of the 4x4, stride 2 stack, 16 examples of 32x31 and 40x40.
     """
     rows = values.reshape(-1, values.shape[-1])
-    product = lax.platform_dependent(rows, matrix, cpu=channel_product_on_cpu, default=jnp.matmul)
+    by_library = functools.partial(jnp.matmul, precision=product_precision(rows))
+    product = lax.platform_dependent(rows, matrix, cpu=channel_product_on_cpu, default=by_library)
     return product.reshape(*values.shape[:-1], matrix.shape[-1])

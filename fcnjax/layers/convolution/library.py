@@ -9,6 +9,8 @@ from typing import Any
 import jax
 from jax import lax
 
+from fcnjax.precision import product_precision
+
 _AXES = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}  # by rank
 
 
@@ -24,5 +26,5 @@ def library_convolution(
         pads: "VALID", or one (before, after) pair per spatial axis.
         **options: dilations and groups, as for `lax.conv_general_dilated`.
     """
-    axes = _AXES[len(strides)]
-    return lax.conv_general_dilated(values, kernel, strides, pads, dimension_numbers=axes, **options)
+    options |= {"dimension_numbers": _AXES[len(strides)], "precision": product_precision(values)}
+    return lax.conv_general_dilated(values, kernel, strides, pads, **options)

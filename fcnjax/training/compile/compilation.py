@@ -5,7 +5,9 @@ steps already run. A call waits only for its own program.
 """
 
 import dataclasses
+import functools
 import math
+import os
 import threading
 import time
 import warnings
@@ -17,17 +19,43 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from fcnjax.precision import PRECISIONS
 from fcnjax.xla import accepted_options, refused
 
-THREADS = 2  # Python threads; the compiler has its own threads
+# Tracing is Python, which runs in one thread at a time: several traces at once only delay the first one.
+_TRACING = threading.Lock()
+
+
+def core_count() -> int:
+    """Returns the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class UnplannedCompilation(UserWarning):
     """Warns of a shape that no plan names and that was compiled during a run."""
 
 
+@dataclasses.dataclass(frozen=True)
+class CompileSettings:
+    """What a recipe decides about its compiled programs.
+
+    Attributes:
+        remat: whether the function recomputes activations, see `compile_options`.
+        precision: how products of float32 arrays are computed on an accelerator, a key of
+            `fcnjax.precision.PRECISIONS`.
+        deterministic: whether a program gives the same bits in every run on one kind of device.
+    """
+
+    remat: bool = False
+    precision: str = "float32"
+    deterministic: bool = True
+
+
 def jit(
-    function: Callable[..., Any], donate: tuple[int, ...] = (), out_shardings: Any = None, *, remat: bool = False
+    function: Callable[..., Any],
+    donate: tuple[int, ...] = (),
+    out_shardings: Any = None,
+    settings: CompileSettings = CompileSettings(),
 ) -> Any:
     """Returns `jax.jit(function)` with the compiler options that suit the default backend.
 
@@ -35,13 +63,19 @@ def jit(
         function: a pure function of pytrees of arrays.
         donate: positions of the arguments that give their memory to the outputs.
         out_shardings: shardings of the outputs, a pytree prefix; None leaves them to the compiler.
-        remat: whether the function recomputes activations, see `compile_options`.
+        settings: precision of products, and choices of the compiler.
     """
     shardings = {} if out_shardings is None else {"out_shardings": out_shardings}
-    return jax.jit(function, donate_argnums=donate, compiler_options=compile_options(remat=remat), **shardings)
+
+    @functools.wraps(function)
+    def with_precision(*args: Any) -> Any:
+        with jax.default_matmul_precision(PRECISIONS[settings.precision]):
+            return function(*args)
+
+    return jax.jit(with_precision, donate_argnums=donate, compiler_options=compile_options(settings), **shardings)
 
 
-def compile_options(*, remat: bool = False) -> dict[str, Any]:
+def compile_options(settings: CompileSettings = CompileSettings()) -> dict[str, Any]:
     """Returns the compiler options for the default backend that it accepts and that `XLA_FLAGS` does not set.
 
     On a CPU the matrix products are precompiled, and with XLA's older emitters LLVM's full effort does not speed up the
@@ -51,17 +85,18 @@ def compile_options(*, remat: bool = False) -> dict[str, Any]:
     costs 2 to 12 % of a step's time and saves little, so the level stays at XLA's default.
 
     Args:
-        remat: whether the program recomputes activations. A pass of XLA's CPU compiler drops the barriers
-            that delay recomputation, and the compiler then merges it with the first computation. The pass is therefore
-            disabled (`resnet_cifar` of 20 layers, 32 images of 32 x 32: 30 MiB of temporaries instead of 76; without
-            recomputation 77).
+        settings: with `remat`, a pass of XLA's CPU compiler would drop the barriers that delay recomputation, and the
+            compiler then merges it with the first computation. The pass is therefore disabled (`resnet_cifar` of 20
+            layers, 32 images of 32 x 32: 30 MiB of temporaries instead of 76; without recomputation 77).
     """
+    if jax.default_backend() == "gpu":
+        return accepted_options({"xla_gpu_exclude_nondeterministic_ops": True}) if settings.deterministic else {}
     if jax.default_backend() != "cpu":
         return {}
     options = accepted_options({"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": "1"})
     if "xla_cpu_use_fusion_emitters" in refused():
         options.pop("xla_backend_optimization_level", None)
-    if remat:
+    if settings.remat:
         options |= accepted_options({"xla_disable_hlo_passes": "cse_barrier_expander"})
     return options
 
@@ -74,7 +109,7 @@ class CompiledByShape:
         donate: positions of the arguments that give their memory to the outputs.
         out_shardings: shardings of the outputs, a pytree prefix; None leaves them to the compiler.
         name: name of the function in messages; default: its `__name__`.
-        remat: as for `jit`.
+        settings: as for `jit`.
 
     Attributes:
         name: name of the function in messages.
@@ -90,11 +125,10 @@ class CompiledByShape:
         donate: tuple[int, ...] = (),
         out_shardings: Any = None,
         name: str = "",
-        *,
-        remat: bool = False,
+        settings: CompileSettings = CompileSettings(),
     ):
         self.name = name or getattr(function, "__name__", "function")
-        self._jitted = jit(function, donate, out_shardings, remat=remat)
+        self._jitted = jit(function, donate, out_shardings, settings)
         self._futures: dict[Hashable, Future] = {}
         self._lock = threading.Lock()
         self.programs: dict[Hashable, Callable[..., Any]] = {}
@@ -119,7 +153,9 @@ class CompiledByShape:
 
     def compile_for(self, *args: Any) -> Any:
         """Returns the program for `args` (arrays, or their shapes and shardings) without keeping it."""
-        return self._jitted.lower(*args).compile()
+        with _TRACING:
+            lowered = self._jitted.lower(*args)
+        return lowered.compile()
 
     def compile(self, shape: Hashable, *args: Any) -> Any:
         """Returns the program for `shape`, compiled for `args` (arrays, or their shapes and shardings) if it is new.
@@ -176,27 +212,27 @@ def compiling_ahead(
     *,
     first: Collection[Compilation] | None = None,
     progress: bool = True,
-    threads: int = THREADS,
+    threads: int | None = None,
     done: Callable[[list[Compilation], float], None] = lambda jobs, seconds: None,
 ) -> Iterator[Callable[[], None]]:
     """Compiles those of `jobs` that are not yet compiled, in order and in the background, while the block runs.
 
-    If the compilation of a program has not begun when the block ends, it stays uncompiled. Python traces a program
-    before it is compiled, and several threads only slow tracing down. The programs that the first step waits for
-    therefore start first, without the others.
+    If the compilation of a program has not begun when the block ends, it stays uncompiled. The programs that the first
+    step waits for start first, without the others.
 
     Args:
         jobs: programs in the order of their first use.
         first: the jobs to begin with; None: all.
         progress: whether to show a bar with rate and time left.
-        threads: at least 1.
+        threads: at least 1; None: as many as there are cores.
         done: called in a thread when all new jobs are compiled, with these jobs and the seconds since the start.
 
     Yields:
         A function that starts the other jobs. Call it after the first step is dispatched; further calls do nothing.
     """
     new = [job for job in jobs if job.shape not in job.programs.programs]
-    pool, begun, left = ThreadPoolExecutor(threads, thread_name_prefix="compile"), time.perf_counter(), set(new)
+    pool = ThreadPoolExecutor(threads or core_count(), thread_name_prefix="compile")
+    begun, left = time.perf_counter(), set(new)
     bar = tqdm(total=len(new), desc="compiling", unit=" programs", disable=not (progress and new), leave=False)
 
     lock = threading.Lock()

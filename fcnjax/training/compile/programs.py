@@ -3,6 +3,7 @@
 Axes: B rows of a batch, D spatial axes, C channels.
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from jax.sharding import Mesh
 
 from fcnjax.data import EpochPlan, EvaluationPlan, MixedPlan, MixedStep, StepPlan
 from fcnjax.padded import Padded
-from fcnjax.training.compile.compilation import Compilation, CompiledByShape, jit
+from fcnjax.training.compile.compilation import Compilation, CompiledByShape, CompileSettings, jit
 from fcnjax.training.compile.mesh import by_rows, replicated, state_shardings
 from fcnjax.training.step.step import (
     Gradient,
@@ -41,9 +42,9 @@ class Programs:
         evaluation: from `make_evaluation_step`.
         initial_state: function from a seed (uint32 []) to the state before the first step.
         channels: number of channels C of the examples.
+        settings: of all programs; only the gradient recomputes activations.
         shard_weights: see `state_shardings`.
         ema_decay: decay of the averaged weights (see `fcnjax.training.step.average`); None: no average.
-        remat: whether the gradient recomputes activations, see `jit`.
 
     Attributes:
         train_step, accumulate_step, evaluation_step, update, all_finite: compiled; see `fcnjax.training.step.step`.
@@ -61,29 +62,30 @@ class Programs:
         initial_state: Any,
         channels: int,
         *,
+        settings: CompileSettings,
         shard_weights: bool = False,
         ema_decay: float | None = None,
-        remat: bool = False,
     ):
         self.mesh, self._channels = mesh, channels
         shapes = jax.eval_shape(initial_state, jax.ShapeDtypeStruct((), jnp.uint32))
         shardings, everywhere = state_shardings(mesh, shapes, shard=shard_weights), replicated(mesh)
         self.state = _with_shardings(shapes, shardings)
-        self._initial_state = jit(initial_state, out_shardings=shardings)
+        plain = dataclasses.replace(settings, remat=False)
+        self._initial_state = jit(initial_state, out_shardings=shardings, settings=plain)
         sums = jax.eval_shape(Sums.zeros, shapes.weights)
         summed = state_shardings(mesh, sums, shard=shard_weights)
         self._sums = _with_shardings(sums, summed)
-        self.zero_sums = CompiledByShape(Sums.zeros, (), summed, "zeros")
+        self.zero_sums = CompiledByShape(Sums.zeros, (), summed, "zeros", plain)
         train = make_train_step(gradient, optimizer, ema_decay)
-        self.train_step = CompiledByShape(train, (0,), (shardings, everywhere), "train", remat=remat)
+        self.train_step = CompiledByShape(train, (0,), (shardings, everywhere), "train", settings)
         self.accumulate_step = CompiledByShape(
-            make_accumulating_step(summed_gradient), (0, 1), (shardings, summed), "train, a part of a step", remat=remat
+            make_accumulating_step(summed_gradient), (0, 1), (shardings, summed), "train, a part of a step", settings
         )
         self.update = CompiledByShape(
-            make_update(optimizer, ema_decay), (0, 1), (shardings, everywhere, summed), "update"
+            make_update(optimizer, ema_decay), (0, 1), (shardings, everywhere, summed), "update", plain
         )
-        self.evaluation_step = CompiledByShape(evaluation, (), everywhere, "evaluate")
-        self.all_finite = CompiledByShape(all_finite, (), everywhere)
+        self.evaluation_step = CompiledByShape(evaluation, (), everywhere, "evaluate", plain)
+        self.all_finite = CompiledByShape(all_finite, (), everywhere, settings=plain)
 
     @property
     def waited(self) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fcnjax.data import Augmentation, RandomCrop, SizePolicy
 from fcnjax.data.sources.source import ON_ERROR
+from fcnjax.precision import PRECISIONS
 from fcnjax.training.settings.config_fields import field_names, from_mapping, require, require_at_least, set_fields
 from fcnjax.training.settings.learning_settings import LossSettings, OptimizerSettings
 from fcnjax.training.settings.observation_settings import LogSettings, ProfileSettings
@@ -245,6 +246,10 @@ class Recipe:
         multiple_of: extents of bucket shapes are multiples of this, at least 1.
         ema_decay: share of the average of weights and running statistics that a step keeps, in [0, 1): the average is
             evaluated and saved (see `fcnjax.training.step.average`); None averages nothing.
+        precision: how products of float32 arrays are computed on an accelerator: "float32" (full precision) or "tf32"
+            (faster on NVIDIA GPUs; an example padded to another shape then differs by about 1e-3 instead of 1e-6, see
+            `fcnjax.precision`). `model.dtype` chooses the dtype of the arrays.
+        deterministic: whether two runs end with the same bits on one kind of device.
         remat: whether the backward pass recomputes activations within blocks: less memory, about a third more
             computation, the same gradients.
         shard_weights: whether each device holds a part of the weights and of the optimizer's state instead of all of
@@ -281,6 +286,8 @@ class Recipe:
     max_buckets: int = 4
     multiple_of: int = 1
     ema_decay: float | None = None
+    precision: str = "float32"
+    deterministic: bool = True
     remat: bool = False
     shard_weights: bool = False
     validate_every: int = 1
@@ -300,6 +307,7 @@ class Recipe:
             require(self.crop.aspect == (1, 1), "crop.aspect", self.crop.aspect, allowed)
         require(self.batching in BATCHING, "batching", self.batching, f"one of {', '.join(BATCHING)}")
         require(self.ema_decay is None or 0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1), or None")
+        require(self.precision in PRECISIONS, "precision", self.precision, f"one of {', '.join(PRECISIONS)}")
         require_at_least(1, self, "epochs", "batch_size", "max_buckets", "multiple_of", "checkpoint_last")
         require_at_least(0, self, "mixup", "validate_every", "checkpoint_every", "checkpoint_steps", "checkpoint_best")
         failure = self.checkpoint_failure

@@ -12,6 +12,7 @@ from synthetic_data import make_examples, make_recipe, relative
 from fcnjax import models
 from fcnjax.padded import Padded
 from fcnjax.training import Trainer, jit
+from fcnjax.training.compile.compilation import CompileSettings
 from fcnjax.training.compile.memory_fit import compiled_bytes
 from fcnjax.training.step.step import Arrays, Targets, make_gradient, split
 
@@ -27,7 +28,7 @@ def gradients_of(remat: bool, batch: Padded, targets: Targets, name: str, option
         return {key: array + 0.1 * rng.random(array.shape).astype(np.float32) for key, array in arrays.items()}
 
     weights, statistics = shaken(weights), shaken(statistics)
-    gradient = jit(make_gradient(graphdef), remat=remat)
+    gradient = jit(make_gradient(graphdef), settings=CompileSettings(remat=remat))
     loss, moved, gradients, _ = gradient(weights, statistics, batch, targets, np.zeros(2, np.uint32))
     return loss, moved, gradients, statistics
 
@@ -67,7 +68,7 @@ def test_a_deep_network_takes_clearly_less_memory():
         values: Any = jax.ShapeDtypeStruct((16, 32, 32, 1), jnp.float32)
         sizes: Any = jax.ShapeDtypeStruct((16, 2), jnp.int32)
         seed_and_epoch = jax.ShapeDtypeStruct((2,), jnp.uint32)
-        gradient = jit(make_gradient(graphdef), remat=remat)
+        gradient = jit(make_gradient(graphdef), settings=CompileSettings(remat=remat))
         lowered = gradient.lower(weights, statistics, Padded(values, sizes), Targets(rows, rows), seed_and_epoch)
         return compiled_bytes(lowered.compile())
 

@@ -12,6 +12,17 @@ from fcnjax.layers.convolution.cpu.winograd import correlate_pairs
 from fcnjax.layers.convolution.library import library_convolution
 
 
+@pytest.fixture(autouse=True)
+def _on_a_cpu():
+    """Only CPUs run this code; its products would be TF32 on a GPU."""
+    try:
+        device = jax.devices("cpu")[0]
+    except RuntimeError:
+        pytest.skip("JAX_PLATFORMS does not list the CPU")
+    with jax.default_device(device):
+        yield
+
+
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "padding"),
     [

@@ -1,0 +1,26 @@
+"""How products of float32 arrays are computed on an accelerator: at full precision, or in TF32.
+
+NVIDIA GPUs multiply float32 numbers faster if they round them to TF32, which has 10 bits of mantissa instead of 23, and
+JAX does so by default. The same example then differs by about 1e-3 between two padded shapes, because each shape has
+its own kernels. This library therefore computes float32 products at full precision unless TF32 is asked for.
+
+A CPU has no TF32, and products of bfloat16 arrays do not change with these settings.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+# By name, as in `config.precision`: JAX's name for the same, as in `jax.default_matmul_precision`.
+PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32"}
+
+
+def product_precision(values: jax.Array) -> lax.Precision | None:
+    """Returns the `precision` argument for a convolution or a matrix product of `values`.
+
+    It is the full precision for float32 values. None, the argument's default, stands for JAX's own setting
+    (`jax.default_matmul_precision`); it is returned if there is such a setting, and for values of another dtype.
+    """
+    if values.dtype != jnp.float32 or jax.config.jax_default_matmul_precision is not None:  # type: ignore[attr-defined]
+        return None
+    return lax.Precision.HIGHEST
