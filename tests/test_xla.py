@@ -59,10 +59,10 @@ def test_options_are_those_of_the_cpu_only(monkeypatch):
     assert compile_options(CompileSettings(remat=True)) == {}
 
 
-def test_a_gpu_computes_the_same_bits_in_every_run_unless_the_settings_say_otherwise(monkeypatch):
+def test_a_gpu_computes_the_same_bits_in_every_run_if_the_settings_say_so(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert compile_options() == {"xla_gpu_exclude_nondeterministic_ops": True}
-    assert compile_options(CompileSettings(deterministic=False)) == {}
+    assert compile_options(CompileSettings(deterministic=True)) == {"xla_gpu_exclude_nondeterministic_ops": True}
+    assert compile_options() == {}
 
 
 def test_the_options_reach_the_compiler(monkeypatch):

@@ -135,7 +135,7 @@ class Trainer:
             train.channels,
             shard_weights=recipe.shard_weights,
             ema_decay=recipe.ema_decay,
-            settings=CompileSettings(recipe.remat, recipe.precision, recipe.deterministic),
+            settings=CompileSettings.of(recipe),
         )
         self._sums: Sums | None = None  # zero between steps: the memory of one step's gradients
 

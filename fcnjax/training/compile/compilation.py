@@ -20,6 +20,7 @@ import jax
 from tqdm import tqdm
 
 from fcnjax.precision import PRECISIONS
+from fcnjax.training.settings.recipe import Recipe
 from fcnjax.xla import accepted_options, refused
 
 # Tracing is Python, which runs in one thread at a time: several traces at once only delay the first one.
@@ -43,12 +44,18 @@ class CompileSettings:
         remat: whether the function recomputes activations, see `compile_options`.
         precision: how products of float32 arrays are computed on an accelerator, a key of
             `fcnjax.precision.PRECISIONS`.
-        deterministic: whether a program gives the same bits in every run on one kind of device.
+        deterministic: whether a program gives the same bits in every run, also if it is compiled anew, on one kind of
+            device, see `compile_options`.
     """
 
     remat: bool = False
     precision: str = "float32"
-    deterministic: bool = True
+    deterministic: bool = False
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "CompileSettings":
+        """Returns the settings of a recipe."""
+        return cls(recipe.remat, recipe.precision, recipe.deterministic)
 
 
 def jit(
@@ -83,6 +90,9 @@ def compile_options(settings: CompileSettings = CompileSettings()) -> dict[str, 
     side, and their steps took the same time (at level 0: 4.9 s, but steps 5 times as long); the program that draws one
     kernel compiled in 0.2 s instead of 1.5 s. If XLA does not have an option for the older emitters (jax 0.11), level 1
     costs 2 to 12 % of a step's time and saves little, so the level stays at XLA's default.
+
+    On a GPU, some kernels add in another order each time, and the compiler times several kernels for each product and
+    takes the fastest, which may be another one in the next process. With `deterministic`, it uses neither.
 
     Args:
         settings: with `remat`, a pass of XLA's CPU compiler would drop the barriers that delay recomputation, and the

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from fcnjax.naming import joined
 from fcnjax.training.build import data_digest
-from fcnjax.training.compile.compilation import Compilation, compiling_ahead
+from fcnjax.training.compile.compilation import Compilation, CompileSettings, compiling_ahead
 from fcnjax.training.compile.memory_fit import compiled_bytes
 from fcnjax.training.compile.mesh import is_first_host, together
 from fcnjax.training.evaluation.evaluation_result import EvaluationResult
@@ -178,7 +178,7 @@ def _open_checkpoints(folder: RunFolder, recipe: Recipe) -> AbstractContextManag
         folder.checkpoints,
         last=recipe.checkpoint_last,
         best=recipe.checkpoint_best,
-        about={"config": recipe.to_dict(), "environment": environment()},
+        about={"config": recipe.to_dict(), "environment": environment(CompileSettings.of(recipe))},
         on_failure=recipe.checkpoint_failure,
     )
 

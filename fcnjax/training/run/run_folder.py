@@ -23,7 +23,7 @@ import jax
 from tqdm import tqdm
 
 from fcnjax.atomic import locked_folder, read_json, write_json, write_text
-from fcnjax.training.compile.compilation import compile_options
+from fcnjax.training.compile.compilation import CompileSettings, compile_options
 from fcnjax.training.compile.mesh import is_first_host
 from fcnjax.training.settings.recipe import Recipe
 from fcnjax.xla import FLAGS, refused
@@ -73,7 +73,7 @@ class RunFolder:
             entered.enter_context(locked_folder(self.path))
             self._check()  # again: another process may have entered in between
             environments = read_environments(self.path)
-            write_json(self.path / ENVIRONMENT, [*environments, environment()])
+            write_json(self.path / ENVIRONMENT, [*environments, environment(CompileSettings.of(self._recipe))])
             write_json(self.path / CONFIG, self._recipe.to_dict())  # last: it makes the folder a run
             self._exit = entered.pop_all()
         return self
@@ -228,10 +228,11 @@ def read_environments(path: Path) -> list[dict[str, Any]]:
     return read_json(file, list) if file.exists() else []
 
 
-def environment() -> dict[str, Any]:
+def environment(settings: CompileSettings | None = None) -> dict[str, Any]:
     """Returns everything that may make numbers differ: versions, git revision, hardware, XLA's settings, and the time.
 
-    In `xla`, `refused` lists the flags and options that this version of XLA does not accept and that are left out.
+    In `xla`, `options` are those of programs with the given settings (default: the default settings), and `refused`
+    lists the flags and options that this version of XLA does not accept and that are left out.
     """
     device = jax.devices()[0]
     return {
@@ -240,7 +241,11 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "devices": f"{jax.device_count()} x {device.platform} ({device.device_kind})",
-        "xla": {"flags": os.environ.get(FLAGS, ""), "options": compile_options(), "refused": refused()},
+        "xla": {
+            "flags": os.environ.get(FLAGS, ""),
+            "options": compile_options(settings or CompileSettings()),
+            "refused": refused(),
+        },
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 

@@ -249,7 +249,8 @@ class Recipe:
         precision: how products of float32 arrays are computed on an accelerator: "float32" (full precision) or "tf32"
             (faster on NVIDIA GPUs; an example padded to another shape then differs by about 1e-3 instead of 1e-6, see
             `fcnjax.precision`). `model.dtype` chooses the dtype of the arrays.
-        deterministic: whether two runs end with the same bits on one kind of device.
+        deterministic: whether two runs, and an interrupted and an uninterrupted one, end with the same bits on one GPU,
+            at the cost of speed; the programs then compile faster. On a CPU they do so in any case.
         remat: whether the backward pass recomputes activations within blocks: less memory, about a third more
             computation, the same gradients.
         shard_weights: whether each device holds a part of the weights and of the optimizer's state instead of all of
@@ -287,7 +288,7 @@ class Recipe:
     multiple_of: int = 1
     ema_decay: float | None = None
     precision: str = "float32"
-    deterministic: bool = True
+    deterministic: bool = False
     remat: bool = False
     shard_weights: bool = False
     validate_every: int = 1
