@@ -228,7 +228,7 @@ def compiling_ahead(
     """Compiles those of `jobs` that are not yet compiled, in order and in the background, while the block runs.
 
     If the compilation of a program has not begun when the block ends, it stays uncompiled. The programs that the first
-    step waits for start first, without the others.
+    step waits for start first, and without the others unless there is a thread for each program.
 
     Args:
         jobs: programs in the order of their first use.
@@ -240,8 +240,8 @@ def compiling_ahead(
     Yields:
         A function that starts the other jobs. Call it after the first step is dispatched; further calls do nothing.
     """
-    new = [job for job in jobs if job.shape not in job.programs.programs]
-    pool = ThreadPoolExecutor(threads or core_count(), thread_name_prefix="compile")
+    new, threads = [job for job in jobs if job.shape not in job.programs.programs], threads or core_count()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="compile")
     begun, left = time.perf_counter(), set(new)
     bar = tqdm(total=len(new), desc="compiling", unit=" programs", disable=not (progress and new), leave=False)
 
@@ -266,6 +266,8 @@ def compiling_ahead(
 
     try:
         begin(new if first is None else first)
+        if len(new) <= threads:
+            begin(new)
         yield lambda: begin(new)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

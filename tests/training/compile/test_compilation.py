@@ -118,6 +118,26 @@ def test_programs_are_compiled_ahead_in_the_order_of_their_first_use(sources):
         assert seen == ["jit(_make_state)"]
 
 
+def test_the_others_wait_for_the_first_step_unless_there_is_a_thread_for_each():
+    def make_jobs():
+        programs = CompiledByShape(jnp.sin)
+        return programs, [Compilation(programs, (n,), (jnp.zeros(n),)) for n in (1, 2, 3, 4)]
+
+    programs, jobs = make_jobs()
+    with compiling_ahead(jobs, first=jobs[2:3], progress=False, threads=3) as compile_others:
+        programs.compile((3,), *jobs[2].args)  # waits for it
+        assert set(programs.programs) == {(3,)}
+        compile_others()
+        done = [programs.compile(job.shape, *job.args) for job in jobs]
+    assert [float(program(jnp.zeros(n)).sum()) for n, program in enumerate(done, 1)] == [0, 0, 0, 0]
+
+    programs, jobs = make_jobs()
+    told = threading.Event()
+    with compiling_ahead(jobs, first=jobs[2:3], progress=False, threads=4, done=lambda jobs, seconds: told.set()):
+        assert told.wait(60)
+    assert set(programs.programs) == {(1,), (2,), (3,), (4,)}
+
+
 def test_what_was_compiled_is_told_once(sources, capsys):
     jobs, told = Trainer(make_recipe(), sources).compilations(seed=0, start=0), threading.Event()
 
