@@ -7,6 +7,7 @@ os.environ["FCNJAX_CACHE_DIR"] = ""
 
 import hypothesis
 import jax
+import pytest
 
 from fcnjax.xla import FLAGS, OLD_EMITTERS, add_flags
 
@@ -30,5 +31,18 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Draws are the same in every run: a failure in CI can be reproduced on any machine.
 hypothesis.settings.register_profile("fcnjax", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fcnjax"))
+
+
+@pytest.fixture
+def on_a_cpu(monkeypatch):
+    """Computes on a CPU, for tests of what only CPUs do."""
+    try:
+        device = jax.devices("cpu")[0]
+    except RuntimeError:
+        pytest.skip("JAX_PLATFORMS leaves out the CPU, whose code this tests")
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    with jax.default_device(device):
+        yield
+
 
 collect_ignore_glob = ["*/conftest.py"]  # --doctest-modules would import all of them as one module

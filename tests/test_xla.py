@@ -13,12 +13,13 @@ from fcnjax import xla
 from fcnjax.training.compile import compilation
 from fcnjax.training.compile.compilation import CompileSettings, compile_options, jit
 
+pytestmark = pytest.mark.usefixtures("on_a_cpu")
 KNOWN, UNKNOWN = "xla_cpu_enable_fast_math", "xla_no_such_option"
 
 
 def run_python(code, **environ):
     """Runs code in a process with only the flags in `environ`; returns its output, or fails with its errors."""
-    inherited = {name: value for name, value in os.environ.items() if name not in (xla.FLAGS, "JAX_PLATFORMS")}
+    inherited = {name: value for name, value in os.environ.items() if name != xla.FLAGS} | {"JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", f"import os; from fcnjax import xla; {code}"]
     ended = subprocess.run(command, env=inherited | environ, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
@@ -114,6 +115,7 @@ def test_no_flags_of_the_cpu_where_an_accelerator_may_be_the_backend(tmp_path, a
     (tmp_path / "jax_plugins").mkdir()
     paths = os.pathsep.join([str(tmp_path), *sys.path])
     environ = {"JAX_PLATFORMS": "cuda,cpu"} if accelerator == "JAX_PLATFORMS" else {"PYTHONPATH": paths}
+    environ = {"JAX_PLATFORMS": ""} | environ
     code = f"xla.add_flags('cpu', '--{KNOWN}=false'); print(os.environ.get(xla.FLAGS))"
     assert run_python(code, **environ) == "None"
     environ["JAX_PLATFORMS"] = "cpu"

@@ -11,16 +11,7 @@ from fcnjax.layers.convolution.cpu import strided
 from fcnjax.layers.convolution.cpu.winograd import correlate_pairs
 from fcnjax.layers.convolution.library import library_convolution
 
-
-@pytest.fixture(autouse=True)
-def _on_a_cpu():
-    """Only CPUs run this code; its products would be TF32 on a GPU."""
-    try:
-        device = jax.devices("cpu")[0]
-    except RuntimeError:
-        pytest.skip("JAX_PLATFORMS does not list the CPU")
-    with jax.default_device(device):
-        yield
+pytestmark = pytest.mark.usefixtures("on_a_cpu")
 
 
 @pytest.mark.parametrize(
