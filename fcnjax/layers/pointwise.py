@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from fcnjax.layers.convolution.dispatch import channel_product
 from fcnjax.layers.layer import Layer, at_least_float32, per_channel, require_positive
@@ -62,6 +63,24 @@ class Activation(Layer):
 
     def transform(self, batch: Padded) -> Padded:
         return batch.replace(self.function(batch.raw_values))
+
+
+@jax.custom_jvp
+def relu_of_sum(values: jax.Array) -> jax.Array:
+    """Returns `jax.nn.relu(values)`, for the sum of two branches: its gradient reads the output, not the input.
+
+    The output stays in memory for the gradients of the layers after it. The input does not: for its sign, a program
+    for a GPU reads both branches and adds them a second time (1.6 of 49 GB that it reads and writes in a step of
+    ResNet-50 with 128 images of 224 x 224).
+    """
+    return jnp.maximum(values, 0)
+
+
+@relu_of_sum.defjvp
+def _relu_of_sum_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    # Without the barrier, XLA replaces the test of the output by one of the input.
+    output = lax.optimization_barrier(relu_of_sum(*primals))
+    return output, jnp.where(output > 0, tangents[0], 0)
 
 
 def activation_layer(name: str) -> Activation:

@@ -4,7 +4,7 @@ Axes: B batch, S spatial, C channels.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,11 +16,12 @@ from fcnjax import geometry
 from fcnjax.geometry import Padding, Window
 from fcnjax.layers.convolution.borders import convolve_with_border, with_border
 from fcnjax.layers.layer import WindowedLayer, at_least_float32
+from fcnjax.layers.window_maximum import window_maximum
 from fcnjax.padded import Padded
 
 
 class _WindowedPool(WindowedLayer):
-    """Base of the pools: windows that always contain a valid position, and the reduction over them."""
+    """Base of the pools: windows that always contain a valid position, and sums over them."""
 
     def __init__(
         self,
@@ -39,16 +40,16 @@ class _WindowedPool(WindowedLayer):
                     "every window holds a value."
                 )
 
-    def _reduce(self, values: jax.Array, initial: float, combine: Callable) -> jax.Array:
-        """Returns values [B, *S, C] reduced over the windows [B, *S', C], with `initial` beyond the padded shape."""
-        return lax.reduce_window(
-            values,
-            np.asarray(initial, values.dtype),  # a constant: only then does JAX recognize a maximum and its gradient
-            combine,
-            (1, *(window.kernel for window in self._windows), 1),
-            (1, *(window.stride for window in self._windows), 1),
-            ((0, 0), *map(_reached, self._windows, values.shape[1:-1]), (0, 0)),
-        )
+    def _geometry(self, values: jax.Array) -> tuple[list[int], list[int], tuple[tuple[int, int], ...]]:
+        """Returns extents and strides of the windows and the pads that they reach in values [B, *S, C]."""
+        kernel, strides = [window.kernel for window in self._windows], [window.stride for window in self._windows]
+        return kernel, strides, tuple(map(_reached, self._windows, values.shape[1:-1]))
+
+    def _sum(self, values: jax.Array) -> jax.Array:
+        """Returns values [B, *S, C] summed over the windows [B, *S', C]."""
+        kernel, strides, pads = self._geometry(values)
+        zero = np.asarray(0, values.dtype)
+        return lax.reduce_window(values, zero, lax.add, (1, *kernel, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
 
 
 class MaxPool(_WindowedPool):
@@ -68,7 +69,7 @@ class MaxPool(_WindowedPool):
     def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
         masked = jnp.where(batch.mask, batch.raw_values, -jnp.inf)
-        pooled = self._reduce(masked, -jnp.inf, lax.max)
+        pooled = window_maximum(masked, *self._geometry(masked))
         return batch.replace(pooled, sizes).with_zero_padding()  # without a valid position, the maximum is -inf
 
 
@@ -91,8 +92,8 @@ class AveragePool(_WindowedPool):
 
     def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
-        total = self._reduce(at_least_float32(batch.values), 0.0, lax.add)
-        count = self._reduce(batch.mask.astype(total.dtype), 0.0, lax.add)
+        total = self._sum(at_least_float32(batch.values))
+        count = self._sum(batch.mask.astype(total.dtype))
         return batch.replace((total / jnp.maximum(count, 1)).astype(batch.dtype), sizes)
 
 
@@ -121,7 +122,7 @@ class LPPool(_WindowedPool):
 
     def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
-        total = self._reduce(jnp.abs(at_least_float32(batch.values)) ** self.p, 0.0, lax.add)
+        total = self._sum(jnp.abs(at_least_float32(batch.values)) ** self.p)
         empty = total == 0  # the gradient of a root is infinite at 0
         norm = jnp.where(empty, 0.0, jnp.where(empty, 1.0, total) ** (1 / self.p))
         return batch.replace(norm.astype(batch.dtype), sizes)

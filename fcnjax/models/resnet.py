@@ -13,6 +13,7 @@ from flax import nnx
 
 from fcnjax.heads import make_head
 from fcnjax.layers import Activation, BatchNorm, Convolution, Layer, MaxPool, Residual
+from fcnjax.layers.pointwise import relu_of_sum
 from fcnjax.models.classifier import Block, Classifier
 
 Convolve = Callable[..., Convolution]
@@ -116,7 +117,7 @@ def _block(convolve: Convolve, channels: int, inner: int, stride: int, bottlenec
         outer = inner
         branch = [*_unit(convolve, channels, inner, 3, stride), relu, *_unit(convolve, inner, inner, 3, 1)]
     shortcut = _unit(convolve, channels, outer, 1, stride) if stride > 1 or channels != outer else []
-    return [Residual(branch, shortcut), relu]
+    return [Residual(branch, shortcut), Activation(relu_of_sum)]
 
 
 def _unit(convolve: Convolve, channels: int, outputs: int, taps: int, stride: int) -> list[Layer]:
