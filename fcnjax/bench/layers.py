@@ -18,14 +18,16 @@ from flax import nnx
 from rich.table import Table
 
 from fcnjax import models
-from fcnjax.bench.baselines import TorchStep, find_torch, make_plain_step
+from fcnjax.bench.baselines import make_plain_step
 from fcnjax.bench.jax_step import MOMENTUM, OPTIMIZER, RATE, JaxStep, make_step, step_inputs
 from fcnjax.bench.report import Quantity, quantity_fields, ratio, report_table, rounds_field
 from fcnjax.bench.timing import InOwnProcess, TimedProgram, take_turns, threads
+from fcnjax.bench.torch_step import TorchStep, fcn_network, find_torch
 from fcnjax.bench.unmasked import UnmaskedBatch
 from fcnjax.naming import joined
 from fcnjax.padded import Padded
-from fcnjax.training.compile.compilation import jit
+from fcnjax.precision import PRECISIONS
+from fcnjax.training.compile.compilation import CompileSettings, jit
 from fcnjax.training.run.run_folder import environment
 from fcnjax.training.step.step import split
 
@@ -52,6 +54,8 @@ class Workload:
         kernel: extent of the convolutions' kernels; their stride is 2.
         channels: channels of each halving block.
         classes: number of classes.
+        dtype: dtype of the computation, "float32" or "bfloat16"; weights are float32.
+        precision: how float32 products are computed, "float32" or "tf32" (see `fcnjax.precision`), in all steps.
     """
 
     batch_size: int = 64
@@ -60,10 +64,12 @@ class Workload:
     kernel: int = 3
     channels: tuple[int, ...] = (32, 64, 128)
     classes: int = 10
+    dtype: str = "float32"
+    precision: str = "float32"
 
     def model(self) -> models.Classifier:
         """Returns the network."""
-        options = {name: getattr(self, name) for name in ("in_channels", "kernel", "channels", "classes")}
+        options = {name: getattr(self, name) for name in ("in_channels", "kernel", "channels", "classes", "dtype")}
         return models.create("fcn", head={"pool_at": 0}, rngs=nnx.Rngs(0), **options)
 
     def draw(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,17 +92,19 @@ def make_jax_steps(work: Workload, names: Sequence[str] = ("masked", "unmasked",
     """
     step, state = make_step(work.model())
     images, sizes, labels = map(jnp.asarray, work.draw())
-    ours, plain = jit(step, donate=(0,)), jax.jit(make_plain_step(OPTIMIZER), donate_argnums=0)
+    ours = jit(step, donate=(0,), settings=CompileSettings(precision=work.precision))
+    plain = jax.jit(make_plain_step(OPTIMIZER, work.dtype), donate_argnums=0)
     calls = {
         "masked": (ours, step_inputs(Padded(images, sizes).with_zero_padding(), labels)),
         "unmasked": (ours, step_inputs(UnmaskedBatch.of(images), labels)),
         "plain": (plain, (images, labels)),
     }
-    return {
-        name: JaxStep(state, [(jitted.lower(state, *inputs).compile(), inputs)])
-        for name, (jitted, inputs) in calls.items()
-        if name in names
-    }
+    with jax.default_matmul_precision(PRECISIONS[work.precision]):  # for the plain step
+        return {
+            name: JaxStep(state, [(jitted.lower(state, *inputs).compile(), inputs)])
+            for name, (jitted, inputs) in calls.items()
+            if name in names
+        }
 
 
 def run_plain(work: Workload) -> TimedProgram:
@@ -111,7 +119,8 @@ def make_torch_step(work: Workload) -> TorchStep | str:
         return found
     images, _, labels = work.draw()
     _, weights, _ = split(work.model())
-    return TorchStep(*found, weights, [[(images, labels)]], rate=RATE, momentum=MOMENTUM)
+    options = {"dtype": work.dtype, "precision": work.precision, "rate": RATE, "momentum": MOMENTUM}
+    return TorchStep(*found, fcn_network(found[0], weights), [[(images, labels)]], **options)
 
 
 def measure(work: Workload, rounds: int = ROUNDS) -> dict[str, Any]:
@@ -135,7 +144,7 @@ def measure(work: Workload, rounds: int = ROUNDS) -> dict[str, Any]:
     if isinstance(torch_step, TorchStep):
         programs["torch"] = torch_step.run
     with InOwnProcess(run_plain, work) as alone:
-        times = take_turns(programs | {"plain alone": alone}, rounds, STEPS)
+        times = take_turns(programs | {"plain alone": alone}, rounds, STEPS, "measuring")
     memory = {name: _memory(step) for name, step in steps.items()}
     ratios = {
         "mask_time_ratio": ("masked", "unmasked"),
@@ -151,6 +160,8 @@ def measure(work: Workload, rounds: int = ROUNDS) -> dict[str, Any]:
         "memory": memory,
         "step_vs_torch_note": torch_step if isinstance(torch_step, str) else f"PyTorch {torch_step.version}, eager",
         "workload": dataclasses.asdict(work),
+        "dtype": work.dtype,
+        "precision": work.precision,
         "rounds": rounds,
         "steps_per_round": STEPS,
         "threads": threads(),
@@ -167,6 +178,12 @@ def _memory(step: JaxStep) -> dict[str, int]:
 def table(result: dict[str, Any]) -> Table:
     """Returns the result of `measure` as a table: the ratios with quartiles and targets, then each step's time."""
     shape = joined((result["workload"]["batch_size"], *result["workload"]["size"]))
-    table = report_table(result, QUANTITIES, f"train step, {shape}", "milliseconds", "ms")
+    table = report_table(
+        result,
+        QUANTITIES,
+        f"train step, {shape}, {result['dtype']}, products in {result['precision']}",
+        "milliseconds",
+        "ms",
+    )
     table.caption = result["step_vs_torch_note"]
     return table

@@ -49,6 +49,11 @@ class Stretch(NamedTuple):
     epoch_programs: int
 
     @property
+    def examples(self) -> int:
+        """Number of real examples."""
+        return sum(int((areas(rows.sizes) > 0).sum()) for rows in self.steps)
+
+    @property
     def real(self) -> int:
         """Number of positions inside examples."""
         return sum(int(areas(rows.sizes).sum()) for rows in self.steps)
@@ -62,7 +67,7 @@ class Stretch(NamedTuple):
         """Returns the fields of a result that describe the stretch."""
         return {
             "steps": len(self.steps),
-            "examples": sum(int((areas(rows.sizes) > 0).sum()) for rows in self.steps),
+            "examples": self.examples,
             "waste": self.padded / self.real - 1,
             "epoch_steps": self.epoch_steps,
             "epoch_programs": self.epoch_programs,
@@ -145,6 +150,29 @@ def dense(sizes: np.ndarray, pixel_budget: int, steps: int) -> Stretch:
     size = np.rint(np.median(sizes, axis=0)).astype(np.int32)
     rows = Rows(tuple(size.tolist()), np.tile(size, (max(1, pixel_budget // int(areas(size))), 1)))
     return Stretch((rows,) * steps, max(1, len(sizes) // len(rows.sizes)), 1)
+
+
+def full(shape: Sequence[int], rows: int, steps: int) -> Stretch:
+    """Returns `steps` batches of `rows` examples that all have the size `shape`."""
+    batch = Rows(tuple(shape), np.tile(np.array(shape, np.int32), (rows, 1)))
+    return Stretch((batch,) * steps, steps, 1)
+
+
+def drawn_within(stretch: Stretch, least: float, min_size: np.ndarray) -> Stretch:
+    """Returns a stretch of the same padded shapes, with sizes drawn anew: extents from a share to all of the shape's.
+
+    Args:
+        stretch: batches whose shape is kept; equal batches get equal sizes.
+        least: the smallest share of an extent, in (0, 1].
+        min_size: int [D], the smallest size that is drawn.
+    """
+    drawn = {}
+    for rows in stretch.steps:
+        whole = np.array(rows.shape)
+        low = np.minimum(np.maximum(np.ceil(least * whole).astype(int), min_size), whole)
+        sizes = np.random.default_rng(rows.program).integers(low, whole + 1, rows.sizes.shape).astype(np.int32)
+        drawn.setdefault(rows.program, Rows(rows.shape, sizes))
+    return stretch._replace(steps=tuple(drawn[rows.program] for rows in stretch.steps))
 
 
 def one_by_one(stretch: Stretch) -> list[list[Rows]]:

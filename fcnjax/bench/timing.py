@@ -8,34 +8,49 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from fcnjax.xla import FLAGS, given_flags
 
 TimedProgram = Callable[[int], None]  # runs that many steps, and returns when the last one is done
 
 
-def take_turns(programs: Mapping[str, TimedProgram], rounds: int, steps: int) -> dict[str, list[float]]:
-    """Measures the milliseconds of a step of each program.
+def one_round(programs: Mapping[str, TimedProgram], steps: int, turn: int) -> dict[str, float]:
+    """Returns the mean milliseconds of a step of each program, in one turn of each.
 
-    The order in a round is random: each program is affected by what the previous one left behind, such as spinning
-    threads and a fragmented heap, so no program should always follow the same one.
+    The order is random: each program is affected by what the previous one left behind, such as spinning threads and a
+    fragmented heap, so no program should always follow the same one.
+
+    Args:
+        programs: the programs by name.
+        steps: steps in a turn.
+        turn: number of the round, which determines the order.
+    """
+    times = {}
+    for name in np.random.default_rng(turn).permutation(list(programs)).tolist():
+        start = time.perf_counter()
+        programs[name](steps)
+        times[name] = 1e3 * (time.perf_counter() - start) / steps
+    return times
+
+
+def take_turns(
+    programs: Mapping[str, TimedProgram], rounds: int, steps: int, progress: str = ""
+) -> dict[str, list[float]]:
+    """Measures the milliseconds of a step of each program.
 
     Args:
         programs: the programs by name.
         rounds: number of turns of each program, after a first turn that only warms up.
         steps: steps in a turn.
+        progress: title of a progress bar on stderr; empty for none.
 
     Returns:
         For each program, the mean milliseconds of a step in each round [rounds].
     """
-    times: dict[str, list[float]] = {name: [] for name in programs}
-    for turn in range(rounds + 1):
-        for name in np.random.default_rng(turn).permutation(list(programs)):
-            start = time.perf_counter()
-            programs[name](steps)
-            if turn:
-                times[name].append(1e3 * (time.perf_counter() - start) / steps)
-    return times
+    turns = tqdm(range(rounds + 1), progress, unit=" rounds", disable=not progress)
+    measured = [one_round(programs, steps, turn) for turn in turns][1:]
+    return {name: [times[name] for times in measured] for name in programs}
 
 
 class InOwnProcess:

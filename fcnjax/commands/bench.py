@@ -1,27 +1,34 @@
 """`fcnjax bench`: measurements on this machine."""
 
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from fcnjax.atomic import write_json
 from fcnjax.bench import input as input_bench
 from fcnjax.bench import layers, native_sizes, overheads
 from fcnjax.bench import train as train_bench
+from fcnjax.bench.arms import ARMS
+from fcnjax.bench.drawn_photographs import write_photographs
+from fcnjax.bench.torch_step import leave_memory_for_torch
+from fcnjax.bench.workload import FCN, Workload, image_workload
 from fcnjax.commands.command_line import UsageError, parse, parse_size, read_recipe
+from fcnjax.models import MODELS
 from fcnjax.naming import unknown_name
+from fcnjax.precision import PRECISIONS
+from fcnjax.training.compile.compilation import CompileSettings
 
-COUNTS = {  # flags of `fcnjax bench train`, with their defaults
-    "shapes": (16, "Maximum number of buckets."),
-    "pixel_budget": (2**17, "Maximum number of positions in a batch."),
-    "steps": (32, "Batches in a turn of each timed program; the slower ones get fewer."),
-    "epochs": (30, "Epochs that share the time of compilation."),
-    "rounds": (train_bench.ROUNDS, "Turns of each timed program."),
+DRAWN_SPLITS = {"train_split": "all[:80%]", "validation_split": "all[80%:90%]", "test_split": "all[90%:]"}
+COUNTS = {  # flags of `fcnjax bench train`; without them, the workload has its own values
+    "shapes": "Maximum number of buckets (default: 16; 8 for networks other than fcn).",
+    "pixel_budget": "Maximum number of positions in a batch (default: 131072; else what --batch_size needs).",
+    "steps": "Batches in a turn of a timed program; slower ones get fewer (default: 32; else 16, 4 on a CPU).",
+    "epochs": "Epochs that share the time of compilation (default: 30).",
 }
 
 
@@ -46,39 +53,91 @@ def _layers(argv: Sequence[str]) -> None:
         flags.DEFINE_integer("rounds", layers.ROUNDS, "Turns of each timed program.", lower_bound=1, flag_values=values)
         flags.DEFINE_integer("batch_size", 64, "Examples in the batch.", lower_bound=2, flag_values=values)
         flags.DEFINE_string("size", "48x48", "Padded shape of the batch.", flag_values=values)
+        _define_precision(values)
 
     given = parse(argv, define)
-    result = layers.measure(layers.Workload(given.batch_size, parse_size(given.size)), given.rounds)
+    work = layers.Workload(given.batch_size, parse_size(given.size), dtype=given.dtype, precision=given.precision)
+    result = layers.measure(work, given.rounds)
     _report(layers.table(result), result, given.json)
 
 
 def _input(argv: Sequence[str]) -> None:
     def define(values: flags.FlagValues) -> None:
         _define_json(values)
-        flags.DEFINE_integer("steps", 0, "Steps to measure; 0 measures an epoch.", lower_bound=0, flag_values=values)
+        text = "Steps to measure; 0 measures an epoch, or 10 seconds with --images_per_s."
+        flags.DEFINE_integer("steps", 0, text, lower_bound=0, flag_values=values)
+        text = "Consume images at this rate instead of training, such as 6000 for ResNet-50 on a large GPU."
+        flags.DEFINE_float("images_per_s", None, text, flag_values=values)
+        text = "Use this many JPEG files of noise, in a temporary folder, instead of the data that the config names."
+        flags.DEFINE_integer("drawn", None, text, flag_values=values)
 
     given = parse(argv, define, config="")
-    result = input_bench.measure(read_recipe(given.config), given.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        if given.drawn is not None:
+            write_photographs(Path(folder), given.drawn)
+            given.config.data.update({"name": "image_folder", "data_dir": folder, **DRAWN_SPLITS})
+        recipe = read_recipe(given.config)
+        result = input_bench.measure(recipe, given.steps, examples_per_s=given.images_per_s)
+    result |= {"command": " ".join(argv)}
     _report(input_bench.table(result), result, given.json)
 
 
 def _train(argv: Sequence[str]) -> None:
-    def define(values: flags.FlagValues) -> None:
-        _define_json(values)
-        sizes = "CSV file of heights and widths (default: random sizes of small photographs)."
-        flags.DEFINE_string("sizes", None, sizes, flag_values=values)
-        flags.DEFINE_float("scale", 0.4, "Factor on every extent.", lower_bound=0, flag_values=values)
-        flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Dtype of the computation.", flag_values=values)
-        flags.DEFINE_bool("warm_start", True, "Also time the start of a training process.", flag_values=values)
-        for name, (default, text) in COUNTS.items():
-            flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
+    given = parse(argv, _define_train)
+    leave_memory_for_torch()
+    work = _train_workload(given)
+    sizes_file = Path(given.sizes or "drawn").name
+    about = {"command": " ".join(argv), "sizes_file": sizes_file, "scale": given.scale}
+    arms = [name.strip() for name in given.arms.split(",")] if given.arms else None
+    warm_start = work.network == FCN if given.warm_start is None else given.warm_start
 
-    given = parse(argv, define)
-    sizes = native_sizes.scaled_sizes(given.sizes, given.scale)
-    fields = {name: given[name].value for name in ("dtype", *COUNTS) if name != "rounds"}
-    result = train_bench.measure(train_bench.Workload(sizes, **fields), given.rounds, warm_start=given.warm_start)
-    result |= {"command": " ".join(argv), "sizes_file": Path(given.sizes or "drawn").name, "scale": given.scale}
-    _report(train_bench.table(result), result, given.json)
+    def save(result: dict[str, Any]) -> None:
+        if given.json:
+            write_json(given.json, result | about)
+
+    result = train_bench.measure(work, given.rounds, arms=arms, seconds=given.seconds, warm_start=warm_start, save=save)
+    _report(train_bench.table(result), result | about, given.json)
+
+
+def _define_train(values: flags.FlagValues) -> None:
+    _define_json(values)
+    _define_precision(values)
+    text = "Network, a name in fcnjax.models.MODELS."
+    flags.DEFINE_enum("network", FCN, sorted(MODELS), text, flag_values=values)
+    sizes = "CSV file of heights and widths (default: random sizes of small photographs)."
+    flags.DEFINE_string("sizes", None, sizes, flag_values=values)
+    text = "Factor on every extent (default: 0.4 for fcn; for other networks, the median area becomes that of --size)."
+    flags.DEFINE_float("scale", None, text, lower_bound=0, flag_values=values)
+    text = "Size of a dense image (default: the median size for fcn; for other networks 224x224, 96x96 on a CPU)."
+    flags.DEFINE_string("size", None, text, flag_values=values)
+    text = "Examples in a dense batch, which sets the pixel budget (default: 128, 8 on a CPU; not for fcn)."
+    flags.DEFINE_integer("batch_size", None, text, lower_bound=2, flag_values=values)
+    flags.DEFINE_string("arms", None, f"Names of arms, joined by commas, of: {', '.join(ARMS)}.", flag_values=values)
+    text = "Time that all may take; arms that do not fit are left out."
+    flags.DEFINE_float("seconds", train_bench.SECONDS, text, lower_bound=1, flag_values=values)
+    text = "Also time the start of a training process (default: for fcn)."
+    flags.DEFINE_bool("warm_start", None, text, flag_values=values)
+    text = "Whether our programs give the same bits in every run."
+    flags.DEFINE_bool("deterministic", CompileSettings.deterministic, text, flag_values=values)
+    text = "Turns of each timed program; fewer if the time does not suffice."
+    flags.DEFINE_integer("rounds", train_bench.ROUNDS, text, lower_bound=1, flag_values=values)
+    for name, text in COUNTS.items():
+        flags.DEFINE_integer(name, None, text, lower_bound=1, flag_values=values)
+
+
+def _train_workload(given: Any) -> Workload:
+    """Returns the workload that the flags of `fcnjax bench train` name, with defaults that suit network and device."""
+    names = ("network", "dtype", "precision", "deterministic", *COUNTS)
+    fields = {name: given[name].value for name in names if given[name].value is not None}
+    image = None if given.size is None else parse_size(given.size)
+    if image is not None and len(image) != 2:
+        raise UsageError(f"--size={given.size}: must have a height and a width, such as 224x224.")
+    if given.network == FCN:
+        scale = 0.4 if given.scale is None else given.scale
+        if given.batch_size is not None:
+            raise UsageError(f"--batch_size={given.batch_size}: must not be given for fcn; give --pixel_budget.")
+        return Workload(native_sizes.scaled_sizes(given.sizes, scale), image=image, **fields)
+    return image_workload(given.sizes, given.scale, image, given.batch_size, fields)
 
 
 BENCHES: dict[str, Callable[[Sequence[str]], None]] = {"layers": _layers, "input": _input, "train": _train}
@@ -88,7 +147,13 @@ def _define_json(values: flags.FlagValues) -> None:
     flags.DEFINE_string("json", None, "Also write the result to this file.", flag_values=values)
 
 
-def _report(table: Table, result: dict[str, Any], path: str | None) -> None:
+def _define_precision(values: flags.FlagValues) -> None:
+    flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Dtype of the computation.", flag_values=values)
+    text = "How products of float32 arrays are computed on an accelerator."
+    flags.DEFINE_enum("precision", "float32", list(PRECISIONS), text, flag_values=values)
+
+
+def _report(table: RenderableType, result: dict[str, Any], path: str | None) -> None:
     """Prints the table, and writes the result as JSON if a path is given."""
     Console().print(table)
     if path:

@@ -1,5 +1,6 @@
 """The layers' benchmark: its steps train the same network, "unmasked" holds no mask, and the command writes JSON."""
 
+import dataclasses
 import json
 import math
 import os
@@ -83,6 +84,17 @@ def test_all_steps_without_masks_are_the_same(steps):
     assert losses["masked"] != pytest.approx(losses["unmasked"], rel=1e-3)  # smaller examples have other statistics
 
 
+def test_all_steps_compute_in_bfloat16_if_asked_to():
+    half = dataclasses.replace(TINY, dtype="bfloat16")
+    steps, exact = layers.make_jax_steps(half), layers.make_jax_steps(TINY, ("plain",))["plain"]
+    losses = {name: float(step()) for name, step in steps.items()}
+    assert losses["plain"] == pytest.approx(losses["unmasked"], rel=5e-3)
+    assert losses["plain"] == pytest.approx(float(exact()), rel=2e-2)
+    assert losses["plain"] != float(exact())
+    for name in ("unmasked", "plain"):
+        assert "bf16" in steps[name].steps[0][0].as_text()
+
+
 def test_pytorch_does_the_same_step():
     pytest.importorskip("torch")
     torch_step, plain = layers.make_torch_step(TINY), layers.make_jax_steps(TINY)["plain"]
@@ -92,7 +104,7 @@ def test_pytorch_does_the_same_step():
 
 def test_the_command_prints_and_writes_everything_and_compiles_one_program_per_step(capsys, tmp_path):
     path = tmp_path / "made" / "bench.json"
-    tiny = ("--rounds=1", "--batch_size=2", "--size=16x12", f"--json={path}")
+    tiny = ("--rounds=1", "--batch_size=2", "--size=16x12", "--dtype=bfloat16", "--precision=tf32", f"--json={path}")
     with counted_compilations() as seen:
         assert main(["fcnjax", "bench", "layers", *tiny]) == 0
     assert sum("step" in name for name in seen) == 3, seen
@@ -109,6 +121,7 @@ def test_the_command_prints_and_writes_everything_and_compiles_one_program_per_s
     assert result["versions"]["jax"] == jax.__version__
     assert result["xla"].keys() == {"flags", "options", "refused"}
     assert "cpu" in result["devices"]
+    assert (result["dtype"], result["precision"]) == ("bfloat16", "tf32")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,136 @@
+"""Arms that are prepared in order of importance and then take turns, within a budget of time."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import jax
+from tqdm import tqdm
+
+from fcnjax.bench.arms import GROUPS, TORCH_COMPILE, TORCH_DENSE, ArmMaker, ReadyArm, describe_error
+from fcnjax.bench.budget import Budget
+from fcnjax.bench.timing import one_round, threads
+from fcnjax.bench.workload import Workload
+
+# Seconds to prepare an arm of PyTorch, before anything is known about this machine.
+TORCH_S = {TORCH_DENSE: 10.0, TORCH_COMPILE: 60.0}
+OTHER_TORCH_S = 10.0
+
+
+class SideBySide:
+    """The arms that fit a budget, and their times.
+
+    Args:
+        work: what is trained.
+        names: the arms that are wanted.
+        budget: the time that everything may take.
+        reserve: seconds that are kept for what follows.
+        changed: called whenever there is a new measurement.
+
+    Attributes:
+        maker: has the compiled programs and PyTorch.
+        ready: the arms that run.
+        notes: for each arm that does not run, the reason; what an arm reports.
+        rounds: number of complete rounds.
+    """
+
+    def __init__(
+        self,
+        work: Workload,
+        names: Sequence[str],
+        budget: Budget,
+        reserve: float = 0.0,
+        changed: Callable[[], None] = lambda: None,
+    ):
+        self.work, self.maker, self.ready = work, ArmMaker(work), dict[str, ReadyArm]()
+        self.notes, self.rounds = dict[str, str](), 0
+        self._names, self._budget, self._reserve, self._changed = names, budget, reserve, changed
+        self._first, self._times = dict[str, float](), dict[str, list[float]]()
+
+    @property
+    def milliseconds(self) -> dict[str, list[float]]:
+        """Milliseconds of a turn of each arm, in each round; before the first round, of its first turn alone."""
+        return {name: self._times.get(name) or [self._first[name]] for name in self.ready}
+
+    def prepare(self) -> None:
+        """Prepares the arms, group by group, and times a turn of each."""
+        groups = [[name for name in group if name in self._names] for group in GROUPS]
+        with tqdm(total=len(self._names), desc="preparing", unit=" arms", leave=False) as bar:
+            for group in filter(None, groups):
+                bar.set_postfix_str(", ".join(group))
+                reason = self._budget.why_not(self._expected(group), self._turns, self._reserve)
+                if reason and self.ready:
+                    self.notes |= dict.fromkeys(group, reason)
+                    _tell(f"{', '.join(group)}: {reason}")
+                else:
+                    self._add(group)
+                bar.update(len(group))
+
+    def measure(self, wanted: int) -> None:
+        """Lets the arms take turns, for as many of the wanted rounds as fit."""
+        count = self._budget.rounds(wanted, self._turns, self._reserve)
+        if count < wanted:
+            self.notes["rounds"] = f"{count} instead of {wanted} fit the time; give more --seconds."
+        for turn in tqdm(range(count), "measuring", unit=" rounds", leave=False):
+            programs = {name: partial(self._run, name) for name in self.ready}
+            times = one_round(programs, 1, turn)
+            for name in self.ready:  # an arm that failed has left
+                self._times.setdefault(name, []).append(times[name])
+            self.rounds = turn + 1
+            self._changed()
+
+    def _run(self, name: str, times: int) -> None:
+        try:
+            self.ready[name].turn(times)
+        except Exception as error:  # one arm must not cost the others
+            self.notes[name] = f"left out in round {self.rounds + 1}: {describe_error(error)}"
+            del self.ready[name]
+
+    @property
+    def _turns(self) -> Iterator[float]:
+        return (milliseconds[-1] / 1e3 for milliseconds in self.milliseconds.values())
+
+    def _expected(self, group: Sequence[str]) -> float:
+        """Returns the seconds that preparing a group is expected to take."""
+        slowest = max(self.maker.compiled.alone.values(), default=0.0)
+        programs = sum(self.maker.programs(name) for name in group)
+        in_torch = [TORCH_S.get(name, OTHER_TORCH_S) for name in group if not self.maker.programs(name)]
+        return slowest * -(-programs // threads()) + sum(in_torch)
+
+    def _add(self, group: Sequence[str]) -> None:
+        for name, arm in self.maker.prepare(group, self.notes).items():
+            begun = time.perf_counter()
+            arm.turn()
+            seconds = time.perf_counter() - begun
+            reason = self._budget.why_not(0, [*self._turns, seconds], self._reserve)
+            if reason and self.ready:
+                rate = arm.stretch.examples / seconds
+                self.notes[name] = (
+                    f"left out of the rounds, {rate:,.1f} images/s in one turn of {seconds:.1f} s: {reason}"
+                )
+            else:
+                self.ready[name], self._first[name] = arm, 1e3 * seconds
+                _tell(f"{name}: {arm.stretch.examples / seconds:,.1f} images/s in its first turn")
+                self._changed()
+        for name in group:
+            if name in self.notes:
+                _tell(f"{name}: {self.notes[name]}")
+
+
+def _tell(line: str) -> None:
+    """Prints a line to stderr, above the progress bars."""
+    tqdm.write(line, file=sys.stderr)
+
+
+@contextmanager
+def compilation_cache_off() -> Iterator[None]:
+    """Turns JAX's persistent cache off, for measurements of the time of compilation."""
+    name = "jax_enable_compilation_cache"
+    before = getattr(jax.config, name)
+    jax.config.update(name, False)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
