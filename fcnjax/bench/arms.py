@@ -15,7 +15,7 @@ import numpy as np
 from fcnjax.bench.compiling import CompiledPrograms
 from fcnjax.bench.flax_resnet import DEPTHS, make_flax_step
 from fcnjax.bench.jax_step import MOMENTUM, OPTIMIZER, RATE, JaxStep, step_inputs
-from fcnjax.bench.native_sizes import Stretch, of_one_size, one_by_one
+from fcnjax.bench.native_sizes import Rows, Stretch, of_one_size, one_by_one
 from fcnjax.bench.timing import TimedProgram
 from fcnjax.bench.torch_step import TorchStep, fcn_network, find_torch, torchvision_network
 from fcnjax.bench.unmasked import UnmaskedBatch
@@ -25,7 +25,7 @@ from fcnjax.precision import PRECISIONS
 from fcnjax.training.compile.compilation import jit
 from fcnjax.training.step.step import make_gradient, make_train_step, split
 
-REPEATABLE, UNREPEATABLE = "masked, deterministic", "masked, not deterministic"
+REPEATABLE, UNREPEATABLE = "masked deterministic", "masked not deterministic"
 ONE_BY_ONE, EXACT_GROUPS = "torch one by one", "torch one size a batch"
 TORCH_DENSE, TORCH_COMPILE = "torch dense", "torch compile"
 # In order of importance; the arms of a group are compiled together.
@@ -96,6 +96,7 @@ class ArmMaker:
         graphdef, _, _ = split(work.model)
         step, settings = make_train_step(make_gradient(graphdef), OPTIMIZER), work.compile_settings
         other = dataclasses.replace(settings, deterministic=not settings.deterministic)
+        self._drawn: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
         self._jitted = {True: jit(step, (0,), settings=settings), False: jit(step, (0,), settings=other)}
 
     @cached_property
@@ -138,13 +139,19 @@ class ArmMaker:
         stretch = self.work.stretches.get(name, self.work.stretches[MASKED])
         return len({rows.program for rows in stretch.steps})
 
+    def _draw(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """Returns images and labels, drawn once for each shape."""
+        if rows.program not in self._drawn:
+            self._drawn[rows.program] = self.work.draw(rows)
+        return self._drawn[rows.program]
+
     def _our_arm(self, name: str) -> "_JaxArm":
         stretch = self.work.stretches.get(name, self.work.stretches[MASKED])
         usual = name not in (REPEATABLE, UNREPEATABLE)
         unmasked, placed = name in UNMASKED, {}
         for rows in stretch.steps:
             if id(rows) not in placed:
-                images, labels = (jnp.asarray(array) for array in self.work.draw(rows))
+                images, labels = (jnp.asarray(array) for array in self._draw(rows))
                 sizes = jnp.asarray(rows.sizes)
                 batch = UnmaskedBatch.of(images) if unmasked else Padded(images, sizes).with_zero_padding()
                 placed[id(rows)] = step_inputs(batch, labels)
@@ -164,7 +171,7 @@ class ArmMaker:
                 return step(*args)
 
         weights, statistics = jax.tree.map(jnp.asarray, drawn_arrays(shapes))
-        inputs = tuple(map(jnp.asarray, work.draw(stretch.steps[0])))
+        inputs = tuple(map(jnp.asarray, self._draw(stretch.steps[0])))
         steps = [((FLAX, *rows.program), inputs) for rows in stretch.steps]
         return _JaxArm(
             stretch, jax.jit(precise, donate_argnums=0), (weights, statistics, OPTIMIZER.init(weights)), steps
@@ -184,8 +191,7 @@ class ArmMaker:
         }[name]
         before = _torch_memory(torch, device)
         steps = one_by_one(stretch) if name == ONE_BY_ONE else [[rows] for rows in stretch.steps]
-        drawn = {id(rows): work.draw(rows) for step in steps for rows in step}
-        batches = [[drawn[id(rows)] for rows in step] for step in steps]
+        batches = [[self._draw(rows) for rows in step] for step in steps]
         options: dict[str, Any] = {"rate": RATE, "momentum": MOMENTUM, "dtype": work.dtype, "precision": work.precision}
         options |= {"tuned": name in (TORCH_DENSE, TORCH_COMPILE), "compiled": name == TORCH_COMPILE}
         step = TorchStep(torch, device, self._torch_network(torch), batches, **options)

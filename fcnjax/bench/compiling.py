@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import jax
 from tqdm import tqdm
 
 from fcnjax.bench.timing import threads
@@ -58,5 +59,10 @@ class CompiledPrograms:
         """Returns the memory of the largest of the programs in bytes (see `compiled_bytes`); None if it is unknown."""
         try:
             return max(compiled_bytes(self.programs[key]) for key in keys)
-        except (ValueError, AttributeError, NotImplementedError):  # a backend that does not analyze memory
+        except (
+            ValueError,
+            AttributeError,
+            NotImplementedError,
+            jax.errors.JaxRuntimeError,
+        ):  # a backend that does not analyze memory
             return None

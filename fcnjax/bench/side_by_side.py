@@ -71,8 +71,6 @@ class SideBySide:
     def measure(self, wanted: int) -> None:
         """Lets the arms take turns, for as many of the wanted rounds as fit."""
         count = self._budget.rounds(wanted, self._turns, self._reserve)
-        if count < wanted:
-            self.notes["rounds"] = f"{count} instead of {wanted} fit the time; give more --seconds."
         for turn in tqdm(range(count), "measuring", unit=" rounds", leave=False):
             programs = {name: partial(self._run, name) for name in self.ready}
             times = one_round(programs, 1, turn)
@@ -80,6 +78,10 @@ class SideBySide:
                 self._times.setdefault(name, []).append(times[name])
             self.rounds = turn + 1
             self._changed()
+            if self._budget.left < self._reserve + sum(times.values()) / 1e3:  # turns became slower
+                break
+        if self.rounds < wanted:
+            self.notes["rounds"] = f"{self.rounds} instead of {wanted} fit the time; give more --seconds."
 
     def _run(self, name: str, times: int) -> None:
         try:

@@ -81,6 +81,9 @@ class InOwnProcess:
 
 def _start(flags: str, make: Callable[..., TimedProgram], arguments: tuple[Any, ...]) -> None:
     os.environ[FLAGS] = flags  # XLA has not read them yet
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = (
+        "false"  # the process that started this one has most of a GPU's memory
+    )
     InOwnProcess._program = make(*arguments)
 
 

@@ -15,6 +15,7 @@ from fcnjax.bench.baselines import EPSILON, MOMENTUM
 from fcnjax.bench.timing import threads
 from fcnjax.training.step.step import Arrays
 
+MEMORY_SHARES = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")  # JAX refuses to be given both
 TorchBatch = tuple[np.ndarray, np.ndarray]  # images float32 [B, H, W, C], labels [B]
 
 
@@ -31,8 +32,12 @@ def find_torch() -> tuple[Any, str] | str:
 
 
 def leave_memory_for_torch() -> None:
-    """Lets JAX reserve 60 % of a GPU's memory instead of 75 %, if nobody has chosen; call it before JAX's first use."""
-    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.6")
+    """Lets JAX reserve 60 % of a GPU's memory instead of 75 %, unless the environment names a share.
+
+    Call it before JAX's first computation, which reserves the memory.
+    """
+    if not any(name in os.environ for name in MEMORY_SHARES):
+        os.environ[MEMORY_SHARES[0]] = "0.6"
 
 
 class TorchStep:

@@ -109,7 +109,8 @@ def measure(
         arms: names in `fcnjax.bench.arms.ARMS`; None for those that suit the network and the device.
         seconds: the time that all may take, greater than 0. An arm that does not fit is left out; `notes` says so.
         warm_start: whether to time the start of a training process too, which starts two of them.
-        save: called with the result so far after each arm and each round.
+        save: called with the result so far after each arm and each round. Before the first round, `rounds` is 0 and
+            the rates are those of one turn of each arm.
 
     Returns:
         The result that `fcnjax bench train --json` writes: the `QUANTITIES` (medians over the rounds of each round's

@@ -56,6 +56,7 @@ def _layers(argv: Sequence[str]) -> None:
         _define_precision(values)
 
     given = parse(argv, define)
+    leave_memory_for_torch()
     work = layers.Workload(given.batch_size, parse_size(given.size), dtype=given.dtype, precision=given.precision)
     result = layers.measure(work, given.rounds)
     _report(layers.table(result), result, given.json)

@@ -20,6 +20,7 @@ from fcnjax.bench import layers
 from fcnjax.bench.jax_step import JaxStep
 from fcnjax.bench.report import Spread, ratio
 from fcnjax.bench.timing import InOwnProcess, take_turns
+from fcnjax.bench.torch_step import MEMORY_SHARES, leave_memory_for_torch
 from fcnjax.bench.unmasked import UnmaskedBatch
 from fcnjax.commands.main import main
 
@@ -168,3 +169,15 @@ def test_programs_take_turns_and_the_first_round_only_warms_up():
     assert len({tuple(each) for each in rounds}) > 2, "the order is always the same"
     assert {name: len(each) for name, each in times.items()} == {"a": 5, "b": 5, "c": 5}
     assert ratio([2.0, 4.0, 12.0], [1.0, 2.0, 3.0]) == Spread(2.0, 2.0, 3.0)
+
+
+def test_pytorch_is_left_memory_unless_the_environment_names_a_share(monkeypatch):
+    for name in MEMORY_SHARES:
+        monkeypatch.setenv(name, "")  # what it was is restored at the end
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(MEMORY_SHARES[1], "0.3")
+    leave_memory_for_torch()
+    assert MEMORY_SHARES[0] not in os.environ  # JAX refuses both
+    monkeypatch.delenv(MEMORY_SHARES[1])
+    leave_memory_for_torch()
+    assert os.environ[MEMORY_SHARES[0]] == "0.6"
