@@ -60,12 +60,10 @@ class SideBySide:
         with tqdm(total=len(self._names), desc="preparing", unit=" arms", leave=False) as bar:
             for group in filter(None, groups):
                 bar.set_postfix_str(", ".join(group))
-                reason = self._budget.why_not(self._expected(group), self._turns, self._reserve)
-                if reason and self.ready:
-                    self.notes |= dict.fromkeys(group, reason)
-                    _tell(f"{', '.join(group)}: {reason}")
-                else:
-                    self._add(group)
+                self._add(self._that_fit(group))
+                for name in group:
+                    if name in self.notes:
+                        _tell(f"{name}: {self.notes[name]}")
                 bar.update(len(group))
 
     def measure(self, wanted: int) -> None:
@@ -94,6 +92,17 @@ class SideBySide:
     def _turns(self) -> Iterator[float]:
         return (milliseconds[-1] / 1e3 for milliseconds in self.milliseconds.values())
 
+    def _that_fit(self, group: Sequence[str]) -> list[str]:
+        """Returns the arms of a group that fit the time together; `notes` gets the reason for the others."""
+        chosen = []
+        for name in group:
+            reason = self._budget.why_not(self._expected([*chosen, name]), self._turns, self._reserve)
+            if reason and self.ready:
+                self.notes[name] = reason
+            else:
+                chosen.append(name)
+        return chosen
+
     def _expected(self, group: Sequence[str]) -> float:
         """Returns the seconds that preparing a group is expected to take."""
         slowest = max(self.maker.compiled.alone.values(), default=0.0)
@@ -104,21 +113,21 @@ class SideBySide:
     def _add(self, group: Sequence[str]) -> None:
         for name, arm in self.maker.prepare(group, self.notes).items():
             begun = time.perf_counter()
-            arm.turn()
+            try:
+                arm.turn()
+            except Exception as error:  # one arm must not cost the others
+                self.notes[name] = describe_error(error)
+                continue
             seconds = time.perf_counter() - begun
-            reason = self._budget.why_not(0, [*self._turns, seconds], self._reserve)
-            if reason and self.ready:
-                rate = arm.stretch.examples / seconds
+            if self.ready and self._budget.why_not(0, [*self._turns, seconds], self._reserve):
+                turn = f"one turn took {seconds:.1f} s, {arm.stretch.examples / seconds:,.1f} images/s"
                 self.notes[name] = (
-                    f"left out of the rounds, {rate:,.1f} images/s in one turn of {seconds:.1f} s: {reason}"
+                    f"left out of the rounds, which would not fit the time ({turn}); give more --seconds."
                 )
             else:
                 self.ready[name], self._first[name] = arm, 1e3 * seconds
                 _tell(f"{name}: {arm.stretch.examples / seconds:,.1f} images/s in its first turn")
                 self._changed()
-        for name in group:
-            if name in self.notes:
-                _tell(f"{name}: {self.notes[name]}")
 
 
 def _tell(line: str) -> None:

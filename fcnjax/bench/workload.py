@@ -208,7 +208,7 @@ def image_workload(
         scale = float((height * width / np.median(areas(scaled_sizes(path, 1)))) ** 0.5)
     sizes = scaled_sizes(path, scale)
     budget = max(rows * height * width, int(areas(sizes).max()))
-    defaults: dict[str, Any] = {"classes": 1000, "shapes": 8, "steps": 4 if on_cpu else 16, "pixel_budget": budget}
+    defaults: dict[str, Any] = {"classes": 1000, "shapes": 8, "steps": 2 if on_cpu else 16, "pixel_budget": budget}
     return Workload(sizes, image=(height, width), rows=rows, **defaults | dict(fields))
 
 

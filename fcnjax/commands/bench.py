@@ -27,7 +27,7 @@ DRAWN_SPLITS = {"train_split": "all[:80%]", "validation_split": "all[80%:90%]", 
 COUNTS = {  # flags of `fcnjax bench train`; without them, the workload has its own values
     "shapes": "Maximum number of buckets (default: 16; 8 for networks other than fcn).",
     "pixel_budget": "Maximum number of positions in a batch (default: 131072; else what --batch_size needs).",
-    "steps": "Batches in a turn of a timed program; slower ones get fewer (default: 32; else 16, 4 on a CPU).",
+    "steps": "Batches in a turn of a timed program; slower ones get fewer (default: 32; else 16, 2 on a CPU).",
     "epochs": "Epochs that share the time of compilation (default: 30).",
 }
 

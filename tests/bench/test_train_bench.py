@@ -10,7 +10,9 @@ import pytest
 from fcnjax.bench import layers, native_sizes, overheads
 from fcnjax.bench import train as train_bench
 from fcnjax.bench.arms import REPEATABLE, TORCH_ARMS, TORCH_COMPILE, TORCH_DENSE, UNREPEATABLE, default_arms
+from fcnjax.bench.budget import Budget
 from fcnjax.bench.native_sizes import drawn_within, full, of_one_size, one_by_one, planned
+from fcnjax.bench.side_by_side import SideBySide
 from fcnjax.bench.workload import DENSE, FLAX, MASKED, OURS, RAGGED, Workload, image_workload
 from fcnjax.commands.main import main
 from fcnjax.data import plan_buckets
@@ -191,6 +193,24 @@ def test_what_does_not_fit_the_time_is_left_out_and_noted():
     assert result["notes"].keys() == {MASKED, OURS, "rounds"}
     assert "left out of the rounds" in result["notes"][MASKED]  # it was compiled together with the first arm
     assert "give --seconds=" in result["notes"][OURS]
+
+
+def test_an_arm_that_fails_in_a_round_leaves_the_others_and_says_why():
+    side = SideBySide(TINY, [DENSE, MASKED], Budget(1000))
+    side.prepare()
+    turns = []
+
+    def run(steps):
+        turns.append(steps)
+        if len(turns) == 2:
+            raise MemoryError("no memory\nleft")
+
+    side.ready[MASKED].run = run
+    side.measure(3)
+    assert turns == [2, 2]
+    assert side.notes == {MASKED: "left out in round 2: MemoryError: no memory"}
+    assert side.milliseconds.keys() == {DENSE}
+    assert len(side.milliseconds[DENSE]) == side.rounds == 3
 
 
 def test_arms_that_cannot_run_at_all_are_an_error():
