@@ -18,9 +18,10 @@ PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32"}
 def product_precision(values: jax.Array) -> lax.Precision | None:
     """Returns the `precision` argument for a convolution or a matrix product of `values`.
 
-    It is the full precision for float32 values. None, the argument's default, stands for JAX's own setting
-    (`jax.default_matmul_precision`); it is returned if there is such a setting, and for values of another dtype.
+    For float32 values it is the full precision, unless JAX has a setting of its own (`jax.default_matmul_precision`),
+    for which None stands. Products of other dtypes have one precision whatever the setting.
     """
-    if values.dtype != jnp.float32 or jax.config.jax_default_matmul_precision is not None:  # type: ignore[attr-defined]
-        return None
-    return lax.Precision.HIGHEST
+    if values.dtype != jnp.float32:
+        return lax.Precision.DEFAULT
+    set_by_user = jax.config.jax_default_matmul_precision is not None  # type: ignore[attr-defined]
+    return None if set_by_user else lax.Precision.HIGHEST

@@ -50,6 +50,12 @@ def test_the_setting_of_jax_comes_first():
         assert gradient_precisions("float32") == {(Precision.HIGH, Precision.HIGH)}
 
 
+def test_products_of_bfloat16_do_not_change():
+    found = gradient_precisions("bfloat16", CompileSettings())
+    # the head's products are of float32 sums
+    assert found == {(Precision.DEFAULT, Precision.DEFAULT), (Precision.HIGHEST, Precision.HIGHEST)}
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_recipe_chooses(precision):
     settings = CompileSettings(precision=precision)
