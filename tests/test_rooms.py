@@ -110,7 +110,7 @@ def as_file(path: str) -> str | None:
 
 def re_exported(package: str, name: str) -> Iterator[str]:
     """Yields the file that defines a name which a package exports; the package itself if it defines the name."""
-    for node in ast.parse((ROOT / package).read_text()).body:
+    for node in at_import(ast.parse((ROOT / package).read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 if alias.name == name or (alias.name == "*" and exports(node.module, name)):

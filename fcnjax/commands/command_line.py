@@ -12,6 +12,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from fcnjax.installation import NotInstalledError, installed_version
 from fcnjax.memory import keep_large_blocks
 from fcnjax.naming import unknown_name
 from fcnjax.training import Recipe
@@ -122,14 +123,20 @@ def read_recipe(config: ConfigDict) -> Recipe:
 def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     """Runs a command and returns its exit code.
 
-    A `ValueError`, `OSError` or `FloatingPointError` becomes one sentence on stderr, as do a failure of another host
-    and an interruption. Any other exception is a bug and propagates.
+    A `ValueError`, `OSError` or `FloatingPointError` becomes one sentence on stderr, as do a failure of another host,
+    an interruption, and, before anything else, a package that is not installed. Any other exception is a bug and
+    propagates.
 
     Args:
         program: name at the beginning of the sentence.
         command: takes `argv`.
         argv: program name and arguments.
     """
+    try:
+        installed_version()
+    except NotInstalledError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return UNUSABLE
     keep_large_blocks()
     add_flags("cpu", OLD_EMITTERS)
     use_program_cache()

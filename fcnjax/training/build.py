@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from fcnjax.data import (
     plan_buckets,
     without_small,
 )
+from fcnjax.installation import installed_version
 from fcnjax.training.settings.recipe import Recipe
 
 SPLITS = ("train", "validation", "test")
@@ -138,7 +138,7 @@ def _planned(sizes: np.ndarray, options: dict[str, Any], cache_dir: Path | None)
     """Returns `plan_buckets` of sizes [N, D], cached because planning may take seconds."""
     if cache_dir is None:
         return plan_buckets(sizes, **options)
-    about = json.dumps([PLANNER, version("fcnjax"), sizes.shape, str(sizes.dtype), options]).encode()
+    about = json.dumps([PLANNER, installed_version(), sizes.shape, str(sizes.dtype), options]).encode()
     file = cache_dir / f"plan-{hashlib.sha256(about + sizes.tobytes()).hexdigest()[:32]}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent or damaged: plan again
         kept = read_json(file)

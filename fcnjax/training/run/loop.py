@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from fcnjax.installation import installed_version
 from fcnjax.naming import joined
 from fcnjax.training.build import data_digest
 from fcnjax.training.compile.compilation import Compilation, CompileSettings, compiling_ahead
@@ -66,6 +67,7 @@ def train(
         The trained state and the evaluation of the test split.
 
     Raises:
+        NotInstalledError: if this package is not installed: a run records its version.
         ValueError: if `trainer` has another recipe, hosts differ in recipe or data, or the data, the network or the
             device's memory do not fit the recipe.
         FileExistsError: if the folder holds anything other than an interrupted run of this recipe on these data.
@@ -75,6 +77,7 @@ def train(
         HostFailure: if another host of the run failed.
     """
     begun = time.perf_counter()
+    installed_version()  # before anything that takes time
     if trainer is None:
         trainer = trainer_for(recipe, workdir)
     else:

@@ -5,6 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from fcnjax.installation import installed_version
 from fcnjax.naming import joined
 from fcnjax.training.build import SPLITS
 from fcnjax.training.compile.mesh import gather_texts, together
@@ -22,9 +23,11 @@ def trainer_for(recipe: Recipe, workdir: Path | str) -> Trainer:
         workdir: the run folder; it need not exist.
 
     Raises:
+        NotInstalledError: if this package is not installed: a run records its version.
         ValueError: if the data do not fit the recipe or its network (see `Trainer`).
         HostFailure: if the trainer could not be made on another host.
     """
+    installed_version()
     with together("reading the data"):
         return Trainer(recipe, cache_dir=Path(workdir).parent / SCANS)
 

@@ -23,6 +23,7 @@ import jax
 from tqdm import tqdm
 
 from fcnjax.atomic import locked_folder, read_json, write_json, write_text
+from fcnjax.installation import installed_version
 from fcnjax.training.compile.compilation import CompileSettings, compile_options
 from fcnjax.training.compile.mesh import is_first_host
 from fcnjax.training.settings.recipe import Recipe
@@ -32,7 +33,7 @@ from fcnjax.xla import FLAGS, refused
 FREE = ("loader.", "log.", "profile.", "checkpoint_", "shard_weights")
 CONFIG, DATA, ENVIRONMENT, METRICS = "config.json", "data.json", "environment.json", "metrics.jsonl"
 CHECKPOINTS, WEIGHTS, RESULT = "checkpoints", "weights", "result.json"
-PACKAGES = ("fcnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
 
 class RunFolder:
@@ -246,7 +247,7 @@ def environment(settings: CompileSettings | None = None) -> dict[str, Any]:
             "options": compile_options(settings or CompileSettings()),
             "refused": refused(),
         },
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {"fcnjax": installed_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 
 
