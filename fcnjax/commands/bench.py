@@ -10,8 +10,8 @@ from absl import flags
 from rich.console import Console, RenderableType
 
 from fcnjax.atomic import write_json
+from fcnjax.bench import determinism, exactness, layers, native_sizes, overheads
 from fcnjax.bench import input as input_bench
-from fcnjax.bench import layers, native_sizes, overheads
 from fcnjax.bench import train as train_bench
 from fcnjax.bench.arms import ARMS
 from fcnjax.bench.drawn_photographs import write_photographs
@@ -33,7 +33,9 @@ COUNTS = {  # flags of `fcnjax bench train`; without them, the workload has its 
 
 
 def run(argv: Sequence[str]) -> None:
-    """Measure on this machine: a train step (layers), waiting for data (input), training at native sizes (train)."""
+    """Measure on this machine: a train step (layers), waiting for data (input), training at native sizes (train), how
+    far "alone equals padded" holds (exactness), whether training gives the same bits again (determinism).
+    """
     if argv[1:2] in (["--help"], ["-h"]):
         print(f"{argv[0]} BENCHMARK [--flags]: one of {', '.join(BENCHES)}; '{argv[0]} layers --help' lists its flags.")
         return
@@ -141,7 +143,43 @@ def _train_workload(given: Any) -> Workload:
     return image_workload(given.sizes, given.scale, image, given.batch_size, fields)
 
 
-BENCHES: dict[str, Callable[[Sequence[str]], None]] = {"layers": _layers, "input": _input, "train": _train}
+def _exactness(argv: Sequence[str]) -> None:
+    def define(values: flags.FlagValues) -> None:
+        _define_json(values)
+        names = ",".join(exactness.NETWORKS)
+        flags.DEFINE_list("networks", names, "Networks to compare, joined by commas.", flag_values=values)
+        flags.DEFINE_bool("all", False, "Compare all networks.", flag_values=values)
+        _define_seconds(values, exactness.SECONDS, "Limit; what is not compiled by then is left out.")
+
+    given = parse(argv, define)
+    networks = sorted(MODELS) if given.all else given.networks
+    result = exactness.measure(networks, given.seconds, path=given.json) | {"command": " ".join(argv)}
+    _report(exactness.table(result), result, given.json)
+
+
+def _determinism(argv: Sequence[str]) -> None:
+    def define(values: flags.FlagValues) -> None:
+        _define_json(values)
+        _define_seconds(values, determinism.SECONDS, "Limit of all trainings together.")
+
+    given = parse(argv, define, config="")
+    read_recipe(given.config)  # refuses a mistake before anything is trained
+    config = [argument for argument in argv if argument.startswith(("--config=", "--config."))]
+    result = determinism.measure(config, given.seconds) | {"command": " ".join(argv)}
+    _report(determinism.table(result), result, given.json)
+
+
+BENCHES: dict[str, Callable[[Sequence[str]], None]] = {
+    "layers": _layers,
+    "input": _input,
+    "train": _train,
+    "exactness": _exactness,
+    "determinism": _determinism,
+}
+
+
+def _define_seconds(values: flags.FlagValues, default: float, text: str) -> None:
+    flags.DEFINE_float("seconds", default, text, lower_bound=0, flag_values=values)
 
 
 def _define_json(values: flags.FlagValues) -> None:
