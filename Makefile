@@ -1,8 +1,16 @@
 # Two commands do everything: `make ablation` runs the main job, `make test` the tests. Both set up what they need.
 # LATEST=1 installs the newest tested versions of all dependencies in a separate environment. Without it, the oldest
 # allowed versions are installed; the published results were measured with these.
+# DEVICE=cpu or DEVICE=gpu (NVIDIA) chooses where the tests run; without it, JAX chooses.
 PYTHON ?= python3
 EXTRAS ?= dev
+ifeq ($(DEVICE),gpu)
+PLATFORMS := JAX_PLATFORMS=cuda,cpu
+else ifeq ($(DEVICE),cpu)
+PLATFORMS := JAX_PLATFORMS=cpu
+else ifneq ($(DEVICE),)
+$(error DEVICE=$(DEVICE): must be cpu or gpu; leave it out to let JAX choose)
+endif
 ifdef LATEST
 VENV ?= .venv-newest
 CONSTRAINTS := constraints/newest.txt
@@ -16,16 +24,23 @@ BIN := $(VENV)/bin
 # At most 4 minutes: the layers' contract, one training run, its resumption and one evaluation, as a user runs them.
 SMOKE := tests/layers/test_layers_contract.py tests/test_xla.py tests/test_dependencies.py tests/test_smoke.py
 
-.PHONY: ablation test smoke lint types format clean
+# NVIDIA's libraries are installed only where they are asked for.
+INSTALLED := $(if $(filter gpu,$(DEVICE)),.installed-cuda,.installed-dev)
+
+.PHONY: ablation test smoke gpu lint types format clean
 
 ablation: $(VENV)/.installed
 	$(BIN)/python -m experiments.head_ordering --config=configs/digits.py --seeds=5 --workdir=runs/head_ordering
 
-test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+test: $(VENV)/$(INSTALLED)
+	$(PLATFORMS) $(BIN)/python -m pytest
 
-smoke: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(SMOKE)
+smoke: $(VENV)/$(INSTALLED)
+	$(PLATFORMS) $(BIN)/python -m pytest $(SMOKE)
+
+# Measures and tests on a card with the Python that it is given, under 8 minutes; installs nothing.
+gpu:
+	$(PYTHON) -m fcnjax.bench.gpu
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -45,6 +60,10 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, $(OLDEST_PYTHON)) and "PYTHON=$(PYTHON): is Python %d.%d; $(CONSTRAINTS) needs 3.$(OLDEST_PYTHON) or newer, as in PYTHON=python3.13." % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable .
+	touch $@
+
+$(VENV)/.installed-cuda: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[cuda]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
