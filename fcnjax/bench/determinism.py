@@ -1,6 +1,6 @@
 """Whether training gives the same bits: twice, and interrupted and resumed, in fresh processes that share nothing.
 
-No process reads a compiled program that another one left, so each chooses its own kernels. Two of them run at the same
+No process reads a compiled program that another one left, so each chooses its own kernels. Three of them run at the same
 time, as on a shared machine: what a compiler times while it chooses kernels then differs between them.
 """
 
@@ -26,6 +26,7 @@ from fcnjax.training.run.run_folder import METRICS, environment
 from fcnjax.training.step.step import TrainState
 
 FIRST, AGAIN, RESUMED = "first", "again", "resumed"  # the run folders
+INTERRUPTED_AFTER = 5  # rows of metrics
 TERMINATED = 143  # exit code of a run that saved its step after SIGTERM, as in `fcnjax.commands.command_line`
 SECONDS = 600.0
 COMPARED = {AGAIN: "the same training again", RESUMED: "interrupted, then resumed"}
@@ -47,7 +48,7 @@ def measure(arguments: Sequence[str], seconds: float = SECONDS) -> dict[str, Any
         The result that `fcnjax bench determinism --json` writes: for each of `COMPARED`, `metrics_equal` (every byte
         of the file), `weights_equal` (every bit of weights and statistics) and `largest_difference` (of any of these
         numbers, relative to the largest of its array), or a `note` on why there is nothing to compare;
-        `interrupted_after` (steps), `seconds` of each process, device and versions.
+        `interrupted_after` (rows of metrics), `seconds` of each process, device and versions.
 
     Raises:
         ChildProcessError: if the first training fails; the message holds its last line.
@@ -56,12 +57,11 @@ def measure(arguments: Sequence[str], seconds: float = SECONDS) -> dict[str, Any
     bar = tqdm(total=4, desc="determinism", unit=" trainings")
     with tempfile.TemporaryDirectory() as folder, bar:
         trainings = _Trainings(Path(folder), arguments, time.monotonic() + seconds)
-        with trainings.started(FIRST) as first:
-            trainings.finish(first, FIRST)
+        processes = map(trainings.started, (FIRST, AGAIN, RESUMED))
+        with next(processes) as first, next(processes) as again, next(processes) as interrupted:
+            problem = _problem_of(lambda: trainings.interrupt(interrupted, RESUMED, INTERRUPTED_AFTER))
             bar.update()
-        after = max(1, trainings.lines(FIRST) // 3)
-        with trainings.started(AGAIN) as again, trainings.started(RESUMED) as interrupted:
-            problem = _problem_of(lambda: trainings.interrupt(interrupted, RESUMED, after))
+            trainings.finish(first, FIRST)
             bar.update()
             problems = {AGAIN: _problem_of(lambda: trainings.finish(again, AGAIN)), RESUMED: problem}
             bar.update()
@@ -71,7 +71,7 @@ def measure(arguments: Sequence[str], seconds: float = SECONDS) -> dict[str, Any
                 bar.update()
         return {
             **trainings.compared(problems),
-            "interrupted_after": after,
+            "interrupted_after": INTERRUPTED_AFTER,
             "seconds": trainings.seconds,
             "arguments": list(arguments),
             "environment": environment(),

@@ -13,7 +13,7 @@ from fcnjax.bench.timing import threads
 CONSUMED = 6000  # images/s of training a ResNet-50 on the card, which the loader has to keep up with
 FCNJAX = (sys.executable, "-m", "fcnjax", "bench")
 SMALL_TESTS = ("tests/test_geometry.py", "tests/test_padded.py")
-STARTING = 8.0
+STARTING = 12.0  # seconds of a stage in which its process starts and ends
 SUMMARIZED = ("start", "resnet18")
 ON_REQUEST = ("resnet18",)  # stages that run only if they are named
 SHOWN = 5  # failed tests named in the summary; the file of the stage names all
@@ -36,13 +36,13 @@ class Stages:
     def all(self) -> list[Stage]:
         """Returns the stages in order, with their shares in seconds of the default limit."""
         return [
-            Stage("exactness", 75, self._exactness, self._read("exactness", exactness_figures)),
-            Stage("bench", 105, self._bench, self._read("bench", bench_figures)),
-            Stage("determinism", 70, self._determinism(), self._read("determinism", determinism_figures)),
+            Stage("exactness", 55, self._exactness, self._read("exactness", exactness_figures)),
+            Stage("bench", 175, self._bench, self._read("bench", bench_figures)),
+            Stage("determinism", 45, self._determinism(), self._read("determinism", determinism_figures)),
             Stage("tests", 120, self._tests, self._test_figures),
             Stage("ablation", 35, self._ablation, lambda: ablation_figures(self._scratch / "ablation")),
-            Stage("start", 40, self._start, self._read("start", bench_figures)),
-            Stage("input", 20, self._input, self._read("input", input_figures)),
+            Stage("start", 25, self._start, self._read("start", bench_figures)),
+            Stage("input", 15, self._input, self._read("input", input_figures)),
             Stage("resnet18", 70, self._determinism("resnet18"), self._read("resnet18", determinism_figures)),
         ]
 
@@ -61,7 +61,15 @@ class Stages:
         if self._small:
             few = ["--arms=planned,dense", "--rounds=1", "--shapes=2", "--nowarm_start"]
             return [*FCNJAX, "train", *few, *self._limited("bench", seconds)]
-        return [*FCNJAX, "train", "--network=resnet50", "--dtype=bfloat16", *self._limited("bench", seconds)]
+        return [
+            *FCNJAX,
+            "train",
+            "--network=resnet50",
+            "--dtype=bfloat16",
+            "--shapes=4",
+            "--nowarm_start",
+            *self._limited("bench", seconds),
+        ]
 
     def _determinism(self, network: str = "") -> Callable[[float], list[str]]:
         name = network or "determinism"

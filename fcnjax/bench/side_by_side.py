@@ -15,7 +15,7 @@ from fcnjax.bench.timing import one_round, threads
 from fcnjax.bench.workload import Workload
 
 # Seconds to prepare an arm of PyTorch, before anything is known about this machine.
-TORCH_S = {TORCH_DENSE: 10.0, TORCH_COMPILE: 60.0}
+TORCH_S = {TORCH_DENSE: 10.0, TORCH_COMPILE: 45.0}
 OTHER_TORCH_S = 10.0
 
 
