@@ -1,7 +1,7 @@
 """Whether training gives the same bits: twice, and interrupted and resumed, in fresh processes that share nothing.
 
-No process reads a compiled program that another one left, so each chooses its own kernels. Three of them run at the same
-time, as on a shared machine: what a compiler times while it chooses kernels then differs between them.
+No process reads a compiled program that another one left, so each chooses its own kernels. Three of them run at the
+same time, as on a shared machine: what a compiler times while it chooses kernels then differs between them.
 """
 
 import os
