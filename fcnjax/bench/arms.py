@@ -109,8 +109,14 @@ class ArmMaker:
         """How PyTorch ran, or why it did not."""
         return self.torch if isinstance(self.torch, str) else f"PyTorch {self.torch[0].__version__}, eager"
 
-    def prepare(self, names: Sequence[str], notes: dict[str, str]) -> dict[str, ReadyArm]:
-        """Returns those of the arms that can run; for each of the others, `notes` gets the reason."""
+    def prepare(self, names: Sequence[str], notes: dict[str, str], limit: float | None = None) -> dict[str, ReadyArm]:
+        """Returns those of the arms that can run; for each of the others, `notes` gets the reason.
+
+        Args:
+            names: the arms.
+            notes: gets the reasons.
+            limit: seconds that the compilation of their programs may take; None: no limit.
+        """
         ready, waiting, jobs = {}, {}, {}
         for name in names:
             try:
@@ -121,7 +127,7 @@ class ArmMaker:
                     jobs |= arm.jobs
             except Exception as error:  # one arm must not cost the others
                 notes[name] = describe_error(error)
-        errors = self.compiled.compile(jobs, ", ".join(waiting))
+        errors = self.compiled.compile(jobs, ", ".join(waiting), limit)
         for name, arm in waiting.items():
             try:
                 for key in arm.jobs:

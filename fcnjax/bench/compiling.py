@@ -1,8 +1,9 @@
 """Programs of a benchmark, compiled side by side in as many threads as there are cores."""
 
+import contextlib
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ class CompiledPrograms:
     Attributes:
         programs: the compiled programs.
         alone: seconds from the start of the compilation of each to its end.
+        unfinished: whether a compilation was given up, which may go on and keep the process from ending.
         seconds: the same, divided by how many ran at once: the share of each in the time that a run waits for all.
     """
 
@@ -25,13 +27,17 @@ class CompiledPrograms:
         self.programs: dict[Hashable, Any] = {}
         self.alone: dict[Hashable, float] = {}
         self.seconds: dict[Hashable, float] = {}
+        self.unfinished = False
 
-    def compile(self, jobs: Mapping[Hashable, Callable[[], Any]], title: str) -> dict[Hashable, Exception]:
-        """Compiles those of `jobs` that are new, and returns the errors of those that fail.
+    def compile(
+        self, jobs: Mapping[Hashable, Callable[[], Any]], title: str, limit: float | None = None
+    ) -> dict[Hashable, Exception]:
+        """Compiles those of `jobs` that are new, and returns the errors of those that fail or do not end in time.
 
         Args:
             jobs: functions that lower and compile, such as `lambda: jitted.lower(*args).compile()`.
             title: what is compiled, for the progress bar on stderr.
+            limit: seconds; None: no limit. A compilation cannot be stopped: one that has begun goes on.
         """
         new, errors, seconds = {key: jobs[key] for key in jobs if key not in self.programs}, {}, {}
         if not new:
@@ -46,13 +52,21 @@ class CompiledPrograms:
             seconds[key] = time.perf_counter() - begun
 
         begun = time.perf_counter()
-        with ThreadPoolExecutor(threads(), thread_name_prefix="compile") as pool:
-            bar = tqdm(pool.map(compile_one, new), f"{title}: compiling", len(new), leave=False, unit=" programs")
-            for _ in bar:
-                pass
-        share = (time.perf_counter() - begun) / sum(seconds.values())
-        self.alone |= seconds
-        self.seconds |= {key: each * share for key, each in seconds.items()}
+        pool = ThreadPoolExecutor(threads(), thread_name_prefix="compile")
+        futures = {pool.submit(compile_one, key): key for key in new}
+        with tqdm(total=len(new), desc=f"{title}: compiling", leave=False, unit=" programs") as bar:
+            waiting = as_completed(futures, limit)
+            with contextlib.suppress(TimeoutError):
+                for _ in waiting:
+                    bar.update()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for late in [future for future in futures if not future.done()]:
+            errors[futures[late]] = TimeoutError(f"not compiled within {limit:.0f} s.")
+            self.unfinished = True
+        ended = dict(seconds)  # a late one may still add its own
+        share = (time.perf_counter() - begun) / max(sum(ended.values()), 1e-9)
+        self.alone |= ended
+        self.seconds |= {key: each * share for key, each in ended.items()}
         return errors
 
     def bytes(self, keys: Iterable[Hashable]) -> int | None:

@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in chosen:
             if name not in names:
                 parser.error(unknown_name("stage", name, names))
-        results = Results(given.out, about_card(environ), " ".join(sys.argv if argv is None else argv))
+        command = ["python -m fcnjax.bench.gpu", *(sys.argv[1:] if argv is None else argv)]
+        results = Results(given.out, about_card(environ), " ".join(command))
         stages = Stages(results.path, scratch, ROOT, small=given.small).all()
         run_all([stage for stage in stages if stage.name in chosen], results, end, environ, scratch)
     print(results.table(), flush=True)
@@ -82,7 +83,7 @@ def run_all(stages: Sequence[Stage], results: "Results", end: float, environ: Ma
 
 
 def stage_environ(scratch: Path) -> dict[str, str]:
-    """Returns the variables of the stages: this checkout and its version on the path, and room for several processes.
+    """Returns the variables of the stages: this checkout and its version on the path, folders to throw away.
 
     Args:
         scratch: folder for the metadata of a package that is not installed, for compiled programs and data.
@@ -92,11 +93,10 @@ def stage_environ(scratch: Path) -> dict[str, str]:
     try:
         importlib.metadata.version("fcnjax")
     except importlib.metadata.PackageNotFoundError:
-        path.insert(1, str(_write_metadata(scratch / "metadata")))
+        path.insert(0, str(_write_metadata(scratch / "metadata")))
     return environ | {
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TFDS_DATA_DIR": str(scratch / "data"),
         "TQDM_MININTERVAL": "2",
         "COLUMNS": "120",
@@ -133,15 +133,15 @@ class Results:
     """
 
     def __init__(self, folder: Path, card: dict[str, Any], command: str):
-        self._folder, self._outcomes = folder.absolute(), []
+        self._folder, self._outcomes = Path(os.path.relpath(folder, ROOT)), []  # stages run in ROOT
         self._about = {"card": card, "command": command, "git_revision": git_revision()}
         self._name = re.sub(r"[^a-z0-9]+", "-", card["device"].lower()).strip("-")
         folder.mkdir(parents=True, exist_ok=True)
-        self._log = self.path("log", "txt")
+        self._log = ROOT / self.path("log", "txt")
         self._log.unlink(missing_ok=True)
 
     def path(self, stage: str, ending: str = "json") -> Path:
-        """Returns the path of the file of a stage."""
+        """Returns the path of the file of a stage, from `ROOT`."""
         return self._folder / f"{self._name}-{stage}.{ending}"
 
     @contextmanager
@@ -150,7 +150,7 @@ class Results:
 
         At the end, the log of all stages gets it without the progress that was overwritten on the terminal.
         """
-        self.path(stage.name).unlink(missing_ok=True)  # of an earlier call
+        (ROOT / self.path(stage.name)).unlink(missing_ok=True)  # of an earlier call
         print(f"\n== {stage.name}: at most {limit:.0f} s", flush=True)
         with copy.open("wb", buffering=0) as file:
 
@@ -172,7 +172,7 @@ class Results:
         self._outcomes.append(outcome)
         print(f"\n== {_line(outcome)}", flush=True)
         stages = {one.name: {k: v for k, v in dataclasses.asdict(one).items() if k != "name"} for one in self._outcomes}
-        write_json(self.path("summary"), self._about | {"stages": stages})
+        write_json(ROOT / self.path("summary"), self._about | {"stages": stages})
 
     def table(self) -> str:
         """Returns a line for each stage, and where the files are."""

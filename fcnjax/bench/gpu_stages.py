@@ -11,6 +11,7 @@ from fcnjax.bench.stages import Stage
 from fcnjax.bench.timing import threads
 
 CONSUMED = 6000  # images/s of training a ResNet-50 on the card, which the loader has to keep up with
+DIGITS, PHOTOGRAPHS = "configs/digits.py", "configs/image_folder.py"
 FCNJAX = (sys.executable, "-m", "fcnjax", "bench")
 SMALL_TESTS = ("tests/test_geometry.py", "tests/test_padded.py")
 STARTING = 12.0  # seconds of a stage in which its process starts and ends
@@ -30,20 +31,19 @@ class Stages:
     """
 
     def __init__(self, results: Callable[[str], Path], scratch: Path, root: Path, *, small: bool):
-        self._results, self._scratch, self._small = results, scratch, small
-        self._digits, self._photographs = root / "configs/digits.py", root / "configs/image_folder.py"
+        self._results, self._scratch, self._root, self._small = results, scratch, root, small
 
     def all(self) -> list[Stage]:
         """Returns the stages in order, with their shares in seconds of the default limit."""
         return [
             Stage("exactness", 55, self._exactness, self._read("exactness", exactness_figures)),
-            Stage("bench", 175, self._bench, self._read("bench", bench_figures)),
-            Stage("determinism", 45, self._determinism(), self._read("determinism", determinism_figures)),
-            Stage("tests", 120, self._tests, self._test_figures),
+            Stage("bench", 160, self._bench, self._read("bench", bench_figures)),
+            Stage("determinism", 60, self._determinism(), self._read("determinism", determinism_figures), True),
+            Stage("tests", 130, self._tests, self._test_figures, True),
             Stage("ablation", 35, self._ablation, lambda: ablation_figures(self._scratch / "ablation")),
             Stage("start", 25, self._start, self._read("start", bench_figures)),
             Stage("input", 15, self._input, self._read("input", input_figures)),
-            Stage("resnet18", 70, self._determinism("resnet18"), self._read("resnet18", determinism_figures)),
+            Stage("resnet18", 70, self._determinism("resnet18"), self._read("resnet18", determinism_figures), True),
         ]
 
     def _path(self, name: str) -> Path:
@@ -51,7 +51,7 @@ class Stages:
         return self._scratch / f"{name}.json" if name in SUMMARIZED else self._results(name)
 
     def _read(self, name: str, figures: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-        return lambda: figures(read_json(self._path(name)))
+        return lambda: figures(read_json(self._root / self._path(name)))
 
     def _exactness(self, seconds: float) -> list[str]:
         networks = ["--networks=fcn"] if self._small else []
@@ -73,7 +73,7 @@ class Stages:
 
     def _determinism(self, network: str = "") -> Callable[[float], list[str]]:
         name = network or "determinism"
-        config = [f"--config={self._digits}:{network}".removesuffix(":"), f"--config.epochs={1 if network else 2}"]
+        config = [f"--config={DIGITS}:{network}".removesuffix(":"), f"--config.epochs={1 if network else 2}"]
         return lambda seconds: [*FCNJAX, "determinism", *config, *self._limited(name, seconds)]
 
     def _tests(self, seconds: float) -> list[str]:
@@ -85,11 +85,11 @@ class Stages:
     def _ablation(self, seconds: float) -> list[str]:
         folder = self._scratch / "ablation"
         few = ["--config.epochs=1", "--config.model.channels=(4,4)", "--config.max_buckets=1"] if self._small else []
-        command = [sys.executable, "-m", "experiments.head_ordering", f"--config={self._digits}", "--seeds=1"]
+        command = [sys.executable, "-m", "experiments.head_ordering", f"--config={DIGITS}", "--seeds=1"]
         return [*command, f"--workdir={folder}", *few]
 
     def _input(self, seconds: float) -> list[str]:
-        config = [f"--config={self._photographs}", f"--config.loader.threads={threads()}"]
+        config = [f"--config={PHOTOGRAPHS}", f"--config.loader.threads={threads()}"]
         drawn = ["--drawn=60", "--steps=4"] if self._small else ["--drawn=2000", "--config.batch_size=128"]
         consumer = f"--images_per_s={CONSUMED}"
         return [*FCNJAX, "input", *config, *drawn, consumer, f"--json={self._path('input')}"]
@@ -104,7 +104,7 @@ class Stages:
 
     def _test_figures(self) -> dict[str, Any]:
         result = summarized(self._scratch / "outcomes")
-        write_json(self._results("tests"), result)
+        write_json(self._root / self._results("tests"), result)
         return result["counts"] | ({"failed": list(result["failed"])[:SHOWN]} if result["failed"] else {})
 
 

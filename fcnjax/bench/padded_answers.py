@@ -162,7 +162,8 @@ class Comparison:
         model = random_network(name, mode.dtype, work.seed)
         graphdef, weights, statistics = split(model)
         smooth, _, _ = split(smoothed(model))
-        settings = CompileSettings(precision=mode.precision)
+        # Deterministic: a GPU's compiler would choose kernels by timing them, which takes minutes for all networks.
+        settings = CompileSettings(precision=mode.precision, deterministic=True)
         classify = jit(lambda *arrays_and_batch: _logits(graphdef, *arrays_and_batch), settings=settings)
         train = jit(make_gradient(smooth), settings=settings)
         batches = Batches.of(work)

@@ -17,6 +17,7 @@ from fcnjax.bench.workload import Workload
 # Seconds to prepare an arm of PyTorch, before anything is known about this machine.
 TORCH_S = {TORCH_DENSE: 10.0, TORCH_COMPILE: 45.0}
 OTHER_TORCH_S = 10.0
+COMPILING = 0.6  # share of the time left that a group may compile for: one that hangs must not cost all others
 
 
 class SideBySide:
@@ -111,7 +112,8 @@ class SideBySide:
         return slowest * -(-programs // threads()) + sum(in_torch)
 
     def _add(self, group: Sequence[str]) -> None:
-        for name, arm in self.maker.prepare(group, self.notes).items():
+        limit = COMPILING * max(1.0, self._budget.left - self._reserve)
+        for name, arm in self.maker.prepare(group, self.notes, limit).items():
             begun = time.perf_counter()
             try:
                 arm.turn()

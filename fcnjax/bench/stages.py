@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ENDED, FAILED, KILLED, LEFT_OUT = "ended", "failed", "killed", "left out"  # how a stage ends
+SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # JAX takes memory of the device as it needs it
 GRACE = 6.0  # seconds between the request to end and the end
 
 
@@ -27,12 +28,14 @@ class Stage:
         weight: its share of the time, relative to the weights of the other stages.
         command: what to run, for a number of seconds that it may take.
         figures: returns the key figures from what the command has written, whether or not it came to its end.
+        shares_device: whether several of its processes use the device, so that none may take all of its memory.
     """
 
     name: str
     weight: float
     command: Callable[[float], Sequence[str]]
     figures: Callable[[], dict[str, Any]]
+    shares_device: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +84,7 @@ def run_stage(
     with subprocess.Popen(
         list(stage.command(usable)),
         cwd=folder,
-        env=dict(environ),
+        env={**environ, **(SHARED if stage.shares_device else {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

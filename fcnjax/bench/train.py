@@ -192,6 +192,7 @@ def _measured(work: Workload, run: SideBySide, peak: float) -> dict[str, Any]:
         "torch_note": run.maker.torch_note if any(name in TORCH_ARMS for name in (*arms, *run.notes)) else "",
         "torch_threads": {name: arm.threads for name, arm in arms.items() if arm.threads is not None},
         "notes": dict(run.notes),
+        "still_compiling": run.maker.compiled.unfinished,
         "shapes": len(work.buckets.shapes),
         "rectangles": work.buckets.shapes.tolist(),
         "workload": {**dataclasses.asdict(work), "sizes": _about_sizes(work.sizes)},

@@ -1,5 +1,6 @@
 """`fcnjax bench`: measurements on this machine."""
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -100,6 +101,9 @@ def _train(argv: Sequence[str]) -> None:
 
     result = train_bench.measure(work, given.rounds, arms=arms, seconds=given.seconds, warm_start=warm_start, save=save)
     _report(train_bench.table(result), result | about, given.json)
+    if result["still_compiling"]:  # a compilation that was given up cannot be stopped, and Python would wait for it
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _define_train(values: flags.FlagValues) -> None:
