@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 NAME = "fcnjax"
-UNUSABLE = 2  # exit code, as in `fcnjax.commands.command_line`
+UNUSABLE = 2  # exit code, one of those of `fcnjax.commands.command_line`
 OWN = (NAME, "experiments", "configs", "tests")  # packages of the checkout: one that is missing is a bug
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from fcnjax.bench.timing import threads
+from fcnjax.training.compile.compilation import core_count
 from fcnjax.training.compile.memory_fit import compiled_bytes
 
 
@@ -52,7 +52,7 @@ class CompiledPrograms:
             seconds[key] = time.perf_counter() - begun
 
         begun = time.perf_counter()
-        pool = ThreadPoolExecutor(threads(), thread_name_prefix="compile")
+        pool = ThreadPoolExecutor(core_count(), thread_name_prefix="compile")
         futures = {pool.submit(compile_one, key): key for key in new}
         with tqdm(total=len(new), desc=f"{title}: compiling", leave=False, unit=" programs") as bar:
             waiting = as_completed(futures, limit)

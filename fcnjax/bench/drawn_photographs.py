@@ -8,7 +8,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from fcnjax.bench.native_sizes import drawn_sizes
-from fcnjax.bench.timing import threads
+from fcnjax.training.compile.compilation import core_count
 
 LONG_SIDE = 500  # of most files, as in ImageNet
 CLASSES = 10
@@ -50,7 +50,7 @@ def write_photographs(folder: Path, count: int) -> None:
         image = Image.fromarray(canvas[top : top + height, left : left + width])
         image.save(folder / f"class{index % CLASSES}" / f"{index}.jpg", quality=QUALITY)
 
-    with ThreadPoolExecutor(threads()) as pool:  # Pillow compresses outside Python's lock
+    with ThreadPoolExecutor(core_count()) as pool:  # Pillow compresses outside Python's lock
         for _ in tqdm(pool.map(write, range(count)), "writing photographs", count, unit=" files", leave=False):
             pass
 

@@ -36,9 +36,9 @@ from fcnjax import models
 from fcnjax.atomic import write_json
 from fcnjax.bench.padded_answers import Comparison, Mode, Workload
 from fcnjax.bench.report import spread
-from fcnjax.bench.timing import threads
 from fcnjax.naming import first_line, unknown_name
 from fcnjax.table_style import tight_table
+from fcnjax.training.compile.compilation import core_count
 from fcnjax.training.run.run_folder import environment
 
 NETWORKS = ("fcn", "resnet18", "resnet50", "convnext_tiny", "efficientnet_b0")
@@ -93,7 +93,7 @@ def measure(
             note(name, mode, **({} if mode in modes else {"note": f"this {jax.default_backend()} has no TF32"}))
     todo = [(name, mode) for name in networks for mode in modes]
     reserve = min(0.2 * seconds, TIMED_S * len(todo))
-    pool = concurrent.futures.ThreadPoolExecutor(threads())
+    pool = concurrent.futures.ThreadPoolExecutor(core_count())
     with tqdm(total=len(todo), desc="exactness", unit=" comparisons") as bar:
         compared = _compare_all(todo, work, end - reserve, pool, bar, note)
     pool.shutdown(wait=False, cancel_futures=True)

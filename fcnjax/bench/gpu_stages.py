@@ -8,7 +8,7 @@ from typing import Any
 from fcnjax.atomic import read_json, write_json
 from fcnjax.bench.outcomes import summarized
 from fcnjax.bench.stages import Stage
-from fcnjax.bench.timing import threads
+from fcnjax.training.compile.compilation import core_count
 
 CONSUMED = 6000  # images/s of training a ResNet-50 on the card, which the loader has to keep up with
 DIGITS, PHOTOGRAPHS = "configs/digits.py", "configs/image_folder.py"
@@ -78,7 +78,7 @@ class Stages:
 
     def _tests(self, seconds: float) -> list[str]:
         # As many processes as cores share the card. Their outcomes are written one by one, as time may run out.
-        options = ["-n", str(threads()), "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "fcnjax.bench.outcomes"]
+        options = ["-n", str(core_count()), "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "fcnjax.bench.outcomes"]
         chosen = SMALL_TESTS if self._small else ()
         return [sys.executable, "-m", "pytest", *options, f"--outcomes={self._scratch / 'outcomes'}", *chosen]
 
@@ -89,7 +89,7 @@ class Stages:
         return [*command, f"--workdir={folder}", *few]
 
     def _input(self, seconds: float) -> list[str]:
-        config = [f"--config={PHOTOGRAPHS}", f"--config.loader.threads={threads()}"]
+        config = [f"--config={PHOTOGRAPHS}", f"--config.loader.threads={core_count()}"]
         drawn = ["--drawn=60", "--steps=4"] if self._small else ["--drawn=2000", "--config.batch_size=128"]
         consumer = f"--images_per_s={CONSUMED}"
         return [*FCNJAX, "input", *config, *drawn, consumer, f"--json={self._path('input')}"]

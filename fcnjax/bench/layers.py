@@ -21,13 +21,13 @@ from fcnjax import models
 from fcnjax.bench.baselines import make_plain_step
 from fcnjax.bench.jax_step import MOMENTUM, OPTIMIZER, RATE, JaxStep, make_step, step_inputs
 from fcnjax.bench.report import Quantity, quantity_fields, ratio, report_table, rounds_field
-from fcnjax.bench.timing import InOwnProcess, TimedProgram, take_turns, threads
+from fcnjax.bench.timing import InOwnProcess, TimedProgram, take_turns
 from fcnjax.bench.torch_step import TorchStep, fcn_network, find_torch
 from fcnjax.bench.unmasked import UnmaskedBatch
 from fcnjax.naming import joined
 from fcnjax.padded import Padded
 from fcnjax.precision import PRECISIONS
-from fcnjax.training.compile.compilation import CompileSettings, jit
+from fcnjax.training.compile.compilation import CompileSettings, core_count, jit
 from fcnjax.training.run.run_folder import environment
 from fcnjax.training.step.step import split
 
@@ -164,7 +164,7 @@ def measure(work: Workload, rounds: int = ROUNDS) -> dict[str, Any]:
         "precision": work.precision,
         "rounds": rounds,
         "steps_per_round": STEPS,
-        "threads": threads(),
+        "threads": core_count(),
         **environment(),
     }
 

@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from fcnjax.bench.arms import GROUPS, TORCH_COMPILE, TORCH_DENSE, ArmMaker, ReadyArm, describe_error
 from fcnjax.bench.budget import Budget
-from fcnjax.bench.timing import one_round, threads
+from fcnjax.bench.timing import one_round
 from fcnjax.bench.workload import Workload
+from fcnjax.training.compile.compilation import core_count
 
 # Seconds to prepare an arm of PyTorch, before anything is known about this machine.
 TORCH_S = {TORCH_DENSE: 10.0, TORCH_COMPILE: 45.0}
@@ -109,7 +110,7 @@ class SideBySide:
         slowest = max(self.maker.compiled.alone.values(), default=0.0)
         programs = sum(self.maker.programs(name) for name in group)
         in_torch = [TORCH_S.get(name, OTHER_TORCH_S) for name in group if not self.maker.programs(name)]
-        return slowest * -(-programs // threads()) + sum(in_torch)
+        return slowest * -(-programs // core_count()) + sum(in_torch)
 
     def _add(self, group: Sequence[str]) -> None:
         limit = COMPILING * max(1.0, self._budget.left - self._reserve)

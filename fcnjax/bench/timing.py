@@ -90,8 +90,3 @@ def _start(flags: str, make: Callable[..., TimedProgram], arguments: tuple[Any, 
 def _run(steps: int) -> None:
     assert InOwnProcess._program is not None
     InOwnProcess._program(steps)
-
-
-def threads() -> int:
-    """Returns the number of CPU cores that this process may use, which is the number of threads of XLA."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

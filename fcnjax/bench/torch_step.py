@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from fcnjax.bench.baselines import EPSILON, MOMENTUM
-from fcnjax.bench.timing import threads
+from fcnjax.training.compile.compilation import core_count
 from fcnjax.training.step.step import Arrays
 
 MEMORY_SHARES = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")  # JAX refuses to be given both
@@ -80,7 +80,7 @@ class TorchStep:
         self._torch, self._device, self.version = torch, device, torch.__version__
         self._dtype, self._tuned, self._done = getattr(torch, dtype), tuned, 0
         self._tf32 = precision == "tf32"
-        self.threads = threads()
+        self.threads = core_count()
         self._layout = torch.channels_last if device == "cuda" else torch.contiguous_format
         self._model = model.to(device, memory_format=self._layout).train()
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=rate, momentum=momentum)
@@ -113,7 +113,7 @@ class TorchStep:
         Small images gain little from threads, and PyTorch loses much time when another process delays one of them.
         """
         times = {}
-        for self.threads in [1, threads()] * 2:  # the first time warms up
+        for self.threads in [1, core_count()] * 2:  # the first time warms up
             begun = time.perf_counter()
             self.run(len(self._steps))
             times[self.threads] = time.perf_counter() - begun

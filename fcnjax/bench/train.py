@@ -37,11 +37,11 @@ from fcnjax.bench.overheads import dispatch_ms, first_step_seconds
 from fcnjax.bench.peak import matrix_peak
 from fcnjax.bench.report import Quantity, Spread, quantity_fields, ratio, report_table, rounds_field, spread
 from fcnjax.bench.side_by_side import SideBySide, compilation_cache_off
-from fcnjax.bench.timing import threads
 from fcnjax.bench.workload import DENSE, FLAX, MASKED, MAX, OURS, PER_SHAPE, RAGGED, Workload
 from fcnjax.data.size_table import areas
 from fcnjax.naming import unknown_name
 from fcnjax.table_style import tight_table
+from fcnjax.training.compile.compilation import core_count
 from fcnjax.training.run.run_folder import environment
 
 ROUNDS = 10  # turns of each timed program
@@ -199,7 +199,7 @@ def _measured(work: Workload, run: SideBySide, peak: float) -> dict[str, Any]:
         "dtype": work.dtype,
         "precision": work.precision,
         "rounds": run.rounds,
-        "threads": threads(),
+        "threads": core_count(),
     }
 
 

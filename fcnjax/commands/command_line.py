@@ -12,7 +12,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from fcnjax.installation import NotInstalledError, installed_version
+from fcnjax.installation import UNUSABLE, NotInstalledError, installed_version
 from fcnjax.memory import keep_large_blocks
 from fcnjax.naming import unknown_name
 from fcnjax.training import Recipe
@@ -22,8 +22,8 @@ from fcnjax.training.run.interruption import Terminated
 from fcnjax.training.settings.default_config import config_help
 from fcnjax.xla import OLD_EMITTERS, add_flags
 
-# Exit codes; 0 is success. After 4, 130, 134 and 143, the same command resumes from the last checkpoint.
-UNUSABLE = 2  # the request, the data or the disk cannot be used; one sentence says why
+# Exit codes; 0 is success, `UNUSABLE` (2) a request, data or a disk that cannot be used, for a reason in one sentence.
+# After 4, 130, 134 and 143, the same command resumes from the last checkpoint.
 NOT_FINITE = 3  # the training loss is not finite
 HOST_FAILED = 4  # another host of the run failed; 134 if JAX's own service notices first, within a minute
 INTERRUPTED = 130  # by the user (Ctrl-C)
