@@ -62,8 +62,14 @@ def test_options_are_those_of_the_cpu_only(monkeypatch):
 
 def test_a_gpu_computes_the_same_bits_in_every_run_if_the_settings_say_so(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert compile_options(CompileSettings(deterministic=True)) == {"xla_gpu_exclude_nondeterministic_ops": True}
-    assert compile_options() == {}
+    assert compile_options(CompileSettings(deterministic=True)).pop("xla_gpu_exclude_nondeterministic_ops") is True
+    assert "xla_gpu_exclude_nondeterministic_ops" not in compile_options()
+
+
+def test_a_gpus_compiler_writes_no_kernels_for_products_at_full_precision(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert compile_options() == {"xla_gpu_enable_triton_gemm": False}
+    assert compile_options(CompileSettings(precision="tf32")) == {}
 
 
 def test_the_options_reach_the_compiler(monkeypatch):

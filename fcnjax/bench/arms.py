@@ -22,7 +22,7 @@ from fcnjax.bench.unmasked import UnmaskedBatch
 from fcnjax.bench.workload import DENSE, FCN, FLAX, MASKED, MAX, OURS, PER_SHAPE, RAGGED, Workload, drawn_arrays
 from fcnjax.padded import Padded
 from fcnjax.precision import PRECISIONS
-from fcnjax.training.compile.compilation import jit
+from fcnjax.training.compile.compilation import gpu_options, jit
 from fcnjax.training.step.step import make_gradient, make_train_step, split
 
 REPEATABLE, UNREPEATABLE = "masked deterministic", "masked not deterministic"
@@ -179,9 +179,8 @@ class ArmMaker:
         weights, statistics = jax.tree.map(jnp.asarray, drawn_arrays(shapes))
         inputs = tuple(map(jnp.asarray, self._draw(stretch.steps[0])))
         steps = [((FLAX, *rows.program), inputs) for rows in stretch.steps]
-        return _JaxArm(
-            stretch, jax.jit(precise, donate_argnums=0), (weights, statistics, OPTIMIZER.init(weights)), steps
-        )
+        jitted = jax.jit(precise, donate_argnums=0, compiler_options=gpu_options(work.compile_settings))
+        return _JaxArm(stretch, jitted, (weights, statistics, OPTIMIZER.init(weights)), steps)
 
     def _torch_arm(self, name: str) -> ReadyArm:
         if isinstance(self.torch, str):

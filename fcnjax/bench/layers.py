@@ -27,7 +27,7 @@ from fcnjax.bench.unmasked import UnmaskedBatch
 from fcnjax.naming import joined
 from fcnjax.padded import Padded
 from fcnjax.precision import PRECISIONS
-from fcnjax.training.compile.compilation import CompileSettings, core_count, jit
+from fcnjax.training.compile.compilation import CompileSettings, core_count, gpu_options, jit
 from fcnjax.training.run.run_folder import environment
 from fcnjax.training.step.step import split
 
@@ -88,12 +88,13 @@ def make_jax_steps(work: Workload, names: Sequence[str] = ("masked", "unmasked",
     """Returns the compiled steps with those names, which start from the same weights.
 
     "masked" is the step as training runs it, on examples of different sizes; "unmasked" is the same step without any
-    mask, on examples that fill the batch; "plain" is the step of `make_plain_step`, with XLA's default options.
+    mask, on examples that fill the batch; "plain" is the step of `make_plain_step`, with XLA's defaults on a CPU.
     """
     step, state = make_step(work.model())
     images, sizes, labels = map(jnp.asarray, work.draw())
-    ours = jit(step, donate=(0,), settings=CompileSettings(precision=work.precision))
-    plain = jax.jit(make_plain_step(OPTIMIZER, work.dtype), donate_argnums=0)
+    settings = CompileSettings(precision=work.precision)
+    ours, options = jit(step, donate=(0,), settings=settings), gpu_options(settings)
+    plain = jax.jit(make_plain_step(OPTIMIZER, work.dtype), donate_argnums=0, compiler_options=options)
     calls = {
         "masked": (ours, step_inputs(Padded(images, sizes).with_zero_padding(), labels)),
         "unmasked": (ours, step_inputs(UnmaskedBatch.of(images), labels)),

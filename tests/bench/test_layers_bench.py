@@ -129,7 +129,7 @@ def test_the_command_prints_and_writes_everything_and_compiles_one_program_per_s
     ("arguments", "part"),
     [
         ((), "say what to measure"),
-        (("layer",), "unknown benchmark 'layer': did you mean 'layers'? Known: input, layers, train."),
+        (("layer",), "unknown benchmark 'layer': did you mean 'layers'? Known: determinism, exactness, input, layers"),
         (("layers", "--rounds=0"), "--rounds=0"),
         (("layers", "--size=48"), "size (48,): this network takes 2 spatial axes"),
     ],

@@ -92,7 +92,9 @@ def compile_options(settings: CompileSettings = CompileSettings()) -> dict[str, 
     costs 2 to 12 % of a step's time and saves little, so the level stays at XLA's default.
 
     On a GPU, some kernels add in another order each time, and the compiler times several kernels for each product and
-    takes the fastest, which may be another one in the next process. With `deterministic`, it uses neither.
+    takes the fastest, which may be another one in the next process. With `deterministic`, it uses neither. Products at
+    full precision are left to cuBLAS: of the kernels that XLA would write for them with Triton, one alone compiles for
+    16 s (2 in TF32; 128 x 2048 by 2048 x 1000, compiled for an H200 on 2 cores), and it tries them all.
 
     Args:
         settings: with `remat`, a pass of XLA's CPU compiler would drop the barriers that delay recomputation, and the
@@ -100,7 +102,7 @@ def compile_options(settings: CompileSettings = CompileSettings()) -> dict[str, 
             layers, 32 images of 32 x 32: 30 MiB of temporaries instead of 76; without recomputation 77).
     """
     if jax.default_backend() == "gpu":
-        return accepted_options({"xla_gpu_exclude_nondeterministic_ops": True}) if settings.deterministic else {}
+        return gpu_options(settings)
     if jax.default_backend() != "cpu":
         return {}
     options = accepted_options({"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": "1"})
@@ -109,6 +111,15 @@ def compile_options(settings: CompileSettings = CompileSettings()) -> dict[str, 
     if settings.remat:
         options |= accepted_options({"xla_disable_hlo_passes": "cse_barrier_expander"})
     return options
+
+
+def gpu_options(settings: CompileSettings) -> dict[str, Any]:
+    """Returns those of `compile_options` that decide about kernels on a GPU; none for another backend."""
+    if jax.default_backend() != "gpu":
+        return {}
+    options = {"xla_gpu_exclude_nondeterministic_ops": True} if settings.deterministic else {}
+    options |= {"xla_gpu_enable_triton_gemm": False} if settings.precision == "float32" else {}
+    return accepted_options(options)
 
 
 class CompiledByShape:
