@@ -7,6 +7,7 @@ The folder of the experiment holds `experiment.json` (base recipe and arms), `ru
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from fcnjax.bench.timing import take_turns
 from fcnjax.lab.experiment import Arm, Experiment
 from fcnjax.lab.results import ArmCost, Results, RunResult
 from fcnjax.training import Recipe, Trainer, load_sources, train
+from fcnjax.training.compile.compilation import compiling_ahead, core_count
 from fcnjax.training.run.finished import load_state
 from fcnjax.training.run.run_folder import RunFolder, is_finished, read_environments
 from fcnjax.training.settings.recipe import PACE
 
 TIMING_ROUNDS, TIMING_STEPS = 7, 6
+MANY_CORES = 8  # with as many, the programs of all arms compile from the start; with fewer, those of one arm at a time
 
 
 class Runner:
@@ -48,6 +51,7 @@ class Runner:
         self._claim_folder(recipe)
         self.sources = load_sources(recipe)
         self._trainers: dict[str, Trainer] = {}
+        self._compiled: set[str] = set()  # arms whose programs have begun to compile
 
     def run(self) -> Results:
         """Does the missing runs and returns the results of all runs; a progress bar shows runs and time left.
@@ -61,16 +65,28 @@ class Runner:
     def _run_all(self) -> Results:
         runs = []
         jobs = [(arm, seed) for seed in self.seeds for arm in self.experiment.names]
-        done = sum(self._result_path(*job).exists() for job in jobs)
-        with tqdm(total=len(jobs), initial=done, unit="run", desc=self.experiment.name) as bar:
+        missing = [job for job in jobs if not self._result_path(*job).exists()]
+        bar = tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run", desc=self.experiment.name)
+        with bar, ExitStack() as opened:
+            if core_count() >= MANY_CORES:
+                self._compile_ahead(opened, missing)
             for arm, seed in jobs:
                 path = self._result_path(arm, seed)
                 if not path.exists():
                     bar.set_postfix_str(f"{arm}, seed {seed}")
+                    self._compile_ahead(opened, [(arm, seed)])
                     self._run_one(arm, seed).save(path)
                     bar.update()
                 runs.append(RunResult.load(path))
         return Results(self.experiment, tuple(runs), self._costs(), self._facts())
+
+    def _compile_ahead(self, opened: ExitStack, runs: Iterable[tuple[str, int]]) -> None:
+        """Starts to compile the programs of these runs until `opened` is closed; the runs wait for what they need."""
+        for arm, seed in runs:
+            if arm not in self._compiled:
+                self._compiled.add(arm)
+                jobs = self.trainer(arm).compilations(seed, 0)
+                opened.enter_context(compiling_ahead(jobs, progress=False))
 
     def trainer(self, arm: str) -> Trainer:
         """Returns the trainer of an arm, which the first call creates."""

@@ -3,7 +3,10 @@
 import csv
 import json
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +14,8 @@ import pytest
 from fcnjax import lab
 from fcnjax.commands.command_line import run_command
 from fcnjax.data import ArraySource
-from fcnjax.lab.runner import Runner, arm_recipe
-from fcnjax.training import DataSettings, Recipe, load_sources
+from fcnjax.lab.runner import MANY_CORES, Runner, arm_recipe
+from fcnjax.training import DataSettings, ModelSettings, Recipe, load_sources
 
 SEEDS = 2
 FEW = {"train": 200, "validation": 50, "test": 100}
@@ -62,6 +65,37 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
     """Returns the time of change and the content of every file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+@pytest.mark.parametrize(("cores", "compiled"), [(MANY_CORES, ["a", "b"]), (MANY_CORES - 1, ["a"])])
+def test_with_many_cores_all_arms_compile_from_the_start(tmp_path, monkeypatch, cores, compiled):
+    draw = np.random.default_rng(0)
+    source = ArraySource([draw.random((9, 8, 1), np.float32) for _ in range(6)], [0, 1, 2] * 2, ("x", "y", "z"))
+    monkeypatch.setattr("fcnjax.lab.runner.load_sources", lambda recipe: dict.fromkeys(FEW, source))
+    monkeypatch.setattr("fcnjax.lab.runner.core_count", lambda: cores)
+    begun = []
+
+    def started(self, arm, seed):
+        steps = {name: trainer.programs.train_step for name, trainer in self._trainers.items()}
+        for name in compiled:  # their compilation has begun, without a call
+            wait_until(lambda name=name: steps[name].programs)
+        begun.append((arm, sorted(steps)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Runner, "_run_one", started)
+    arms = tuple(lab.Arm(name, name, {"head.hidden": hidden}) for name, hidden in (("a", ()), ("b", (4,))))
+    model = ModelSettings("fcn", channels=(4,), norm="none")
+    recipe = Recipe(DataSettings("drawn"), model, epochs=1, batch_size=6, max_buckets=1)
+    with pytest.raises(KeyboardInterrupt):
+        Runner(lab.Experiment("two", "?", arms), recipe, [0], tmp_path / "two").run()
+    assert begun == [("a", compiled)]
+
+
+def wait_until(holds: Callable[[], Any]) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @pytest.mark.slow
