@@ -18,7 +18,9 @@ from fcnjax.training.compile.compilation import core_count
 # Seconds to prepare an arm of PyTorch, before anything is known about this machine.
 TORCH_S = {TORCH_DENSE: 10.0, TORCH_COMPILE: 45.0}
 OTHER_TORCH_S = 10.0
-COMPILING = 0.6  # share of the time left that a group may compile for: one that hangs must not cost all others
+# Share of the time left that a group may compile for, but at least so many seconds: one that hangs must not cost the
+# other groups.
+COMPILING, LEAST_COMPILING_S = 0.6, 60.0
 
 
 class SideBySide:
@@ -113,7 +115,7 @@ class SideBySide:
         return slowest * -(-programs // core_count()) + sum(in_torch)
 
     def _add(self, group: Sequence[str]) -> None:
-        limit = COMPILING * max(1.0, self._budget.left - self._reserve)
+        limit = max(LEAST_COMPILING_S, COMPILING * (self._budget.left - self._reserve))
         for name, arm in self.maker.prepare(group, self.notes, limit).items():
             begun = time.perf_counter()
             try:
