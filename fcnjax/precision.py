@@ -2,7 +2,8 @@
 
 NVIDIA GPUs multiply float32 numbers faster if they round them to TF32, which has 10 bits of mantissa instead of 23, and
 JAX does so by default. The same example then differs by about 1e-3 between two padded shapes, because each shape has
-its own kernels. This library therefore computes float32 products at full precision unless TF32 is asked for.
+its own kernels. The layers of this library therefore multiply float32 numbers at full precision unless TF32 is asked
+for; programs of `fcnjax.training.jit` do so throughout.
 
 A CPU has no TF32, and products of bfloat16 arrays do not change with these settings.
 """

@@ -19,15 +19,15 @@ class CompiledPrograms:
     Attributes:
         programs: the compiled programs.
         alone: seconds from the start of the compilation of each to its end.
-        unfinished: whether a compilation was given up, which may go on and keep the process from ending.
         seconds: the same, divided by how many ran at once: the share of each in the time that a run waits for all.
+        given_up: keys of compilations that did not end in time, which may go on and keep the process from ending.
     """
 
     def __init__(self):
         self.programs: dict[Hashable, Any] = {}
         self.alone: dict[Hashable, float] = {}
         self.seconds: dict[Hashable, float] = {}
-        self.unfinished = False
+        self.given_up: set[Hashable] = set()
 
     def compile(
         self, jobs: Mapping[Hashable, Callable[[], Any]], title: str, limit: float | None = None
@@ -39,16 +39,20 @@ class CompiledPrograms:
             title: what is compiled, for the progress bar on stderr.
             limit: seconds; None: no limit. A compilation cannot be stopped: one that has begun goes on.
         """
-        new, errors, seconds = {key: jobs[key] for key in jobs if key not in self.programs}, {}, {}
+        errors: dict[Hashable, Exception] = {
+            key: TimeoutError("not compiled in time for an earlier arm.") for key in jobs if key in self.given_up
+        }
+        new = {key: jobs[key] for key in jobs if key not in self.programs and key not in self.given_up}
+        programs, failed, seconds = {}, {}, {}
         if not new:
             return errors
 
         def compile_one(key: Hashable) -> None:
             begun = time.perf_counter()
             try:
-                self.programs[key] = new[key]()
+                programs[key] = new[key]()
             except Exception as error:  # one program must not cost the others
-                errors[key] = error
+                failed[key] = error
             seconds[key] = time.perf_counter() - begun
 
         begun = time.perf_counter()
@@ -60,10 +64,12 @@ class CompiledPrograms:
                 for _ in waiting:
                     bar.update()
         pool.shutdown(wait=False, cancel_futures=True)
-        for late in [future for future in futures if not future.done()]:
-            errors[futures[late]] = TimeoutError(f"not compiled within {limit:.0f} s.")
-            self.unfinished = True
-        ended = dict(seconds)  # a late one may still add its own
+        late = {key for future, key in futures.items() if not future.done()}  # what they still add is not read
+        self.given_up |= late
+        errors |= {key: TimeoutError(f"not compiled within {limit:.0f} s.") for key in late}
+        errors |= {key: error for key, error in failed.items() if key not in late}
+        self.programs |= {key: program for key, program in programs.items() if key not in late}
+        ended = {key: each for key, each in seconds.items() if key not in late}
         share = (time.perf_counter() - begun) / max(sum(ended.values()), 1e-9)
         self.alone |= ended
         self.seconds |= {key: each * share for key, each in ended.items()}

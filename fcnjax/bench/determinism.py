@@ -22,7 +22,7 @@ from tqdm import tqdm
 from fcnjax.table_style import tight_table
 from fcnjax.training.compile.program_cache import FOLDER
 from fcnjax.training.run.finished import load_run, load_state
-from fcnjax.training.run.run_folder import METRICS, environment
+from fcnjax.training.run.run_folder import METRICS, read_environments
 from fcnjax.training.step.step import TrainState
 
 FIRST, AGAIN, RESUMED = "first", "again", "resumed"  # the run folders
@@ -74,7 +74,7 @@ def measure(arguments: Sequence[str], seconds: float = SECONDS) -> dict[str, Any
             "interrupted_after": INTERRUPTED_AFTER,
             "seconds": trainings.seconds,
             "arguments": list(arguments),
-            "environment": environment(),
+            "environment": read_environments(trainings.folder / FIRST)[0],
         }
 
 
@@ -104,7 +104,7 @@ class _Trainings:
     """The trainings of one config, each in its run folder below `folder`, all to end before `end` (monotonic)."""
 
     def __init__(self, folder: Path, arguments: Sequence[str], end: float):
-        self._folder, self._end = folder, end
+        self.folder, self._end = folder, end
         options = ("--config.checkpoint_every=1", "--config.log.tensorboard=False")
         self._command = [sys.executable, "-m", "fcnjax", "train", *arguments, *options]
         self.seconds: dict[str, float] = {}
@@ -113,8 +113,8 @@ class _Trainings:
     def started(self, name: str) -> Iterator[subprocess.Popen[bytes]]:
         """Starts a training, which is killed if it has not ended with the block."""
         begun = time.monotonic()
-        with (self._folder / f"{name}.txt").open("ab") as out:
-            command = [*self._command, f"--workdir={self._folder / name}"]
+        with (self.folder / f"{name}.txt").open("ab") as out:
+            command = [*self._command, f"--workdir={self.folder / name}"]
             process = subprocess.Popen(command, env={**os.environ, **ALONE}, stdout=out, stderr=out)
         try:
             yield process
@@ -148,18 +148,18 @@ class _Trainings:
 
     def lines(self, name: str) -> int:
         """Returns how many lines of metrics a training has written."""
-        metrics = self._folder / name / METRICS
+        metrics = self.folder / name / METRICS
         return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
 
     def compared(self, problems: dict[str, str]) -> dict[str, dict[str, Any]]:
         """Returns the comparison of each training with the first one, or its problem as a note."""
-        trainer, first = load_run(self._folder / FIRST)
+        trainer, first = load_run(self.folder / FIRST)
         results = {}
         for name, problem in problems.items():
             if problem:
                 results[name] = {"note": problem}
                 continue
-            folders = (self._folder / FIRST, self._folder / name)
+            folders = (self.folder / FIRST, self.folder / name)
             difference, equal = _difference(first, load_state(trainer, folders[1]))
             metrics = [(folder / METRICS).read_bytes() for folder in folders]
             results[name] = {
@@ -170,7 +170,7 @@ class _Trainings:
         return results
 
     def _last_line(self, name: str) -> str:
-        text = (self._folder / f"{name}.txt").read_text(errors="replace").strip()
+        text = (self.folder / f"{name}.txt").read_text(errors="replace").strip()
         return text.splitlines()[-1] if text else "it printed nothing."
 
 

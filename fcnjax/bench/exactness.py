@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from fcnjax import models
 from fcnjax.atomic import write_json
-from fcnjax.bench.padded_answers import Comparison, Mode, Workload
+from fcnjax.bench.padded_answers import DETERMINISTIC, Comparison, Mode, Workload
 from fcnjax.bench.report import spread
 from fcnjax.naming import first_line, unknown_name
 from fcnjax.table_style import tight_table
@@ -80,7 +80,7 @@ def measure(
     cells: dict[str, dict[str, Any]] = {name: {} for name in networks}
     load = os.getloadavg()[0]  # at the start: how many processes wanted a core
     about = {"workload": dataclasses.asdict(work), "seconds": seconds, "load_average": load}
-    result = {"networks": cells, **about, **environment()}
+    result = {"networks": cells, **about, **environment(DETERMINISTIC)}
 
     def note(name: str, mode: Mode, **found: Any) -> None:
         cells[name].setdefault(mode.name, {"mode": mode.name}).update(found)
@@ -91,17 +91,19 @@ def measure(
     for name in networks:
         for mode in MODES:
             note(name, mode, **({} if mode in modes else {"note": f"this {jax.default_backend()} has no TF32"}))
-    todo = [(name, mode) for name in networks for mode in modes]
+    todo = [(name, mode) for mode in modes for name in networks]  # full precision first, of all networks
     reserve = min(0.2 * seconds, TIMED_S * len(todo))
     pool = concurrent.futures.ThreadPoolExecutor(core_count())
     with tqdm(total=len(todo), desc="exactness", unit=" comparisons") as bar:
-        compared = _compare_all(todo, work, end - reserve, pool, bar, note)
+        started: list[Comparison] = []
+        compared = _compare_all(todo, work, end - reserve, pool, bar, note, started)
     pool.shutdown(wait=False, cancel_futures=True)
     for one in compared:  # now that nothing compiles beside them
         if time.monotonic() < end:
             with _noted(one.name, one.mode, note):
                 note(one.name, one.mode, step_ms=spread(one.step_ms())._asdict())
                 _add_ratios(cells[one.name])
+    result["still_compiling"] = not all(future.done() for one in started for future in one.compiling)
     if path is not None:
         write_json(path, result)
     return result
@@ -114,6 +116,7 @@ def _compare_all(
     pool: concurrent.futures.Executor,
     bar: tqdm,
     note: Callable[..., None],
+    started: list[Comparison],
 ) -> list[Comparison]:
     """Returns the comparisons that could be made until `end` (monotonic). While one compiles, the next ones are traced.
 
@@ -124,6 +127,7 @@ def _compare_all(
         pool: threads that compile.
         bar: progress.
         note: takes the network, the mode and what was found.
+        started: gets all comparisons whose programs compile.
     """
     waiting: deque[Comparison] = deque()
     compared: list[Comparison] = []
@@ -140,7 +144,8 @@ def _compare_all(
         with _noted(name, mode, note):
             if time.monotonic() >= end:
                 raise TimeoutError
-            waiting.append(Comparison(name, mode, work, pool))
+            started.append(Comparison(name, mode, work, pool))
+            waiting.append(started[-1])
         while waiting and waiting[0].ready:
             finish_first()
     while waiting:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from fcnjax.data import FolderSource, Source
 from fcnjax.table_style import tight_table
 from fcnjax.training import Recipe, Trainer, load_sources
+from fcnjax.training.compile.compilation import CompileSettings
 from fcnjax.training.feeding import count_examples
 from fcnjax.training.run.run_folder import environment
 
@@ -89,7 +90,7 @@ def measure(
         "workers": recipe.loader.workers,
         "dtype": recipe.model.dtype or "float32",  # that of the inputs
         "precision": recipe.precision,
-        "environment": environment(),
+        "environment": environment(CompileSettings.of(recipe)),
     }
 
 

@@ -166,7 +166,7 @@ def measure(work: Workload, rounds: int = ROUNDS) -> dict[str, Any]:
         "rounds": rounds,
         "steps_per_round": STEPS,
         "threads": core_count(),
-        **environment(),
+        **environment(CompileSettings(precision=work.precision)),
     }
 
 

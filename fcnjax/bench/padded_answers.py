@@ -21,6 +21,8 @@ from fcnjax.training.compile.compilation import CompileSettings, jit
 from fcnjax.training.step.step import Arrays, Targets, make_gradient, merge, split
 
 CLASSES, CHANNELS = 10, 3
+# A GPU's compiler would otherwise choose kernels by timing them, which takes minutes for all networks.
+DETERMINISTIC = CompileSettings(deterministic=True)
 SMALLEST_SHARE = 1e-2  # of the largest gradient: the least that a difference is compared with
 
 
@@ -156,14 +158,16 @@ class Comparison:
         mode: how the network computes.
         work: what is compared.
         pool: the threads. The programs are traced here, as tracing is Python, which runs in one thread at a time.
+
+    Attributes:
+        compiling: the programs.
     """
 
     def __init__(self, name: str, mode: Mode, work: Workload, pool: concurrent.futures.Executor):
         model = random_network(name, mode.dtype, work.seed)
         graphdef, weights, statistics = split(model)
         smooth, _, _ = split(smoothed(model))
-        # Deterministic: a GPU's compiler would choose kernels by timing them, which takes minutes for all networks.
-        settings = CompileSettings(precision=mode.precision, deterministic=True)
+        settings = dataclasses.replace(DETERMINISTIC, precision=mode.precision)
         classify = jit(lambda *arrays_and_batch: _logits(graphdef, *arrays_and_batch), settings=settings)
         train = jit(make_gradient(smooth), settings=settings)
         batches = Batches.of(work)
@@ -175,12 +179,12 @@ class Comparison:
         calls += [(classify, (weights, statistics, batch)) for batch in (batches.wide, *batches.alone)]
         self.name, self.mode = name, mode
         self._rows, self._arguments = batches.rows, [arguments for _, arguments in calls]
-        self._compiling = [pool.submit(jitted.lower(*arguments).compile) for jitted, arguments in calls]
+        self.compiling = [pool.submit(jitted.lower(*arguments).compile) for jitted, arguments in calls]
 
     @property
     def ready(self) -> bool:
         """Whether the compilation of all programs has ended."""
-        return all(future.done() for future in self._compiling)
+        return all(future.done() for future in self.compiling)
 
     def worst(self, seconds: float) -> dict[str, float]:
         """Returns the worst relative difference of each answer; there are no "statistics" without a batch norm.
@@ -191,13 +195,13 @@ class Comparison:
         Raises:
             TimeoutError: if they are not compiled by then.
         """
-        waited = concurrent.futures.wait(self._compiling, max(0.0, seconds))
+        waited = concurrent.futures.wait(self.compiling, max(0.0, seconds))
         if waited.not_done:
             for future in waited.not_done:
                 future.cancel()
             raise TimeoutError("not compiled in time")
         tight, wide, together, *alone = (
-            future.result()(*arguments) for future, arguments in zip(self._compiling, self._arguments, strict=True)
+            future.result()(*arguments) for future, arguments in zip(self.compiling, self._arguments, strict=True)
         )
         rows = np.asarray(together)[self._rows[: len(alone)]]
         worst = {
@@ -208,7 +212,7 @@ class Comparison:
 
     def step_ms(self) -> list[float]:
         """Returns the milliseconds of several forward and backward passes over the training batch."""
-        program, arguments = self._compiling[0].result(), self._arguments[0]
+        program, arguments = self.compiling[0].result(), self._arguments[0]
         return timed(lambda: program(*arguments))
 
 

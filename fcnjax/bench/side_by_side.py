@@ -18,8 +18,8 @@ from fcnjax.training.compile.compilation import core_count
 # Seconds to prepare an arm of PyTorch, before anything is known about this machine.
 TORCH_S = {TORCH_DENSE: 10.0, TORCH_COMPILE: 45.0}
 OTHER_TORCH_S = 10.0
-# Share of the time left that a group may compile for, but at least so many seconds: one that hangs must not cost the
-# other groups.
+# Share of the time left that a group may compile for, as one that hangs must not cost the others; and seconds that the
+# first one has in any case, as without an arm there is no result.
 COMPILING, LEAST_COMPILING_S = 0.6, 60.0
 
 
@@ -115,7 +115,8 @@ class SideBySide:
         return slowest * -(-programs // core_count()) + sum(in_torch)
 
     def _add(self, group: Sequence[str]) -> None:
-        limit = max(LEAST_COMPILING_S, COMPILING * (self._budget.left - self._reserve))
+        least = 1.0 if self.ready else LEAST_COMPILING_S
+        limit = max(least, COMPILING * (self._budget.left - self._reserve))
         for name, arm in self.maker.prepare(group, self.notes, limit).items():
             begun = time.perf_counter()
             try:

@@ -46,8 +46,8 @@ from fcnjax.training.run.run_folder import environment
 
 ROUNDS = 10  # turns of each timed program
 SECONDS = 150.0  # the budget, without the start of the process
-WARM_START_S = {"cpu": 20.0}  # kept for two starts of a training process, by platform
-OTHER_WARM_START_S = 60.0
+WARM_START_S = {"cpu": 10.0}  # that two starts of a training process take, by platform
+OTHER_WARM_START_S = 30.0
 DISPATCH_S = 5.0  # kept for the time of Python in a step
 # In megapixels per second: what our rate is compared with.
 OVER = {
@@ -128,24 +128,23 @@ def measure(
     names = default_arms(work) if arms is None else tuple(arms)
     check_arms(names)
     budget, load = Budget(seconds), os.getloadavg()[0]
-    reserve = DISPATCH_S + (warm_start and WARM_START_S.get(platform(), OTHER_WARM_START_S))
     work.stretches  # noqa: B018  (raises before anything is measured)
     overheads: dict[str, Any] = {"warm_start_s": None, "cold_start_s": None, "host_overhead_ms": None}
-    peak, about = matrix_peak(work.dtype, work.precision), environment()
 
     def result() -> dict[str, Any]:
         spent = {"seconds": seconds, "seconds_spent": budget.spent, "load_average": load}  # load at the start
         return {**_measured(work, run, peak), **overheads, **spent, **about}
 
-    run = SideBySide(work, names, budget, reserve, lambda: save(result()))
-    with compilation_cache_off():
+    run = SideBySide(work, names, budget, DISPATCH_S, lambda: save(result()))
+    with compilation_cache_off():  # around all: JAX decides about the cache when it first compiles
+        peak, about = matrix_peak(work.dtype, work.precision), environment(work.compile_settings)
+        if warm_start:  # first, while this process holds little of the device
+            _time_starts(work, budget, overheads, run.notes)
         run.prepare()
         if not run.ready:
             raise ValueError(f"arms={', '.join(names)}: none could run: {run.notes}.")
         run.measure(rounds)
         overheads["host_overhead_ms"] = spread(dispatch_ms(run.rounds)).median
-    if warm_start:
-        _time_starts(work, budget, overheads, run.notes)
     return result()
 
 
@@ -156,7 +155,7 @@ def platform() -> str:
 
 def _time_starts(work: Workload, budget: Budget, overheads: dict[str, Any], notes: dict[str, str]) -> None:
     """Measures the start of a training process, or notes why not."""
-    if reason := budget.why_not(WARM_START_S.get(platform(), OTHER_WARM_START_S) / 2, ()):
+    if reason := budget.why_not(WARM_START_S.get(platform(), OTHER_WARM_START_S), ()):
         notes["warm_start_s"] = reason
         return
     try:
@@ -192,7 +191,7 @@ def _measured(work: Workload, run: SideBySide, peak: float) -> dict[str, Any]:
         "torch_note": run.maker.torch_note if any(name in TORCH_ARMS for name in (*arms, *run.notes)) else "",
         "torch_threads": {name: arm.threads for name, arm in arms.items() if arm.threads is not None},
         "notes": dict(run.notes),
-        "still_compiling": run.maker.compiled.unfinished,
+        "still_compiling": bool(run.maker.compiled.given_up),
         "shapes": len(work.buckets.shapes),
         "rectangles": work.buckets.shapes.tolist(),
         "workload": {**dataclasses.asdict(work), "sizes": _about_sizes(work.sizes)},

@@ -101,9 +101,7 @@ def _train(argv: Sequence[str]) -> None:
 
     result = train_bench.measure(work, given.rounds, arms=arms, seconds=given.seconds, warm_start=warm_start, save=save)
     _report(train_bench.table(result), result | about, given.json)
-    if result["still_compiling"]:  # a compilation that was given up cannot be stopped, and Python would wait for it
-        sys.stdout.flush()
-        os._exit(0)
+    _end_now_if(result["still_compiling"])
 
 
 def _define_train(values: flags.FlagValues) -> None:
@@ -157,8 +155,10 @@ def _exactness(argv: Sequence[str]) -> None:
 
     given = parse(argv, define)
     networks = sorted(MODELS) if given.all else given.networks
-    result = exactness.measure(networks, given.seconds, path=given.json) | {"command": " ".join(argv)}
+    result = exactness.measure(networks, given.seconds, path=given.json)
+    result["command"] = " ".join(argv)
     _report(exactness.table(result), result, given.json)
+    _end_now_if(result["still_compiling"])
 
 
 def _determinism(argv: Sequence[str]) -> None:
@@ -171,6 +171,13 @@ def _determinism(argv: Sequence[str]) -> None:
     config = [argument for argument in argv if argument.startswith(("--config=", "--config."))]
     result = determinism.measure(config, given.seconds) | {"command": " ".join(argv)}
     _report(determinism.table(result), result, given.json)
+
+
+def _end_now_if(still_compiling: bool) -> None:
+    """Ends the process while a compilation goes on, which cannot be stopped and for which Python would wait."""
+    if still_compiling:
+        sys.stdout.flush()
+        os._exit(0)
 
 
 BENCHES: dict[str, Callable[[Sequence[str]], None]] = {

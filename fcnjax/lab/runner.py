@@ -82,11 +82,13 @@ class Runner:
 
     def _compile_ahead(self, opened: ExitStack, runs: Iterable[tuple[str, int]]) -> None:
         """Starts to compile the programs of these runs until `opened` is closed; the runs wait for what they need."""
+        jobs = []
         for arm, seed in runs:
             if arm not in self._compiled:
                 self._compiled.add(arm)
-                jobs = self.trainer(arm).compilations(seed, 0)
-                opened.enter_context(compiling_ahead(jobs, progress=False))
+                jobs += self.trainer(arm).compilations(seed, 0)
+        if jobs:
+            opened.enter_context(compiling_ahead(jobs, progress=False))
 
     def trainer(self, arm: str) -> Trainer:
         """Returns the trainer of an arm, which the first call creates."""

@@ -53,15 +53,22 @@ def _maximum_jvp(
     primals: tuple[jax.Array],
     tangents: tuple[jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
-    (values,), (values_dot,) = primals, tangents
+    values, values_dot = _rounded(primals[0]), tangents[0]
     largest = _maximum(values, kernel, strides, pads)
     taps = list(itertools.product(*map(range, kernel)))
     at_tap = functools.partial(_at_tap, shape=largest.shape, strides=strides, pads=pads)
-    first = jnp.zeros(largest.shape, jnp.uint8)
-    for index, tap in reversed(list(enumerate(taps))):
-        first = jnp.where(at_tap(values, tap, -np.inf) == largest, jnp.uint8(index), first)
+    so_far, first = at_tap(values, taps[0], -np.inf), jnp.zeros(largest.shape, jnp.uint8)
+    for index, tap in enumerate(taps[1:], 1):  # no test of equality with `largest`, which may be rounded otherwise
+        here = at_tap(values, tap, -np.inf)
+        so_far, first = jnp.maximum(so_far, here), jnp.where(here > so_far, jnp.uint8(index), first)
     parts = [jnp.where(first == index, at_tap(values_dot, tap, 0), 0) for index, tap in enumerate(taps)]
     return largest, functools.reduce(jnp.add, parts)
+
+
+def _rounded(values: jax.Array) -> jax.Array:
+    """Returns the values, rounded to their dtype: XLA may compute half precision in float32, in which ties break."""
+    bits = jnp.finfo(values.dtype)
+    return lax.reduce_precision(values, bits.nexp, bits.nmant) if bits.bits < 32 else values
 
 
 def _at_tap(

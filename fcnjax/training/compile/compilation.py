@@ -94,7 +94,8 @@ def compile_options(settings: CompileSettings = CompileSettings()) -> dict[str, 
     On a GPU, some kernels add in another order each time, and the compiler times several kernels for each product and
     takes the fastest, which may be another one in the next process. With `deterministic`, it uses neither. Products at
     full precision are left to cuBLAS: of the kernels that XLA would write for them with Triton, one alone compiles for
-    16 s (2 in TF32; 128 x 2048 by 2048 x 1000, compiled for an H200 on 2 cores), and it tries them all.
+    16 s (2 in TF32; 128 x 2048 by 2048 x 1000, compiled for an H200 on 2 cores), and it tries them all. The option
+    reaches the products of a bfloat16 network too, whose head multiplies float32 sums.
 
     Args:
         settings: with `remat`, a pass of XLA's CPU compiler would drop the barriers that delay recomputation, and the
