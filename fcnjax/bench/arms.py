@@ -22,7 +22,7 @@ from fcnjax.bench.unmasked import UnmaskedBatch
 from fcnjax.bench.workload import DENSE, FCN, FLAX, MASKED, MAX, OURS, PER_SHAPE, RAGGED, Workload, drawn_arrays
 from fcnjax.padded import Padded
 from fcnjax.precision import PRECISIONS
-from fcnjax.training.compile.compilation import gpu_options, jit
+from fcnjax.training.compile.compilation import compile_for, gpu_options, jit
 from fcnjax.training.step.step import make_gradient, make_train_step, split
 
 REPEATABLE, UNREPEATABLE = "masked deterministic", "masked not deterministic"
@@ -233,10 +233,7 @@ class _JaxArm:
     @property
     def jobs(self) -> dict[Hashable, Callable[[], Any]]:
         """What compiles each program, by its key."""
-        return {key: partial(self._compile, inputs) for key, inputs in dict(self.steps).items()}
-
-    def _compile(self, inputs: tuple[Any, ...]) -> Any:
-        return self.jitted.lower(self.state, *inputs).compile()
+        return {key: partial(compile_for, self.jitted, self.state, *inputs) for key, inputs in dict(self.steps).items()}
 
     def ready(self, compiled: CompiledPrograms, flops: float) -> ReadyArm:
         """Returns the arm with its compiled programs; `flops` is the model's work of a turn."""

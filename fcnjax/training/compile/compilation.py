@@ -102,10 +102,8 @@ def compile_options(settings: CompileSettings = CompileSettings()) -> dict[str, 
             compiler then merges it with the first computation. The pass is therefore disabled (`resnet_cifar` of 20
             layers, 32 images of 32 x 32: 30 MiB of temporaries instead of 76; without recomputation 77).
     """
-    if jax.default_backend() == "gpu":
-        return gpu_options(settings)
     if jax.default_backend() != "cpu":
-        return {}
+        return gpu_options(settings)
     options = accepted_options({"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": "1"})
     if "xla_cpu_use_fusion_emitters" in refused():
         options.pop("xla_backend_optimization_level", None)
@@ -121,6 +119,13 @@ def gpu_options(settings: CompileSettings) -> dict[str, Any]:
     options = {"xla_gpu_exclude_nondeterministic_ops": True} if settings.deterministic else {}
     options |= {"xla_gpu_enable_triton_gemm": False} if settings.precision == "float32" else {}
     return accepted_options(options)
+
+
+def compile_for(jitted: Any, *args: Any) -> Any:
+    """Returns the program of a jitted function for `args`; threads that call it trace one at a time."""
+    with _TRACING:
+        lowered = jitted.lower(*args)
+    return lowered.compile()
 
 
 class CompiledByShape:
@@ -175,9 +180,7 @@ class CompiledByShape:
 
     def compile_for(self, *args: Any) -> Any:
         """Returns the program for `args` (arrays, or their shapes and shardings) without keeping it."""
-        with _TRACING:
-            lowered = self._jitted.lower(*args)
-        return lowered.compile()
+        return compile_for(self._jitted, *args)
 
     def compile(self, shape: Hashable, *args: Any) -> Any:
         """Returns the program for `shape`, compiled for `args` (arrays, or their shapes and shardings) if it is new.
