@@ -54,6 +54,7 @@ def test_options_are_those_of_the_cpu_only(monkeypatch):
     assert compile_options(CompileSettings(remat=True)).keys() <= {
         "xla_cpu_use_fusion_emitters",
         "xla_backend_optimization_level",
+        "xla_cpu_experimental_ynn_fusion_type",
         "xla_disable_hlo_passes",
     }
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
@@ -147,3 +148,41 @@ def test_a_fusion_boundary_survives_the_compiler_and_changes_no_value(monkeypatc
     without = jax.jit(lambda x: xla.fusion_boundary(jnp.sin)(2 * x) + 1)
     np.testing.assert_allclose(values, without(x), rtol=1e-6)
     np.testing.assert_allclose(gradient, jax.grad(lambda x: without(x).sum())(x), rtol=1e-6)
+
+
+def make_choice():
+    """Returns a new function, since JAX remembers the trace of a function."""
+    return lambda values: xla.by_platform(values, cpu=lambda x: x + 1, default=lambda x: x + 2)
+
+
+@pytest.mark.usefixtures("on_a_cpu")
+def test_a_program_for_one_platform_holds_one_choice():
+    values = jnp.zeros(3)
+    assert "cond" in str(jax.make_jaxpr(make_choice())(values))
+    np.testing.assert_array_equal(jax.jit(make_choice())(values), 1)
+    for platform, found in {"cpu": 1, "gpu": 2, "tpu": 2}.items():
+        with xla.compiling_for(platform):
+            assert "cond" not in str(jax.make_jaxpr(make_choice())(values))
+            np.testing.assert_array_equal(make_choice()(values), found)
+    assert "cond" in str(jax.make_jaxpr(make_choice())(values)), "the choice ends with the block"
+
+
+@pytest.mark.usefixtures("on_a_cpu")
+def test_training_compiles_for_the_default_backend():
+    jitted = jit(make_choice())
+    assert "cond" not in str(jitted.trace(jnp.zeros(3)).jaxpr)
+    np.testing.assert_array_equal(jitted(jnp.zeros(3)), 1)
+
+
+def test_a_boundary_takes_static_arguments_and_traces_a_function_once_per_shape():
+    traces = []
+
+    def scaled(values, factor):
+        traces.append(factor)
+        return values * factor
+
+    bounded = xla.fusion_boundary(scaled, static_argnums=(1,))
+    values = jnp.ones(3)
+    found = jax.jit(lambda x: bounded(x, 2) + bounded(x, 2) + bounded(x, 3))(values)
+    np.testing.assert_array_equal(found, 7)
+    assert traces == [2, 3]

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from fcnjax.xla import by_platform, fusion_boundary
+
 Pads = tuple[tuple[int, int], ...]
 MAX_TAPS = 32  # larger windows would make long programs; their gradient is JAX's own
 
@@ -61,8 +63,54 @@ def _maximum_jvp(
     for index, tap in enumerate(taps[1:], 1):  # no test of equality with `largest`, which may be rounded otherwise
         here = at_tap(values, tap, -np.inf)
         so_far, first = jnp.maximum(so_far, here), jnp.where(here > so_far, jnp.uint8(index), first)
-    parts = [jnp.where(first == index, at_tap(values_dot, tap, 0), 0) for index, tap in enumerate(taps)]
-    return largest, functools.reduce(jnp.add, parts)
+
+    def by_taps(values_dot: jax.Array) -> jax.Array:
+        parts = [jnp.where(first == index, at_tap(values_dot, tap, 0), 0) for index, tap in enumerate(taps)]
+        return functools.reduce(jnp.add, parts)
+
+    def on_cpu(values_dot: jax.Array) -> jax.Array:
+        before = tuple(pad[0] for pad in pads)
+        return _at_windows(_spread(values_dot, first, kernel, strides, before), largest.shape, kernel, strides)
+
+    return largest, by_platform(values_dot, cpu=on_cpu, default=by_taps)
+
+
+@functools.partial(fusion_boundary, static_argnums=(2, 3, 4))
+@functools.partial(jax.checkpoint, static_argnums=(2, 3, 4), prevent_cse=False)
+def _spread(
+    values: jax.Array, first: jax.Array, kernel: tuple[int, ...], strides: tuple[int, ...], before: tuple[int, ...]
+) -> jax.Array:
+    """Returns, where a window's last tap stands, the value at that tap of the window which is `first`.
+
+    On a CPU, the gradient of this sum reads the gradient of the output from one array, at the resolution of the values,
+    by contiguous slices: 3 instead of 15 ms for ResNet-18's stem and 16 images of 96 x 96. The gradient of strided
+    slices writes an array per tap.
+    """
+    spans = [tap - 1 for tap in kernel]
+    sizes = zip(values.shape[1:-1], before, spans, first.shape[1:-1], strides, strict=True)
+    pads = [(span, size + pad - (count - 1) * stride - 1, stride - 1) for size, pad, span, count, stride in sizes]
+    ends, nothing = (0, 0, 0), np.uint8(math.prod(kernel))
+    spread = lax.pad(first, nothing, [ends, *pads, ends])
+    parts = []
+    for index, tap in enumerate(itertools.product(*map(range, kernel))):
+        starts = [pad + span - at for pad, span, at in zip(before, spans, tap, strict=True)]
+        limits = [start + size for start, size in zip(starts, values.shape[1:-1], strict=True)]
+        here = lax.slice(spread, (0, *starts, 0), (values.shape[0], *limits, values.shape[-1]))
+        part = jnp.where(here == index, values, 0)
+        pads = [(start, at, 0) for start, at in zip(starts, tap, strict=True)]
+        parts.append(lax.pad(part, np.zeros((), values.dtype), [ends, *pads, ends]))
+    return functools.reduce(jnp.add, parts)
+
+
+@functools.partial(fusion_boundary, static_argnums=(1, 2, 3))
+def _at_windows(
+    values: jax.Array, shape: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...]
+) -> jax.Array:
+    """Returns the values [B, *S', C] of `_spread` where the last taps of all windows stand."""
+    starts = [tap - 1 for tap in kernel]
+    counts = zip(starts, shape[1:-1], strides, strict=True)
+    limits = [start + (count - 1) * stride + 1 for start, count, stride in counts]
+    return lax.slice(values, (0, *starts, 0), (shape[0], *limits, shape[-1]), (1, *strides, 1))
 
 
 def _rounded(values: jax.Array) -> jax.Array:

@@ -9,11 +9,14 @@ import pytest
 
 from fcnjax.layers.pointwise import relu_of_sum
 from fcnjax.layers.window_maximum import MAX_TAPS, _reduce, window_maximum
+from fcnjax.xla import compiling_for
 
 WINDOWS = [
     ((7, 8), (3, 3), (2, 2), ((1, 1), (1, 1))),
     ((6, 7), (2, 3), (2, 3), ((0, 0), (0, 2))),
     ((9,), (4,), (1,), ((2, 1),)),
+    ((8, 9), (2, 2), (3, 3), ((0, 0), (0, 0))),  # positions between the windows
+    ((5, 4), (3, 3), (2, 2), ((1, 2), (2, 2))),  # a last window in the pads
     ((4, 5, 6), (2, 2, 2), (2, 1, 2), ((0, 0), (1, 0), (0, 1))),
 ]
 
@@ -28,8 +31,14 @@ def gradient(function, values):
     return jax.grad(lambda values: jnp.sum(pattern * jnp.square(function(values))))(values)
 
 
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])  # each has its own form of the gradient; both run anywhere
 @pytest.mark.parametrize(("shape", "kernel", "strides", "pads"), WINDOWS)
-def test_values_and_gradients_are_those_of_jax(shape, kernel, strides, pads):
+def test_values_and_gradients_are_those_of_jax(shape, kernel, strides, pads, platform):
+    with compiling_for(platform):
+        check_values_and_gradients(shape, kernel, strides, pads)
+
+
+def check_values_and_gradients(shape, kernel, strides, pads):
     values = with_ties(shape)
     ours = jax.jit(lambda values: window_maximum(values, kernel, strides, pads))
     np.testing.assert_array_equal(ours(values), _reduce(values, kernel, strides, pads))

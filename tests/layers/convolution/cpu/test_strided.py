@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("on_a_cpu")
     [
         ((9, 7), 4, 2, 1),
         ((9, 7), 3, 2, 1),
+        ((9, 7), 3, 1, 1),  # one product at stride 1 too
         ((11, 8), (3, 5), (3, 2), [(1, 0), (2, 2)]),
         ((13,), 7, 3, 0),
         ((13,), 6, 3, 2),
@@ -94,5 +95,6 @@ def test_values_are_padded_to_the_windows_and_zero_outside_the_sizes(sizes):
     examples = np.ones((3, 4, 6, 1), np.float32)
     inside = examples if sizes is None else Padded.stack(list(examples[:2, :3, :3]), (4, 6), 3).values
     windows = geometry.windows(2, 3, 2, 1, [(1, 2), (0, 0)])
-    padded = strided._padded(jnp.asarray(examples), windows, (3, 2), sizes if sizes is None else jnp.array(sizes))
+    sizes = None if sizes is None else jnp.array(sizes)
+    padded = strided.padded_for_windows(jnp.asarray(examples), windows, (6, 4), sizes)
     np.testing.assert_array_equal(padded, np.pad(inside, ((0, 0), (1, 1), (0, 0), (0, 0)))[:, :, :4])
