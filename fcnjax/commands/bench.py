@@ -11,7 +11,7 @@ from absl import flags
 from rich.console import Console, RenderableType
 
 from fcnjax.atomic import write_json
-from fcnjax.bench import determinism, exactness, layers, native_sizes, overheads
+from fcnjax.bench import determinism, exactness, layers, native_sizes, networks, overheads
 from fcnjax.bench import input as input_bench
 from fcnjax.bench import train as train_bench
 from fcnjax.bench.arms import ARMS
@@ -34,8 +34,9 @@ COUNTS = {  # flags of `fcnjax bench train`; without them, the workload has its 
 
 
 def run(argv: Sequence[str]) -> None:
-    """Measure on this machine: a train step (layers), waiting for data (input), training at native sizes (train), how
-    far "alone equals padded" holds (exactness), whether training gives the same bits again (determinism).
+    """Measure on this machine: a train step (layers), every network beside PyTorch's (networks), waiting for data
+    (input), training at native sizes (train), how far "alone equals padded" holds (exactness), whether training gives
+    the same bits again (determinism).
     """
     if argv[1:2] in (["--help"], ["-h"]):
         print(f"{argv[0]} BENCHMARK [--flags]: one of {', '.join(BENCHES)}; '{argv[0]} layers --help' lists its flags.")
@@ -63,6 +64,32 @@ def _layers(argv: Sequence[str]) -> None:
     work = layers.Workload(given.batch_size, parse_size(given.size), dtype=given.dtype, precision=given.precision)
     result = layers.measure(work, given.rounds)
     _report(layers.table(result), result, given.json)
+
+
+def _networks(argv: Sequence[str]) -> None:
+    def define(values: flags.FlagValues) -> None:
+        _define_json(values)
+        text = f"Names of networks, joined by commas, of: {', '.join(sorted(MODELS))} (default: all)."
+        flags.DEFINE_string("networks", "", text, flag_values=values)
+        text = "Turns of each timed program."
+        flags.DEFINE_integer("rounds", networks.ROUNDS, text, lower_bound=1, flag_values=values)
+        text = "Show where the time of a train step goes, by kind of layer, instead of measuring ratios."
+        flags.DEFINE_bool("profile", False, text, flag_values=values)
+
+    given = parse(argv, define)
+    leave_memory_for_torch()
+    names = [name.strip() for name in given.networks.split(",") if name.strip()]
+    if given.profile:
+        for work in [networks.NetworkWork.of(name) for name in names or MODELS]:
+            Console().print(networks.profile_network(work))
+        return
+
+    def save(result: dict[str, Any]) -> None:
+        if given.json:
+            write_json(given.json, result)
+
+    result = networks.measure(names, given.rounds, save)
+    _report(networks.table(result), result, given.json)
 
 
 def _input(argv: Sequence[str]) -> None:
@@ -182,6 +209,7 @@ def _end_now_if(still_compiling: bool) -> None:
 
 BENCHES: dict[str, Callable[[Sequence[str]], None]] = {
     "layers": _layers,
+    "networks": _networks,
     "input": _input,
     "train": _train,
     "exactness": _exactness,
