@@ -18,7 +18,12 @@ def channel_product_on_cpu(values: jax.Array, matrix: jax.Array) -> jax.Array:
     Use it rather than `channel_product` in code that already runs on CPUs only: each choice between platforms makes
     tracing and compiling slower.
     """
-    product = _product(values.reshape(-1, values.shape[-1]), matrix)
+    rows = values.reshape(-1, values.shape[-1])
+    count, channels = rows.shape
+    if isinstance(count, int) and 2 * matrix.shape[1] <= channels <= count:
+        product = _by_transpose(rows, matrix)  # so small a matrix is cheap to transpose for the output too
+    else:
+        product = _product(rows, matrix)
     return product.reshape(*values.shape[:-1], matrix.shape[-1])
 
 
@@ -42,8 +47,12 @@ def _product_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[Any, Any]
     if not isinstance(matrix_dot, SymbolicZero):
         count, channels = rows.shape
         if isinstance(count, int) and 2 * matrix.shape[1] <= channels <= 4 * count:
-            # The barrier keeps the compiler from undoing the transposition.
-            terms.append(lax.dot_general(rows, lax.optimization_barrier(matrix_dot.T), (((1,), (1,)), ((), ()))))
+            terms.append(_by_transpose(rows, matrix_dot))
         else:
             terms.append(rows @ matrix_dot)
     return out, functools.reduce(jnp.add, terms) if terms else jnp.zeros_like(out)
+
+
+def _by_transpose(rows: jax.Array, matrix: jax.Array) -> jax.Array:
+    """Returns the product of rows and a matrix, which is transposed; the barrier keeps the compiler from undoing it."""
+    return lax.dot_general(rows, lax.optimization_barrier(matrix.T), (((1,), (1,)), ((), ())))
