@@ -114,7 +114,7 @@ def refused() -> list[str]:
 def compiling_for(platform: str) -> Iterator[None]:
     """Lets `by_platform` choose while a program is traced: within it, the program is compiled for one platform.
 
-    JAX remembers the trace of a function, so a function that is traced for two platforms must be defined anew for each.
+    JAX remembers the trace of a function and does not trace it again for another platform: define it again instead.
 
     Args:
         platform: "cpu", "gpu" or "tpu".
@@ -146,8 +146,8 @@ def fusion_boundary(function: Callable[..., jax.Array], static_argnums: Sequence
     returned without a boundary: it computes the same values, more slowly.
 
     Args:
-        function: a function of arrays and of static arguments. JAX traces a function of a module once for all its calls
-            with the same shapes, a function that is defined anew once for each.
+        function: a function of arrays and of static arguments. JAX traces it once for all calls with the same shapes;
+            if it is defined inside another function, once for each of that function's calls.
         static_argnums: positions of the static arguments, which are hashable.
     """
     jitted = jax.jit(function, static_argnums=static_argnums)

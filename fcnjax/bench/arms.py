@@ -17,9 +17,22 @@ from fcnjax.bench.flax_resnet import DEPTHS, make_flax_step
 from fcnjax.bench.jax_step import MOMENTUM, OPTIMIZER, RATE, JaxStep, step_inputs
 from fcnjax.bench.native_sizes import Rows, Stretch, of_one_size, one_by_one
 from fcnjax.bench.timing import TimedProgram
-from fcnjax.bench.torch_step import TorchStep, fcn_network, find_torch, torchvision_network
+from fcnjax.bench.torch_step import TorchStep, find_torch, torchvision_network
+from fcnjax.bench.torch_twin import torch_twin
 from fcnjax.bench.unmasked import UnmaskedBatch
-from fcnjax.bench.workload import DENSE, FCN, FLAX, MASKED, MAX, OURS, PER_SHAPE, RAGGED, Workload, drawn_arrays
+from fcnjax.bench.workload import (
+    DENSE,
+    FCN,
+    FLAX,
+    MASKED,
+    MAX,
+    OURS,
+    PER_SHAPE,
+    RAGGED,
+    Workload,
+    drawn_arrays,
+    drawn_model,
+)
 from fcnjax.padded import Padded
 from fcnjax.precision import PRECISIONS
 from fcnjax.training.compile.compilation import compile_for, gpu_options, jit
@@ -210,7 +223,7 @@ class ArmMaker:
 
     def _torch_network(self, torch: Any) -> Any:
         if self.work.network == FCN:
-            return fcn_network(torch, self.work.arrays[0])
+            return torch_twin(torch, drawn_model(self.work.model))
         return torchvision_network(self.work.network, self.work.classes)
 
 

@@ -22,14 +22,14 @@ from fcnjax.bench.baselines import make_plain_step
 from fcnjax.bench.jax_step import MOMENTUM, OPTIMIZER, RATE, JaxStep, make_step, step_inputs
 from fcnjax.bench.report import Quantity, quantity_fields, ratio, report_table, rounds_field
 from fcnjax.bench.timing import InOwnProcess, TimedProgram, take_turns
-from fcnjax.bench.torch_step import TorchStep, fcn_network, find_torch
+from fcnjax.bench.torch_step import TorchStep, find_torch
+from fcnjax.bench.torch_twin import torch_twin
 from fcnjax.bench.unmasked import UnmaskedBatch
 from fcnjax.naming import joined
 from fcnjax.padded import Padded
 from fcnjax.precision import PRECISIONS
 from fcnjax.training.compile.compilation import CompileSettings, core_count, gpu_options, jit
 from fcnjax.training.run.run_folder import environment
-from fcnjax.training.step.step import split
 
 ROUNDS = 15  # turns of each timed program
 STEPS = 20  # steps in a turn; the first one starts with the caches that the previous program left
@@ -119,9 +119,8 @@ def make_torch_step(work: Workload) -> TorchStep | str:
     if isinstance(found, str):
         return found
     images, _, labels = work.draw()
-    _, weights, _ = split(work.model())
     options = {"dtype": work.dtype, "precision": work.precision, "rate": RATE, "momentum": MOMENTUM}
-    return TorchStep(*found, fcn_network(found[0], weights), [[(images, labels)]], **options)
+    return TorchStep(*found, torch_twin(found[0], work.model()), [[(images, labels)]], **options)
 
 
 def measure(work: Workload, rounds: int = ROUNDS) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from fcnjax.bench.report import ratio, rounds_field
 from fcnjax.bench.timing import TimedProgram, take_turns
 from fcnjax.bench.torch_step import TorchStep, find_torch
 from fcnjax.bench.torch_twin import torch_twin
-from fcnjax.bench.workload import drawn_arrays
+from fcnjax.bench.workload import drawn_model
 from fcnjax.naming import joined, unknown_name
 from fcnjax.padded import Padded
 from fcnjax.table_style import tight_table
@@ -82,12 +82,9 @@ class NetworkWork:
         return cls(network, *SHAPES.get(network, OTHERS))
 
     def model(self) -> models.Classifier:
-        """Returns the network, for RGB images and `CLASSES` classes, with the weights of `drawn_arrays`."""
+        """Returns the network, for RGB images and `CLASSES` classes, with the weights of `drawn_model`."""
         make = functools.partial(models.create, self.network, classes=CLASSES, in_channels=3)
-        abstract = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
-        graphdef, weights, statistics = split(abstract)
-        drawn = (jax.tree.map(jnp.asarray, drawn_arrays(arrays)) for arrays in (weights, statistics))
-        return merge(graphdef, *drawn)
+        return drawn_model(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
 
     def draw(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns images float32 [B, H, W, C], sizes int32 [B, 2] and labels int32 [B]."""

@@ -19,7 +19,7 @@ from fcnjax.training.compile.compilation import core_count
 TORCH_S = {TORCH_DENSE: 10.0, TORCH_COMPILE: 45.0}
 OTHER_TORCH_S = 10.0
 # Share of the time left that a group may compile for, as one that hangs must not cost the others; and seconds that the
-# first one has in any case, as without an arm there is no result.
+# first one has in any case, because a result needs an arm.
 COMPILING, LEAST_COMPILING_S = 0.6, 60.0
 
 

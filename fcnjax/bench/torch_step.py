@@ -1,6 +1,6 @@
-"""The same train step in PyTorch, eager or by `torch.compile`: of the thread's network, or of one of torchvision's.
+"""The same train step in PyTorch, eager or by `torch.compile`: of any module, such as one of torchvision's networks.
 
-Axes: B batch, H height, W width, C channels, K classes.
+Axes: B batch, H height, W width, C channels.
 """
 
 import os
@@ -11,9 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fcnjax.bench.baselines import EPSILON, MOMENTUM
 from fcnjax.training.compile.compilation import core_count
-from fcnjax.training.step.step import Arrays
 
 MEMORY_SHARES = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")  # JAX refuses to be given both
 TorchBatch = tuple[np.ndarray, np.ndarray]  # images float32 [B, H, W, C], labels [B]
@@ -130,26 +128,6 @@ class TorchStep:
             self()
         if self._device == "cuda":
             self._torch.cuda.synchronize()
-
-
-def fcn_network(torch: Any, weights: Arrays) -> Any:
-    """Returns the thread's network in PyTorch with the weights that `fcnjax.models.fcn` names."""
-    kernels = [np.asarray(weights[name]) for name in sorted(weights) if name.endswith("layers.0.kernel")]
-    *convolutions, dense = kernels
-    layers = []
-    for kernel in convolutions:
-        taps = len(kernel)
-        conv = torch.nn.Conv2d(*kernel.shape[-2:], taps, stride=2, padding=(taps - 1) // 2, bias=False)
-        layers += [conv, torch.nn.BatchNorm2d(kernel.shape[-1], eps=EPSILON, momentum=1 - MOMENTUM), torch.nn.ReLU()]
-    model = torch.nn.Sequential(
-        *layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(*dense.shape)
-    )
-    with torch.no_grad():
-        for layer, kernel in zip(layers[::3], convolutions, strict=True):
-            layer.weight.copy_(torch.tensor(np.moveaxis(kernel, (-1, -2), (0, 1)).copy()))
-        model[-1].weight.copy_(torch.tensor(dense.T.copy()))
-        model[-1].bias.zero_()
-    return model
 
 
 def torchvision_network(name: str, classes: int) -> Any:

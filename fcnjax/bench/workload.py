@@ -26,7 +26,7 @@ from fcnjax.naming import joined, unknown_name
 from fcnjax.precision import PRECISIONS
 from fcnjax.training.compile.compilation import CompileSettings
 from fcnjax.training.step.average import Arrays
-from fcnjax.training.step.step import TrainState, split
+from fcnjax.training.step.step import TrainState, merge, split
 
 OURS, DENSE, MAX, PER_SHAPE = "planned", "dense", "padded to max", "one size a batch"
 MASKED, RAGGED, FLAX = "masked", "ragged", "plain flax"
@@ -230,3 +230,10 @@ def drawn_arrays(shapes: Any) -> Any:
         return np.full(array.shape, 1 if one else 0, np.float32)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def drawn_model(abstract: Classifier) -> Classifier:
+    """Returns a network with the arrays that `drawn_arrays` draws in place of shapes."""
+    graphdef, weights, statistics = split(abstract)
+    drawn = (jax.tree.map(jax.numpy.asarray, drawn_arrays(shapes)) for shapes in (weights, statistics))
+    return merge(graphdef, *drawn)

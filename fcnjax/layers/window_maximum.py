@@ -97,8 +97,8 @@ def _spread(
         limits = [start + size for start, size in zip(starts, values.shape[1:-1], strict=True)]
         here = lax.slice(spread, (0, *starts, 0), (values.shape[0], *limits, values.shape[-1]))
         part = jnp.where(here == index, values, 0)
-        pads = [(start, at, 0) for start, at in zip(starts, tap, strict=True)]
-        parts.append(lax.pad(part, np.zeros((), values.dtype), [ends, *pads, ends]))
+        room = [(start, at, 0) for start, at in zip(starts, tap, strict=True)]
+        parts.append(lax.pad(part, np.zeros((), values.dtype), [ends, *room, ends]))
     return functools.reduce(jnp.add, parts)
 
 

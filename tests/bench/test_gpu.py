@@ -41,7 +41,7 @@ def run(tmp_path: Path, script: str, limit: float) -> tuple[stages.Outcome, byte
 
 
 def is_running(pid: int) -> bool:
-    """Returns whether a process exists and is no zombie, which waits for a parent that may not be ours."""
+    """Returns whether a process runs. A zombie, which only waits for its parent (perhaps not us), does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

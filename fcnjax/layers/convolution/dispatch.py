@@ -16,13 +16,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import SymbolicZero
 
 from fcnjax.geometry import Expansion, Window
 from fcnjax.layers.convolution.cpu.depthwise import correlate_depthwise, suits_slices
 from fcnjax.layers.convolution.cpu.products import channel_product_on_cpu
 from fcnjax.layers.convolution.cpu.strided import correlate_strided
 from fcnjax.layers.convolution.library import library_convolution
+from fcnjax.layers.convolution.product_rule import product_rule
 from fcnjax.padded import zero_outside
 from fcnjax.precision import product_precision
 from fcnjax.xla import by_platform
@@ -110,12 +110,11 @@ def _grouped_jvp(
     windows: tuple[Window, ...], groups: int, primals: tuple[jax.Array, jax.Array], tangents: tuple[Any, Any]
 ) -> tuple[jax.Array, Any]:
     (values, kernel), (values_dot, kernel_dot) = primals, tangents
-    out, terms = _grouped(values, kernel, windows, groups), []
-    if not isinstance(values_dot, SymbolicZero):
-        terms.append(_ungrouped(values_dot, kernel, windows, groups))
-    if not isinstance(kernel_dot, SymbolicZero):
-        terms.append(_ungrouped(values, kernel_dot, windows, groups))
-    return out, functools.reduce(jnp.add, terms) if terms else jnp.zeros_like(out)
+    return product_rule(
+        _grouped(values, kernel, windows, groups),
+        (values_dot, lambda values_dot: _ungrouped(values_dot, kernel, windows, groups)),
+        (kernel_dot, lambda kernel_dot: _ungrouped(values, kernel_dot, windows, groups)),
+    )
 
 
 def _ungrouped(values: jax.Array, kernel: jax.Array, windows: Sequence[Window], groups: int) -> jax.Array:

@@ -17,15 +17,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
 
 from fcnjax.geometry import Window
 from fcnjax.layers.convolution.cpu.strided import padded_for_windows
+from fcnjax.layers.convolution.product_rule import product_rule
 from fcnjax.xla import fusion_boundary
 
 MAX_TAPS = 64  # of a kernel; more would make long programs
 MAX_COVERED = 2**25  # bytes of values at the taps of all windows
-_PADDED = fusion_boundary(padded_for_windows, static_argnums=(1, 2))
+_padded_in_one_pass = fusion_boundary(padded_for_windows, static_argnums=(1, 2))
 
 
 def suits_slices(kernel: jax.Array, groups: int) -> bool:
@@ -63,7 +63,7 @@ def _padded(
 
     The gradient is free to join the sum before it.
     """
-    return _PADDED(values, windows, extents, sizes)
+    return _padded_in_one_pass(values, windows, extents, sizes)
 
 
 @_padded.defjvp
@@ -93,28 +93,28 @@ def _correlate_jvp(
     tangents: tuple[Any, Any],
 ) -> tuple[jax.Array, Any]:
     (values, kernel), (values_dot, kernel_dot) = primals, tangents
-    out, terms = _correlate(values, kernel, strides, dilation), []
+    taps, rank = kernel.shape[:-1], kernel.ndim - 1
 
-    @functools.partial(jax.checkpoint, prevent_cse=False)  # saves the values, not what `_covered` returns
-    def of_example(values: jax.Array) -> jax.Array:
-        taps, rank = kernel.shape[:-1], kernel.ndim - 1
-        weights = lax.expand_dims(kernel_dot, range(rank, 2 * rank))
-        return jnp.sum(_covered(values, taps, strides, dilation) * weights, range(rank))
-
-    if not isinstance(values_dot, SymbolicZero):
+    def by_values(values_dot: jax.Array) -> jax.Array:
         if max(strides) > 1:
-            terms.append(_correlate(values_dot, kernel, strides, dilation))
-        else:
-            terms.append(_whole(_spread(values_dot, kernel, dilation), kernel.shape[:-1], dilation))
-    if not isinstance(kernel_dot, SymbolicZero):
-        covered = values.nbytes * math.prod(kernel.shape[:-1])
+            return _correlate(values_dot, kernel, strides, dilation)
+        return _whole(_spread(values_dot, kernel, dilation), taps, dilation)
+
+    def by_kernel(kernel_dot: jax.Array) -> jax.Array:
+        @functools.partial(jax.checkpoint, prevent_cse=False)  # saves the values, not what `_covered` returns
+        def of_example(values: jax.Array) -> jax.Array:
+            weights = lax.expand_dims(kernel_dot, range(rank, 2 * rank))
+            return jnp.sum(_covered(values, taps, strides, dilation) * weights, range(rank))
+
+        covered = values.nbytes * math.prod(taps)
         if covered <= MAX_COVERED:
-            terms.append(jax.vmap(of_example)(values))
-        elif covered <= MAX_COVERED * len(values):
-            terms.append(lax.map(of_example, values))
-        else:
-            terms.append(_sum_of_slices(values, kernel_dot, strides, dilation))
-    return out, functools.reduce(jnp.add, terms) if terms else jnp.zeros_like(out)
+            return jax.vmap(of_example)(values)
+        if covered <= MAX_COVERED * len(values):
+            return lax.map(of_example, values)
+        return _sum_of_slices(values, kernel_dot, strides, dilation)
+
+    out = _correlate(values, kernel, strides, dilation)
+    return product_rule(out, (values_dot, by_values), (kernel_dot, by_kernel))
 
 
 @functools.partial(fusion_boundary, static_argnums=(2,))

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
+
+from fcnjax.layers.convolution.product_rule import product_rule
 
 
 def channel_product_on_cpu(values: jax.Array, matrix: jax.Array) -> jax.Array:
@@ -41,16 +42,14 @@ def _product(rows: jax.Array, matrix: jax.Array) -> jax.Array:
 @functools.partial(_product.defjvp, symbolic_zeros=True)
 def _product_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[Any, Any]) -> tuple[jax.Array, Any]:
     (rows, matrix), (rows_dot, matrix_dot) = primals, tangents
-    out, terms = _product(rows, matrix), []
-    if not isinstance(rows_dot, SymbolicZero):
-        terms.append(_product(rows_dot, matrix))
-    if not isinstance(matrix_dot, SymbolicZero):
-        count, channels = rows.shape
-        if isinstance(count, int) and 2 * matrix.shape[1] <= channels <= 4 * count:
-            terms.append(_by_transpose(rows, matrix_dot))
-        else:
-            terms.append(rows @ matrix_dot)
-    return out, functools.reduce(jnp.add, terms) if terms else jnp.zeros_like(out)
+    count, channels = rows.shape
+    by_transpose = isinstance(count, int) and 2 * matrix.shape[1] <= channels <= 4 * count
+    multiply = _by_transpose if by_transpose else jnp.matmul
+    return product_rule(
+        _product(rows, matrix),
+        (rows_dot, lambda rows_dot: _product(rows_dot, matrix)),
+        (matrix_dot, lambda matrix_dot: multiply(rows, matrix_dot)),
+    )
 
 
 def _by_transpose(rows: jax.Array, matrix: jax.Array) -> jax.Array:

@@ -17,12 +17,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
 
 from fcnjax.geometry import Window
 from fcnjax.layers.convolution.cpu.products import channel_product_on_cpu
 from fcnjax.layers.convolution.cpu.winograd import correlate_pairs
 from fcnjax.layers.convolution.library import library_convolution
+from fcnjax.layers.convolution.product_rule import product_rule
 from fcnjax.padded import mask
 from fcnjax.xla import fusion_boundary
 
@@ -201,13 +201,11 @@ def _block_product(values: jax.Array, kernel: jax.Array) -> jax.Array:
 @functools.partial(_block_product.defjvp, symbolic_zeros=True)
 def _block_product_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[Any, Any]) -> tuple[jax.Array, Any]:
     (values, kernel), (values_dot, kernel_dot) = primals, tangents
-    out = _block_product(values, kernel)
-    terms = []
-    if not isinstance(values_dot, SymbolicZero):
-        terms.append(library_convolution(values_dot, kernel, (1,) * (kernel.ndim - 2), "VALID"))
-    if not isinstance(kernel_dot, SymbolicZero):
-        terms.append(_block_product(values, kernel_dot))
-    return out, functools.reduce(jnp.add, terms) if terms else jnp.zeros_like(out)
+    return product_rule(
+        _block_product(values, kernel),
+        (values_dot, lambda values_dot: library_convolution(values_dot, kernel, (1,) * (kernel.ndim - 2), "VALID")),
+        (kernel_dot, lambda kernel_dot: _block_product(values, kernel_dot)),
+    )
 
 
 def _interleaved(outer: Sequence[int], inner: Sequence[int]) -> list[int]:
