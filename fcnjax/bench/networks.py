@@ -225,24 +225,22 @@ def _torch_program(work: NetworkWork, model: models.Classifier, phase: str, torc
 
 
 def table(result: dict[str, Any]) -> Table:
-    """Returns the result of `measure` as a table, a row per network and phase."""
+    """Returns the result of `measure` as a table, a row per network and phase, that fits 80 columns."""
     title = f"{result['devices']}, {result['threads']} threads, {result['rounds']} rounds, float32, milliseconds"
-    headings = ("network", "batch", "", "ours", "PyTorch", "PyTorch/ours", "library/ours", "compile s")
+    headings = ("network", "batch", "", OURS, "PyTorch", "ratio", "quartiles", LIBRARY)
     shown = tight_table(*headings, title=title, left=3)
     for name, fields in result["networks"].items():
         for phase in (TRAIN, EVALUATION):
-            times, seconds = fields[phase]["milliseconds"], fields["compile_s"][f"{phase} {OURS}"]
+            times, first = fields[phase]["milliseconds"], phase == TRAIN
             ours, theirs = (f"{times[arm]['median']:.1f}" if arm in times else "-" for arm in (OURS, TORCH))
-            ratios = (_ratio(fields[phase], f"{arm}_over_ours") for arm in (TORCH, LIBRARY))
-            first = phase == TRAIN
             about = (name, joined(fields["batch"])) if first else ("", "")
-            shown.add_row(*about, phase, ours, theirs, *ratios, f"{seconds:.1f}")
-    shown.caption = f"{result['torch_note']}. Above 1, ours is faster; after each ratio, its quartiles over the rounds."
+            library = f"{fields[phase][f'{LIBRARY}_over_{OURS}']['median']:.2f}"
+            shown.add_row(*about, phase, ours, theirs, *_ratio(fields[phase].get(f"{TORCH}_over_{OURS}")), library)
+    note = result["torch_note"].rstrip(".")
+    shown.caption = f"{note}. ratio: time of PyTorch over ours; library: of the library's convolutions over ours."
     return shown
 
 
-def _ratio(fields: dict[str, Any], name: str) -> str:
-    if name not in fields:
-        return "-"
-    spread = fields[name]
-    return f"{spread['median']:.2f} {spread['low']:.2f}-{spread['high']:.2f}"
+def _ratio(spread: dict[str, float] | None) -> tuple[str, str]:
+    """Returns the median and the quartiles as text."""
+    return ("-", "-") if spread is None else (f"{spread['median']:.2f}", f"{spread['low']:.2f}-{spread['high']:.2f}")
