@@ -1,8 +1,10 @@
 """A checkout that is not installed, or whose dependencies are missing, says so in one sentence before anything else."""
 
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,21 +25,28 @@ def checkout(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dependencies(tmp_path_factory) -> Path:
-    """A folder that holds what is installed here except this package: links to its modules and their metadata."""
+def dependencies(tmp_path_factory) -> list[Path]:
+    """Folders that hold what is installed here except this package: links to its modules and their metadata.
+
+    There is one for each folder that has packages, since two of them may hold parts of one namespace.
+    """
+    sites = [site for site in map(Path, sys.path) if site != ROOT and site.is_dir() and any(site.glob("*.dist-info"))]
     folder = tmp_path_factory.mktemp("dependencies")
-    for site in map(Path, sys.path):
-        if site == ROOT or not site.is_dir() or not any(site.glob("*.dist-info")):
-            continue
-        for entry in site.iterdir():
-            if "fcnjax" not in entry.name and entry.suffix != ".pth" and not (folder / entry.name).exists():
-                (folder / entry.name).symlink_to(entry)
+    return [link(site, folder / str(number), "fcnjax") for number, site in enumerate(sites)]
+
+
+def link(site: Path, folder: Path, lacking: str) -> Path:
+    """Makes `folder`, with links to what is in `site` but for what bears the name `lacking`, and returns it."""
+    folder.mkdir()
+    for entry in site.iterdir():
+        if lacking not in entry.name and entry.suffix != ".pth":
+            (folder / entry.name).symlink_to(entry.resolve())
     return folder
 
 
-def run(checkout: Path, path: Path | None, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs Python in the copy with the modules of `path`; with -S, it does not see what is installed."""
-    environ = {"PATH": "", "JAX_PLATFORMS": "cpu"} | ({} if path is None else {"PYTHONPATH": str(path)})
+def run(checkout: Path, paths: Sequence[Path], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python in the copy with the modules of `paths`; with -S, it does not see what is installed."""
+    environ = {"PATH": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(map(str, paths))}
     command = [sys.executable, "-S", *arguments]
     return subprocess.run(command, cwd=checkout, env=environ, capture_output=True, text=True, timeout=120)
 
@@ -80,17 +89,15 @@ def test_what_needs_no_version_works_without_an_installation(checkout, dependenc
 
 @pytest.mark.parametrize("module", ["fcnjax", "fcnjax.bench.gpu", "experiments.head_ordering"])
 def test_a_command_without_any_dependency_names_one(checkout, module):
-    done = run(checkout, None, "-m", module, "--help")
+    done = run(checkout, [], "-m", module, "--help")
     assert_refused(done, "fcnjax: needs the package of the module ", checkout)
 
 
 @pytest.mark.parametrize("lacking", LACKING)
 def test_the_missing_dependency_is_named_to_commands_and_to_python(checkout, dependencies, tmp_path, lacking):
-    for entry in dependencies.iterdir():
-        if not entry.name.startswith(lacking):
-            (tmp_path / entry.name).symlink_to(entry.resolve())
+    paths = [link(site, tmp_path / site.name, lacking) for site in dependencies]
     sentence = f"fcnjax: needs the package of the module {lacking!r}, which is not installed for "
-    assert_refused(run(checkout, tmp_path, "-m", "fcnjax", "--help"), sentence, checkout)
-    done = run(checkout, tmp_path, "-c", "import fcnjax")
+    assert_refused(run(checkout, paths, "-m", "fcnjax", "--help"), sentence, checkout)
+    done = run(checkout, paths, "-c", "import fcnjax")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"fcnjax.installation.NotInstalledError: {sentence}")

@@ -67,10 +67,11 @@ def test_a_gpu_computes_the_same_bits_in_every_run_if_the_settings_say_so(monkey
     assert "xla_gpu_exclude_nondeterministic_ops" not in compile_options()
 
 
-def test_a_gpus_compiler_writes_no_kernels_for_products_at_full_precision(monkeypatch):
+def test_a_gpus_compiler_tries_few_kernels(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert compile_options() == {"xla_gpu_enable_triton_gemm": False}
-    assert compile_options(CompileSettings(precision="tf32")) == {}
+    few = {"xla_gpu_autotune_max_solutions": "16", "xla_gpu_experimental_enable_fusion_autotuner": False}
+    assert compile_options() == {"xla_gpu_enable_triton_gemm": False, **few}
+    assert compile_options(CompileSettings(precision="tf32")) == few
 
 
 def test_the_options_reach_the_compiler(monkeypatch):

@@ -44,8 +44,8 @@ TORCH_DENSE, TORCH_COMPILE = "torch dense", "torch compile"
 # In order of importance; the arms of a group are compiled together.
 GROUPS = (
     (DENSE, MASKED, RAGGED),
-    (TORCH_DENSE,),
     (TORCH_COMPILE,),
+    (TORCH_DENSE,),
     (OURS, FLAX, REPEATABLE, UNREPEATABLE),
     (MAX, PER_SHAPE),
     (EXACT_GROUPS,),

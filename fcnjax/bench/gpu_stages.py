@@ -36,13 +36,13 @@ class Stages:
     def all(self) -> list[Stage]:
         """Returns the stages in order, with their shares in seconds of the default limit."""
         return [
-            Stage("exactness", 90, self._exactness, self._read("exactness", exactness_figures)),
-            Stage("bench", 150, self._bench, self._read("bench", bench_figures)),
-            Stage("determinism", 60, self._determinism(), self._read("determinism", determinism_figures), True),
-            Stage("tests", 110, self._tests, self._test_figures, True),
-            Stage("ablation", 35, self._ablation, lambda: ablation_figures(self._scratch / "ablation")),
-            Stage("start", 65, self._start, self._read("start", bench_figures)),
-            Stage("input", 35, self._input, self._read("input", input_figures)),
+            Stage("exactness", 75, self._exactness, self._read("exactness", exactness_figures)),
+            Stage("bench", 165, self._bench, self._read("bench", bench_figures)),
+            Stage("determinism", 55, self._determinism(), self._read("determinism", determinism_figures), True),
+            Stage("tests", 90, self._tests, self._test_figures, True),
+            Stage("ablation", 55, self._ablation, lambda: ablation_figures(self._scratch / "ablation")),
+            Stage("start", 55, self._start, self._read("start", bench_figures)),
+            Stage("input", 30, self._input, self._read("input", input_figures)),
             Stage("resnet18", 70, self._determinism("resnet18"), self._read("resnet18", determinism_figures), True),
         ]
 

@@ -161,6 +161,7 @@ def test_model_operations_are_counted_at_the_sizes_of_the_examples():
     assert TINY.train_flops(stretch) == pytest.approx(6 * sum(each), rel=1e-12)
 
 
+@pytest.mark.usefixtures("on_a_cpu")
 def test_the_default_arms_of_the_threads_network_on_a_cpu_are_the_published_ones():
     published = {"planned", "dense", "padded to max", "one size a batch"}
     published |= {"torch one by one", "torch one size a batch", "torch dense"}

@@ -50,7 +50,8 @@ def test_no_more_rows_than_wanted():
 def test_a_real_train_step_fits_and_the_next_does_not(batching):
     trainer = Trainer(make_recipe(model={"channels": (3,), "norm": "none"}, batching=batching), make_sources())
     job = next(job for job in trainer.programs.for_training(trainer.plan(0), 0) if job.rows)
-    budget = 100_000
+    workspace = 2**25 if jax.default_backend() == "gpu" else 0  # of a product or a convolution, whatever the rows
+    budget = 100_000 + workspace
     rows = rows_that_fit(job, budget, multiple_of=4)
     assert rows >= 8
     assert rows % 4 == 0
