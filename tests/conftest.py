@@ -9,14 +9,14 @@ import hypothesis
 import jax
 import pytest
 
-from fcnjax.xla import FLAGS, OLD_EMITTERS, add_flags
+from fcnjax.xla import CPU_COMPILER, FLAGS, add_flags
 
 # The tests compile many small programs and run each a few times: LLVM's optimizer would take half of their time. Test
 # processes already share the cores, so each compiles in one thread.
 if FLAGS not in os.environ:
     add_flags(
         "cpu",
-        OLD_EMITTERS,
+        CPU_COMPILER,
         "--xla_cpu_use_fusion_emitters=false",
         "--xla_backend_optimization_level=0",
         "--xla_cpu_parallel_codegen_split_count=1",

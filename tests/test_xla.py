@@ -96,12 +96,12 @@ def test_programs_compile_where_xla_refuses_every_option(monkeypatch):
 
 def test_flags_that_xla_knows_are_added_and_others_would_have_ended_the_process():
     code = (
-        f"xla.add_flags('cpu', '--{KNOWN}=false', '--{UNKNOWN}=1', xla.OLD_EMITTERS); "
+        f"xla.add_flags('cpu', '--{KNOWN}=false', '--{UNKNOWN}=1', xla.CPU_COMPILER); "
         "print(os.environ[xla.FLAGS], xla.refused(), repr(xla.given_flags())); "
         "import jax.numpy as jnp; print(jnp.arange(3).sum())"
     )
     said, total = run_python(code).splitlines()
-    assert said == f"--{KNOWN}=false {xla.OLD_EMITTERS} ['--{UNKNOWN}=1'] ''"
+    assert said == f"--{KNOWN}=false {xla.CPU_COMPILER} ['--{UNKNOWN}=1'] ''"
     assert total == "3"
     environ = {**os.environ, xla.FLAGS: f"--{UNKNOWN}=1"}
     dead = subprocess.run([sys.executable, "-c", "import jax; jax.devices()"], env=environ, capture_output=True)

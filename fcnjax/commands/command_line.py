@@ -20,7 +20,7 @@ from fcnjax.training.compile.mesh import HostFailure, describe_host_failure
 from fcnjax.training.compile.program_cache import use_program_cache
 from fcnjax.training.run.interruption import Terminated
 from fcnjax.training.settings.default_config import config_help
-from fcnjax.xla import OLD_EMITTERS, add_flags
+from fcnjax.xla import CPU_COMPILER, add_flags
 
 # Exit codes; 0 is success, `UNUSABLE` (2) a request, data or a disk that cannot be used, for a reason in one sentence.
 # After 4, 130, 134 and 143, the same command resumes from the last checkpoint.
@@ -138,7 +138,7 @@ def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Se
         print(f"{program}: {error}", file=sys.stderr)
         return UNUSABLE
     keep_large_blocks()
-    add_flags("cpu", OLD_EMITTERS)
+    add_flags("cpu", CPU_COMPILER)
     use_program_cache()
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs the stack trace of each error, then raises it
     try:
