@@ -27,13 +27,17 @@ SMOKE := tests/layers/test_layers_contract.py tests/test_xla.py tests/test_depen
 # NVIDIA's libraries are installed only where they are asked for.
 INSTALLED := $(if $(filter gpu,$(DEVICE)),.installed-cuda,.installed-dev)
 
-.PHONY: ablation test smoke gpu lint types format clean
+.PHONY: ablation test test-long smoke gpu lint types format clean
 
 ablation: $(VENV)/.installed
 	$(BIN)/python -m experiments.head_ordering --config=configs/digits.py --seeds=5 --workdir=runs/head_ordering
 
 test: $(VENV)/$(INSTALLED)
 	$(PLATFORMS) $(BIN)/python -m pytest
+
+# Large counts of kills and damages; `make test` has a sample of each.
+test-long: $(VENV)/$(INSTALLED)
+	$(PLATFORMS) $(BIN)/python -m pytest -m long tests
 
 smoke: $(VENV)/$(INSTALLED)
 	$(PLATFORMS) $(BIN)/python -m pytest $(SMOKE)

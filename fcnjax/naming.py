@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
+LONGEST = 400  # characters of the message of another library that are shown
+
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Returns the sentence for a name that does not exist: the name, the nearest known one, and all known ones.
@@ -59,5 +61,11 @@ def joined(extents: Iterable[int]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or the name of its type if it has no message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    r"""Returns the first line of an error's message, cut off after 400 characters, or its type if it has none.
+
+    Other libraries write thousands of characters about what they were doing; the cause comes first.
+
+    >>> first_line(ValueError("no such file\nwhile reading"))
+    'no such file'
+    """
+    return shortened((str(error).strip() or type(error).__name__).splitlines()[0], LONGEST)

@@ -23,7 +23,7 @@ from fcnjax.training.settings.default_config import config_help
 from fcnjax.xla import CPU_COMPILER, add_flags
 
 # Exit codes; 0 is success, `UNUSABLE` (2) a request, data or a disk that cannot be used, for a reason in one sentence.
-# After 4, 130, 134 and 143, the same command resumes from the last checkpoint.
+# After 4, 130, 134 and 143, the same command resumes from the last checkpoint, if there is one.
 NOT_FINITE = 3  # the training loss is not finite
 HOST_FAILED = 4  # another host of the run failed; 134 if JAX's own service notices first, within a minute
 INTERRUPTED = 130  # by the user (Ctrl-C)
@@ -154,8 +154,8 @@ def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Se
             raise
         print(f"{program}: {describe_host_failure(error)}", file=sys.stderr)
         return HOST_FAILED
-    except KeyboardInterrupt:
-        print(f"\n{program}: interrupted; the same command resumes from the last checkpoint.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"\n{program}: {error if error.args else 'interrupted.'}", file=sys.stderr)
         return INTERRUPTED
     return 0
 

@@ -16,7 +16,6 @@ import numpy as np
 from flax import nnx
 
 from fcnjax import models, pooling
-from fcnjax.atomic import read_json, write_json
 from fcnjax.data import (
     BucketPlan,
     EpochPlan,
@@ -33,6 +32,7 @@ from fcnjax.data import (
     without_small,
 )
 from fcnjax.installation import installed_version
+from fcnjax.sealed import read_sealed, write_sealed
 from fcnjax.training.settings.recipe import Recipe
 
 SPLITS = ("train", "validation", "test")
@@ -141,13 +141,13 @@ def _planned(sizes: np.ndarray, options: dict[str, Any], cache_dir: Path | None)
     about = json.dumps([PLANNER, installed_version(), sizes.shape, str(sizes.dtype), options]).encode()
     file = cache_dir / f"plan-{hashlib.sha256(about + sizes.tobytes()).hexdigest()[:32]}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent or damaged: plan again
-        kept = read_json(file)
+        kept = read_sealed(file)
         rows = kept["batch_sizes"]
         return BucketPlan(np.array(kept["shapes"], np.int32), None if rows is None else np.array(rows, np.int32))
     plan = plan_buckets(sizes, **options)
     rows = None if plan.batch_sizes is None else plan.batch_sizes.tolist()
     with contextlib.suppress(OSError):  # only a cache
-        write_json(file, {"shapes": plan.shapes.tolist(), "batch_sizes": rows})
+        write_sealed(file, {"shapes": plan.shapes.tolist(), "batch_sizes": rows})
     return plan
 
 

@@ -284,7 +284,7 @@ def test_an_interruption_by_the_user_gets_a_sentence_and_its_own_exit_code(fcnja
     monkeypatch.setitem(COMMANDS, "train", interrupted)
     code, _, error = fcnjax("train")
     assert code == INTERRUPTED == 130
-    assert error == "\nfcnjax train: interrupted; the same command resumes from the last checkpoint.\n"
+    assert error == "\nfcnjax train: interrupted.\n"
 
 
 def test_a_diverging_run_gets_one_sentence(fcnjax, monkeypatch):

@@ -1,10 +1,11 @@
-"""Saves and loads arrays as folders that are complete or absent. The only file that imports orbax."""
+"""Saves and loads arrays as folders that are complete or absent, and sealed. The only file that imports orbax."""
 
 import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,14 +16,19 @@ from tqdm import tqdm
 
 from fcnjax.atomic import check_writable
 from fcnjax.naming import first_line
+from fcnjax.sealed import check_folder, seal_folder
+from fcnjax.training.compile.mesh import gather_texts, is_first_host, together
 
 T = TypeVar("T")
+DAMAGED = "damaged"  # folder beside the checkpoints, which takes those that are not what was written
 
 
 class Checkpoints:
     """The checkpoints of a run, each a folder `folder/<step>` that is complete or absent.
 
-    A checkpoint is written in the background while training goes on; the previous one stays until it is complete.
+    A checkpoint is written in the background while training goes on; the previous one stays until it is complete. It is
+    sealed then (see `fcnjax.sealed`), by the first host. One that was complete when the process was killed, but not
+    sealed, is loaded unchecked.
 
     Args:
         folder: holds the checkpoints.
@@ -33,7 +39,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, checkpointer: ocp.training.Checkpointer, about: Any, on_failure: str):
         self._folder, self._checkpointer, self._about, self._on_failure = folder, checkpointer, about, on_failure
-        self._saving: tuple[int, Any] | None = None
+        self._saving: tuple[int, Future[None]] | None = None
 
     @property
     def steps(self) -> list[int]:
@@ -47,13 +53,14 @@ class Checkpoints:
         ranked = [(checkpoint.metrics["accuracy"], checkpoint.step) for checkpoint in known]
         return max(ranked)[1] if ranked else None
 
-    def save(self, step: int, state: Any, accuracy: float | None = None):
+    def save(self, step: int, state: Any, accuracy: float | None = None, seal: Any = None):
         """Waits for the previous checkpoint, then starts to save a pytree of arrays as the checkpoint of `step`.
 
         Args:
             step: number of steps done.
             state: arrays; they may be donated as soon as this returns.
             accuracy: accuracy on the validation split, which ranks the checkpoints; None: not validated.
+            seal: JSON value that `load_newest` returns.
 
         Raises:
             OSError: if this save cannot start or the previous one failed, and `on_failure` is "stop".
@@ -64,8 +71,15 @@ class Checkpoints:
         metrics: Any = None if accuracy is None else {"accuracy": accuracy}
         with _interrupts_deferred(), self._writing(step):
             check_writable(self._folder)  # after a failure, orbax's threads would live on for minutes
-            response = self._checkpointer.save_async(step, state, metrics=metrics, custom_metadata=self._about)
-            self._saving = step, response
+            response: Any = self._checkpointer.save_async(step, state, metrics=metrics, custom_metadata=self._about)
+            thread = ThreadPoolExecutor(1, thread_name_prefix="seal")
+            self._saving = step, thread.submit(self._seal, step, response.result, seal)
+            thread.shutdown(wait=False)  # it ends after this checkpoint
+
+    def _seal(self, step: int, complete: Callable[[], Any], seal: Any) -> None:
+        complete()
+        if is_first_host():
+            seal_folder(self._folder / str(step), seal)
 
     def wait(self):
         """Waits until the last checkpoint is complete.
@@ -74,19 +88,9 @@ class Checkpoints:
             OSError: if it could not be written and `on_failure` is "stop".
         """
         if self._saving is not None:
-            (step, response), self._saving = self._saving, None
+            (step, sealed), self._saving = self._saving, None
             with _interrupts_deferred(), self._writing(step):
-                response.result()
-
-    def load(self, like: T, step: int | None = None) -> T:
-        """Returns a checkpoint, by default the latest, with the structure, shapes and shardings of `like`.
-
-        Raises:
-            ValueError: if the checkpoint cannot be read.
-        """
-        step = self.steps[-1] if step is None else step
-        with _reading(self._folder / str(step)):
-            return self._checkpointer.load(step, _abstract(like))
+                sealed.result()
 
     @contextmanager
     def _writing(self, step: int) -> Iterator[None]:
@@ -153,10 +157,67 @@ def open_checkpoints(
         checkpoints.wait()
 
 
-def latest_step(folder: Path) -> int:
-    """Returns the step of the latest checkpoint in a folder, judged only by names; 0 without checkpoints."""
+def steps_in(folder: Path) -> list[int]:
+    """Returns the steps of the checkpoints in a folder, ascending, judged only by names."""
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    return max((int(name) for name in names if name.isdigit()), default=0)
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def load_newest(folder: Path, like: T, on_damage: str = "skip") -> tuple[T, Any] | None:
+    """Returns the newest whole checkpoint, and what `Checkpoints.save` was given as `seal`; None without checkpoints.
+
+    Damaged ones are moved to the folder `damaged` beside `folder`, and a line says so. Call it before
+    `open_checkpoints`, and on all hosts.
+
+    Args:
+        folder: holds the checkpoints.
+        like: arrays with the structure, shapes and shardings to load.
+        on_damage: "skip" goes on to the next older one, "refuse" does not.
+
+    Raises:
+        ValueError: if no checkpoint is whole, or one is not and `on_damage` is "refuse".
+    """
+    damaged: dict[int, str] = {}
+    loaded, found = None, 0
+    for step in reversed(steps_in(folder)):
+        problem, seal = _checked(folder / str(step))
+        if not problem and loaded is None:
+            try:
+                loaded, found = (_load_step(folder, like, step), seal), step
+            except ValueError as error:  # of a checkpoint without a seal
+                problem = str(error)
+        if problem:
+            damaged[step] = problem
+        if problem and on_damage == "refuse":
+            raise ValueError(f"{problem} Or set config.checkpoint_damaged=skip to resume from a whole one.")
+    if damaged and loaded is None:
+        others = "" if len(damaged) == 1 else f" None of the {len(damaged)} checkpoints is whole."
+        raise ValueError(f"{damaged[max(damaged)]}{others} Or remove {folder} to start over.")
+    with together("moving damaged checkpoints"):
+        if is_first_host():
+            for step, problem in damaged.items():
+                to = _move(folder / str(step), folder.parent / DAMAGED)
+                tqdm.write(f"{problem} It is kept as {to}. The run resumes from step {found:,}.", file=sys.stderr)
+    return loaded
+
+
+def _checked(folder: Path) -> tuple[str, Any]:
+    """Returns what is damaged in a sealed folder, "" if nothing, on all hosts; and, on the first, its `about`."""
+    problem, about = "", None
+    if is_first_host():
+        try:
+            about = check_folder(folder)
+        except (ValueError, OSError) as error:
+            problem = first_line(error)
+    return gather_texts(problem)[0], about
+
+
+def _move(folder: Path, to: Path) -> Path:
+    """Moves a folder into another one, under a name that is free, and returns the new path."""
+    to.mkdir(exist_ok=True)
+    names = (f"{folder.name}{end}" for end in ("", *(f"-{number}" for number in range(2, 1000))))
+    free = next(to / name for name in names if not (to / name).exists())
+    return folder.rename(free)
 
 
 def read_checkpoint(folder: Path, like: T, which: str) -> T:
@@ -169,20 +230,24 @@ def read_checkpoint(folder: Path, like: T, which: str) -> T:
 
     Raises:
         FileNotFoundError: if that checkpoint does not exist.
-        ValueError: if it cannot be read.
+        ValueError: if it cannot be read, or is not what was written.
     """
-    steps, best = [], None
-    if folder.is_dir():
+    steps, best = steps_in(folder), None
+    if which == "best" and steps:
         with _reading(folder), ocp.training.Checkpointer(str(folder.absolute())) as checkpointer:
-            known = Checkpoints(folder, checkpointer, None, "stop")
-            steps, best = known.steps, known.best
+            best = Checkpoints(folder, checkpointer, None, "stop").best
     chosen = {"best": best, "last": steps[-1] if steps else None}.get(which, int(which) if which.isdigit() else None)
     if chosen not in steps:
         available = ", ".join(map(str, steps)) or "none"
-        hint = "" if best is not None else " (no checkpoint was validated: set config.checkpoint_best)"
+        hint = " (no checkpoint was validated: set config.checkpoint_best)" if which == "best" and steps else ""
         raise FileNotFoundError(f"checkpoint={which}: must be best, last or a step of {folder}: {available}{hint}.")
-    with _reading(folder / str(chosen)):
-        return ocp.load(str((folder / str(chosen)).absolute()), _abstract(like), checkpointable_name="state")
+    check_folder(folder / str(chosen))
+    return _load_step(folder, like, chosen)
+
+
+def _load_step(folder: Path, like: T, step: int) -> T:
+    with _reading(folder / str(step)):
+        return ocp.load(str((folder / str(step)).absolute()), _abstract(like), checkpointable_name="state")
 
 
 def save_arrays(folder: Path, arrays: Any):
@@ -195,6 +260,8 @@ def save_arrays(folder: Path, arrays: Any):
         with _interrupts_deferred():
             check_writable(folder.parent)
             ocp.save(str(folder.absolute()), arrays, overwrite=True)
+            if is_first_host():
+                seal_folder(folder)
     except Exception as error:
         raise OSError(
             f"{folder}: cannot be written ({first_line(error)}); "
@@ -206,8 +273,9 @@ def load_arrays(folder: Path, like: T) -> T:
     """Returns what `save_arrays` saved, with the structure, shapes and shardings of `like`.
 
     Raises:
-        ValueError: if it cannot be read.
+        ValueError: if it cannot be read, or is not what was written.
     """
+    check_folder(folder)
     with _reading(folder):
         return ocp.load(str(folder.absolute()), _abstract(like))
 

@@ -6,7 +6,7 @@ from fcnjax.models import Classifier
 from fcnjax.naming import unknown_name
 from fcnjax.training.build import SPLITS
 from fcnjax.training.evaluation.evaluation_result import EvaluationResult
-from fcnjax.training.run.checkpoints import load_arrays, read_checkpoint
+from fcnjax.training.run.checkpoints import load_arrays, read_checkpoint, steps_in
 from fcnjax.training.run.preparation import trainer_for
 from fcnjax.training.run.run_folder import CHECKPOINTS, WEIGHTS, is_finished, read_config
 from fcnjax.training.settings.recipe import Recipe
@@ -27,9 +27,15 @@ def load_run(workdir: Path | str, checkpoint: str | None = None) -> tuple[Traine
         HostFailure: if another host of several, all of which must call this, cannot read the data.
     """
     path = Path(workdir)
-    trainer = trainer_for(Recipe.from_config(read_config(path)), path)
+    recipe = Recipe.from_config(read_config(path))
+    trainer = trainer_for(recipe, path)
     if checkpoint is None:
         return trainer, load_state(trainer, path)
+    if checkpoint == "best" and not recipe.checkpoint_best:
+        steps = ", ".join(map(str, steps_in(path / CHECKPOINTS))) or "none"
+        raise FileNotFoundError(
+            f"checkpoint=best: the run kept no best checkpoint (config.checkpoint_best=0); use last or a step: {steps}."
+        )
     like = trainer.initial_state(trainer.recipe.seed)
     return trainer, read_checkpoint(path / CHECKPOINTS, like, checkpoint)
 

@@ -6,7 +6,7 @@ The one idea: the loss of a step is read after the next step is dispatched, so t
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from fcnjax.training.compile.compilation import Compilation, CompileSettings, co
 from fcnjax.training.compile.memory_fit import compiled_bytes
 from fcnjax.training.compile.mesh import is_first_host, together
 from fcnjax.training.evaluation.evaluation_result import EvaluationResult
-from fcnjax.training.run.checkpoints import Checkpoints, latest_step, open_checkpoints, save_arrays
+from fcnjax.training.run.checkpoints import Checkpoints, load_newest, open_checkpoints, save_arrays, steps_in
 from fcnjax.training.run.interruption import Terminated, termination_noted
 from fcnjax.training.run.preparation import check_hosts_agree, check_trainer, trainer_for
 from fcnjax.training.run.profiling import Profiler
@@ -78,6 +78,8 @@ def train(
     """
     begun = time.perf_counter()
     installed_version()  # before anything that takes time
+    with together("opening the run folder"):
+        folder = RunFolder(workdir, recipe)  # checks the folder, writes nothing
     if trainer is None:
         trainer = trainer_for(recipe, workdir)
     else:
@@ -88,24 +90,24 @@ def train(
     progress = progress and is_first_host()
 
     with ExitStack() as opened:
+        opened.enter_context(_interruption_told(folder))
         with together("opening the run folder"):
-            folder = RunFolder(workdir, recipe)  # checks the folder, writes nothing
-        jobs = trainer.compilations(recipe.seed, latest_step(folder.checkpoints))
+            opened.enter_context(folder)  # locks it before anything compiles
+        jobs = trainer.compilations(recipe.seed, max(steps_in(folder.checkpoints), default=0))
         first = trainer.programs.begins_with(jobs)
         report = _report_compiled if progress else lambda jobs, seconds: None
         compile_others = opened.enter_context(compiling_ahead(jobs, first=first, progress=progress, done=report))
         trainer.check_memory(jobs)  # before the folder becomes a run of a recipe that cannot run
-        with together("opening the run folder"):
-            opened.enter_context(folder)
-            folder.check_data(digest)
+        with together("starting the run"):
+            folder.begin(digest)
+
+        state = trainer.initial_state(recipe.seed)
+        state, metrics = load_newest(folder.checkpoints, state, recipe.checkpoint_damaged) or (state, None)
+        start, pending = int(state.step), None
+        with together("reading the metrics"):
+            folder.keep_metrics_until(start, metrics)
 
         with _open_checkpoints(folder, recipe) as checkpoints:
-            state = trainer.initial_state(recipe.seed)
-            if checkpoints is not None and checkpoints.steps:
-                state = checkpoints.load(state)
-            start, pending = int(state.step), None
-            folder.keep_metrics_until(start)
-
             reports = Reports(folder, recipe, trainer, start, terminal=progress)
             profiler = Profiler(folder.path, recipe.profile)
             bar = _bar(trainer, start, progress, title or folder.path.name)
@@ -135,9 +137,11 @@ def train(
                         if (saving or step == trainer.steps) and not trainer.is_finite(state):
                             reports.refuse_weights(step, done)  # the loss belongs to the weights before the step
                         if checkpoints is not None and saving and folder.settled():
-                            checkpoints.save(step, state, accuracy)
+                            checkpoints.save(step, state, accuracy, folder.metrics_written)
                     if ending:
-                        raise Terminated(_last_words(folder, checkpoints))
+                        if checkpoints is not None:
+                            checkpoints.wait()
+                        raise Terminated(_last_words("asked to end", folder))
 
             test = trainer.evaluate(state, "test")
             with Reports(folder, recipe, trainer, trainer.steps, terminal=False) as reports:
@@ -220,10 +224,17 @@ def _report_compiled(jobs: Sequence[Compilation], seconds: float):
     tqdm.write("\n".join([f"{len(jobs)} programs compiled after {seconds:.1f} s; memory while they run:", *lines]))
 
 
-def _last_words(folder: RunFolder, checkpoints: Checkpoints | None) -> str:
-    """Returns the message of a run that was asked to end, once its last checkpoint is complete."""
-    if checkpoints is not None:
-        checkpoints.wait()
-        if checkpoints.steps:
-            return f"asked to end; step {checkpoints.steps[-1]} is saved in {folder.path}; the same command resumes it."
-    return f"asked to end; {folder.path} has no checkpoint; the same command starts over."
+@contextmanager
+def _interruption_told(folder: RunFolder) -> Iterator[None]:
+    """Gives Ctrl-C the message of `_last_words`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_last_words("interrupted", folder)) from None
+
+
+def _last_words(why: str, folder: RunFolder) -> str:
+    """Returns the message of a run that ends early: what the same command does then."""
+    if steps := steps_in(folder.checkpoints):
+        return f"{why}; step {steps[-1]} is saved in {folder.path}; the same command resumes it."
+    return f"{why}; {folder.path} has no checkpoint; the same command starts over."

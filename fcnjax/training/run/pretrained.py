@@ -9,11 +9,12 @@ from typing import Any
 from flax import nnx
 
 from fcnjax import models
-from fcnjax.atomic import read_json, write_json
 from fcnjax.models import Classifier
 from fcnjax.models.weights.state_dict_files import read_state_dict
 from fcnjax.models.weights.torch_weights import create_from_state_dict
+from fcnjax.sealed import read_sealed, write_sealed
 from fcnjax.training.run.checkpoints import load_arrays, save_arrays
+from fcnjax.training.run.run_folder import FORMAT, WRITTEN, check_format
 from fcnjax.training.step.step import merge, split
 
 MODEL = "model.json"
@@ -44,7 +45,7 @@ def import_weights(source: Path | str, arch: str, to: Path | str, **options: Any
     save_arrays(to / "weights", {"weights": weights, "statistics": statistics})
     classes = model.trace(model.min_size)[-1].channels
     described = {"arch": arch, "classes": classes, "in_channels": model.in_channels, "options": options}
-    write_json(to / MODEL, described)
+    write_sealed(to / MODEL, {FORMAT: WRITTEN, **described})
     return model
 
 
@@ -60,7 +61,8 @@ def load_imported(path: Path | str) -> Classifier:
         raise FileNotFoundError(
             f"path={path}: must hold an imported network (no {MODEL} found); make one with 'fcnjax import-weights'."
         )
-    described = read_json(path / MODEL)
+    described = read_sealed(path / MODEL)
+    check_format(path / MODEL, described.pop(FORMAT, 1))
     try:
         shape = {"classes": described["classes"], "in_channels": described["in_channels"], **described["options"]}
         model = models.create(described["arch"], rngs=nnx.Rngs(0), **shape)

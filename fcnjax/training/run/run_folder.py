@@ -1,20 +1,23 @@
 """Run folders: the config, environment and results of a run, and whether it may be resumed.
 
-A folder holds `config.json` (the complete recipe), `environment.json` (versions, git revision and hardware of each
-process that worked on it), `data.json` (hashes of the examples' sizes, ids, names and classes), `metrics.jsonl`
-(without anything that depends on wall time), `speed.jsonl` (timings), `checkpoints/`, `weights/`, and
-`result.json`, which is written last and marks the run as finished. If the config asks for them, `tensorboard/` holds
-event files and `profile/` a trace. `not_finite.json` lists the examples of a step whose loss was not finite.
+A folder holds `config.json` (the complete recipe and the format of the folder), `environment.json` (versions, git
+revision and hardware of each process that worked on it), `data.json` (hashes of the examples' sizes, ids, names and
+classes), `metrics.jsonl` (without anything that depends on wall time), `speed.jsonl` (timings), `checkpoints/`,
+`weights/`, and `result.json`, which is written last and marks the run as finished. Config, record of the data,
+checkpoints and weights are sealed (see `fcnjax.sealed`); the seal of a checkpoint covers the metrics before it. If the
+config asks for them, `tensorboard/` holds event files and `profile/` a trace. `not_finite.json` lists the examples of a
+step whose loss was not finite, and `damaged/` keeps damaged checkpoints.
 """
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +25,9 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from fcnjax.atomic import locked_folder, read_json, write_json, write_text
+from fcnjax.atomic import LOCK, locked_folder, read_json, write_bytes, write_json
 from fcnjax.installation import installed_version
+from fcnjax.sealed import DamagedFile, read_sealed, write_sealed
 from fcnjax.training.compile.compilation import CompileSettings, compile_options
 from fcnjax.training.compile.mesh import is_first_host
 from fcnjax.training.settings.recipe import Recipe
@@ -33,14 +37,15 @@ from fcnjax.xla import FLAGS, refused
 FREE = ("loader.", "log.", "profile.", "checkpoint_", "shard_weights")
 CONFIG, DATA, ENVIRONMENT, METRICS = "config.json", "data.json", "environment.json", "metrics.jsonl"
 CHECKPOINTS, WEIGHTS, RESULT = "checkpoints", "weights", "result.json"
+FORMAT, WRITTEN = "format", 2  # key of the config file, and the version of run folders that this package writes
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
 
 class RunFolder:
     """The folder of one run, entered to start or to resume it, never to overwrite it.
 
-    `with RunFolder(path, recipe) as folder:` locks it: no other process can enter it until the block ends. With several
-    hosts, only the first reads and writes it.
+    `with RunFolder(path, recipe) as folder:` locks it: no other process can enter it until the block ends.
+    `folder.begin(digest)` makes it a run. With several hosts, only the first reads and writes it.
 
     Args:
         path: the folder; made on entry if it does not exist.
@@ -61,9 +66,10 @@ class RunFolder:
     def __init__(self, path: Path | str, recipe: Recipe):
         self.path, self._recipe, self._exit = Path(path), recipe, ExitStack()
         self.metrics_path, self.checkpoints, self.weights = (self.path / n for n in (METRICS, CHECKPOINTS, WEIGHTS))
-        self._writes, self._warned = is_first_host(), False
+        self._writes, self._warned, self._locked = is_first_host(), False, False
         self._file: Any = None  # the file of metrics, while it is open
         self._waiting = b""  # bytes that are not yet on the disk
+        self._digest, self._size = hashlib.sha256(), 0  # of the bytes that are
         if self._writes:
             self._check()
 
@@ -72,38 +78,87 @@ class RunFolder:
             return self
         with ExitStack() as entered:
             entered.enter_context(locked_folder(self.path))
+            self._locked = True
+            entered.callback(self._leave_nothing)
             self._check()  # again: another process may have entered in between
-            environments = read_environments(self.path)
-            write_json(self.path / ENVIRONMENT, [*environments, environment(CompileSettings.of(self._recipe))])
-            write_json(self.path / CONFIG, self._recipe.to_dict())  # last: it makes the folder a run
             self._exit = entered.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._exit.close()
+        self._locked = False
 
-    def check_data(self, digest: dict[str, str]):
-        """Records hashes of the data, or raises FileExistsError if an interrupted run started on other data."""
+    def _leave_nothing(self) -> None:
+        """Removes the lock, while it is held, and the folder, if it has not become a run and holds nothing else."""
+        if not is_run(self.path) and [entry.name for entry in self.path.iterdir()] == [LOCK]:
+            (self.path / LOCK).unlink()
+            self.path.rmdir()
+
+    def begin(self, digest: dict[str, str]):
+        """Writes the config, the environment, and hashes of the data, in the locked folder.
+
+        Raises:
+            FileExistsError: if an interrupted run started on other data.
+            ValueError: if a file of the folder is damaged.
+        """
         if not self._writes:
             return
+        self._check_data(digest)
+        environments = read_environments(self.path)
+        write_json(self.path / ENVIRONMENT, [*environments, environment(CompileSettings.of(self._recipe))])
+        write_sealed(self.path / DATA, digest)
+        # Last: it makes the folder a run.
+        write_sealed(self.path / CONFIG, {FORMAT: WRITTEN, **self._recipe.to_dict()})
+
+    def _check_data(self, digest: dict[str, str]) -> None:
         path = self.path / DATA
-        known = read_json(path) if path.exists() else digest
+        known = read_sealed(path) if is_run(self.path) and path.exists() else digest
         changed = sorted(name for name in digest if digest[name] != known.get(name))
         if changed:
             raise FileExistsError(
                 f"workdir={self.path}: holds an interrupted run, and the examples of its {changed[0]} split have "
                 "changed since it started; restore them, or choose a new folder."
             )
-        write_json(path, digest)
 
-    def keep_metrics_until(self, step: int):
-        """Drops the metrics after `step` and those of the final test, which a resumed run writes again."""
-        if self._writes and self.metrics_path.exists():
+    def keep_metrics_until(self, step: int, written: Sequence[Any] | None = None):
+        """Drops the metrics after `step` and those of the final test, which a resumed run writes again.
+
+        Args:
+            step: step of the checkpoint that the run resumes from; 0 without one.
+            written: what `metrics_written` was when that checkpoint was saved; None: unknown.
+
+        Raises:
+            ValueError: if the file does not begin with the rows that it had then, or a row is not JSON. A file that
+                was removed is said to be missing, and the run continues without its rows.
+        """
+        if not self._writes:
+            return
+        content = self.metrics_path.read_bytes() if self.metrics_path.exists() else None
+        if written is not None:
+            self._check_written(content, step, *written)
+        if content is not None:
             # A line without its newline was cut short by the interruption.
-            lines = [line for line in self.metrics_path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            lines = [line for line in content.decode().splitlines(keepends=True) if line.endswith("\n")]
             rows = list(zip(lines, self._parsed(self.path, lines), strict=True))
-            kept = [line for line, row in rows if row["step"] <= step and row["event"] != "test"]
-            write_text(self.metrics_path, "".join(kept))
+            content = "".join(line for line, row in rows if row["step"] <= step and row["event"] != "test").encode()
+            write_bytes(self.metrics_path, content)
+        self._digest, self._size = hashlib.sha256(content or b""), len(content or b"")
+
+    def _check_written(self, content: bytes | None, step: int, size: int, digest: str) -> None:
+        if content is None and size:
+            lost = f"{self.metrics_path}: is missing; the rows of steps 1 to {step:,} are lost."
+            tqdm.write(f"{lost} The run continues with the later ones.", file=sys.stderr)
+        elif hashlib.sha256((content or b"")[:size]).hexdigest() != digest or len(content or b"") < size:
+            raise DamagedFile(
+                self.metrics_path,
+                f"its first {size:,} bytes are not those that it had when step {step:,} was saved",
+                "restore it from a copy, or remove it to resume without the rows of these steps",
+            )
+
+    @property
+    def metrics_written(self) -> tuple[int, str]:
+        """The bytes of metrics on the disk and their SHA-256 (see `keep_metrics_until`), once all are settled."""
+        return self._size, self._digest.hexdigest()
 
     @contextmanager
     def appending(self) -> Iterator[Callable[[dict[str, Any]], None]]:
@@ -132,6 +187,8 @@ class RunFolder:
         try:
             while self._waiting and self._file is not None:
                 written = self._file.write(self._waiting)
+                self._digest.update(self._waiting[:written])
+                self._size += written
                 self._waiting = self._waiting[written:]
         except OSError as error:
             problem = f"{self.metrics_path}: cannot be written ({error})."
@@ -171,6 +228,9 @@ class RunFolder:
         """Raises FileExistsError unless the folder is new or holds an interrupted run of this recipe."""
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"workdir={self.path}: is not a folder; choose a new one.")
+        if (self.path / LOCK).exists() and not self._locked:
+            with locked_folder(self.path):  # refuses a folder that another process holds
+                pass
         if not is_run(self.path):
             names = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
             if any(not name.startswith(".") for name in names - {ENVIRONMENT}):  # an early kill may leave these
@@ -208,11 +268,22 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if the folder does not hold a run.
-        ValueError: if the file is not JSON.
+        ValueError: if the file is not JSON or not what was written, or a newer version wrote it.
     """
     if not is_run(path):
         raise FileNotFoundError(f"workdir={path}: must hold a run (no {CONFIG} found); train one with 'fcnjax train'.")
-    return read_json(path / CONFIG)
+    config = read_sealed(path / CONFIG)
+    check_format(path / CONFIG, config.pop(FORMAT, 1))
+    return config
+
+
+def check_format(path: Path, written: Any) -> None:
+    """Raises ValueError if a newer version wrote a folder in a format that this one does not know."""
+    if not isinstance(written, int) or not 1 <= written <= WRITTEN:
+        raise ValueError(
+            f"{path}: has format {written!r}, and fcnjax {installed_version()} reads 1 to {WRITTEN}; use the version "
+            f"that wrote it, which {ENVIRONMENT} names."
+        )
 
 
 def _complete(config: dict[str, Any]) -> dict[str, Any]:

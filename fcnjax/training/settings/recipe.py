@@ -17,9 +17,10 @@ from fcnjax.training.settings.observation_settings import LogSettings, ProfileSe
 
 BATCHING = ("bucket", "mixed")
 ON_FAILURE = ("stop", "continue")  # what a run does when a checkpoint cannot be written
+ON_DAMAGE = ("skip", "refuse")  # what a resumed run does when its latest checkpoint is damaged
 # Fields that do not change the steps of a run: runs that differ only in them can share a trainer.
 PACE = ("seed", "validate_every", "loader", "log", "profile", "checkpoint_every", "checkpoint_steps")
-PACE += ("checkpoint_last", "checkpoint_best", "checkpoint_failure")
+PACE += ("checkpoint_last", "checkpoint_best", "checkpoint_failure", "checkpoint_damaged")
 # Fields of the head and the options of the pool that they set.
 POOL_FIELDS = {"pool_r": "r", "pool_p": "p", "pool_heads": "heads", "pool_k": "k"}
 # Defaults of recipes for the fcn. GELU is smooth: rounding cannot separate two runs at the kink of a ReLU.
@@ -264,6 +265,8 @@ class Recipe:
             above 0, each validation is followed by a checkpoint.
         checkpoint_failure: what happens if a checkpoint cannot be written: "stop", or "continue" without the
             checkpoint.
+        checkpoint_damaged: what happens if the latest checkpoint is not what was written: "skip" resumes from the
+            newest whole one and says so, "refuse" ends with an error.
     """
 
     data: DataSettings
@@ -297,6 +300,7 @@ class Recipe:
     checkpoint_last: int = 1
     checkpoint_best: int = 0
     checkpoint_failure: str = "stop"
+    checkpoint_damaged: str = "skip"
 
     def __post_init__(self):
         require(0 <= self.seed < 2**32, "seed", self.seed, "in [0, 2**32)")
@@ -313,6 +317,8 @@ class Recipe:
         require_at_least(0, self, "mixup", "validate_every", "checkpoint_every", "checkpoint_steps", "checkpoint_best")
         failure = self.checkpoint_failure
         require(failure in ON_FAILURE, "checkpoint_failure", failure, f"one of {', '.join(ON_FAILURE)}")
+        damaged = self.checkpoint_damaged
+        require(damaged in ON_DAMAGE, "checkpoint_damaged", damaged, f"one of {', '.join(ON_DAMAGE)}")
         budget = self.pixel_budget
         require(budget is None or budget > 0, "pixel_budget", budget, "greater than 0, or None")
 

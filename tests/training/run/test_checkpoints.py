@@ -77,7 +77,9 @@ def test_the_last_and_the_best_ones_are_kept(tmp_path):
     with open_checkpoints(tmp_path / "all", last=2, best=2) as checkpoints:
         assert (checkpoints.steps, checkpoints.best) == ([2, 5, 7, 8], 5)
         for step in checkpoints.steps:
-            jax.tree.map(np.testing.assert_array_equal, checkpoints.load(drawn(0), step), drawn(step))
+            jax.tree.map(
+                np.testing.assert_array_equal, read_checkpoint(tmp_path / "all", drawn(0), str(step)), drawn(step)
+            )
     for which, step in (("best", 5), ("last", 8), ("2", 2)):
         jax.tree.map(np.testing.assert_array_equal, read_checkpoint(tmp_path / "all", drawn(0), which), drawn(step))
     for which in ("3", "first"):
@@ -96,7 +98,7 @@ def test_what_is_saved_is_the_state_at_that_moment_though_its_memory_is_used_aga
         for _ in range(20):
             state = step(state)
         checkpoints.wait()
-        jax.tree.map(np.testing.assert_array_equal, checkpoints.load(state), wanted)
+        jax.tree.map(np.testing.assert_array_equal, read_checkpoint(tmp_path, state, "last"), wanted)
 
 
 def test_a_full_disk_costs_a_checkpoint_and_not_the_one_before(tmp_path, capsys):
@@ -108,7 +110,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_one_before(tmp_path, capsys)
         assert f"{tmp_path / '2'}: the checkpoint could not be written" in said
         assert "The last complete checkpoint is of step 1. The run continues without it." in said
         assert sorted(path.name for path in tmp_path.iterdir()) == ["1"]  # the failed attempt is removed
-        jax.tree.map(np.testing.assert_array_equal, checkpoints.load(drawn(0)), drawn(1))
+        jax.tree.map(np.testing.assert_array_equal, read_checkpoint(tmp_path, drawn(0), "last"), drawn(1))
         checkpoints.save(3, drawn(3))  # there is space again
     jax.tree.map(np.testing.assert_array_equal, read_checkpoint(tmp_path, drawn(0), "last"), drawn(3))
 
@@ -148,14 +150,14 @@ def test_a_run_whose_checkpoint_fails_does_as_it_is_told(trainer, tmp_path, monk
     recipe = dataclasses.replace(trainer.recipe, checkpoint_failure=on_failure)
     save, path = Checkpoints.save, tmp_path / "run"
 
-    def on_full_disk(self, step, state, accuracy):
+    def on_full_disk(self, step, state, *given):
         if step == 6:
             self.wait()
             with full_disk():
-                save(self, step, drawn(6), accuracy)
+                save(self, step, drawn(6), *given)
                 self.wait()
         else:
-            save(self, step, state, accuracy)
+            save(self, step, state, *given)
 
     monkeypatch.setattr(Checkpoints, "save", on_full_disk)
     if on_failure == "continue":

@@ -21,6 +21,20 @@ from fcnjax.training.run.checkpoints import read_checkpoint
 from fcnjax.training.run.run_folder import read_config
 
 KILLS = 20
+RICH = {  # recipes that keep the most between steps, and the kills of each in the long test
+    "mixed": (
+        30,
+        (
+            "--config.batching=mixed",
+            "--config.optimizer.name=muon",
+            "--config.ema_decay=0.9",
+            "--config.mixup=0.2",
+            "--config.checkpoint_last=3",
+            "--config.checkpoint_best=2",
+        ),
+    ),
+    "attention": (20, ("--config.head.pool=attention", "--config.optimizer.name=lamb", "--config.loader.workers=2")),
+}
 SECONDS = 240  # limit of one process
 OPTIONS = (
     "--config.epochs=3",
@@ -52,14 +66,14 @@ class Runs:
         self._context.set_forkserver_preload(["fcnjax.commands.main"])
         self.folder = folder
 
-    def start(self, name: str) -> multiprocessing.process.BaseProcess:
-        arguments = [*self._arguments, f"--workdir={self.folder / name}"]
+    def start(self, name: str, *options: str) -> multiprocessing.process.BaseProcess:
+        arguments = [*self._arguments, *options, f"--workdir={self.folder / name}"]
         process = self._context.Process(target=command, args=(arguments, str(self.folder / f"{name}.txt")))
         process.start()
         return process
 
-    def finish(self, name: str) -> Path:
-        process = self.start(name)
+    def finish(self, name: str, *options: str) -> Path:
+        process = self.start(name, *options)
         process.join(SECONDS)
         assert process.exitcode == 0, (self.folder / f"{name}.txt").read_text()
         return self.folder / name
@@ -104,17 +118,27 @@ def assert_same_run(got: Path, wanted: Path) -> None:
 @pytest.mark.slow
 def test_a_run_that_is_killed_twenty_times_ends_bit_for_bit_the_same(runs, whole):
     """At any moment: while it starts, between steps, during an evaluation or a checkpoint."""
-    rng, metrics = random.Random(0), runs.folder / "killed" / "metrics.jsonl"
-    total = lines(whole / "metrics.jsonl")
-    killed = 0
-    for after in sorted(rng.sample(range(1, total - 12), KILLS)):
-        process = runs.start("killed")
+    assert_same_run(killed(runs, "killed", lines(whole / "metrics.jsonl"), KILLS), whole)
+
+
+def killed(runs: Runs, name: str, total: int, kills: int, *options: str) -> Path:
+    """Kills a run of `total` rows of metrics at random moments, then lets it end."""
+    rng, folder = random.Random(0), runs.folder / name
+    for after in sorted(rng.sample(range(1, total - 12), kills)):
+        process = runs.start(name, *options)
         time.sleep(rng.uniform(0, 0.02))
-        killed += interrupt(process, metrics, after, signal.SIGKILL)
-        assert process.exitcode == -signal.SIGKILL, (runs.folder / "killed.txt").read_text()
-    assert killed == KILLS
-    assert not (runs.folder / "killed" / "result.json").exists()
-    assert_same_run(runs.finish("killed"), whole)
+        interrupt(process, folder / "metrics.jsonl", after, signal.SIGKILL)
+        assert process.exitcode == -signal.SIGKILL, (runs.folder / f"{name}.txt").read_text()
+    assert not (folder / "result.json").exists()
+    return runs.finish(name, *options)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipe", RICH)
+def test_rich_recipes_are_killed_fifty_times(runs, recipe):
+    kills, options = RICH[recipe]
+    wanted = runs.finish(f"whole {recipe}", *options)
+    assert_same_run(killed(runs, recipe, lines(wanted / "metrics.jsonl"), kills, *options), wanted)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from synthetic_data import COUNTS, make_recipe
 from fcnjax import xla
 from fcnjax.padded import Padded
 from fcnjax.training import Recipe, Trainer, evaluate, load_model, load_run, train
+from fcnjax.training.build import data_digest
 from fcnjax.training.compile.compilation import compile_options
 from fcnjax.training.run import checkpoints, loop
 from fcnjax.training.run.checkpoints import Checkpoints
@@ -48,7 +49,7 @@ def test_a_run_folder_says_what_the_run_was_and_what_it_measured(finished, train
         "speed.jsonl",
         "weights",
     }
-    assert Recipe.from_config(json.loads((path / "config.json").read_text())) == trainer.recipe
+    assert Recipe.from_config(read_config(path)) == trainer.recipe
     (environment,) = json.loads((path / "environment.json").read_text())  # one entry, for the one process of this run
     assert environment["versions"]["jax"] == jax.__version__
     assert environment["versions"]["numpy"] == np.__version__
@@ -87,6 +88,12 @@ def test_metrics_hold_every_step_and_every_epoch_and_nothing_of_the_clock(finish
     }
 
 
+def begin(path: Path, recipe: Recipe, trainer: Trainer) -> None:
+    """Makes a folder a run that has not trained yet."""
+    with RunFolder(path, recipe) as folder:
+        folder.begin(data_digest(trainer.sources))
+
+
 class Interruption(BaseException):
     """Like KeyboardInterrupt, not caught by `except Exception`."""
 
@@ -108,10 +115,10 @@ def interrupt_checkpoint(monkeypatch, trainer, after: int):
     """Ends the run when the metrics of an epoch are written and its checkpoint is not."""
     save = Checkpoints.save
 
-    def broken(self, step, state, accuracy):
+    def broken(self, step, *given):
         if step > after:
             raise Interruption
-        save(self, step, state, accuracy)
+        save(self, step, *given)
 
     monkeypatch.setattr(Checkpoints, "save", broken)
 
@@ -260,8 +267,7 @@ def test_a_folder_that_holds_no_run_is_refused_and_an_empty_one_is_taken(trainer
 
 def test_an_interrupted_run_of_another_config_is_refused_naming_what_changed(trainer, tmp_path):
     for times in (1, 2):  # the same config may resume
-        with RunFolder(tmp_path, trainer.recipe):
-            pass
+        begin(tmp_path, trainer.recipe, trainer)
         assert len(read_environments(tmp_path)) == times
     changed = dataclasses.replace(
         trainer.recipe, epochs=4, optimizer=dataclasses.replace(trainer.recipe.optimizer, learning_rate=0.25)
@@ -279,8 +285,7 @@ def test_a_run_goes_on_however_it_is_loaded_logged_and_profiled(trainer, tmp_pat
         trainer.recipe,
         **{name: dataclasses.replace(getattr(trainer.recipe, name), **changes) for name, changes in groups.items()},
     )
-    with RunFolder(tmp_path, trainer.recipe):
-        pass
+    begin(tmp_path, trainer.recipe, trainer)
     run = train(changed, tmp_path, trainer=trainer, progress=False)
     assert read_config(run.folder.path)["log"]["every_steps"] == 2
 
@@ -288,8 +293,8 @@ def test_a_run_goes_on_however_it_is_loaded_logged_and_profiled(trainer, tmp_pat
 def test_a_start_that_was_killed_before_it_was_a_run_is_no_obstacle(trainer, tmp_path):
     (tmp_path / ".lock").touch()
     (tmp_path / "environment.json").write_text("[]\n")
-    with RunFolder(tmp_path, trainer.recipe):
-        assert read_config(tmp_path)["epochs"] == 3
+    begin(tmp_path, trainer.recipe, trainer)
+    assert read_config(tmp_path)["epochs"] == 3
 
 
 def test_two_processes_never_work_in_one_folder(trainer, tmp_path):
@@ -305,8 +310,9 @@ def test_two_processes_never_work_in_one_folder(trainer, tmp_path):
         with pytest.raises(FileExistsError, match=f"workdir={tmp_path}: another process is working in it"):
             train(trainer.recipe, tmp_path, trainer=trainer, progress=False)
         other.kill()
-    with RunFolder(tmp_path, trainer.recipe):  # the lock ends with its process, however the process ends
-        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "config.json", "environment.json"]
+    begin(tmp_path, trainer.recipe, trainer)  # the lock ends with its process, however the process ends
+    wanted = [".lock", "config.json", "data.json", "environment.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == wanted
 
 
 @pytest.mark.parametrize(
@@ -318,20 +324,10 @@ def test_two_processes_never_work_in_one_folder(trainer, tmp_path):
     ],
 )
 def test_damaged_files_are_named(trainer, tmp_path, name, text, told):
-    with RunFolder(tmp_path, trainer.recipe):
-        (tmp_path / name).write_text(text)
+    begin(tmp_path, trainer.recipe, trainer)
+    (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=told):
         train(trainer.recipe, tmp_path, trainer=trainer, progress=False)
-
-
-def test_a_damaged_checkpoint_is_named(finished, trainer, tmp_path):
-    path = shutil.copytree(finished.folder.path, tmp_path / "copy")
-    (path / "result.json").unlink()
-    for file in (path / "checkpoints").rglob("*"):
-        if file.is_file():
-            os.truncate(file, file.stat().st_size // 2)
-    with pytest.raises(ValueError, match="checkpoints(/9)?: cannot be read as the arrays of this network"):
-        train(trainer.recipe, path, trainer=trainer, progress=False)
 
 
 def test_an_interruption_waits_for_the_end_of_a_save(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from synthetic_data import make_recipe, relative
 
 from fcnjax.training import Trainer, train
-from fcnjax.training.run.checkpoints import open_checkpoints
+from fcnjax.training.run.checkpoints import open_checkpoints, read_checkpoint
 from fcnjax.training.run.finished import load_state
 from fcnjax.training.step.step import TrainState
 
@@ -97,8 +97,7 @@ def test_checkpoints_from_before_there_were_averages_are_read(trainer, tmp_path)
     older = StateWithoutAverage(state.step, state.weights, state.statistics, state.optimizer)
     with open_checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, older)
-    with open_checkpoints(tmp_path / "checkpoints") as checkpoints:
-        loaded = checkpoints.load(trainer.initial_state(5))
+    loaded = read_checkpoint(tmp_path / "checkpoints", trainer.initial_state(5), "last")
     jax.tree.map(np.testing.assert_array_equal, loaded, state)
 
 
