@@ -44,8 +44,8 @@ def die_after(steps: int):
     """The last host ends once the checkpoint of a step is complete."""
     save = Checkpoints.save
 
-    def last(self, step, state, accuracy):
-        save(self, step, state, accuracy)
+    def last(self, step, state, *given):
+        save(self, step, state, *given)
         if step == steps:
             self.wait()
             if jax.process_index() == jax.process_count() - 1:

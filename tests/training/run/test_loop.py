@@ -1,6 +1,7 @@
 """Run folders and resumption: the files of a run, refused requests, and that interruptions do not change a bit."""
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from fcnjax.training.run import checkpoints, loop
 from fcnjax.training.run.checkpoints import Checkpoints
 from fcnjax.training.run.finished import load_state
 from fcnjax.training.run.run_folder import RunFolder, git_revision, read_config, read_environments
+from fcnjax.training.settings.recipe import DataSettings
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +183,21 @@ def test_an_interrupted_run_goes_on_and_ends_bit_for_bit_the_same(
     jax.tree.map(np.testing.assert_array_equal, stored.statistics, finished.state.statistics)
 
 
+@pytest.mark.parametrize(
+    ("after", "said"), [(2, "has no checkpoint; the same command starts"), (5, "step 3 is saved in")]
+)
+def test_an_interruption_by_the_user_says_what_is_saved(trainer, tmp_path, monkeypatch, after, said):
+    fit = trainer.fit
+
+    def interrupted(state, seed):
+        yield from itertools.islice(fit(state, seed), after)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=rf"^interrupted; .*{said}"):
+        train(trainer.recipe, tmp_path, trainer=trainer, progress=False)
+
+
 def test_weights_that_are_not_finite_do_not_replace_a_good_checkpoint(trainer, tmp_path, monkeypatch):
     """The loss of a step comes from the weights before it, so the weights may be the first to show a failure."""
     step = trainer.step
@@ -309,6 +326,9 @@ def test_two_processes_never_work_in_one_folder(trainer, tmp_path):
         assert other.stdout.readline() == "locked\n"
         with pytest.raises(FileExistsError, match=f"workdir={tmp_path}: another process is working in it"):
             train(trainer.recipe, tmp_path, trainer=trainer, progress=False)
+        unreadable = dataclasses.replace(trainer.recipe, data=DataSettings("nothing"))
+        with pytest.raises(FileExistsError, match="another process is working in it"):
+            train(unreadable, tmp_path, progress=False)  # before any data are read
         other.kill()
     begin(tmp_path, trainer.recipe, trainer)  # the lock ends with its process, however the process ends
     wanted = [".lock", "config.json", "data.json", "environment.json"]
