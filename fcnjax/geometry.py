@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import min_dim
 
+from fcnjax.arguments import check_arguments, fits, is_whole, shown
+
 MAX_RANK = 3
 
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
@@ -48,6 +50,7 @@ class Window:
     smallest: int = 1
 
     def __post_init__(self):
+        check_arguments("a window", type(self).__init__, vars(self))
         for name in ("kernel", "stride", "dilation", "smallest"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} of a window: must be at least 1.")
@@ -118,6 +121,7 @@ class Expansion:
     padding: tuple[int, int] = (0, 0)
 
     def __post_init__(self):
+        check_arguments("an expansion", type(self).__init__, vars(self))
         for name in ("kernel", "stride"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} of an expansion: must be at least 1.")
@@ -248,16 +252,16 @@ def min_size(windows: Iterable[AnyWindow]) -> int:
     return size
 
 
-def per_axis(name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
+def per_axis(name: str, value: Any, rank: int) -> tuple[int, ...]:
     """Returns `value` as one int per spatial axis.
 
     Raises:
-        ValueError: if `value` is a sequence without exactly `rank` entries.
+        ValueError: if `value` is neither an int nor a sequence of `rank` ints.
     """
-    if isinstance(value, (int, np.integer)):
+    if is_whole(value):
         return (int(value),) * rank
-    if len(value) != rank:
-        raise ValueError(f"{name}={value!r}: must be one int, or {rank} ints for {rank} spatial axes.")
+    if not fits(value, Sequence[int]) or len(value) != rank:
+        raise ValueError(f"{name}={shown(value)}: must be one int, or {rank} ints for {rank} spatial axes.")
     return tuple(int(v) for v in value)
 
 
@@ -284,8 +288,8 @@ def windows(
         ValueError: if `padding` is `'SAME'` with a stride, or `'same'` with an even extent; if an argument does not
             have one entry per axis; or if `rank` is not 1 to 3.
     """
-    if not 1 <= rank <= MAX_RANK:
-        raise ValueError(f"rank={rank}: must be 1 to {MAX_RANK} spatial axes.")
+    if not is_whole(rank) or not 1 <= rank <= MAX_RANK:
+        raise ValueError(f"rank={shown(rank)}: must be 1 to {MAX_RANK} spatial axes.")
     kernels = per_axis("kernel", kernel, rank)
     strides = per_axis("stride", stride, rank)
     dilations = per_axis("dilation", dilation, rank)
@@ -294,15 +298,15 @@ def windows(
     return tuple(dataclasses.replace(window, padding=pad) for window, pad in zip(bare, pads, strict=True))
 
 
-def _pads(padding: Padding, bare: Sequence[Window]) -> list[tuple[int, int]]:
+def _pads(padding: Any, bare: Sequence[Window]) -> list[tuple[int, int]]:
     rank = len(bare)
     if isinstance(padding, str):
         return [_named_pad(padding, window) for window in bare]
-    if isinstance(padding, (int, np.integer)):
+    if is_whole(padding):
         return [(int(padding), int(padding))] * rank
-    if len(padding) != rank:
-        raise ValueError(f"padding={padding!r}: must be an int, or {rank} ints or pairs for {rank} spatial axes.")
-    return [(p, p) if isinstance(p, (int, np.integer)) else (int(p[0]), int(p[1])) for p in padding]
+    if not fits(padding, Sequence[int | tuple[int, int]]) or len(padding) != rank:
+        raise ValueError(f"padding={shown(padding)}: must be an int, or {rank} ints or pairs for {rank} spatial axes.")
+    return [(int(p), int(p)) if is_whole(p) else (int(p[0]), int(p[1])) for p in padding]
 
 
 def _named_pad(padding: str, window: Window) -> tuple[int, int]:

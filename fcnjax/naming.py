@@ -8,7 +8,7 @@ from typing import Any
 LONGEST = 400  # characters of the message of another library that are shown
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+def unknown_name(kind: str, name: Any, known: Iterable[str]) -> str:
     """Returns the sentence for a name that does not exist: the name, the nearest known one, and all known ones.
 
     Args:
@@ -20,9 +20,15 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     "unknown pool 'maen': did you mean 'mean'? Known: max, mean."
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5) if isinstance(name, str) else []
     hint = f": did you mean {near[0]!r}?" if near else "."
     return f"unknown {kind} {name!r}{hint} Known: {', '.join(names) or 'none'}."
+
+
+def check_name(kind: str, name: Any, known: Iterable[str]):
+    """Raises ValueError, with the sentence of `unknown_name`, unless `name` is one of the `known` names."""
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(unknown_name(kind, name, known))
 
 
 def check_options(kind: str, options: Iterable[str], function: Callable[..., Any]):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from fcnjax.arguments import check_arguments, is_sequence, shown
 from fcnjax.geometry import MAX_RANK
 
 
@@ -32,8 +33,8 @@ class Padded:
         sizes: int32 [B, D], the extent of each example along each spatial axis; 0 in a filler row.
 
     Raises:
-        ValueError: if the shapes of `values` and `sizes` do not agree; if `sizes` is not int32 (or int64); or if
-            `sizes` is a numpy array and an example is larger than S (sizes on a device are not read).
+        ValueError: if `values` or `sizes` is not an array; if their shapes do not agree; if `sizes` is not int32 (or
+            int64); or if `sizes` is a numpy array and an example is larger than S (sizes on a device are not read).
 
     >>> batch = Padded.stack([np.ones((3, 2, 1)), np.ones((2, 4, 1))])
     >>> batch.values.shape, batch.sizes.tolist()
@@ -41,6 +42,11 @@ class Padded:
     """
 
     def __init__(self, values: jax.Array, sizes: jax.Array):
+        for name, array in (("values", values), ("sizes", sizes)):
+            if not hasattr(array, "dtype"):
+                raise ValueError(
+                    f"{name} of type {type(array).__name__}: must be an array; Padded.stack makes both from examples."
+                )
         shape, rank = np.shape(values), np.ndim(values) - 2
         if not 1 <= rank <= MAX_RANK:
             raise ValueError(
@@ -170,9 +176,12 @@ class Padded:
             `Padded` with values [B, *S, C] and sizes [B, D].
 
         Raises:
-            ValueError: if an example is empty, does not fit into `shape`, or differs from the first example in rank or
-                number of channels; or if `batch_size` is too small.
+            ValueError: if an example is empty, not an array of numbers, does not fit into `shape`, or differs from the
+                first example in rank or number of channels; or if `batch_size` is too small.
         """
+        check_arguments("Padded.stack", Padded.stack, {"shape": shape, "batch_size": batch_size})
+        if not is_sequence(examples):
+            raise ValueError(f"examples={shown(examples)} of Padded.stack: must be a sequence of arrays.")
         if not len(examples):
             raise ValueError("examples=[]: must hold at least one example, which sets the rank and the channels.")
         sizes = _checked_sizes(examples)
@@ -242,10 +251,25 @@ def check_within(sizes: np.ndarray, spatial_shape: Sequence[int]):
         )
 
 
+def _shape(index: int, example: Any) -> tuple[int, ...]:
+    """Returns the shape of an example.
+
+    Raises:
+        ValueError: if it is not an array of numbers, nor nested sequences of them of one shape.
+    """
+    try:
+        shape, dtype = np.shape(example), getattr(example, "dtype", None) or np.asarray(example).dtype
+    except ValueError:
+        shape, dtype = (), np.dtype(object)  # sequences of different lengths
+    if not jnp.issubdtype(dtype, jnp.number) and not jnp.issubdtype(dtype, jnp.bool_):
+        raise ValueError(f"example {index}={shown(example)}: must be an array of numbers [*spatial, channels].")
+    return shape
+
+
 def _checked_sizes(examples: Sequence[Any]) -> np.ndarray:
-    first = np.shape(examples[0])
-    for index, example in enumerate(examples):
-        shape = np.shape(example)
+    shapes = [_shape(index, example) for index, example in enumerate(examples)]
+    first = shapes[0]
+    for index, shape in enumerate(shapes):
         if not 2 <= len(shape) <= MAX_RANK + 1 or 0 in shape:
             raise ValueError(
                 f"example {index} of shape {shape}: must be [*spatial, channels] with 1 to {MAX_RANK} spatial axes, "
@@ -256,7 +280,7 @@ def _checked_sizes(examples: Sequence[Any]) -> np.ndarray:
                 f"example {index} of shape {shape}: must have the same number of axes and of channels as example 0 of "
                 f"shape {first}."
             )
-    return np.array([np.shape(example)[:-1] for example in examples], np.int32)
+    return np.array([shape[:-1] for shape in shapes], np.int32)
 
 
 def _check_fit(sizes: np.ndarray, shape: tuple[int, ...], rows: int):

@@ -192,7 +192,7 @@ class _Twin:
 
     @make.register
     def _(self, layer: ours.SqueezeExcite) -> Any:
-        activation, torch = self.functions[layer.activation], self.torch
+        activation, torch = self.functions[layer.activation.function], self.torch
 
         def forward(parts: Sequence[Any], x: Any) -> Any:
             return x * torch.sigmoid(parts[1](activation(parts[0](x.mean((2, 3), keepdim=True)))))

@@ -20,6 +20,7 @@ from fcnjax import random_streams
 from fcnjax.geometry import AnyWindow, Window
 from fcnjax.heads.head import Head
 from fcnjax.layers import ChannelDropout, Convolution, Layer, Pointwise, Sequential
+from fcnjax.layers.layer import Module, mode
 from fcnjax.layers.pointwise import activation_layer
 from fcnjax.naming import joined
 from fcnjax.padded import Padded
@@ -74,7 +75,7 @@ def why_not(extent: Sequence[int], found: str) -> str:
     )
 
 
-class FlattenDenseHead(nnx.Module):
+class FlattenDenseHead(Module):
     """Turns features of one fixed extent into logits [B, K] by dense layers, as networks did before global pooling.
 
     Args:
@@ -144,7 +145,7 @@ class FlattenDenseHead(nnx.Module):
         Raises:
             ValueError: if an example has another extent (see `Flatten.transform`).
         """
-        return self.stack(features, train=train, keys=keys).values.reshape(features.batch_size, -1)
+        return self.stack(features, **mode(train, keys)).values.reshape(features.batch_size, -1)
 
     @property
     def layers(self) -> list[Layer]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from flax import nnx
 
+from fcnjax.arguments import check_arguments
 from fcnjax.heads.flatten_dense import FlattenDenseHead
 from fcnjax.heads.head import Head
 from fcnjax.naming import check_options
@@ -24,8 +25,10 @@ def make_head(
         **defaults: the network's own arguments of `Head`, which `options` override.
 
     Raises:
-        ValueError: if an option is unknown (the message names the nearest one), or the head rejects its value.
+        ValueError: if an option is unknown (the message names the nearest one), or the head rejects its value, or
+            `options` is not a dictionary.
     """
+    check_arguments("the head", make_head, {"options": options})
     given = dict(options or {})
     flatten = given.pop("flatten", None)
     if flatten is not None:

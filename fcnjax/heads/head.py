@@ -16,8 +16,9 @@ import jax
 from flax import nnx
 
 from fcnjax import pooling, random_streams
-from fcnjax.geometry import AnyWindow, Padding
+from fcnjax.geometry import AnyWindow, Padding, per_axis
 from fcnjax.layers import BatchNorm, ChannelDropout, Convolution, Layer, LogSoftmax, Pointwise
+from fcnjax.layers.layer import Module, mode
 from fcnjax.layers.normalization import norm_layers
 from fcnjax.layers.pointwise import activation_layer
 from fcnjax.naming import joined
@@ -42,7 +43,7 @@ class Conversion(NamedTuple):
     reason: str
 
 
-class Head(nnx.Module):
+class Head(Module):
     """Turns features [B, *S, C] into logits [B, K].
 
     The layers are, in order: the norm; a linear layer and an activation for each hidden width; dropout; the classifier;
@@ -307,14 +308,14 @@ class Head(nnx.Module):
 
     def _apply(self, batch: Padded, start: int, stop: int, train: bool, keys: jax.Array | None) -> Padded:
         for layer in list(self.layers)[start:stop]:
-            batch = layer(batch, train=train, keys=keys)
+            batch = layer(batch, **mode(train, keys))
         return batch
 
 
 def _linear(
     inner: int, width: int, kernel: int | Sequence[int], padding: Padding, rank: int, rngs: nnx.Rngs
 ) -> tuple[str, Layer]:
-    taps = (kernel,) * rank if isinstance(kernel, int) else tuple(kernel)
+    taps = per_axis("kernel", kernel, rank)
     if all(n == 1 for n in taps):
         return f"linear {width}", Pointwise(inner, width, rngs=rngs)
     layer = Convolution(inner, width, kernel, rank=rank, padding=padding, rngs=rngs)

@@ -11,7 +11,7 @@ from flax import nnx
 
 from fcnjax import geometry
 from fcnjax.geometry import AnyWindow
-from fcnjax.layers.layer import Layer
+from fcnjax.layers.layer import Layer, mode
 from fcnjax.padded import Padded
 
 
@@ -27,7 +27,7 @@ class Sequential(Layer):
 
     def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
         for layer in self.layers:
-            batch = layer(batch, train=train, keys=keys)
+            batch = layer(batch, **mode(train, keys))
         return batch
 
     def windows(self, rank: int) -> list[tuple[AnyWindow, ...]]:
@@ -58,7 +58,7 @@ class _Parallel(Layer):
         self.branches = nnx.List([Sequential(branch) for branch in branches])
 
     def _outputs(self, batch: Padded, train: bool, keys: jax.Array | None) -> list[Padded]:
-        outputs = [branch(batch, train=train, keys=keys) for branch in self.branches]
+        outputs = [branch(batch, **mode(train, keys)) for branch in self.branches]
         shapes = {output.spatial_shape for output in outputs}
         if len(shapes) > 1:
             raise ValueError(
@@ -125,8 +125,8 @@ class SkipConnection(Layer):
         self.branch, self.shortcut = Sequential(branch), Sequential(shortcut)
 
     def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
-        branch = self.branch(batch, train=train, keys=keys)
-        shortcut = self.shortcut(batch, train=train, keys=keys)
+        branch = self.branch(batch, **mode(train, keys))
+        shortcut = self.shortcut(batch, **mode(train, keys))
         self._check(branch.spatial_shape, shortcut.spatial_shape)
         _check_same_channels(self, branch, shortcut)
         return shortcut.replace(cut_to(branch, shortcut).raw_values + shortcut.raw_values)

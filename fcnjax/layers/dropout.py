@@ -8,7 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from fcnjax.layers.layer import Layer
+from fcnjax.layers.layer import Layer, checked_keys
 from fcnjax.padded import Padded
 
 
@@ -29,8 +29,7 @@ class _KeyedDropout(Layer):
     def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
         if not train or self.rate == 0:
             return batch
-        if keys is None:
-            raise ValueError("keys=None: dropout needs one PRNG key per example in training; pass keys=[B].")
+        keys = checked_keys(keys, batch, "dropout needs")
         draws = batch.channels if self._per_channel else 1
         keep = jax.vmap(self._keep, in_axes=(0, None))(keys, draws)  # [B, C] or [B, 1]
         keep = keep.reshape(batch.batch_size, *(1,) * batch.rank, draws)

@@ -3,20 +3,64 @@
 Axes: B batch, S spatial, D number of spatial axes, C channels.
 """
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fcnjax.arguments import check_call, is_whole, shown
 from fcnjax.geometry import AnyWindow, Unbounded, Window
 from fcnjax.padded import Padded, check_padded
 
 IDENTITY = Window(1)
 
 
-class Layer(nnx.Module):
+class Module(nnx.Module):
+    """Base of all NNX modules here: its constructor checks the types of its arguments, and `nnx.tabulate` shows it.
+
+    `nnx.tabulate` replaces every public function of a module's class by one that runs under `jax.jit`. That suits
+    `__call__`, but not functions of shapes or names, which neither take nor return arrays. Of a `Module`, it finds
+    `__call__` only. The rest is upstream's (flax 0.12): arguments such as `train=True` are traced, so it shows
+    evaluation only, and if the call fails, the classes keep the replaced functions until the process ends.
+    """
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        for name, function in list(vars(cls).items()):
+            if name == "__init__":
+                setattr(cls, name, _with_checked_arguments(function))
+            elif inspect.isfunction(function) and not name.startswith("_"):
+                setattr(cls, name, _Method(function))
+
+
+class _Method:
+    """A method that `inspect.isfunction` does not take for a function when it is looked up in its class."""
+
+    def __init__(self, function: Callable[..., Any]):
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else self._function.__get__(instance, owner)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+
+def _with_checked_arguments(init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **kwargs: Any):
+        check_call(type(self).__name__, init, self, *args, **kwargs)
+        init(self, *args, **kwargs)
+
+    return checked
+
+
+class Layer(Module):
     """Base of all layers: maps a `Padded` to a `Padded` and keeps it zero outside each example.
 
     The contract, checked for every layer by `tests/contract.py`: an example alone at its own size has the same output,
@@ -134,10 +178,44 @@ def check_floating(batch: Padded):
 
 
 def require_positive(owner: str, **counts: int):
-    """Raises ValueError if one of the named counts, such as `channels=0` of a layer, is below 1."""
+    """Raises ValueError if one of the named counts, such as `channels=0` of a layer, is not an int or is below 1."""
     for name, count in counts.items():
+        if not is_whole(count):
+            raise ValueError(f"{name}={shown(count)} of {owner}: must be a whole number, at least 1.")
         if count < 1:
             raise ValueError(f"{name}={count} of {owner}: must be at least 1.")
+
+
+def checked_keys(keys: jax.Array | None, batch: Padded, who_needs: str) -> jax.Array:
+    """Returns `keys`, one PRNG key for each row of a batch.
+
+    Args:
+        keys: keys as of `jax.random.key`, [B], or as of `jax.random.PRNGKey`, [B, 2].
+        batch: its rows need the keys.
+        who_needs: begins the message, as in "dropout needs".
+
+    Raises:
+        ValueError: if there are no keys, or another number of them.
+    """
+    needed = f"{who_needs} one PRNG key per example in training; pass keys=[B]."
+    if keys is None:
+        raise ValueError(f"keys=None: {needed}")
+    typed = hasattr(keys, "dtype") and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+    shape, rows = jnp.shape(keys), batch.batch_size
+    if len(shape) != (1 if typed else 2) or shape[0] != rows:
+        raise ValueError(
+            f"keys of shape {shape}: {who_needs} one PRNG key for each of the {rows} rows of the batch; make them with "
+            f"jax.random.split(key, {rows})."
+        )
+    return keys
+
+
+def mode(train: bool, keys: jax.Array | None) -> dict[str, Any]:
+    """Returns the arguments `train` and `keys` of a layer's call that differ from their defaults.
+
+    Under `nnx.tabulate` every argument is traced, even a bool, which no layer could read.
+    """
+    return ({"train": train} if train else {}) | ({} if keys is None else {"keys": keys})
 
 
 def per_channel(vector: jax.Array, values: jax.Array) -> jax.Array:

@@ -21,7 +21,7 @@ from fcnjax.layers.layer import (
     require_positive,
 )
 from fcnjax.layers.linear import check_channels
-from fcnjax.naming import unknown_name
+from fcnjax.naming import check_name
 from fcnjax.padded import Padded
 
 
@@ -333,6 +333,5 @@ def norm_layers(name: str, channels: int) -> list[Layer]:
     Raises:
         ValueError: if the name is unknown.
     """
-    if name not in NORMS:
-        raise ValueError(unknown_name("norm", name, NORMS))
+    check_name("norm", name, NORMS)
     return NORMS[name](channels)

@@ -3,7 +3,10 @@
 Axes: B batch, S spatial, C input channels, K output channels.
 """
 
+import dataclasses
+import pkgutil
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +16,7 @@ from jax import lax
 from fcnjax.layers.convolution.dispatch import channel_product
 from fcnjax.layers.layer import Layer, at_least_float32, per_channel, require_positive
 from fcnjax.layers.linear import LinearLayer, check_channels
-from fcnjax.naming import unknown_name
+from fcnjax.naming import check_name
 from fcnjax.padded import Padded
 from fcnjax.xla import by_platform, fusion_boundary
 
@@ -52,15 +55,62 @@ class Pointwise(LinearLayer):
         return batch.replace(self._with_bias(channel_product(batch.raw_values, kernel)))
 
 
+@dataclasses.dataclass(frozen=True)
+class NamedFunction:
+    """A function as an attribute of a module: pickled by the name under which it is defined, and never copied.
+
+    Most functions of `jax.nn` are objects around a function of the same name, which pickle cannot find by itself; a
+    copy of one would be another function to `jax.jit`. A function without a name, such as a lambda, is pickled like any
+    other object, which fails.
+
+    Attributes:
+        function: the function.
+    """
+
+    function: Callable[[jax.Array], jax.Array]
+
+    def __call__(self, values: jax.Array) -> jax.Array:
+        return self.function(values)
+
+    def __reduce__(self) -> tuple[Callable[..., "NamedFunction"], tuple[Any, ...]]:
+        path = f"{getattr(self.function, '__module__', '')}:{getattr(self.function, '__qualname__', '')}"
+        try:
+            named = pkgutil.resolve_name(path) is self.function
+        except (AttributeError, ImportError, ValueError):
+            named = False
+        return (_function_named, (path,)) if named else (NamedFunction, (self.function,))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "NamedFunction":
+        return self
+
+
+def _function_named(path: str) -> NamedFunction:
+    return NamedFunction(pkgutil.resolve_name(path))
+
+
 class Activation(Layer):
     """An elementwise function, such as `jax.nn.relu`.
 
     Args:
         function: maps an array to an array of the same shape; `function(0)` need not be 0.
+
+    Attributes:
+        function: the function.
+
+    Raises:
+        ValueError: if `function` is not callable.
     """
 
     def __init__(self, function: Callable[[jax.Array], jax.Array]):
-        self.function = function
+        self._named = NamedFunction(function)
+
+    @property
+    def function(self) -> Callable[[jax.Array], jax.Array]:
+        return self._named.function
+
+    @function.setter
+    def function(self, function: Callable[[jax.Array], jax.Array]):
+        self._named = NamedFunction(function)
 
     def transform(self, batch: Padded) -> Padded:
         return batch.replace(self.function(batch.raw_values))
@@ -99,8 +149,7 @@ def activation_layer(name: str) -> Activation:
     Raises:
         ValueError: if the name is unknown.
     """
-    if name not in ACTIVATIONS:
-        raise ValueError(unknown_name("activation", name, ACTIVATIONS))
+    check_name("activation", name, ACTIVATIONS)
     return Activation(ACTIVATIONS[name])
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from fcnjax.geometry import FullWindow
 from fcnjax.layers.convolution.borders import along
 from fcnjax.layers.layer import WindowedLayer
-from fcnjax.naming import unknown_name
+from fcnjax.naming import check_name
 from fcnjax.padded import Padded
 
 METHODS = ("max", "mean")
@@ -42,8 +42,7 @@ class SpatialPyramidPool(WindowedLayer):
     def __init__(self, levels: Sequence[int] = (1, 2, 4), method: str = "max", *, rank: int = 2):
         if not levels or min(levels) < 1:
             raise ValueError(f"levels={tuple(levels)} of SpatialPyramidPool: must be one or more ints of at least 1.")
-        if method not in METHODS:
-            raise ValueError(unknown_name("method of SpatialPyramidPool", method, METHODS))
+        check_name("method of SpatialPyramidPool", method, METHODS)
         super().__init__([FullWindow()] * rank)
         self.levels, self.method = tuple(levels), method
 

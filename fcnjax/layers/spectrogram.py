@@ -14,7 +14,7 @@ import numpy as np
 
 from fcnjax import random_streams
 from fcnjax.geometry import Window
-from fcnjax.layers.layer import Layer, WindowedLayer, at_least_float32
+from fcnjax.layers.layer import Layer, WindowedLayer, at_least_float32, checked_keys
 from fcnjax.padded import Padded
 
 
@@ -148,8 +148,7 @@ class SpecAugment(Layer):
             )
         if not train or not (self.time_masks * self.time_width or self.frequency_masks * self.frequency_width):
             return batch
-        if keys is None:
-            raise ValueError("keys=None: SpecAugment needs one PRNG key per example in training; pass keys=[B].")
+        keys = checked_keys(keys, batch, "SpecAugment needs")
         shape = (*batch.spatial_shape, batch.channels)
         keep = jax.vmap(functools.partial(self._keep, shape=shape))(keys, batch.sizes[:, 0])
         return batch.replace(jnp.where(keep, batch.raw_values, 0))

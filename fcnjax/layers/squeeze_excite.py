@@ -11,7 +11,7 @@ from flax import nnx
 
 from fcnjax.layers.layer import ExampleWideLayer, at_least_float32, per_example, require_positive
 from fcnjax.layers.linear import check_channels
-from fcnjax.layers.pointwise import Pointwise
+from fcnjax.layers.pointwise import NamedFunction, Pointwise
 from fcnjax.padded import Padded
 
 
@@ -47,7 +47,7 @@ class SqueezeExcite(ExampleWideLayer):
         rngs: nnx.Rngs,
     ):
         require_positive("SqueezeExcite", channels=channels, reduced=reduced)
-        self.activation, self.gate = activation, gate
+        self.activation, self.gate = NamedFunction(activation), NamedFunction(gate)
         self.reduce = Pointwise(channels, reduced, rngs=rngs)
         self.expand = Pointwise(reduced, channels, rngs=rngs)
 

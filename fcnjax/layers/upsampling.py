@@ -13,7 +13,7 @@ from fcnjax import geometry
 from fcnjax.geometry import Expansion
 from fcnjax.layers.convolution.borders import along, read_along
 from fcnjax.layers.layer import WindowedLayer, require_positive
-from fcnjax.naming import unknown_name
+from fcnjax.naming import check_name
 from fcnjax.padded import Padded
 
 METHODS = ("nearest", "bilinear")
@@ -37,8 +37,7 @@ class Upsample(WindowedLayer):
     """
 
     def __init__(self, factor: int | Sequence[int], method: str = "nearest", *, rank: int = 2):
-        if method not in METHODS:
-            raise ValueError(unknown_name("method of Upsample", method, METHODS))
+        check_name("method of Upsample", method, METHODS)
         self.method = method
         factors = geometry.per_axis("factor", factor, rank)
         require_positive("Upsample", factor=min(factors))

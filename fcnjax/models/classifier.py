@@ -15,14 +15,15 @@ from flax import nnx
 from jax.core import Tracer
 
 from fcnjax import geometry, pooling
+from fcnjax.arguments import fits, shown
 from fcnjax.geometry import AnyWindow
 from fcnjax.heads import FlattenDenseHead, Head
 from fcnjax.heads.flatten_dense import why_not
 from fcnjax.layers import Layer, Sequential
 from fcnjax.layers.composition import cut_to
-from fcnjax.layers.layer import parameter_count
+from fcnjax.layers.layer import Module, checked_keys, mode, parameter_count
 from fcnjax.layers.rematerialization import recomputed
-from fcnjax.naming import joined, unknown_name
+from fcnjax.naming import check_name, joined
 from fcnjax.padded import Padded, check_padded, check_within
 
 CUT = "cut to input"  # name in `trace` and `intermediates` of the cut features, if `cut_to_input`
@@ -61,7 +62,7 @@ class TraceRow(NamedTuple):
     multiply_adds: int
 
 
-class Classifier(nnx.Module):
+class Classifier(Module):
     """A fully convolutional classifier: logits for inputs of any size from `min_size` up.
 
     Args:
@@ -133,7 +134,7 @@ class Classifier(nnx.Module):
         """
         features = self.features(batch, train=train, keys=keys)
         with jax.named_scope("head"):
-            return self.head(features, train=train, keys=keys)
+            return self.head(features, **mode(train, keys))
 
     def features(
         self, batch: Padded, until: str | None = None, *, train: bool = False, keys: jax.Array | None = None
@@ -157,8 +158,8 @@ class Classifier(nnx.Module):
         [[7, 7], [7, 4]]
         """
         names = [*(block.name for block in self.blocks), *([CUT] if self.cut_to_input else [])]
-        if until is not None and until not in names:
-            raise ValueError(unknown_name("block", until, names))
+        if until is not None:
+            check_name("block", until, names)
         last = names[-1] if until is None else until
         return next(features for name, features in self._features_by_name(batch, train, keys) if name == last)
 
@@ -185,6 +186,8 @@ class Classifier(nnx.Module):
     def _features_by_name(self, batch: Padded, train: bool, keys: jax.Array | None) -> Iterator[tuple[str, Padded]]:
         """Yields the name and output of each block, then the cut features if `cut_to_input` is set."""
         self.check_input(batch)
+        if keys is not None:
+            checked_keys(keys, batch, "this network takes")
         own = batch.dtype if jnp.issubdtype(batch.dtype, jnp.floating) else jnp.float32
         dtype = self.dtype or own
         features = batch.replace(batch.raw_values.astype(own if self.front_blocks else dtype)).with_zero_padding()
@@ -195,7 +198,7 @@ class Classifier(nnx.Module):
                 if self.remat and train:
                     features = recomputed(block.layers, features, train=train, keys=keys)
                 else:
-                    features = block(features, train=train, keys=keys)
+                    features = block(features, **mode(train, keys))
             yield block.name, features
         if self.cut_to_input:
             yield CUT, cut_to(features, batch)
@@ -313,6 +316,8 @@ class Classifier(nnx.Module):
         Raises:
             ValueError: if `size` has the wrong number of axes or an extent below 1, or is below `min_size`.
         """
+        if not fits(size, Sequence[int]):
+            raise ValueError(f"size={shown(size)}: must be one whole number per spatial axis, {self.rank} in all.")
         if any(extent < 1 for extent in size):
             raise ValueError(f"size {joined(size)}: every extent must be at least 1.")
         self.check_sizes(np.asarray([size]))

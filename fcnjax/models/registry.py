@@ -6,6 +6,8 @@ from typing import Any
 
 from flax import nnx
 
+from fcnjax.arguments import check_arguments
+from fcnjax.layers.layer import require_positive
 from fcnjax.models.all_cnn import all_cnn_c
 from fcnjax.models.classifier import Block, Classifier
 from fcnjax.models.convnext import convnext
@@ -15,7 +17,7 @@ from fcnjax.models.fcn import fcn
 from fcnjax.models.frontend import log_mel
 from fcnjax.models.nin import nin
 from fcnjax.models.resnet import resnet, resnet_cifar
-from fcnjax.naming import check_options, unknown_name
+from fcnjax.naming import check_name, check_options
 
 MODELS: dict[str, Callable[..., Classifier]] = {
     "convnext_atto": partial(convnext, depths=(2, 2, 6, 2), width=40),
@@ -69,11 +71,14 @@ def create(
     >>> create("fcn", classes=10, in_channels=1, rngs=nnx.Rngs(0)).min_size
     (8, 8)
     """
-    if name not in MODELS:
-        raise ValueError(unknown_name("model", name, MODELS))
-    if dtype is not None and dtype not in DTYPES:
-        raise ValueError(unknown_name("dtype", dtype, DTYPES))
+    check_name("model", name, MODELS)
+    if dtype is not None:
+        check_name("dtype", dtype, DTYPES)
     check_options(f"option of model {name!r}:", options, MODELS[name])
+    arguments = {"classes": classes, "in_channels": in_channels, "rngs": rngs, **options}
+    check_arguments(f"model {name!r}", MODELS[name], arguments)
+    check_arguments(f"model {name!r}", create, {"frontend": frontend})
+    require_positive(f"model {name!r}", classes=classes, in_channels=in_channels)
     front = None if frontend is None else _front_block(frontend, in_channels, options.get("rank", 2))
     width = in_channels if front is None else front.out_channels(in_channels)
     model = MODELS[name](classes=classes, in_channels=width, rngs=rngs, **options)

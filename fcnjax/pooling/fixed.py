@@ -13,6 +13,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from fcnjax.arguments import check_arguments
 from fcnjax.layers.layer import at_least_float32
 from fcnjax.padded import Padded
 from fcnjax.pooling import monoid
@@ -79,8 +80,9 @@ class TopKMean:
     k: int = 5
 
     def __post_init__(self):
-        if self.k < 1 or self.k != int(self.k):
-            raise ValueError(f"k={self.k} of top-k pooling: must be a whole number, at least 1.")
+        check_arguments("top-k pooling", type(self).__init__, vars(self))
+        if self.k < 1:
+            raise ValueError(f"k={self.k} of top-k pooling: must be at least 1.")
 
     def lift(self, batch: Padded) -> Statistics:
         values = jnp.where(batch.mask, at_least_float32(batch.raw_values), -jnp.inf)
@@ -120,6 +122,7 @@ class LogSumExp(monoid.ExponentialMean):
     r: float = 5.0
 
     def __post_init__(self):
+        check_arguments("log-sum-exp pooling", type(self).__init__, vars(self))
         monoid.check_sharpness(self.r)
 
 
@@ -146,6 +149,7 @@ class GeM:
     epsilon: float = 1e-6
 
     def __post_init__(self):
+        check_arguments("GeM pooling", type(self).__init__, vars(self))
         if not (0 < self.p < math.inf and 0 < self.epsilon < math.inf):
             raise ValueError(
                 f"p={self.p}, epsilon={self.epsilon} of GeM pooling: both must be greater than 0 and finite."

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fcnjax.layers.convolution.dispatch import channel_product
-from fcnjax.layers.layer import at_least_float32, per_channel, require_positive
+from fcnjax.layers.layer import Module, at_least_float32, per_channel, require_positive
 from fcnjax.layers.linear import check_channels
 from fcnjax.padded import Padded
 from fcnjax.pooling import monoid
 from fcnjax.pooling.monoid import Statistics
 
 
-class LearnableLogSumExp(monoid.ExponentialMean, nnx.Module):
+class LearnableLogSumExp(monoid.ExponentialMean, Module):
     """`LogSumExp` with a learned sharpness, shared by all channels.
 
     The expected score grows with the area to a limit; the limit is higher and reached later for a larger r.
@@ -47,7 +47,7 @@ class LearnableLogSumExp(monoid.ExponentialMean, nnx.Module):
         return jnp.exp(self.log_r[...])
 
 
-class Attention(monoid.WeightedMean, nnx.Module):
+class Attention(monoid.WeightedMean, Module):
     """Weighted mean; the weights are the softmax over the valid positions of a learned linear score.
 
     All initial scores are 0, so the pool is the mean: the expected score does not depend on the area. Learned scores
@@ -93,7 +93,7 @@ class Attention(monoid.WeightedMean, nnx.Module):
         return monoid.lift_weighted(batch, channel_product(at_least_float32(batch.values), self.kernel[...]))
 
 
-class AutoPool(monoid.WeightedMean, nnx.Module):
+class AutoPool(monoid.WeightedMean, Module):
     """`sum(x softmax(alpha x))` with one learned alpha per channel: the mean at 0, the maximum as alpha grows.
 
     A negative alpha approaches the minimum. At alpha = 0 the expected score does not depend on the area; for alpha > 0

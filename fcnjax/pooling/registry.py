@@ -5,7 +5,7 @@ from typing import Any
 
 from flax import nnx
 
-from fcnjax.naming import check_options, unknown_name
+from fcnjax.naming import check_name, check_options
 from fcnjax.pooling.fixed import GeM, LogSumExp, Max, Mean, TopKMean
 from fcnjax.pooling.learnable import Attention, AutoPool, LearnableLogSumExp
 from fcnjax.pooling.monoid import Pool
@@ -42,8 +42,7 @@ def create(name: str, *, channels: int | None = None, rngs: nnx.Rngs | None = No
     >>> create("attention", channels=8, rngs=nnx.Rngs(0), heads=2).kernel.shape
     (8, 2)
     """
-    if name not in POOLS:
-        raise ValueError(unknown_name("pool", name, POOLS))
+    check_name("pool", name, POOLS)
     kind = POOLS[name]
     check_options(f"option of pool {name!r}:", options, kind.__init__)
     needed = inspect.signature(kind.__init__).parameters

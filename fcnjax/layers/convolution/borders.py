@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from fcnjax.geometry import Window
 from fcnjax.layers.convolution.dispatch import convolve
-from fcnjax.naming import unknown_name
+from fcnjax.naming import check_name
 from fcnjax.padded import Padded
 
 BORDERS = ("zero", "partial", "replicate", "reflect", "circular", "valid")
@@ -33,8 +33,7 @@ def with_border(windows: Sequence[Window], border: str) -> tuple[Window, ...]:
     Raises:
         ValueError: if the border is unknown.
     """
-    if border not in BORDERS:
-        raise ValueError(unknown_name("border", border, BORDERS))
+    check_name("border", border, BORDERS)
     if border == "valid":
         return tuple(dataclasses.replace(window, padding=(0, 0)) for window in windows)
     beyond_pads = {"reflect": 1, "circular": 0}
