@@ -1,11 +1,6 @@
 """Runs the `fcnjax` command as `python -m fcnjax`."""
 
-from fcnjax.installation import explain_missing
-
-try:
-    from fcnjax.commands.main import entry
-except ModuleNotFoundError as error:
-    explain_missing(error, command=True)
+from fcnjax.commands.main import entry
 
 if __name__ == "__main__":
     entry()

@@ -4,10 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from fcnjax.installation import NEEDED
 
 ROOT = Path(__file__).parent.parent
 LACKING = ("ml_collections", "grain")
@@ -91,6 +97,14 @@ def test_what_needs_no_version_works_without_an_installation(checkout, dependenc
 def test_a_command_without_any_dependency_names_one(checkout, module):
     done = run(checkout, [], "-m", module, "--help")
     assert_refused(done, "fcnjax: needs the package of the module ", checkout)
+
+
+def test_a_module_of_every_dependency_is_looked_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    holders = packages_distributions()
+    assert {canonicalize_name(name) for module in NEEDED for name in holders[module]} & wanted == wanted
+    assert len(NEEDED) == len(wanted)
 
 
 @pytest.mark.parametrize("lacking", LACKING)

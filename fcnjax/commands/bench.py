@@ -34,9 +34,11 @@ COUNTS = {  # flags of `fcnjax bench train`; without them, the workload has its 
 
 
 def run(argv: Sequence[str]) -> None:
-    """Measure on this machine: a train step (layers), every network beside PyTorch's (networks), waiting for data
-    (input), training at native sizes (train), how far "alone equals padded" holds (exactness), whether training gives
-    the same bits again (determinism).
+    """Measure on this machine: speed, exactness, determinism.
+
+    Benchmarks: a train step (layers), every network beside PyTorch's (networks), waiting for data (input), training at
+    native sizes (train), how far "alone equals padded" holds (exactness), whether training gives the same bits again
+    (determinism).
     """
     if argv[1:2] in (["--help"], ["-h"]):
         print(f"{argv[0]} BENCHMARK [--flags]: one of {', '.join(BENCHES)}; '{argv[0]} layers --help' lists its flags.")

@@ -2,16 +2,20 @@
 stderr for each mistake of the user.
 """
 
+import itertools
 import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+import fcnjax
+from fcnjax.commands.interrupt import INTERRUPTED, interruptible
 from fcnjax.installation import UNUSABLE, NotInstalledError, installed_version
 from fcnjax.memory import keep_large_blocks
 from fcnjax.naming import unknown_name
@@ -22,12 +26,13 @@ from fcnjax.training.run.interruption import Terminated
 from fcnjax.training.settings.default_config import config_help
 from fcnjax.xla import CPU_COMPILER, add_flags
 
-# Exit codes; 0 is success, `UNUSABLE` (2) a request, data or a disk that cannot be used, for a reason in one sentence.
-# After 4, 130, 134 and 143, the same command resumes from the last checkpoint, if there is one.
+# Exit codes; 0 is success, `UNUSABLE` (2) a request, data or a disk that cannot be used, for a reason in one sentence,
+# `INTERRUPTED` (130) a Ctrl-C. After 4, 130, 134 and 143, the same command resumes from the last checkpoint, if any.
 NOT_FINITE = 3  # the training loss is not finite
 HOST_FAILED = 4  # another host of the run failed; 134 if JAX's own service notices first, within a minute
-INTERRUPTED = 130  # by the user (Ctrl-C)
 TERMINATED = 143  # by SIGTERM, after the current step was saved
+
+NAMED = "fcnjax:"  # begins the name of a config that the package holds
 
 
 class UsageError(ValueError):
@@ -44,17 +49,18 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
             flag.
 
     Raises:
-        UsageError: if a flag or a config field is unknown (the message names the nearest one), a value has the wrong
-            type, the config file cannot be read, or an argument is not a flag.
+        UsageError: if a flag, a named config or a config field is unknown (the message names the nearest one), a value
+            has the wrong type, the config file cannot be read, or an argument is not a flag.
     """
+    argv = [_with_path(argument, before) for before, argument in itertools.pairwise(["", *argv])]
     values = flags.FlagValues()
     flags.DEFINE_bool("help", False, "Show the flags.", flag_values=values)
     define(values)
     try:
         if config is not None:
-            text = "Path of a config file; --config.FIELD=VALUE overrides a field."
-            config_flags.DEFINE_config_file("config", config or None, text, values, sys_argv=list(argv))
-        rest = values(list(argv))
+            text = "Path of a config file, or fcnjax:NAME; --config.FIELD=VALUE overrides a field."
+            config_flags.DEFINE_config_file("config", config or None, text, values, sys_argv=argv)
+        rest = values(argv)
         if config is not None:
             getattr(values.config, "to_dict", None)  # ml_collections reports a missing file only at the first use
     except flags.Error as error:
@@ -72,7 +78,10 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
             print(config_help())
         raise SystemExit(0)
     if config == "" and values.config is None:
-        raise UsageError("--config is missing: give the path of a config file, such as --config=configs/digits.py.")
+        raise UsageError(
+            "--config is missing: give the path of a config file, such as --config=configs/digits.py, or the name of "
+            f"one that the package holds, such as --config={NAMED}digits."
+        )
     if config is not None and not isinstance(values.config, ConfigDict):
         raise UsageError(
             f"--config: its get_config() returns a {type(values.config).__name__}; it must return an "
@@ -142,7 +151,8 @@ def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Se
     use_program_cache()
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs the stack trace of each error, then raises it
     try:
-        command(argv)
+        with interruptible():
+            command(argv)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return NOT_FINITE if isinstance(error, FloatingPointError) else UNUSABLE
@@ -158,6 +168,34 @@ def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Se
         print(f"\n{program}: {error if error.args else 'interrupted.'}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _with_path(argument: str, before: str) -> str:
+    """Returns an argument of a command line with a path in place of `fcnjax:NAME`, if it is the value of --config.
+
+    Args:
+        argument: such as "--config=fcnjax:digits" or "--config=fcnjax:digits:resnet_cifar".
+        before: the argument before it; after "--config", the whole argument is the value.
+
+    Raises:
+        UsageError: if the package holds no config of that name.
+    """
+    flag, equals, value = ("", "", argument) if before in ("-config", "--config") else argument.partition("=")
+    if flag not in ("", "-config", "--config") or not value.startswith(NAMED):
+        return argument
+    name, colon, network = value.removeprefix(NAMED).partition(":")
+    files = named_configs()
+    if name not in files:
+        raise UsageError(f"--config={value}: {unknown_name('config', name, files)}")
+    return f"{flag}{equals}{files[name]}{colon}{network}"
+
+
+def named_configs() -> dict[str, Path]:
+    """Returns the config files that come with the package, by name: those of `configs/` in a checkout."""
+    package = Path(fcnjax.__file__).parent
+    folder = package / "configs"  # of a wheel
+    folder = folder if folder.is_dir() else package.parent / "configs"  # of a checkout
+    return {path.stem: path for path in folder.glob("[!_]*.py")}
 
 
 def _config_error(error: Exception, argv: Sequence[str]) -> str:

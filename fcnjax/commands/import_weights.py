@@ -11,7 +11,7 @@ from fcnjax.training import import_weights
 
 
 def run(argv: Sequence[str]) -> None:
-    """Turn a PyTorch state dict (.safetensors, .npz, .pt) into a folder for fcnjax.training.load_imported."""
+    """Turn a PyTorch state dict (.safetensors, .npz, .pt) into a folder for training.load_imported."""
 
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_string("from", None, "File of the state dict.", flag_values=values)

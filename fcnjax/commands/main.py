@@ -1,25 +1,28 @@
-"""The `fcnjax` command and its list of commands; `fcnjax.commands.command_line` defines the exit codes."""
+"""The `fcnjax` command and its list of commands; `fcnjax.commands.command_line` defines the exit codes.
 
+Only the standard library is imported here: the command that was asked for imports JAX, which takes over a second.
+"""
+
+import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import jax
-
-from fcnjax.commands import bench, cache, evaluate, import_weights, inspect, plan, prepare, train
-from fcnjax.commands.command_line import UNUSABLE, run_command
+from fcnjax.commands.interrupt import end_on_interrupt
+from fcnjax.installation import UNUSABLE
 from fcnjax.naming import unknown_name
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
-    "train": train.run,
-    "evaluate": evaluate.run,
-    "inspect": inspect.run,
-    "plan": plan.run,
-    "import-weights": import_weights.run,
-    "bench": bench.run,
-    "prepare": prepare.run,
-    "cache": cache.run,
+# Name and help of each command: the first line of the docstring of `run` in its module, which has "_" for "-".
+COMMANDS = {
+    "train": "Train a config in a run folder, or resume the interrupted run in that folder.",
+    "evaluate": "Evaluate the final weights of a finished run, or a checkpoint of any run, on one split.",
+    "inspect": "Print the shape table of a config's network for inputs of given sizes.",
+    "plan": "Plan the buckets of a config, or of --sizes=FILE.csv, and print their cost.",
+    "import-weights": "Turn a PyTorch state dict (.safetensors, .npz, .pt) into a folder for training.load_imported.",
+    "bench": "Measure on this machine: speed, exactness, determinism.",
+    "prepare": "Prepare a data set, such as mnist; those of the TFDS catalog need the extra catalog.",
+    "cache": "Show the cache of compiled programs; --clear empties it.",
 }
 
 
@@ -28,15 +31,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv if argv is None else argv
     if len(argv) < 2 or argv[1] in ("-h", "--help", "help"):
         print("usage: fcnjax COMMAND [--flags]\n")
-        for name, command in COMMANDS.items():
-            print(f"  {name:14} {(command.__doc__ or '').splitlines()[0]}")
+        for name, sentence in COMMANDS.items():
+            print(f"  {name:14} {sentence}")
         print("\n'fcnjax COMMAND --help' lists the flags of a command.")
         return 0 if len(argv) > 1 else UNUSABLE
     if argv[1] not in COMMANDS:
         print(f"fcnjax: {unknown_name('command', argv[1], COMMANDS)}", file=sys.stderr)
         return UNUSABLE
-    program = f"fcnjax {argv[1]}"
-    return run_command(program, COMMANDS[argv[1]], [program, *argv[2:]])
+    program, module = f"fcnjax {argv[1]}", argv[1].replace("-", "_")
+    run = importlib.import_module(f"fcnjax.commands.{module}").run
+    from fcnjax.commands.command_line import run_command
+
+    return run_command(program, run, [program, *argv[2:]])
 
 
 def entry() -> None:
@@ -44,12 +50,14 @@ def entry() -> None:
 
     Otherwise Python would wait for programs that are still being compiled, and JAX for the other hosts.
     """
+    end_on_interrupt()
     try:
         code = main()
     except SystemExit:
         raise
     except BaseException:
-        if not jax.distributed.is_initialized():
+        jax = sys.modules.get("jax")  # an error before JAX is imported is one of this host alone
+        if jax is None or not jax.distributed.is_initialized():
             raise
         traceback.print_exc()
         code = 1

@@ -9,7 +9,7 @@ from fcnjax.data import prepare_by_name
 
 
 def run(argv: Sequence[str]) -> None:
-    """Prepare a data set, such as `fcnjax prepare mnist`; data sets of the TFDS catalog need the extra catalog."""
+    """Prepare a data set, such as mnist; those of the TFDS catalog need the extra catalog."""
 
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_string("data_dir", None, "Folder of prepared data sets (default: TFDS's).", flag_values=values)

@@ -1,5 +1,6 @@
 """The command line, called as `main(argv)`: what it prints, its exit codes, and one sentence for every mistake."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -92,6 +93,23 @@ def test_a_config_takes_the_name_of_a_network(fcnjax, config):
     assert ["stage3", "7x7", "64", "81x81", "205,696", "10,035,200"] in table_rows(out)
     sentence = fcnjax.refuses("inspect", f"{config[0]}:resnet_cifra", config[1], "--size=28x28")
     assert "unknown model 'resnet_cifra': did you mean 'resnet_cifar'?" in sentence
+
+
+@pytest.mark.parametrize(
+    "flags", [["--config=fcnjax:digits"], ["-config=fcnjax:digits"], ["--config", "fcnjax:digits"]]
+)
+def test_a_config_of_the_package_is_named_from_any_folder(fcnjax, config, tmp_path, monkeypatch, flags):
+    _, wanted, _ = fcnjax("inspect", *config, "--size=28x28")
+    monkeypatch.chdir(tmp_path)
+    assert fcnjax("inspect", *flags, config[1], "--size=28x28")[1] == wanted
+    network = [*flags[:-1], f"{flags[-1]}:resnet_cifar"]
+    assert "stage3" in fcnjax("inspect", *network, config[1], "--size=28x28")[1]
+
+
+def test_a_config_that_the_package_does_not_hold_is_refused(fcnjax, tmp_path):
+    sentence = fcnjax.refuses("train", "--config=fcnjax:digts", f"--workdir={tmp_path / 'run'}")
+    assert "--config=fcnjax:digts: unknown config 'digts': did you mean 'digits'? Known: audio_folder, " in sentence
+    assert "unknown config ''. Known: " in fcnjax.refuses("train", "--config=fcnjax:", "--workdir=run")
 
 
 def test_numbers_are_whole_in_a_narrow_terminal_and_a_pipe(fcnjax, config):
@@ -267,8 +285,8 @@ def test_help_is_not_an_error(fcnjax, capsys):
         code, out, error = fcnjax(*arguments)
         assert (code, error) == (0, "")
         assert out.startswith("usage: fcnjax COMMAND")
-        for command in ("train", "evaluate", "inspect"):
-            assert f"\n  {command} " in out
+        for command, sentence in COMMANDS.items():
+            assert f"\n  {command:14} {sentence}\n" in out
     with pytest.raises(SystemExit) as caught:
         fcnjax("train", "--help")
     out, error = capsys.readouterr()
@@ -277,11 +295,17 @@ def test_help_is_not_an_error(fcnjax, capsys):
     assert fcnjax()[0] == 2
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_is_what_its_module_says(name):
+    run = importlib.import_module(f"fcnjax.commands.{name.replace('-', '_')}").run
+    assert run.__doc__.splitlines()[0] == COMMANDS[name]
+
+
 def test_an_interruption_by_the_user_gets_a_sentence_and_its_own_exit_code(fcnjax, monkeypatch):
     def interrupted(argv):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(COMMANDS, "train", interrupted)
+    monkeypatch.setattr("fcnjax.commands.train.run", interrupted)
     code, _, error = fcnjax("train")
     assert code == INTERRUPTED == 130
     assert error == "\nfcnjax train: interrupted.\n"
@@ -291,7 +315,7 @@ def test_a_diverging_run_gets_one_sentence(fcnjax, monkeypatch):
     def diverging(argv):
         raise FloatingPointError("training loss nan at step 3")
 
-    monkeypatch.setitem(COMMANDS, "train", diverging)
+    monkeypatch.setattr("fcnjax.commands.train.run", diverging)
     assert fcnjax.refuses("train", exit_code=NOT_FINITE) == "fcnjax train: training loss nan at step 3"
 
 
@@ -299,7 +323,7 @@ def test_a_bug_is_not_reported_as_a_mistake_of_the_user(fcnjax, monkeypatch):
     def broken(argv):
         raise AssertionError("a bug")
 
-    monkeypatch.setitem(COMMANDS, "train", broken)
+    monkeypatch.setattr("fcnjax.commands.train.run", broken)
     with pytest.raises(AssertionError, match="a bug"):
         fcnjax("train")
 

@@ -91,7 +91,7 @@ def test_the_command_tells_what_there_is(tmp_path, monkeypatch, capsys, argument
     (tmp_path / "jit_step-1-cache").write_bytes(b"0" * 2**20)
     monkeypatch.setenv(FOLDER, str(tmp_path))
     # run_command would set the cache of the whole process.
-    monkeypatch.setattr("fcnjax.commands.main.run_command", lambda program, command, argv: command(argv) or 0)
+    monkeypatch.setattr("fcnjax.commands.command_line.run_command", lambda program, command, argv: command(argv) or 0)
     assert main(["fcnjax", "cache", *arguments]) == 0
     told = capsys.readouterr().out
     removed = "removed " if arguments else ""

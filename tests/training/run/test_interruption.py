@@ -63,7 +63,7 @@ class Runs:
         load_source("any_size_digits", "train", str(data))  # prepared once, before anything is killed
         self._arguments = ["train", f"--config={config}", f"--config.data.data_dir={data}", *OPTIONS]
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["fcnjax.commands.main"])
+        self._context.set_forkserver_preload(["fcnjax.commands.train"])
         self.folder = folder
 
     def start(self, name: str, *options: str) -> multiprocessing.process.BaseProcess:
