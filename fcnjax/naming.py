@@ -6,6 +6,49 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 LONGEST = 400  # characters of the message of another library that are shown
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: full width
+
+
+def printable(text: object, keep: str = "") -> str:
+    r"""Returns a text in which characters that are not printable are escaped as in a Python string.
+
+    For names that come from data, such as those of files and classes, wherever they are printed: on a terminal, raw
+    ones could clear the screen, hide text or begin a line of their own.
+
+    Args:
+        text: the text, or an object such as an error, whose `str` is taken.
+        keep: characters that are not escaped, such as a newline in a text that has several lines.
+
+    >>> print(printable("cat\x1b[2J\ndog"))
+    cat\x1b[2J\ndog
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in keep else repr(one)[1:-1] for one in text)
+
+
+def spreadsheet_text(text: str) -> str:
+    """Returns a text for a cell of a CSV file: an apostrophe precedes what a spreadsheet would run as a formula.
+
+    Numbers stay as they are. Bytes of a file's name that are not UTF-8 are escaped, because they cannot be written.
+
+    >>> spreadsheet_text("=HYPERLINK(A1)"), spreadsheet_text("-0.5"), spreadsheet_text("cat")
+    ("'=HYPERLINK(A1)", '-0.5', 'cat')
+
+    Source: OWASP, "CSV Injection".
+    """
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isprintable()  # Python also reads numbers that follow a tab
+
 
 
 def unknown_name(kind: str, name: Any, known: Iterable[str]) -> str:
@@ -22,7 +65,7 @@ def unknown_name(kind: str, name: Any, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5) if isinstance(name, str) else []
     hint = f": did you mean {near[0]!r}?" if near else "."
-    return f"unknown {kind} {name!r}{hint} Known: {', '.join(names) or 'none'}."
+    return f"unknown {printable(kind)} {name!r}{hint} Known: {printable(', '.join(names)) or 'none'}."
 
 
 def check_name(kind: str, name: Any, known: Iterable[str]):
@@ -49,11 +92,12 @@ def check_options(kind: str, options: Iterable[str], function: Callable[..., Any
 
 
 def shortened(name: str, max_length: int = 24) -> str:
-    """Returns a name for a table or a figure, cut off with an ellipsis if it has more than `max_length` characters.
+    """Returns a printable name for a table or a figure, with an ellipsis if it has more than `max_length` characters.
 
     >>> shortened("European fire-bellied toad", 12)
     'European fi…'
     """
+    name = printable(name)
     return name if len(name) <= max_length else name[: max_length - 1] + "…"
 
 

@@ -18,7 +18,7 @@ import fcnjax
 from fcnjax.commands.interrupt import INTERRUPTED, interruptible
 from fcnjax.installation import UNUSABLE, NotInstalledError, installed_version
 from fcnjax.memory import keep_large_blocks
-from fcnjax.naming import unknown_name
+from fcnjax.naming import printable, unknown_name
 from fcnjax.training import Recipe
 from fcnjax.training.compile.mesh import HostFailure, describe_host_failure
 from fcnjax.training.compile.program_cache import use_program_cache
@@ -154,15 +154,15 @@ def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Se
         with interruptible():
             command(argv)
     except (ValueError, OSError, FloatingPointError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        _tell(program, error)
         return NOT_FINITE if isinstance(error, FloatingPointError) else UNUSABLE
     except Terminated as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        _tell(program, error)
         return TERMINATED
     except (HostFailure, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, HostFailure) and not jax.distributed.is_initialized():
             raise
-        print(f"{program}: {describe_host_failure(error)}", file=sys.stderr)
+        _tell(program, describe_host_failure(error))
         return HOST_FAILED
     except KeyboardInterrupt as error:
         print(f"\n{program}: {error if error.args else 'interrupted.'}", file=sys.stderr)
@@ -196,6 +196,11 @@ def named_configs() -> dict[str, Path]:
     folder = package / "configs"  # of a wheel
     folder = folder if folder.is_dir() else package.parent / "configs"  # of a checkout
     return {path.stem: path for path in folder.glob("[!_]*.py")}
+
+
+def _tell(program: str, error: object) -> None:
+    """Prints one sentence on stderr; a message may name several files, one a line."""
+    print(f"{program}: {printable(error, keep=chr(10))}", file=sys.stderr)
 
 
 def _config_error(error: Exception, argv: Sequence[str]) -> str:

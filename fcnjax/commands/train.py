@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from fcnjax.commands.command_line import define_workdir, parse, read_recipe, required
+from fcnjax.naming import printable
 from fcnjax.training.compile.mesh import is_first_host, join_hosts
 from fcnjax.training.run import TrainedRun, describe_run, train, trainer_for
 
@@ -34,7 +35,7 @@ def run(argv: Sequence[str]) -> None:
 def _tell_run(run: TrainedRun) -> None:
     print(f"test accuracy {run.test.accuracy:.2%} ({run.test.correct} of {run.test.count}) in {run.seconds:.1f} s")
     for name, reason in sorted(run.unreadable.items())[:SHOWN]:
-        print(f"not decoded: {name}: {reason}")
+        print(printable(f"not decoded: {name}: {reason}"))
     if run.unreadable:
         print(f"{len(run.unreadable)} examples could not be decoded and were left out; result.json lists them all")
     print(f"run folder {run.folder.path}")

@@ -15,6 +15,7 @@ from fcnjax.data.planning.base_plan import StepPlan
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.data.sources.source import ON_ERROR, Example, Source, UnreadableExample
 from fcnjax.data.sources.wrapped import as_source
+from fcnjax.naming import printable
 
 
 class Batch(NamedTuple):
@@ -176,6 +177,6 @@ def _named(error: OSError, source: Source, index: int) -> OSError:
     if error.errno is not None:
         return OSError(error.errno, error.strerror, name)  # Python picks the subclass by the number
     try:
-        return type(error)(f"{name}: {error}")
+        return type(error)(f"{printable(name)}: {error}")
     except TypeError:  # a subclass with a constructor of its own
-        return OSError(f"{name}: {type(error).__name__}: {error}")
+        return OSError(f"{printable(name)}: {type(error).__name__}: {error}")

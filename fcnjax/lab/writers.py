@@ -17,6 +17,7 @@ from fcnjax.atomic import write_bytes, write_text
 from fcnjax.lab.report import Report, Section
 from fcnjax.lab.results import Results
 from fcnjax.lab.tables import Table, run_rows
+from fcnjax.naming import spreadsheet_text
 from fcnjax.table_style import tight_table
 
 
@@ -24,7 +25,7 @@ def write_csv(results: Results, path: Path | str) -> Path:
     """Writes one row per arm and seed, with full precision, and returns the path.
 
     Columns: arm, title, seed, accuracy, correct, count, baseline, paired_difference, steps, final_training_loss (of the
-    last step), head_multiply_adds, median_step_ms.
+    last step), head_multiply_adds, median_step_ms. An apostrophe precedes a text that a spreadsheet would run.
 
     Raises:
         OSError: if the file cannot be written.
@@ -33,7 +34,7 @@ def write_csv(results: Results, path: Path | str) -> Path:
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: spreadsheet_text(cell) for name, cell in row.items()} for row in rows)
     return write_text(path, buffer.getvalue())
 
 

@@ -117,6 +117,16 @@ def test_csv_has_one_row_per_arm_and_seed_with_exact_values(results, tmp_path):
             assert row["paired_difference"] == ""
 
 
+def test_a_spreadsheet_runs_no_title_and_reads_every_number(tmp_path):
+    experiment = make_experiment()
+    arms = tuple(dataclasses.replace(arm, title=f"=1+{index}") for index, arm in enumerate(experiment.arms))
+    results = make_results(experiment=dataclasses.replace(experiment, arms=arms))
+    rows = list(csv.DictReader(io.StringIO(lab.write_csv(results, tmp_path / "results.csv").read_text())))
+    assert {row["title"] for row in rows} == {f"'=1+{index}" for index in range(len(arms))}
+    differences = [float(row["paired_difference"]) for row in rows if row["paired_difference"]]
+    assert min(differences) < 0
+
+
 def test_equal_results_give_equal_pictures(results):
     first, second = (lab.picture("a", lab.accuracy_figure(results), "") for _ in range(2))
     assert first.png == second.png

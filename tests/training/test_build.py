@@ -45,6 +45,13 @@ def test_what_is_too_small_is_refused_or_left_out_and_named():
     assert "1 more left out as unreadable" in describe_run(trainer)
 
 
+def test_what_the_caps_make_too_small_is_left_out_with_both_sizes():
+    thin = [*splits()["train"], (np.ones((6, 90, 1), np.float32), 1)]
+    recipe = make_recipe(data={"on_error": "mask"}, size={"max_side": 30})
+    trainer = Trainer(recipe, splits(train=thin))
+    assert trainer.feed.unreadable == {"example 6": "its size 2x30 (resized from 6x90) is below the minimum 4x4"}
+
+
 def test_a_run_does_not_go_on_with_other_data(tmp_path):
     recipe = make_recipe(epochs=1)
     other = splits()["train"][:5]

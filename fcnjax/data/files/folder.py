@@ -16,7 +16,7 @@ from fcnjax.data.files.file_scan import AudioKind, ImageKind, Kind, ScannedFile,
 from fcnjax.data.files.folder_layout import read_layout, select
 from fcnjax.data.size_table import frozen_table
 from fcnjax.data.sources.source import ON_ERROR, Example, Source, UnreadableExample
-from fcnjax.naming import unknown_name
+from fcnjax.naming import printable, unknown_name
 
 LISTED = 20  # files that an error lists
 OUTLIER = 64  # an outlier has more than this times the median number of positions
@@ -178,7 +178,7 @@ def _outliers(rows: Mapping[str, ScannedFile]) -> list[str]:
 
 def _refusal(root: Path, split: str, unreadable: Mapping[str, str], count: int, cache: Path | None) -> str:
     """Returns one message for all bad files; it shortens a long list, and the cache folder holds the complete list."""
-    lines = [f"{name}: {reason}" for name, reason in unreadable.items()]
+    lines = [printable(f"{name}: {reason}") for name, reason in unreadable.items()]
     shown = "\n".join(f"  {line}" for line in lines[:LISTED])
     advice = 'Repair or remove them, or leave them out with config.data.on_error="mask".'
     if cache is not None:
@@ -188,4 +188,5 @@ def _refusal(root: Path, split: str, unreadable: Mapping[str, str], count: int, 
     elif len(lines) > LISTED:
         advice += " With a cache_dir, the complete list is written there."
     more = f"\n  and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
-    return f"root={root}: {len(lines)} of {count} files of split {split!r} cannot be read. {advice}\n{shown}{more}"
+    where = f"root={printable(root)}: {len(lines)} of {count} files of split {split!r}"
+    return f"{where} cannot be read. {advice}\n{shown}{more}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fcnjax.data.sources.splits import ALL, SplitTerm, parse_split, parse_term
-from fcnjax.naming import unknown_name
+from fcnjax.naming import printable, unknown_name
 
 # Companions of media files. Every other file counts as an example, whatever its suffix, so that a damaged or misplaced
 # one is reported and not lost.
@@ -63,10 +63,10 @@ def read_layout(root: Path, split: str) -> Layout:
             class.
     """
     if not root.is_dir():
-        raise ValueError(f"root={root}: no such folder; name the folder that holds the classes or the splits.")
+        raise _refusal(f"root={root}: no such folder; name the folder that holds the classes or the splits.")
     names, folders = _listing(root)
     if not names:
-        raise ValueError(f"root={root}: holds no media file; name the folder that holds the classes or the splits.")
+        raise _refusal(f"root={root}: holds no media file; name the folder that holds the classes or the splits.")
     tops = {name.split("/")[0] for name in names if "/" in name}
     divided = any(term.name in tops for term in _terms(root, split))
     divided = divided or (bool(tops) and {top.lower() for top in tops} <= SPLIT_NAMES)
@@ -77,7 +77,7 @@ def read_layout(root: Path, split: str) -> Layout:
         _check_no_empty_class(root, folders, depth, set(classes))
     class_names = tuple(sorted(set(classes)))
     if not in_folders and len(class_names) == 1:
-        raise ValueError(
+        raise _refusal(
             f"root={root}: there is no class folder for split {split!r}, and all file names begin with "
             f"'{class_names[0]}_', as {names[0]!r} does; use root/class/file, root/split/class/file or class_*."
         )
@@ -107,8 +107,13 @@ def select(root: Path, layout: Layout, split: str) -> list[int]:
             members = [order[place] for place in term.span(len(order), strict=False)]
         chosen.update(members)
     if not chosen:
-        raise ValueError(f"split={split!r} of {root}: holds no file; name a split that does, such as 'all'.")
+        raise _refusal(f"split={split!r} of {root}: holds no file; name a split that does, such as 'all'.")
     return sorted(chosen)
+
+
+def _refusal(sentence: str) -> ValueError:
+    """Returns an error whose names of files and folders, which may hold any character, are printable."""
+    return ValueError(printable(sentence))
 
 
 def _listing(root: Path) -> tuple[list[str], list[str]]:
@@ -146,12 +151,12 @@ def _class_of(root: Path, name: str, depth: int, in_folders: bool) -> str:
     parts = name.split("/")
     if len(parts) <= depth + in_folders:
         kind = "class folder" if in_folders else "folder of a split"
-        raise ValueError(f"root={root}: {name} lies outside every {kind}; move it into one, or out of the root.")
+        raise _refusal(f"root={root}: {name} lies outside every {kind}; move it into one, or out of the root.")
     if in_folders:
         return parts[depth]
     label, underscore, _ = parts[-1].partition("_")
     if not (label and underscore):
-        raise ValueError(
+        raise _refusal(
             f"root={root}: {name} has no class: there are no class folders, and its name is not class_*; use "
             "root/class/file, root/split/class/file or class_*."
         )
@@ -162,7 +167,7 @@ def _check_no_empty_class(root: Path, folders: Sequence[str], depth: int, classe
     for folder in folders:
         parts = folder.split("/")
         if len(parts) == depth + 1 and parts[depth] not in classes:
-            raise ValueError(f"root={root}: class folder {folder} holds no file; fill it or remove it.")
+            raise _refusal(f"root={root}: class folder {folder} holds no file; fill it or remove it.")
 
 
 def _terms(root: Path, split: str) -> list[SplitTerm]:
@@ -179,16 +184,14 @@ def _members(root: Path, layout: Layout, base: str) -> list[int]:
     if base in folders:
         return [position for position, name in enumerate(layout.names) if name.startswith(f"{base}/")]
     if base and "/" not in base and (root / base).is_dir():
-        raise ValueError(f"split={base!r} of {root}: its folder holds no file; fill it or name another split.")
+        raise _refusal(f"split={base!r} of {root}: its folder holds no file; fill it or name another split.")
     if not any(sign in base for sign in "*?[") and folders and not {top.lower() for top in folders} & SPLIT_NAMES:
-        raise ValueError(
+        raise _refusal(
             f"split={base!r} of {root}: must be a folder of a split, and there are only classes; slice them all, as in "
             "'all[:80%]', 'all[80%:90%]' and 'all[90%:]' for config.data.train_split, validation_split and test_split."
         )
     if not any(sign in base for sign in "*?["):
-        raise ValueError(
-            unknown_name(f"split of {root}:", base, folders | {ALL}) + " Or give a pattern: '*_[0-4].wav'."
-        )
+        raise _refusal(unknown_name(f"split of {root}:", base, folders | {ALL}) + " Or give a pattern: '*_[0-4].wav'.")
     matches = re.compile(_expression(base), re.DOTALL).fullmatch
     return [position for position, name in enumerate(layout.names) if matches(name)]
 

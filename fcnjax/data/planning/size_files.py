@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fcnjax.naming import printable
+
 COLUMNS = (("depth", "height", "width"), ("height", "width"), ("length",))  # for D = 3, 2, 1
 
 
@@ -31,7 +33,7 @@ def read_sizes(path: Path | str) -> np.ndarray:
             if columns is None:
                 raise ValueError(
                     f"{path}, line 1: must name the columns length, or height and width, or depth, height and width, "
-                    f"but it names {', '.join(header) or 'none'}; write a first line with these names."
+                    f"but it names {printable(', '.join(header)) or 'none'}; write a first line with these names."
                 )
             places = {name: header.index(name) for name in columns}
             rows = list(_rows(path, lines, places))

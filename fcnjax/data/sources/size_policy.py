@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fcnjax.data.size_table import checked_table
-from fcnjax.naming import joined
+from fcnjax.naming import joined, printable
 
 BELOW = ("refuse", "upsample", "pad")
 NAMED = 3  # examples that an error lists
@@ -74,7 +74,10 @@ class SizePolicy:
         content, smallest = self.content_sizes(sizes, minimum), self.smallest(minimum)
         rows = np.flatnonzero((content < smallest).any(axis=1))
         if len(rows) and self.below == "refuse":
-            first = [f"{f'example {row}' if names is None else names[row]} {_by(content[row])}" for row in rows[:NAMED]]
+            first = [
+                f"{f'example {row}' if names is None else printable(names[row])} {size_words(sizes[row], content[row])}"
+                for row in rows[:NAMED]
+            ]
             raise ValueError(
                 f"sizes: {len(rows)} of {len(content)} examples are below the minimum {_by(smallest)} "
                 f"({', '.join(first)}{', ...' if len(rows) > NAMED else ''}); set below='upsample' or below='pad', "
@@ -133,6 +136,16 @@ class SizePolicy:
                 f"{asked[0]}: only images [H, W, C] are resampled, and the examples have {axes} spatial axes; cut or "
                 "resample them first, or use below='pad' or below='refuse' without caps."
             )
+
+
+def size_words(native: np.ndarray, size: np.ndarray) -> str:
+    """Returns the size that an example [D] has under a policy, with its native size if that differs.
+
+    >>> size_words(np.array([400, 30]), np.array([40, 3]))
+    '40x3 (resized from 400x30)'
+    """
+    words = _by(size)
+    return words if np.array_equal(native, size) else f"{words} (resized from {_by(native)})"
 
 
 def _by(size: np.ndarray) -> str:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fcnjax.naming import printable
+
 ON_ERROR = ("refuse", "mask")  # how examples that cannot be decoded are treated
 
 
@@ -42,7 +44,7 @@ class UnreadableExample(ValueError):
         self.name, self.reason = name, reason
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
+        return printable(f"{self.name}: {self.reason}")
 
 
 class Source(ABC):

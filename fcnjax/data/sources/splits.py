@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fcnjax.data.size_table import frozen_table
-from fcnjax.naming import unknown_name
+from fcnjax.naming import printable, unknown_name
 
 ALL = "all"  # the name that selects all examples of a folder or of an undivided file
 
@@ -111,7 +111,7 @@ def split_parts(split: str, counts: Mapping[str, int], owner: str, *, strict: bo
     Raises:
         ValueError: if a name is unknown, a slice is malformed or out of range, or nothing is selected.
     """
-    parts = []
+    parts, owner = [], printable(owner)
     for term in parse_split(split):
         if "[" in term.name:
             raise ValueError(f"split={split!r} of {owner}: must be a name, or a slice such as 'train[:90%]'.")

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fcnjax.data.sources.size_policy import SizePolicy
+from fcnjax.data.sources.size_policy import SizePolicy, size_words
 from fcnjax.data.sources.source import Example, Source
 from fcnjax.data.sources.wrapped import as_source
 from fcnjax.naming import joined
@@ -56,7 +56,8 @@ def without_small(source: Source, policy: SizePolicy, minimum: Sequence[int]) ->
         ValueError: if every example is too small.
     """
     source, smallest = as_source(source), policy.smallest(minimum)
-    low = (policy.content_sizes(source.sizes, minimum) < smallest).any(axis=1)
+    sizes = policy.content_sizes(source.sizes, minimum)
+    low = (sizes < smallest).any(axis=1)
     if not low.any():
         return source
     needed = joined(smallest.tolist())
@@ -65,7 +66,7 @@ def without_small(source: Source, policy: SizePolicy, minimum: Sequence[int]) ->
             f"sizes: all {len(source)} examples are below the network's minimum {needed}; set config.size.below."
         )
     dropped = {
-        source.name_of(row): f"its size {joined(source.sizes[row].tolist())} is below the minimum {needed}"
+        source.name_of(row): f"its size {size_words(source.sizes[row], sizes[row])} is below the minimum {needed}"
         for row in np.flatnonzero(low).tolist()
     }
     return PartialSource(source, np.flatnonzero(~low), dropped)

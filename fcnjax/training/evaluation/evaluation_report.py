@@ -1,6 +1,7 @@
 """The report of an evaluation: tables for the terminal, and a folder of figures, tables and one line per example.
 
 The folder holds `metrics.json`, `per_class.csv`, `predictions.csv`, `confusion.png`, `reliability.png` and `sizes.png`.
+In the tables, an apostrophe precedes a name that a spreadsheet would run as a formula.
 """
 
 import csv
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from fcnjax.atomic import atomic_folder, write_json, write_text
 from fcnjax.data import Source, as_source
-from fcnjax.naming import shortened
+from fcnjax.naming import shortened, spreadsheet_text
 from fcnjax.table_style import tight_table
 from fcnjax.training.evaluation.metrics import Metrics, worst_classes, worst_confusions
 
@@ -121,7 +122,8 @@ def _prediction_rows(metrics: Metrics, source: Source) -> Iterable[Sequence[Any]
 
 def _csv(rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    cells = ([spreadsheet_text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(cells)
     return text.getvalue()
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from fcnjax.installation import installed_version
-from fcnjax.naming import joined
+from fcnjax.naming import joined, printable
 from fcnjax.training.build import SPLITS
 from fcnjax.training.compile.mesh import gather_texts, together
 from fcnjax.training.settings.recipe import PACE, Recipe
@@ -42,7 +42,7 @@ def describe_run(trainer: Trainer) -> str:
     trained = int((plan.batches_per_bucket > 0).sum())
     evaluated = len({step.bucket for order in trainer.evaluation_plans.values() for step in order})
     return (
-        f"{recipe.data.name}: {counts} examples in {classes} classes{left_out}\n"
+        f"{printable(recipe.data.name)}: {counts} examples in {classes} classes{left_out}\n"
         f"buckets {shapes}: padded / real area - 1 = {plan.waste:.2f}, {plan.filler_rows} filler rows an epoch\n"
         f"{recipe.epochs} epochs of {plan.steps_per_epoch} steps, up to {recipe.batch_size} examples each\n"
         f"programs to compile: {trained} for training, {evaluated} for evaluation\n"

@@ -71,6 +71,13 @@ def test_what_is_too_small_is_listed_by_name():
     )
 
 
+def test_what_the_caps_make_too_small_is_listed_with_both_sizes():
+    sizes = np.array([[40, 40], [400, 300], [10, 200]])
+    with pytest.raises(ValueError, match="2 of 3") as error:
+        SizePolicy(max_side=40, min_side=8).sizes(sizes, 35, names=["a", "b\x1b[2J", "c"])
+    assert r"(b\x1b[2J 40x30 (resized from 400x300), c 2x40 (resized from 10x200))" in str(error.value)
+
+
 @pytest.mark.parametrize("axes", [1, 3])
 @pytest.mark.parametrize(
     ("settings", "says"),

@@ -67,6 +67,21 @@ def test_the_folder_holds_what_was_measured(tmp_path):
     assert [float(row["probability"]) for row in predictions] == metrics.probabilities.tolist()
 
 
+def test_a_spreadsheet_runs_no_name_and_a_terminal_obeys_none(tmp_path):
+    formula, hostile = '=HYPERLINK("http://x","y")', "b\x1b[2J\nc"
+    metrics, source = make(30, 3, names=[formula, hostile, "-1"])
+    source.names = ["@SUM(A1)", "+1+cmd|x", "\udc80.png", *(f"{index}.png" for index in range(27))]
+    folder = write_report(tmp_path / "report", metrics, source)
+    assert [row["name"] for row in rows_of(folder / "per_class.csv")] == [f"'{formula}", hostile, "-1"]
+    predictions = rows_of(folder / "predictions.csv")
+    assert [row["name"] for row in predictions[:4]] == ["'@SUM(A1)", "'+1+cmd|x", "\\udc80.png", "0.png"]
+    assert {row["label"] for row in predictions} == {f"'{formula}", hostile, "-1", ""}
+    assert [float(row["probability"]) for row in predictions if row["probability"]] == metrics.probabilities.tolist()
+    text = told(summary_tables(metrics, source.class_names))
+    assert "\x1b" not in text
+    assert r"b\x1b[2J\nc" in text
+
+
 @pytest.mark.parametrize("classes", [2, 13, 41, 251])
 def test_pictures_are_drawn_for_few_and_many_classes(tmp_path, classes):
     metrics, source = make(400, classes, [f"a class with the long name {index} of $_{{" for index in range(classes)])

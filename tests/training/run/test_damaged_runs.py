@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from damaged_files import pillow_decodes, write_damaged
+from PIL import Image
 
 from fcnjax.commands.command_line import UNUSABLE
 from fcnjax.commands.main import main
@@ -70,3 +71,23 @@ def test_refusing_lists_them_before_anything_is_trained(damaged, tmp_path, reque
     lists = [path.read_text().splitlines() for path in (tmp_path / ".scans").glob("unreadable-*.txt")]
     assert len(lists) == error.count("The complete list is in") == 3
     assert {line.partition(": ")[0] for lines in lists for line in lines} == bad
+
+
+def test_no_name_of_a_file_or_class_acts_on_the_terminal(tmp_path, request, capfd):
+    root, hostile = tmp_path / "root", "\x1b[2J\x1b]0;owned\x07\nfcnjax: all is well"
+    for label in ("cat", f"dog{hostile}"):
+        (root / label).mkdir(parents=True)
+        for index in range(20):
+            Image.new("L", (20, 20), 9 * index).save(root / label / f"{index:02}.png")
+    bad = f"cat/bad{hostile}.png"
+    (root / bad).write_bytes(b"no image")
+    config = request.config.rootpath / "configs/image_folder.py"
+    assert train(root, tmp_path / "run", config) == UNUSABLE
+    assert train(root, tmp_path / "run", config, "--config.data.on_error=mask") == 0
+    assert main(["fcnjax", "evaluate", f"--workdir={tmp_path / 'run'}"]) == 0
+    told = "".join(capfd.readouterr())
+    assert r"bad\x1b[2J\x1b]0;owned\x07\nfcnjax: all is well.png: not an image" in told
+    assert not any(piece in told for piece in ("\x1b[2J", "\x1b]0;", "\x07", "\nfcnjax: all is well"))
+    assert list(json.loads((tmp_path / "run/result.json").read_text())["unreadable"]) == [bad]  # the raw name
+    (complete,) = [path.read_text() for path in (tmp_path / ".scans").glob("unreadable-*.txt")]
+    assert len(complete.splitlines()) == 1
