@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fcnjax.data.size_table import frozen_table
-from fcnjax.data.sources.example_checks import check_array, check_labels
+from fcnjax.data.sources.example_checks import check_array, check_labels, checked_names, count_classes, whole_numbers
 from fcnjax.data.sources.source import Example, Source
 
 
@@ -21,13 +21,14 @@ class ArraySource(Source):
         values: N arrays [*S, C] of any sizes, uint8 (0 to 255) or floating; 1, 2 or 3 spatial axes, channels last.
             Floating arrays are converted to float32.
         labels: N class indices.
-        class_names: names of the classes; None counts the classes in `labels` and names them "0", "1", ...
+        class_names: names of the classes, all different; None counts the classes in `labels` and names them "0", "1",
+            ..., if the largest label is below 10,000 or 10 times the number of examples.
         first_id: id of the first example; ids count up from it. Give the splits of one data set disjoint ids.
 
     Raises:
         ValueError: if there are no arrays; if the numbers of arrays and labels differ; if an array has no channel axis,
             a rank or channel count that differs from the first one's, no positions, or a value that is not finite; or
-            if a label is out of range.
+            if a label is out of range, or a class name repeats.
         TypeError: if an array is neither uint8 nor floating.
 
     Attributes:
@@ -47,9 +48,11 @@ class ArraySource(Source):
         first_id: int = 0,
     ) -> None:
         self._values = [np.asarray(array) for array in values]
-        given = [int(label) for label in labels]
+        given = whole_numbers(labels)
         if not self._values:
             raise ValueError("values=[]: must hold at least one array [*S, C].")
+        if not 0 <= first_id <= 2**31 - len(self._values):
+            raise ValueError(f"first_id={first_id}: must be 0 or more, and every id below 2^31; count from 0.")
         if len(given) != len(self._values):
             raise ValueError(
                 f"labels: must be one label per array, not {len(given)} labels for {len(self._values)} arrays."
@@ -60,9 +63,9 @@ class ArraySource(Source):
         self._values = [
             array if array.dtype == np.uint8 else array.astype(np.float32, copy=False) for array in self._values
         ]
-        if class_names is None:
-            class_names = [str(label) for label in range(max(given) + 1)]
-        self.class_names = tuple(class_names)
+        self.class_names = checked_names(
+            range(count_classes(given, len(given))) if class_names is None else class_names
+        )
         check_labels(given, len(self.class_names))
         self.labels = self._labels = frozen_table(given)
         self.channels = int(first[-1])

@@ -1,8 +1,13 @@
-"""Checks of arrays and labels that become examples: each error names the array or label and what to change."""
+"""Checks of arrays, labels and class names of examples: each error names the value and what to change."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+
+# Without class names, labels may count as many classes as this, or as this times the number of examples.
+MAX_COUNTED, MAX_COUNTED_EACH = 10_000, 10
 
 
 def check_array(index: int, array: np.ndarray, first: tuple[int, ...]) -> None:
@@ -38,6 +43,23 @@ def check_array(index: int, array: np.ndarray, first: tuple[int, ...]) -> None:
         raise ValueError(f"values[{index}]: must be finite; replace NaN and infinity first.")
 
 
+def whole_numbers(labels: Iterable[Any]) -> list[int]:
+    """Returns labels as integers.
+
+    Raises:
+        ValueError: if a label is not a whole number; the first one is named.
+    """
+    given = list(labels)
+    for index, label in enumerate(given):
+        try:
+            whole = int(label) == label
+        except (TypeError, ValueError, OverflowError):
+            whole = False
+        if not whole:
+            raise ValueError(f"labels[{index}]={label!r}: must be an integer; count classes from 0.")
+    return [int(label) for label in given]
+
+
 def check_labels(labels: Sequence[int], classes: int) -> None:
     """Checks that every label is a class index.
 
@@ -54,3 +76,47 @@ def check_labels(labels: Sequence[int], classes: int) -> None:
                 f"labels[{index}]={label}: must be 0 to {classes - 1} ({classes} class names); number the classes from "
                 "0 or name the missing ones."
             )
+
+
+def count_classes(labels: Sequence[int], examples: int) -> int:
+    """Returns the number of classes that labels count: the largest one plus 1; 0 without labels.
+
+    Args:
+        labels: the labels.
+        examples: number of examples of the data set, which bounds the labels: a wrong one, such as 2**31 - 1, would ask
+            for as many names, and for logits of as many classes.
+
+    Raises:
+        ValueError: if a label is negative, or at least `max(10_000, 10 * examples)`; the first one is named.
+    """
+    limit = max(MAX_COUNTED, MAX_COUNTED_EACH * examples)
+    if not labels or (min(labels) >= 0 and max(labels) < limit):
+        return max(labels, default=-1) + 1
+    index, label = next((index, label) for index, label in enumerate(labels) if not 0 <= label < limit)
+    raise ValueError(
+        f"labels[{index}]={label}: must be 0 to {limit - 1}, as there are {examples} examples and no class names; "
+        "number the classes from 0, or give class_names."
+    )
+
+
+def checked_names(class_names: Sequence[Any]) -> tuple[str, ...]:
+    """Returns the names of the classes as strings.
+
+    Args:
+        class_names: strings or integers, all different.
+
+    Raises:
+        ValueError: if there are none, one is of another type, or two are equal.
+    """
+    if isinstance(class_names, str | bytes):
+        raise ValueError(f"class_names={class_names!r}: must be a list of names; put it in brackets.")
+    for index, name in enumerate(class_names):
+        if not isinstance(name, str | int | np.integer):
+            raise ValueError(f"class_names[{index}]={name!r}: must be a string; decode or convert it.")
+    names = tuple(map(str, class_names))
+    if not names:
+        raise ValueError("class_names=[]: must hold at least one name; leave it out to count the classes.")
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"class_names: {name!r} is there {times} times; give every class a name of its own.")
+    return names

@@ -5,20 +5,26 @@ stored end to end, with the table of their sizes beside them.
 """
 
 import io
+import math
 import os
 import re
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from fcnjax.atomic import write_bytes
+from fcnjax.data.size_table import areas, checked_table
 from fcnjax.data.sources.arrays import ArraySource
+from fcnjax.data.sources.example_checks import checked_names, count_classes
+from fcnjax.data.sources.npz_archive import read_arrays
 from fcnjax.data.sources.source import Source
 from fcnjax.data.sources.splits import ALL, SplitPart, parse_split, positions, split_parts
 from fcnjax.data.sources.wrapped import as_source
+from fcnjax.naming import printable
+
+T = TypeVar("T")
 
 
 def save_npz(
@@ -60,10 +66,10 @@ def save_npz(
     dtypes = {example.values.dtype for example in examples}
     if len(dtypes) > 1:
         raise TypeError(f"values: must have one type, not {sorted(map(str, dtypes))}; convert them.")
-    stored = _read(path) if path.exists() else {}
+    stored = read_arrays(path) if path.exists() else {}
     names = np.array(source.class_names)
     if "class_names" in stored and stored["class_names"].tolist() != names.tolist():
-        raise ValueError(f"{path}: has other class names than the new split; give all splits the same list.")
+        raise ValueError(f"{printable(path)}: has other class names than the new split; give all splits the same list.")
     stored |= {
         f"{split}_values": np.concatenate([example.values.reshape(-1) for example in examples]),
         f"{split}_sizes": np.array(source.sizes, np.int32),
@@ -83,8 +89,8 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     The file holds arrays `values` and `labels` (int [N]). Their names begin with the split and an underscore
     (`train_values`); in a file of one split they may be bare, and the split is called "train" or "all". `values` is [N,
     *S, C]; or 1-D, all examples end to end, with `sizes` int [N, D] and `channels` (default 1) of the same prefix, as
-    `save_npz` writes them. `class_names` [K] is optional; by default the largest label determines the number of
-    classes.
+    `save_npz` writes them. `class_names` [K], strings, is optional; by default the largest label of all splits
+    determines the number of classes.
 
     Args:
         path: the file.
@@ -96,7 +102,8 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the split is unknown or empty, or an array is missing, pickled or inconsistent with the others.
+        ValueError: if the split is unknown or empty, or an array is missing, pickled, damaged or inconsistent with the
+            others; or if there are no class names, and a label is far beyond the number of examples.
         TypeError: if the values are neither uint8 nor floating.
 
     >>> import tempfile
@@ -105,75 +112,96 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     [[4, 5]]
     """
     path = Path(path)
+    shown = printable(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; fcnjax.data.save_npz writes one from arrays.")
-    stored = _read(path)
+        raise FileNotFoundError(f"{shown}: no such file; fcnjax.data.save_npz writes one from arrays.")
+    stored = read_arrays(path)
     splits = {key.removesuffix("values").removesuffix("_") for key in stored if re.fullmatch(r"(\w+_)?values", key)}
     if splits == {""}:
         bare = ALL if parse_split(split)[0].name == ALL else "train"
         prefixes = {bare: ""}
     else:
         prefixes = {name: f"{name}_" for name in splits}
-    labels = {name: _labels(path, stored, prefix) for name, prefix in prefixes.items()}
+    labels = {name: _labels(shown, stored, prefix) for name, prefix in prefixes.items()}
     counts = {name: len(one) for name, one in labels.items()}
     parts = split_parts(split, counts, str(path))
-    names = stored.get("class_names")
-    if names is None:
-        names = np.arange(max(int(one.max(initial=0)) for one in labels.values()) + 1)
-    arrays = [each for part in parts for each in _examples(path, stored, prefixes[part.split], part, counts)]
-    chosen = np.concatenate([labels[part.split][part.start : part.stop] for part in parts])
+    names = _class_names(shown, stored, {prefixes[name]: one for name, one in labels.items()})
+    arrays = [each for part in parts for each in _examples(shown, stored, prefixes[part.split], part, counts)]
+    chosen = [label for part in parts for label in labels[part.split][part.start : part.stop]]
     try:
-        source = ArraySource(arrays, chosen.tolist(), [str(one) for one in names.tolist()])
+        source = ArraySource(arrays, chosen, names)
     except (ValueError, TypeError) as error:
-        raise type(error)(f"split={split!r} of {path}: {error}") from None
+        raise type(error)(f"split={split!r} of {shown}: {error}") from None
     source.ids = positions(parts, counts)
     return source
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except zipfile.BadZipFile:
-        raise ValueError(f"{path}: not an .npz file; fcnjax.data.save_npz writes one from arrays.") from None
-    except ValueError as error:
-        if "pickle" not in str(error).lower():
-            raise ValueError(f"{path}: holds an array that cannot be read ({error}).") from None
-        raise ValueError(
-            f"{path}: holds an array of Python objects, which needs pickle to read; write the examples with "
-            "fcnjax.data.save_npz, which needs no pickle."
-        ) from None
-
-
-def _labels(path: Path, stored: dict[str, np.ndarray], prefix: str) -> np.ndarray:
+def _labels(shown: str, stored: Mapping[str, np.ndarray], prefix: str) -> list[int]:
     labels = stored.get(f"{prefix}labels")
     if labels is None:
-        raise ValueError(f"{path}: {prefix}labels is missing beside {prefix}values; add it, int [N].")
+        raise ValueError(f"{shown}: {prefix}labels is missing beside {prefix}values; add it, int [N].")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"{path}: {prefix}labels is {labels.dtype} {list(labels.shape)}; write integers [N].")
-    return labels
+        raise ValueError(f"{shown}: {prefix}labels is {labels.dtype} {list(labels.shape)}; write integers [N].")
+    return labels.tolist()
+
+
+def _class_names(shown: str, stored: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[int]]) -> list[str]:
+    """Returns the names of the classes, the stored ones or those counted in the labels of all splits, by prefix."""
+    names = stored.get("class_names")
+    if names is None:
+        examples = sum(map(len, labels.values()))
+        counted = [_prefixed(f"{shown}: {prefix}", count_classes, one, examples) for prefix, one in labels.items()]
+        return [str(label) for label in range(max(counted, default=0))]
+    if names.ndim != 1 or names.dtype.kind not in "Uiu":
+        raise ValueError(f"{shown}: class_names is {names.dtype} {list(names.shape)}; write strings [K].")
+    return list(_prefixed(f"{shown}: ", checked_names, names.tolist()))
+
+
+def _prefixed(prefix: str, check: Callable[..., T], *arguments: Any) -> T:
+    """Returns the result of a check, whose error gets a prefix that names the file."""
+    try:
+        return check(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}") from None
 
 
 def _examples(
-    path: Path, stored: dict[str, np.ndarray], prefix: str, part: SplitPart, counts: Mapping[str, int]
+    shown: str, stored: Mapping[str, np.ndarray], prefix: str, part: SplitPart, counts: Mapping[str, int]
 ) -> Iterator[np.ndarray]:
     """Yields the arrays [*S, C] of a part of a split."""
     count = counts[part.split]
     values, sizes = stored[f"{prefix}values"], stored.get(f"{prefix}sizes")
     if sizes is None:
+        if values.ndim < 3:
+            raise ValueError(
+                f"{shown}: {prefix}values has the shape {list(values.shape)}; write [N, *S, C], or 1-D with "
+                f"{prefix}sizes beside it."
+            )
         if len(values) != count:
             raise ValueError(
-                f"{path}: {prefix}values holds {len(values)} examples for {count} labels; write one label each."
+                f"{shown}: {prefix}values holds {len(values)} examples for {count} labels; write one label each."
             )
         yield from values[part.start : part.stop]
         return
-    channels = int(stored.get(f"{prefix}channels", 1))
-    ends = np.cumsum(sizes.astype(np.int64).prod(axis=1) * channels) if sizes.ndim == 2 else np.zeros(0)
-    if len(ends) != count or values.ndim != 1 or not count or ends[-1] != len(values) or (sizes < 1).any():
+    channels = _channels(shown, stored, prefix)
+    table = checked_table(f"{shown}: {prefix}sizes", sizes)
+    total = table.astype(np.float64).prod(axis=1).sum() * channels  # float: integers could overflow
+    fits = values.ndim == 1 and len(table) == count and total <= len(values)
+    ends = np.cumsum(areas(table) * channels) if fits else np.zeros(1, np.int64)
+    if not fits or ends[-1] != len(values):
         raise ValueError(
-            f"{path}: {prefix}sizes of shape {sizes.shape} does not describe {count} examples of {channels} "
+            f"{shown}: {prefix}sizes of shape {sizes.shape} does not describe {count} examples of {channels} "
             f"channels in {prefix}values of shape {values.shape}; see fcnjax.data.save_npz."
         )
     for index in range(part.start, part.stop):
-        size = sizes[index].tolist()
-        yield values[ends[index] - np.prod(size) * channels : ends[index]].reshape(*size, channels)
+        size = table[index].tolist()
+        yield values[ends[index] - math.prod(size) * channels : ends[index]].reshape(*size, channels)
+
+
+def _channels(shown: str, stored: Mapping[str, np.ndarray], prefix: str) -> int:
+    channels = stored.get(f"{prefix}channels", np.array(1))
+    if channels.size != 1 or not np.issubdtype(channels.dtype, np.integer) or channels.item() < 1:
+        raise ValueError(
+            f"{shown}: {prefix}channels is {channels.dtype} {channels.tolist()}; write one integer of at least 1."
+        )
+    return int(channels.item())

@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from fcnjax.data.size_table import checked_table, frozen_table
-from fcnjax.data.sources.example_checks import check_array, check_labels
+from fcnjax.data.sources.example_checks import check_array, check_labels, checked_names, count_classes
 from fcnjax.data.sources.source import Example, Source
 
 _VALUE_KEYS = ("image", "audio", "values")
@@ -36,7 +36,8 @@ def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = 
             An item must have the same size at every access: leave random crops to the training's augmentation. An
             object that also has the other members of a `Source` (`sizes`, `ids`, `class_names`, `channels`) is used
             as it is, and the arguments below are ignored.
-        class_names: names of the classes; None counts the classes in the labels and names them "0", "1", ...
+        class_names: names of the classes, all different; None counts the classes in the labels and names them "0", "1",
+            ..., if the largest label is below 10,000 or 10 times the number of items.
         sizes: int [N, D], the extents of each item along its spatial axes; `class_names` is then required. None reads
             every item once, with a progress bar if that takes more than a second.
 
@@ -99,16 +100,16 @@ class _ItemSource(Source):
         self.channels = int(self._first[-1])
         if sizes is None:
             self.sizes, self.ids, labels = self._scan()
-            self.labels = frozen_table(labels)
-            names = range(max(labels) + 1) if class_names is None else class_names
-            self.class_names = tuple(map(str, names))
+            names = range(count_classes(labels, len(labels))) if class_names is None else class_names
+            self.class_names = checked_names(names)
             check_labels(labels, len(self.class_names))
+            self.labels = frozen_table(labels)
         else:
             self.sizes = frozen_table(checked_table("sizes", sizes, len(self._first) - 1))
             if len(self.sizes) != len(data):
                 raise ValueError(f"sizes: must have one row for each of the {len(data)} items, not {len(self.sizes)}.")
             self.ids = frozen_table(range(len(data)))
-            self.class_names = tuple(class_names or ())
+            self.class_names = checked_names(class_names or ())
 
     def _scan(self) -> tuple[np.ndarray, np.ndarray, list[int]]:
         sizes, ids, labels = [], [], []
@@ -155,6 +156,8 @@ def _example(data: Any, index: int) -> Example:
         raise ValueError(
             f"data[{index}]: must be a pair (values, label), a mapping or an Example, not a {type(item).__name__}."
         )
+    if not 0 <= given_id < 2**31:
+        raise ValueError(f"data[{index}].id={given_id}: must be 0 to 2^31 - 1; number the examples from 0.")
     return Example(int(given_id), _values(key, values), _label(index, label))
 
 

@@ -1,3 +1,7 @@
+import io
+import warnings
+import zipfile
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,6 +81,8 @@ def test_files_that_plain_numpy_wrote(tmp_path):
 
 
 V, L = np.zeros(24, np.uint8), np.array([0, 1])
+DENSE, SIZES = {"values": V.reshape(2, 3, 4, 1), "labels": L}, [[3, 4], [3, 4]]
+RAGGED = {"values": V, "sizes": SIZES, "labels": L}
 
 
 @pytest.mark.parametrize(
@@ -99,6 +105,129 @@ def test_problems_of_a_file_are_named(tmp_path, stored, split, error, says):
     np.savez(tmp_path / "bad.npz", **stored)
     with pytest.raises(error, match=says):
         load_npz(tmp_path / "bad.npz", split)
+
+
+@pytest.mark.parametrize(
+    ("stored", "says"),
+    [
+        (DENSE | {"values": np.uint8(3)}, r"values has the shape \[\]; write \[N, \*S, C\]"),
+        (DENSE | {"values": V}, r"values has the shape \[24\]"),
+        (DENSE | {"labels": np.int64(1)}, r"labels is int64 \[\]; write integers"),
+        (DENSE | {"labels": np.array([0, 2**31 - 1])}, r"labels\[1\]=2147483647: must be 0 to 9999, as there are 2 ex"),
+        (DENSE | {"labels": np.array([2**64 - 1, 1], np.uint64)}, r"labels\[0\]=18446744073709551615: must be 0 to"),
+        (DENSE | {"labels": np.array([0, -1])}, r"labels\[1\]=-1: must be 0 to 9999"),
+        (
+            DENSE | {"labels": np.array([0, 2**64 - 1], np.uint64), "class_names": ["a", "b"]},
+            r"labels\[1\]=18446744073709551615: must be 0 to 1 \(2 class names\)",
+        ),
+        (RAGGED | {"sizes": np.float64(SIZES)}, r"sizes.dtype=float64: must be integers"),
+        (RAGGED | {"sizes": np.int64(3)}, r"sizes.shape=\(\): must be \[N, D\]"),
+        (RAGGED | {"sizes": [3, 4]}, r"sizes.shape=\(2,\): must be \[N, D\]"),
+        (RAGGED | {"sizes": [[3, 4], [3, 2**40]]}, r"sizes\[1\]=\[3, 1099511627776\]: must have extents below 2\^31"),
+        (RAGGED | {"sizes": np.array([[3, 4], [3, 2**63]], np.uint64)}, r"sizes\[1\]=.*below 2\^31"),
+        (RAGGED | {"sizes": [[3, 4, 1], [2**30, 2**30, 16]]}, r"sizes .* does not describe 2 examples"),  # 2**64 = 0
+        (RAGGED | {"sizes": [[3, 4], [-3, -4]]}, r"sizes\[1\]=\[-3, -4\]: must have extents of at least 1"),
+        (RAGGED | {"channels": "2"}, r"channels is <U1 2; write one integer"),
+        (RAGGED | {"channels": 1.5}, r"channels is float64 1.5; write one integer"),
+        (RAGGED | {"channels": [1, 2]}, r"channels is int64 \[1, 2\]; write one integer"),
+        (RAGGED | {"channels": -1}, r"channels is int64 -1; write one integer of at least 1"),
+        (RAGGED | {"channels": 2**62}, r"sizes .* does not describe 2 examples of 4611686018427387904 channels"),
+        (DENSE | {"class_names": [["a", "b"]]}, r"class_names is <U1 \[1, 2\]; write strings \[K\]"),
+        (DENSE | {"class_names": np.array([b"a", b"b"])}, r"class_names is \|S1 \[2\]; write strings \[K\]"),
+        (DENSE | {"class_names": [0.5, 1.5]}, r"class_names is float64 \[2\]; write strings"),
+        (DENSE | {"class_names": ["a", "b", "a"]}, r"class_names: 'a' is there 2 times"),
+        (DENSE | {"class_names": np.zeros(0, "U1")}, r"class_names=\[\]: must hold at least one name"),
+    ],
+)
+def test_every_array_that_cannot_be_used_is_named_with_its_file(tmp_path, stored, says):
+    np.savez(tmp_path / "bad.npz", **stored)
+    with pytest.raises(ValueError, match=rf"bad.npz: {says}"):
+        load_npz(tmp_path / "bad.npz")
+    np.savez(tmp_path / "bad.npz", **{k if k == "class_names" else f"train_{k}": v for k, v in stored.items()})
+    with pytest.raises(ValueError, match=rf"bad.npz: (split='train' of )?(train_)?{says}"):
+        load_npz(tmp_path / "bad.npz")
+
+
+def npy(shape, dtype=np.uint8, content=b""):
+    """Returns an array file whose header claims a shape."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    )
+    return stream.getvalue() + content
+
+
+def test_a_header_decides_nothing_about_memory(tmp_path):
+    path, labels = tmp_path / "bad.npz", io.BytesIO()
+    np.save(labels, L)
+    for claimed in ((10**13,), (2, 10**12, 5, 1), (-1, 8), (7,)):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("values.npy", npy(claimed, content=bytes(8)))
+            archive.writestr("labels.npy", labels.getvalue())
+        with pytest.raises(ValueError, match=r"bad.npz: array 'values' claims .* but the file cannot hold them"):
+            load_npz(path)
+    huge = npy((0xFFFFFF00 - 128,), content=bytes(8))  # and the zip directory claims as much
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("values.npy", huge)
+    size = len(huge).to_bytes(4, "little")
+    content = path.read_bytes()
+    assert content.count(size) == 2
+    path.write_bytes(content.replace(size, (0xFFFFFF00).to_bytes(4, "little")))
+    with pytest.raises(ValueError, match=r"bad.npz: array 'values' claims .* but the file cannot hold them"):
+        load_npz(path)
+
+
+def test_two_arrays_of_one_name_are_refused_and_other_files_left_out(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, **RAGGED)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("README", "about")
+    assert len(load_npz(path)) == 2
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "a") as archive:
+        warnings.simplefilter("ignore")  # zipfile warns about the second one
+        archive.writestr("labels.npy", npy((2,), np.int64, bytes(16)))
+    with pytest.raises(ValueError, match=r"data.npz: holds two arrays 'labels'"):
+        load_npz(path)
+
+
+def test_what_compresses_best_is_read(tmp_path):
+    zeros = [np.zeros((2000, 3000, 1), np.uint8)] * 2
+    assert load_npz(save_npz(tmp_path / "zeros.npz", zeros, [0, 1])).sizes.tolist() == [[2000, 3000]] * 2
+
+
+def outcome(path, whole):
+    """Returns why a file is refused; None if it holds the same examples as `whole`."""
+    try:
+        source = load_npz(path)
+    except ValueError as error:
+        return str(error)
+    assert (source.class_names, source.labels.tolist()) == (whole.class_names, whole.labels.tolist())
+    for index in range(len(whole)):
+        np.testing.assert_array_equal(source[index].values, whole[index].values)
+    return None
+
+
+def test_damage_is_named_or_without_effect(path):
+    """600 flips, truncations and stretches of zeros at random places."""
+    whole, content, draw = load_npz(path), path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for trial in range(600):
+        damaged = bytearray(content)
+        place = int(draw.integers(len(damaged)))
+        if trial % 3 == 0:
+            damaged[place] ^= 1 << int(draw.integers(8))
+        elif trial % 3 == 1:
+            del damaged[place:]
+        else:
+            damaged[place : place + 20] = bytes(len(damaged[place : place + 20]))
+        path.write_bytes(damaged)
+        said = outcome(path, whole)
+        if said:
+            refused += 1
+            assert "data.npz" in said
+            assert "\n" not in said
+            assert len(said) < 400
+    assert 400 < refused < 600
 
 
 def test_missing_and_foreign_files_are_refused(tmp_path):

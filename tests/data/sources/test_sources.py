@@ -46,11 +46,22 @@ GOOD = np.zeros((4, 4, 1))
         ([GOOD, np.zeros((4, 4, 1), np.int16)], [0, 0], None, TypeError, r"values\[1\].*int16"),
         ([GOOD, GOOD], [0, 2], ["a", "b"], ValueError, r"labels\[1\]=2: must be 0 to 1"),
         ([GOOD, GOOD], [0, -1], None, ValueError, r"labels\[1\]=-1: must be"),
+        ([GOOD, GOOD], [0, 2**31 - 1], None, ValueError, r"labels\[1\]=2147483647: must be 0 to 9999"),
+        ([GOOD, GOOD], [0, 0.5], None, ValueError, r"labels\[1\]=0.5: must be an integer"),
+        ([GOOD, GOOD], [0, "1"], None, ValueError, r"labels\[1\]='1': must be an integer"),
+        ([GOOD, GOOD], [0, 1], ["a", "a"], ValueError, "class_names: 'a' is there 2 times"),
     ],
 )
 def test_array_source_names_the_problem(arrays, labels, names, error, says):
     with pytest.raises(error, match=says):
         ArraySource(arrays, labels, names)
+
+
+def test_ids_fit_32_bits():
+    assert ArraySource([GOOD], [0], first_id=2**31 - 1).ids.tolist() == [2**31 - 1]
+    for first_id in (2**31, -1):
+        with pytest.raises(ValueError, match=f"first_id={first_id}: must be 0 or more, and every id below"):
+            ArraySource([GOOD], [0], first_id=first_id)
 
 
 def test_size_table_is_correct_and_read_only(digits):

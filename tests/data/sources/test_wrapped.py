@@ -139,6 +139,19 @@ def test_an_object_with_the_members_of_a_source_can_be_loaded_resized_and_cut():
         ([(TALL, 0), (WIDE[..., 0], 1)], {}, ValueError, r"values\[1\].shape=\(2, 7\): must have the rank"),
         ([(TALL.astype(int), 0)], {}, TypeError, r"values\[0\].*int64"),
         ([(TALL, 0), (WIDE, 2)], {"class_names": ["a", "b"]}, ValueError, r"labels\[1\]=2: must be"),
+        (
+            [(TALL, 0), (WIDE, 2**31 - 1)],
+            {},
+            ValueError,
+            r"labels\[1\]=2147483647: must be 0 to 9999, as there are 2",
+        ),
+        ([(TALL, 0), (WIDE, 2**63)], {}, ValueError, r"labels\[1\]=9223372036854775808: must be 0 to 9999"),
+        ([(TALL, -1)], {}, ValueError, r"labels\[0\]=-1: must be 0 to 9999"),
+        ([(TALL, 2**40)], {"class_names": ["a"]}, ValueError, r"labels\[0\]=1099511627776: must be 0 to 0"),
+        ([Example(2**31, TALL, 0)], {}, ValueError, r"data\[0\].id=2147483648: must be 0 to 2\^31 - 1"),
+        ([(TALL, 0)], {"class_names": ["a", "b", "a"]}, ValueError, "class_names: 'a' is there 2 times"),
+        ([(TALL, 0)], {"class_names": [b"a"]}, ValueError, r"class_names\[0\]=b'a': must be a string"),
+        ([(TALL, 0)], {"class_names": "ab"}, ValueError, "class_names='ab': must be a list of names"),
         ([(TALL, 0)], {"sizes": [(5, 2)]}, ValueError, "class_names=None: must be given with sizes"),
         (
             [(TALL, 0)],
@@ -158,6 +171,15 @@ def test_an_object_with_the_members_of_a_source_can_be_loaded_resized_and_cut():
 def test_bad_items_are_refused(data, options, error, says):
     with pytest.raises(error, match=says):
         as_source(data, **options)
+
+
+def test_as_many_classes_as_fit_the_examples_are_counted():
+    assert len(as_source([(TALL, 9999)]).class_names) == 10_000
+    with pytest.raises(ValueError, match=r"labels\[0\]=10000: must be 0 to 9999"):
+        as_source([(TALL, 10_000)])
+    assert len(ArraySource([TALL] * 2000, [19_999] * 2000).class_names) == 20_000
+    with pytest.raises(ValueError, match=r"labels\[1\]=20000: must be 0 to 19999"):
+        ArraySource([TALL] * 2000, [0, *[20_000] * 1999])
 
 
 def test_items_that_change_their_size_are_refused():
