@@ -50,7 +50,6 @@ def _is_number(text: str) -> bool:
     return text.isprintable()  # Python also reads numbers that follow a tab
 
 
-
 def unknown_name(kind: str, name: Any, known: Iterable[str]) -> str:
     """Returns the sentence for a name that does not exist: the name, the nearest known one, and all known ones.
 

@@ -20,14 +20,14 @@ from fcnjax.data.tfds.tfds_source import TfdsSource
 
 @dataclass(frozen=True)
 class FileOptions:
-    """How the files of a folder are read (see `FolderSource`); other data sets ignore it.
+    """How the files of a folder are read (see `FolderSource`); other data sets take only `cache_dir`.
 
     Attributes:
         channels: channels of images, 1 or 3; None means 1 if all are gray, else 3.
         sample_rate: samples per second of recordings; None keeps each file's own.
         on_error: "refuse" or "mask".
         verify: whether to decode every file once; None does so unless `on_error` is "mask".
-        cache_dir: folder that keeps the sizes for the next run; None keeps nothing.
+        cache_dir: folder that keeps sizes, and hashes of records, for the next run; None keeps no sizes.
     """
 
     channels: int | None = None
@@ -85,4 +85,4 @@ def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOp
         if folder is None:
             raise ValueError(unknown_data_set(name))
         prepared = open_prepared(folder)
-    return TfdsSource(prepared, split)
+    return TfdsSource(prepared, split, cache_dir=options.cache_dir)

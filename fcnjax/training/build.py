@@ -101,16 +101,6 @@ def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]
     return {name: ResizedSource(source, recipe.size, minimum) for name, source in splits.items()}
 
 
-def data_digest(sources: Mapping[str, Source]) -> dict[str, str]:
-    """Returns a hash of the sizes, ids, names and classes of each split, to detect that the data have changed."""
-    digests = {}
-    for name, source in sources.items():
-        names = "\0".join((*source.class_names, "", *(source.names or ())))
-        parts = (source.sizes.tobytes(), source.ids.tobytes(), names.encode())
-        digests[name] = hashlib.sha256(b"\0".join(parts)).hexdigest()
-    return digests
-
-
 def make_buckets(recipe: Recipe, sources: Mapping[str, Source], *, cache_dir: Path | str | None = None) -> BucketPlan:
     """Returns the buckets for all splits, with the batch size of each, within the bounds of the recipe.
 

@@ -145,7 +145,7 @@ def scan_files(
     rows = dict(_load_cache(cache, kind.axes)) if cache else {}
     stale = []
     for name in names:
-        stamp = _stamp(root / name)
+        stamp = stamp_of(root / name)
         row = rows.get(name)
         if row is None or row.stamp != stamp or (verify and not row.verified and not row.reason):
             stale.append((name, stamp))
@@ -188,7 +188,8 @@ def _scan_file(file: Path, stamp: Stamp, kind: Kind, verify: bool) -> ScannedFil
     return ScannedFile(stamp, tuple(size), channels, verify)
 
 
-def _stamp(file: Path) -> Stamp:
+def stamp_of(file: Path) -> Stamp:
+    """Returns the present stamp of a file; raises OSError if there is none."""
     status = file.stat()
     return Stamp(status.st_size, status.st_mtime_ns)
 

@@ -9,12 +9,16 @@ import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from fcnjax.atomic import write_bytes
 from fcnjax.data.files.file_scan import AudioKind, ImageKind, Kind, ScannedFile, scan_files
 from fcnjax.data.files.folder_layout import read_layout, select
 from fcnjax.data.size_table import frozen_table
+from fcnjax.data.sources.contents import Contents, file_contents
 from fcnjax.data.sources.source import ON_ERROR, Example, Source, UnreadableExample
 from fcnjax.naming import printable, unknown_name
 
@@ -106,6 +110,7 @@ class FolderSource(Source):
         self.ids = frozen_table(chosen)
         self.labels = self._labels = frozen_table([layout.labels[index] for index in chosen])
         self.sizes = frozen_table([rows[layout.names[index]].size for index in chosen])
+        self._bytes = np.array([rows[name].stamp.bytes for name in self.names], np.int64)
         self.class_names = layout.class_names
         self.channels = channels
         self._kind = kind
@@ -147,6 +152,11 @@ class FolderSource(Source):
         """
         kind = AudioKind(sample_rate)
         return cls(root, split, kind, channels=1, on_error=on_error, verify=verify, cache_dir=cache_dir)
+
+    @cached_property
+    def contents(self) -> Contents:
+        """A hash of all labels and sizes of files, and of the bytes of some files."""
+        return file_contents(self.paths, self._bytes, self._labels)
 
     @property
     def paths(self) -> list[Path]:

@@ -4,10 +4,12 @@ Axes: N examples, S the spatial axes of one example, C channels.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import numpy as np
 
 from fcnjax.data.size_table import frozen_table
+from fcnjax.data.sources.contents import Contents, all_contents
 from fcnjax.data.sources.example_checks import check_array, check_labels, checked_names, count_classes, whole_numbers
 from fcnjax.data.sources.source import Example, Source
 
@@ -71,6 +73,11 @@ class ArraySource(Source):
         self.channels = int(first[-1])
         self.sizes = frozen_table([array.shape[:-1] for array in self._values])
         self.ids = frozen_table(range(first_id, first_id + len(self._values)))
+
+    @cached_property
+    def contents(self) -> Contents:
+        """A hash of all labels and values."""
+        return all_contents(self._labels, self._values)
 
     def __len__(self) -> int:
         return len(self._values)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fcnjax.data.size_table import frozen_table
+from fcnjax.data.sources.contents import Contents
 from fcnjax.data.sources.size_policy import SizePolicy
 from fcnjax.data.sources.source import Example, Source
 from fcnjax.data.sources.wrapped import as_source
@@ -41,6 +42,11 @@ class ResizedSource(Source):
     @cached_property
     def labels(self) -> np.ndarray | None:
         return self.source.labels
+
+    @cached_property
+    def contents(self) -> Contents:
+        """The contents of the whole inner source."""
+        return self.source.contents
 
     def __len__(self) -> int:
         return len(self.source)

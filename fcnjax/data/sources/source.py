@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fcnjax.data.sources.contents import Contents, sampled_contents
 from fcnjax.naming import printable
 
 ON_ERROR = ("refuse", "mask")  # how examples that cannot be decoded are treated
@@ -73,6 +74,14 @@ class Source(ABC):
     def labels(self) -> np.ndarray | None:
         """int32 [N], class indices; None if they are unknown until the examples are read."""
         return None
+
+    @cached_property
+    def contents(self) -> Contents:
+        """A hash of labels and values, and what it covers, to detect that they have changed between two runs.
+
+        By default it covers the labels, if they are known, and a few examples, which are read twice.
+        """
+        return sampled_contents(self, UnreadableExample)
 
     @abstractmethod
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from fcnjax.data.sources.contents import Contents
 from fcnjax.data.sources.size_policy import SizePolicy, size_words
 from fcnjax.data.sources.source import Example, Source
 from fcnjax.data.sources.wrapped import as_source
@@ -33,6 +34,11 @@ class PartialSource(Source):
     @cached_property
     def labels(self) -> np.ndarray | None:
         return None if self.source.labels is None else self.source.labels[self._kept]
+
+    @cached_property
+    def contents(self) -> Contents:
+        """The contents of the whole inner source."""
+        return self.source.contents
 
     def __len__(self) -> int:
         return len(self._kept)

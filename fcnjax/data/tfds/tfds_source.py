@@ -4,7 +4,9 @@ Axes: H height, W width, L samples of a signal, S the spatial axes (H, W or L), 
 """
 
 import contextlib
+import hashlib
 import io
+import os
 import zipfile
 from collections.abc import Iterable
 from functools import cached_property
@@ -17,10 +19,12 @@ from tqdm import tqdm
 from fcnjax.atomic import write_bytes
 from fcnjax.data.files.image_files import decode_image, read_size
 from fcnjax.data.size_table import frozen_table
+from fcnjax.data.sources.contents import Contents
 from fcnjax.data.sources.source import Example, Source, UnreadableExample
 from fcnjax.data.sources.splits import positions, split_parts
 from fcnjax.data.sources.wrapped import as_signal
-from fcnjax.data.tfds.records import open_prepared, open_records
+from fcnjax.data.tfds.record_hashes import hash_records
+from fcnjax.data.tfds.records import DataDir, open_prepared, open_records
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -44,6 +48,7 @@ class TfdsSource(Source):
             of an example is its feature `id` if there is one, else its position in the data set, with the splits end to
             end in the order of their names. Ids therefore do not depend on the slice.
         split: A split of the builder, optionally with a slice such as "train[:100]"; "+" joins several.
+        cache_dir: folder that keeps the hashes of the files of records for the next run; None: the data's own folder.
         cache_bytes: maximum total of decoded values kept in memory, in bytes; 0 keeps nothing.
 
     Raises:
@@ -52,10 +57,20 @@ class TfdsSource(Source):
         UnreadableExample: if the header of an image cannot be read.
     """
 
-    def __init__(self, builder: "tfds.core.DatasetBuilder", split: str, *, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        builder: "tfds.core.DatasetBuilder",
+        split: str,
+        *,
+        cache_dir: DataDir = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self._folder, self._split, self._name = Path(builder.data_path), split, builder.name
         counts = {name: info.num_examples for name, info in builder.info.splits.items()}
         self._parts = split_parts(split, counts, self._name, strict=True)
+        self._cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
+        splits = sorted({part.split for part in self._parts})
+        self._files = [Path(file) for name in splits for file in builder.info.splits[name].filepaths]
         prepared = self._open()
         features: Any = prepared.info.features
         self._key = _checked_key(self._name, features)
@@ -103,6 +118,17 @@ class TfdsSource(Source):
     def labels(self) -> np.ndarray:
         """int32 [N], class indices, from one pass over the records, without decoding images."""
         return frozen_table([int(self._records[index]["label"]) for index in self._pass("labels")])
+
+    @cached_property
+    def contents(self) -> Contents:
+        """A hash of all bytes of the files that hold the records of the splits, labels included."""
+        cache = self._folder / ".fcnjax_hashes_1.json"
+        if self._cache_dir is not None:
+            folder = hashlib.sha256(os.fsencode(self._folder.resolve())).hexdigest()[:16]
+            cache = self._cache_dir / f"records-{folder}.json"
+        hashes = hash_records(self._files, cache, f"checksums of {self._name} {self._split}")
+        covers = f"all bytes of the {len(self._files):,} files of records"
+        return Contents(covers, hashlib.sha256("".join(hashes).encode()).hexdigest())
 
     def _pass(self, what: str) -> Iterable[int]:
         """Returns all indices, with a progress bar if going through them takes more than a second."""

@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from fcnjax.installation import installed_version
 from fcnjax.naming import joined
-from fcnjax.training.build import data_digest
 from fcnjax.training.compile.compilation import Compilation, CompileSettings, compiling_ahead
 from fcnjax.training.compile.memory_fit import compiled_bytes
 from fcnjax.training.compile.mesh import is_first_host, together
+from fcnjax.training.data_digest import data_digest
 from fcnjax.training.evaluation.evaluation_result import EvaluationResult
 from fcnjax.training.run.checkpoints import Checkpoints, load_newest, open_checkpoints, save_arrays, steps_in
 from fcnjax.training.run.interruption import Terminated, termination_noted

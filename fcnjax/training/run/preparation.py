@@ -9,6 +9,7 @@ from fcnjax.installation import installed_version
 from fcnjax.naming import joined, printable
 from fcnjax.training.build import SPLITS
 from fcnjax.training.compile.mesh import gather_texts, together
+from fcnjax.training.data_digest import Digest
 from fcnjax.training.settings.recipe import PACE, Recipe
 from fcnjax.training.trainer import Trainer
 
@@ -57,12 +58,12 @@ def check_trainer(trainer: Trainer, recipe: Recipe):
         raise ValueError("trainer: must have the recipe to train; pass Trainer(recipe), or leave it out.")
 
 
-def check_hosts_agree(recipe: Recipe, digest: dict[str, str]):
+def check_hosts_agree(recipe: Recipe, digest: Digest):
     """Raises ValueError, on all hosts, if they have different recipes or different data; all hosts must call it.
 
     Args:
         recipe: recipe of this host.
-        digest: hashes of this host's data (see `fcnjax.training.build.data_digest`).
+        digest: hashes of this host's data (see `fcnjax.training.data_digest`).
     """
     config = {name: value for name, value in recipe.to_dict().items() if name != "loader"}
     for what, mine in (("config", config), ("examples", digest)):

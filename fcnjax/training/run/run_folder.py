@@ -1,8 +1,8 @@
 """Run folders: the config, environment and results of a run, and whether it may be resumed.
 
 A folder holds `config.json` (the complete recipe and the format of the folder), `environment.json` (versions, git
-revision and hardware of each process that worked on it), `data.json` (hashes of the examples' sizes, ids, names and
-classes), `metrics.jsonl` (without anything that depends on wall time), `speed.jsonl` (timings), `checkpoints/`,
+revision and hardware of each process that worked on it), `data.json` (hashes of the examples, see
+`data_digest`), `metrics.jsonl` (without anything that depends on wall time), `speed.jsonl` (timings), `checkpoints/`,
 `weights/`, and `result.json`, which is written last and marks the run as finished. Config, record of the data,
 checkpoints and weights are sealed (see `fcnjax.sealed`); the seal of a checkpoint covers the metrics before it. If the
 config asks for them, `tensorboard/` holds event files and `profile/` a trace. `not_finite.json` lists the examples of a
@@ -30,6 +30,7 @@ from fcnjax.installation import installed_version
 from fcnjax.sealed import DamagedFile, read_sealed, write_sealed
 from fcnjax.training.compile.compilation import CompileSettings, compile_options
 from fcnjax.training.compile.mesh import is_first_host
+from fcnjax.training.data_digest import Digest, changed_data, not_compared
 from fcnjax.training.settings.recipe import Recipe
 from fcnjax.xla import FLAGS, refused
 
@@ -94,8 +95,10 @@ class RunFolder:
             (self.path / LOCK).unlink()
             self.path.rmdir()
 
-    def begin(self, digest: dict[str, str]):
+    def begin(self, digest: Digest):
         """Writes the config, the environment, and hashes of the data, in the locked folder.
+
+        A line on stderr says which labels and values could not be compared, as an earlier version did not hash them.
 
         Raises:
             FileExistsError: if an interrupted run started on other data.
@@ -106,19 +109,22 @@ class RunFolder:
         self._check_data(digest)
         environments = read_environments(self.path)
         write_json(self.path / ENVIRONMENT, [*environments, environment(CompileSettings.of(self._recipe))])
-        write_sealed(self.path / DATA, digest)
+        write_sealed(self.path / DATA, dict(digest))
         # Last: it makes the folder a run.
         write_sealed(self.path / CONFIG, {FORMAT: WRITTEN, **self._recipe.to_dict()})
 
-    def _check_data(self, digest: dict[str, str]) -> None:
+    def _check_data(self, digest: Digest) -> None:
         path = self.path / DATA
         known = read_sealed(path) if is_run(self.path) and path.exists() else digest
-        changed = sorted(name for name in digest if digest[name] != known.get(name))
-        if changed:
+        changed = changed_data(known, digest)
+        if changed is not None:
             raise FileExistsError(
-                f"workdir={self.path}: holds an interrupted run, and the examples of its {changed[0]} split have "
-                "changed since it started; restore them, or choose a new folder."
+                f"workdir={self.path}: holds an interrupted run, and the {changed} have changed since it started; "
+                "restore them, or choose a new folder."
             )
+        if splits := not_compared(known, digest):
+            said = "hold no hash, or one of another kind; whether they have changed was not checked"
+            tqdm.write(f"{path}: labels and values of {', '.join(splits)} {said}.", file=sys.stderr)
 
     def keep_metrics_until(self, step: int, written: Sequence[Any] | None = None):
         """Drops the metrics after `step` and those of the final test, which a resumed run writes again.

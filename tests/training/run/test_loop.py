@@ -18,8 +18,8 @@ from synthetic_data import COUNTS, make_recipe
 from fcnjax import xla
 from fcnjax.padded import Padded
 from fcnjax.training import Recipe, Trainer, evaluate, load_model, load_run, train
-from fcnjax.training.build import data_digest
 from fcnjax.training.compile.compilation import compile_options
+from fcnjax.training.data_digest import data_digest
 from fcnjax.training.run import checkpoints, loop
 from fcnjax.training.run.checkpoints import Checkpoints
 from fcnjax.training.run.finished import load_state
