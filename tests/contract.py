@@ -5,7 +5,9 @@ row of the batch, with any batch mates and filler rows, and its output is again 
 examples, `values` are zero and `raw_values` are other numbers, which must not affect a layer. Whole networks, in
 addition, never read values outside the sizes: NaN or 1e4 there changes nothing, bit for bit.
 
-Weights, biases and running statistics are randomized: with initial values, most errors would be exactly 0.
+Weights, biases and running statistics are randomized: with initial values, most errors would be exactly 0. What an
+output depends on is part of the contract of a layer: if its weights hide the rest of the example from an output, as a
+ReLU without a positive input does, then the comparisons above prove nothing.
 """
 
 import dataclasses
@@ -19,12 +21,14 @@ import numpy as np
 from flax import nnx
 from hypothesis import strategies as st
 
+from fcnjax.geometry import AnyWindow, Expansion, Window
 from fcnjax.padded import Padded
 
 # Relative to the largest value, or to SMALLEST_SCALE if that is larger: inputs and weights are of order 1, so smaller
 # values are remainders of terms that canceled.
 TOLERANCE, DOUBLE_TOLERANCE, SMALLEST_SCALE = 1e-5, 1e-11, 0.1
 RAW_PADDING = 7.0  # raw values outside the examples
+NUDGE = 10.0  # added to one value, which becomes the largest of its example
 EXTENTS = {1: (1, 2, 5, 8, 13), 2: (1, 4, 9), 3: (2, 5)}  # odd, even, 1, and an edge of the padded shape
 PADDED_SHAPE = {1: (16,), 2: (9, 12), 3: (6, 5, 7)}  # of a batch of several examples
 
@@ -211,3 +215,68 @@ def check_poison(module: nnx.Module, examples: Sequence[np.ndarray], *, train: b
 
 def _with_filler(examples: Sequence[np.ndarray], shape: tuple[int, ...]) -> Padded:
     return Padded.stack(examples, shape=shape, batch_size=len(examples) + 1)
+
+
+def check_dependence(
+    module: nnx.Module, example: np.ndarray, expected: np.ndarray, *, train: bool = False, exactly: bool = True
+):
+    """Checks that each output changes with the values of the example that it should depend on, and with no others.
+
+    Args:
+        module: maps a `Padded` to a `Padded`; its weights are drawn as for the rest of the contract.
+        example: [*S, C], a single example without padding.
+        expected: bool [P', C', P, C], whether an output (one of P' positions, row-major, and a channel) depends on a
+            value of the example.
+        train: as for `check`.
+        exactly: False allows further dependence.
+    """
+    randomize(module)
+    graphdef, *states = nnx.split(module, nnx.Param, nnx.BatchStat)
+    states = [nnx.to_pure_dict(state) for state in states]
+    keys, sizes = jax.random.split(jax.random.key(7), 1), jnp.asarray([example.shape[:-1]])
+
+    @jax.jit
+    def outputs(examples):
+        def alone(values):
+            return nnx.merge(graphdef, *states)(Padded(values[None], sizes), train=train, keys=keys).values[0]
+
+        return jax.vmap(alone)(examples)
+
+    nudged = example.ravel() + NUDGE * np.eye(example.size, dtype=np.float32)
+    examples = np.concatenate([example[None], nudged.reshape(-1, *example.shape)])
+    first, *others = np.asarray(outputs(examples))
+    actual = np.stack([other != first for other in others], -1).reshape(-1, first.shape[-1], example.size)
+    wanted = expected.reshape(*expected.shape[:2], -1)
+    assert actual.shape == wanted.shape, f"outputs [positions, channels]: {actual.shape[:2]}, not {wanted.shape[:2]}"
+    for what, wrong in (("does not depend", wanted & ~actual), ("depends", actual & ~wanted & exactly)):
+        cells = [tuple(map(int, cell)) for cell in np.argwhere(wrong)]
+        assert not cells, f"output (position, channel) {cells[0][:2]} {what} on value {cells[0][2]}; {len(cells)} such"
+
+
+def seen_positions(windows: Sequence[tuple[AnyWindow, ...]], size: Sequence[int], cut: Sequence[int]) -> np.ndarray:
+    """Returns 0 or 1 [P', P], which positions of an example of `size` the windows see, applied one after another.
+
+    Both are in row-major order; the outputs are cut to the extents `cut`.
+    """
+    whole = np.ones((1, 1), int)
+    for axis, extent in enumerate(size):
+        seen = np.eye(extent, dtype=int)
+        for along in windows:
+            seen = _seen(along[axis], along[axis].out_size(len(seen)), len(seen)) @ seen
+        whole = np.kron(whole, seen[: cut[axis]])
+    return np.minimum(whole, 1)
+
+
+def _seen(window: AnyWindow, outputs: int, inputs: int) -> np.ndarray:
+    """Returns 0 or 1 [outputs, inputs], whether an output of a window sees an input, tap by tap."""
+    seen = np.zeros((outputs, inputs), int)
+    for i, j in np.ndindex(outputs, inputs):
+        if isinstance(window, Window):
+            seen[i, j] = j in [
+                i * window.stride - window.padding[0] + k * window.dilation for k in range(window.kernel)
+            ]
+        elif isinstance(window, Expansion):
+            seen[i, j] = i in [j * window.stride - window.padding[0] + k for k in range(window.kernel)]
+        else:  # a window over all positions
+            seen[i, j] = 1
+    return seen

@@ -45,6 +45,16 @@ def test_zero_padding_replaces_whatever_is_outside():
     np.testing.assert_array_equal(cleaned[1], 0)
 
 
+def test_a_row_with_one_empty_extent_is_a_filler_row():
+    """A window that fits along one axis only leaves such a size."""
+    batch = Padded(jnp.ones((4, 3, 2, 1)), jnp.array([[3, 2], [0, 2], [2, 0], [0, 0]]))
+    assert batch.real.tolist() == [True, False, False, False]
+    assert batch.counts.tolist() == [6, 0, 0, 0]
+    assert batch.mask.any((1, 2, 3)).tolist() == [True, False, False, False]
+    (example,) = batch.unstack()
+    assert example.shape == (3, 2, 1)
+
+
 def raw_batch():
     return Padded(jnp.zeros((2, 3, 1)), jnp.array([[2], [0]])).replace(jnp.full((2, 3, 1), 7.0))
 

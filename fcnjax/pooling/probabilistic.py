@@ -45,10 +45,10 @@ class NoisyOr:
         empty = jnp.isneginf(statistics["max"])
         total, scale = jnp.where(empty, 1.0, statistics["sum"]), _scale(statistics["max"])
         s = total * jnp.exp(scale)
-        # log(expm1(s)) = log(s) + series(s): log(s) stays finite where s underflows.
-        small = jnp.minimum(s, 0.5)
+        # log(expm1(s)) = log(s) + series(s): log(s) stays finite where s underflows. Not the minimum and maximum of s
+        # and 0.5, whose gradient at 0.5 itself is one half.
+        small, large = jnp.where(s < 0.5, s, 0.5), jnp.where(s < 0.5, 0.5, s)
         below = jnp.log(total) + scale + small / 2 + small**2 / 24 - small**4 / 2880
-        large = jnp.maximum(s, 0.5)
         above = large + jnp.log1p(-jnp.exp(-large))
         return jnp.where(empty, 0.0, jnp.where(s < 0.5, below, above))
 
@@ -93,5 +93,6 @@ def _scale(highest: jax.Array) -> jax.Array:
 
 def _log_softplus(values: jax.Array) -> jax.Array:
     far = -15.0  # below it log1p(exp(x)) = exp(x) - exp(x)^2 / 2 to float32 precision
-    near = jnp.log(jax.nn.softplus(jnp.maximum(values, far)))
-    return jnp.where(values < far, values - jnp.exp(jnp.minimum(values, far)) / 2, near)
+    is_far = values < far
+    near = jnp.log(jax.nn.softplus(jnp.where(is_far, far, values)))
+    return jnp.where(is_far, values - jnp.exp(jnp.where(is_far, values, far)) / 2, near)

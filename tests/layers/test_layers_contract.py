@@ -1,5 +1,7 @@
 """Every layer and global pool goes through the padding-invariance contract, in one, two and three dimensions."""
 
+import math
+
 import contract
 import hypothesis
 import jax
@@ -8,6 +10,7 @@ import pytest
 from flax import nnx
 
 from fcnjax import layers, pooling
+from fcnjax.geometry import FullWindow
 from fcnjax.layers import Layer
 from fcnjax.layers.convolution.borders import BORDERS
 from fcnjax.layers.convolution.cpu import strided
@@ -20,6 +23,9 @@ class GlobalPool(Layer):
 
     def __init__(self, pool):
         self.pool = pool
+
+    def window(self, rank):
+        return (FullWindow(),) * rank
 
     def transform(self, batch):
         return pooling.pool(batch, self.pool)
@@ -65,7 +71,7 @@ CASES = {
     "layer norm": lambda rank, rngs: layers.LayerNorm(CHANNELS),
     "rms norm": lambda rank, rngs: layers.RMSNorm(CHANNELS),
     "global response norm": lambda rank, rngs: layers.GlobalResponseNorm(CHANNELS),
-    "squeeze and excite": lambda rank, rngs: layers.SqueezeExcite(CHANNELS, 2, rngs=rngs),
+    "squeeze and excite": lambda rank, rngs: layers.SqueezeExcite(CHANNELS, 8, rngs=rngs),  # 2 random ReLUs were dead
     "softplus": lambda rank, rngs: layers.Activation(jax.nn.softplus),  # f(0) is not 0
     "layer scale": lambda rank, rngs: layers.LayerScale(CHANNELS),
     "log softmax": lambda rank, rngs: layers.LogSoftmax(),
@@ -124,6 +130,71 @@ def smallest(layer: Layer, rank: int) -> int:
 def test_contract(name, rank):
     layer = make(name, rank)
     contract.check_drawn(layer, rank, CHANNELS, minimum=smallest(layer, rank), train=name in RANDOM, seed=len(name))
+
+
+OWN, PAIRS = np.eye(CHANNELS, dtype=int), np.kron(np.eye(2, dtype=int), np.ones((1, 2), int))
+# Input channels that each output channel depends on, 0 or 1 [C', C]; all, if the name is not listed.
+SEEN_CHANNELS = {
+    "conv groups": np.repeat(PAIRS, 3, 0),
+    "conv depthwise": np.repeat(OWN, 2, 0),
+    "group norm": np.repeat(PAIRS, 2, 0),
+    "transposed conv uneven": np.repeat(PAIRS, 3, 0),
+    "log mel": np.repeat(OWN, 3, 0),
+    **{name: OWN for name in CASES if "pool" in name or name.startswith(("upsample", "instance norm"))},
+    **{f"global {name}": OWN for name in pooling.POOLS if name != "attention"},
+    **dict.fromkeys(("batch norm", "softplus", "layer scale", *RANDOM), OWN),
+}
+MIRRORED = ("conv reflect", "conv circular")  # what they see at an edge lies beyond the window
+
+
+def seen(layer: Layer, size: tuple[int, ...], channels=None) -> np.ndarray:
+    """Returns bool [P', C', P, C], what each output depends on; the positions follow from the layer's windows."""
+    rank = len(size)
+    positions = contract.seen_positions(layer.windows(rank), size, layer.out_extent(size))
+    channels = np.ones((layer.out_channels(CHANNELS), CHANNELS)) if channels is None else channels
+    return np.multiply.outer(positions, channels).transpose(0, 2, 1, 3) > 0
+
+
+def seen_by_bins(layer: layers.SpatialPyramidPool, size: tuple[int, ...]) -> np.ndarray:
+    """Returns bool [1, C', P, C]: level by level, bins in row-major order, C channels each."""
+    blocks = []
+    for bins in layer.levels:
+        positions = np.ones((1, 1), int)
+        for n in size:
+            inside = [[i * n // bins <= place < -(-(i + 1) * n // bins) for place in range(n)] for i in range(bins)]
+            positions = np.kron(positions, np.array(inside, int))
+        blocks += [np.multiply.outer(positions, OWN).transpose(0, 2, 1, 3).reshape(-1, math.prod(size), CHANNELS)]
+    return np.concatenate(blocks)[None] > 0
+
+
+def expected_dependence(name: str, layer: Layer, size: tuple[int, ...]) -> np.ndarray:
+    if isinstance(layer, layers.SpatialPyramidPool):
+        return seen_by_bins(layer, size)
+    if isinstance(layer, layers.Concatenate):
+        conv, pool, identity = layer.branches
+        return np.concatenate([seen(conv, size), seen(pool, size, OWN), seen(identity, size, OWN)], axis=1)
+    expected = seen(layer, size, SEEN_CHANNELS.get(name))
+    if isinstance(layer, layers.LogMel):  # the first weight of a periodic Hann window is 0
+        (window,) = layer.window(1)
+        for frame in range(len(expected)):
+            expected[frame, :, frame * window.stride] = False
+    return expected
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_outputs_depend_on_what_they_should(name):
+    """Otherwise the contract could hold for a layer with weights that hide its mistakes."""
+    size = (8,) if name in SIGNALS else (4, 5)
+    (example,) = contract.draw_examples([size], CHANNELS, seed=1)
+    layer = make(name, len(size))
+    expected = expected_dependence(name, layer, size)
+    contract.check_dependence(layer, example, expected, exactly=name not in MIRRORED)
+
+
+def test_batch_statistics_depend_on_every_position():
+    (example,) = contract.draw_examples([(4, 5)], CHANNELS, seed=1)
+    expected = np.multiply.outer(np.ones((20, 20)), OWN).transpose(0, 2, 1, 3) > 0
+    contract.check_dependence(layers.BatchNorm(CHANNELS), example, expected, train=True)
 
 
 VOLUMES = [

@@ -81,6 +81,37 @@ def test_partial_convolution_scales_by_the_valid_taps(rank, dtype):
     check_layer(torch, make, reference, SMALL[rank], 3, dtype)
 
 
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("border", ["replicate", "reflect", "circular"])
+def test_borders_with_dilation_and_other_pads_before_than_after(rank, border):
+    options = {"rank": rank, "padding": [(0, 3)] * rank, "dilation": 3}
+    check_layer(
+        torch,
+        lambda: layers.Convolution(3, 5, 2, border=border, rngs=nnx.Rngs(0), **options),
+        lambda weights, x: convolved(weights, x, (0, 3), border, dilation=3),
+        SIZES[rank],
+        3,
+        np.float64,
+    )
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize(("pads", "options"), [((0, 2), {"stride": 2}), ((3, 1), {"dilation": 2})])
+def test_partial_convolution_with_dilation_and_other_pads_before_than_after(rank, pads, options):
+    def make():
+        shape = {"rank": rank, "padding": [pads] * rank, "border": "partial"}
+        return layers.Convolution(3, 5, 3, rngs=nnx.Rngs(0), **shape, **options)
+
+    def reference(weights, x):
+        around = list(pads) * rank
+        inside = F.pad(torch.ones_like(x[:, :1]), around)
+        valid = CONVS[rank](inside, torch.ones((1, 1) + (3,) * rank, dtype=x.dtype), **options)
+        plain = CONVS[rank](F.pad(x, around), kernel(weights), **options)
+        return plain * 3**rank / valid + weights["bias"].reshape(1, -1, *(1,) * rank)
+
+    check_layer(torch, make, reference, SIZES[rank], 3, np.float64)
+
+
 POOLS = {
     "max": (layers.MaxPool, lambda rank: [F.max_pool1d, F.max_pool2d, F.max_pool3d][rank - 1]),
     "average": (layers.AveragePool, lambda rank: [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d][rank - 1]),
@@ -102,6 +133,26 @@ def test_windowed_pools(rank, name, ceil, taps, stride, pad, dtype):
     check_layer(
         torch, lambda: kind(taps, rank=rank, stride=stride, padding=pad, ceil=ceil), reference, SIZES[rank], 4, dtype
     )
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("name", [*POOLS, "lp"])
+def test_windowed_pools_with_other_pads_before_than_after(rank, name):
+    def make():
+        options = {"rank": rank, "stride": 2, "padding": [(2, 0)] * rank}
+        return layers.LPPool(3, 2.0, **options) if name == "lp" else POOLS[name][0](3, **options)
+
+    def reference(weights, x):
+        if name == "max":
+            return POOLS[name][1](rank)(F.pad(x, [2, 0] * rank, value=-float("inf")), 3, 2)
+        ones = torch.ones((1, 1) + (3,) * rank, dtype=x.dtype)
+        total, valid = (
+            CONVS[rank](F.pad(y.transpose(0, 1), [2, 0] * rank), ones, stride=2).transpose(0, 1)
+            for y in (x**2 if name == "lp" else x, torch.ones_like(x))
+        )
+        return total.sqrt() if name == "lp" else total / valid
+
+    check_layer(torch, make, reference, SIZES[rank], 4, np.float64)
 
 
 @DTYPES
@@ -151,6 +202,23 @@ def test_transposed_convolution(rank, taps, stride, pad, groups, dtype):
         return function(x, kernel, weights["bias"], stride=stride, padding=pad, groups=groups)
 
     check_layer(torch, make, reference, SMALL[rank], 4, dtype)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("pads", [(2, 0), (0, 1)])
+def test_transposed_convolution_cuts_the_pads_before_and_after(rank, pads):
+    function = {1: F.conv_transpose1d, 2: F.conv_transpose2d}[rank]
+
+    def make():
+        options = {"stride": 2, "padding": [pads] * rank, "rank": rank}
+        return layers.TransposedConvolution(4, 3, 5, rngs=nnx.Rngs(0), **options)
+
+    def reference(weights, x):
+        whole = function(x, weights["kernel"].permute(rank, rank + 1, *range(rank)), weights["bias"], stride=2)
+        kept = [slice(pads[0], extent - pads[1]) for extent in whole.shape[2:]]
+        return whole[(..., *kept)]
+
+    check_layer(torch, make, reference, SMALL[rank], 4, np.float64)
 
 
 @DTYPES

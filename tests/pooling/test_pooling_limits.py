@@ -67,6 +67,29 @@ def test_noisy_or_is_stable(shift, count):
     np.testing.assert_allclose(gradient, slopes, rtol=2e-3 if abs(shift) > 1e3 else 1e-4)  # float32 has 1e4 to 1e-3
 
 
+@pytest.mark.parametrize(("double", "tolerance"), [(False, 2e-6), (True, 2e-7)])
+def test_noisy_or_of_one_position_is_its_logit(double, tolerance):
+    """On both sides of where its formulas change: at s = log(1 + exp(x)) = 0.5, and at x = -15."""
+    border = np.log(np.expm1(0.5))
+    logits = np.array([*np.linspace(-25, 25, 101), *np.linspace(border - 0.3, border + 0.3, 13), -15.0001, -14.9999])
+
+    def pooled(values):
+        return pooling.pool(Padded(values, jnp.ones((len(logits), 1), jnp.int32)), pooling.NoisyOr()).values
+
+    @jax.jit
+    def values_and_slopes(values):
+        found, pull_back = jax.vjp(pooled, values)
+        return found.ravel(), pull_back(jnp.ones_like(found))[0].ravel()
+
+    with jax.enable_x64(double):
+        found, slopes = map(np.asarray, values_and_slopes(jnp.asarray(logits[:, None, None])))
+    np.testing.assert_allclose(found, logits, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(slopes, 1, atol=10 * tolerance)
+    if double:  # far below, only log(softplus(x)) is approximate: two terms of its series leave 5 / 24 exp(2 x)
+        far = logits < -14.9
+        np.testing.assert_allclose(found[far], logits[far], rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("scale", [1e-25, 1e-12, 1.0, 1e12, 1e25])
 def test_linear_softmax_scales_with_its_values(scale):
     x = np.random.default_rng(0).uniform(size=9)
