@@ -2,6 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
+from cubic_resampling import cubic_resampled
 
 from fcnjax.data import ArraySource, Example, ResizedSource, SizePolicy
 from fcnjax.data.sources.resized import resample
@@ -56,6 +57,15 @@ def test_resampling_is_linear_in_each_channel(channels, dtype):
     np.testing.assert_array_equal(
         resample(np.full((9, 7, channels), 77, dtype), (4, 13)), np.full((4, 13, channels), 77)
     )
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.uint8, 1.5), (np.float32, 1e-2)])
+@pytest.mark.parametrize("size", [(9, 31), (40, 13), (70, 50)])
+def test_resampling_is_cubic(dtype, tolerance, size):
+    values = np.random.default_rng(0).integers(70, 180, (23, 29, 2)).astype(dtype)  # no overshoot reaches 0 or 255
+    expected = np.stack([cubic_resampled(values[..., channel], size) for channel in range(2)], -1)
+    assert 0 < expected.min() < expected.max() < 255
+    np.testing.assert_allclose(resample(values, size), expected, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

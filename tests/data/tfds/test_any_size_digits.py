@@ -2,6 +2,7 @@ import zlib
 
 import numpy as np
 import pytest
+from cubic_resampling import cubic_resampled
 
 from fcnjax.data.tfds.any_size_digits import digit_size, render
 
@@ -70,6 +71,13 @@ def test_images_are_the_scans():
     assert image.dtype == np.uint8
     back = image[..., 0].reshape(8, 5, 8, 2).mean(axis=(1, 3)) / 255 * 16
     assert np.corrcoef(back.ravel(), scan.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("size", [(40, 16), (17, 30)])
+def test_images_are_the_scans_by_cubic_interpolation(size):
+    scan = np.random.default_rng(0).integers(0, 17, (8, 8)).astype(float)
+    expected = np.clip(cubic_resampled(scan * 255 / 16, size), 0, 255)
+    np.testing.assert_allclose(render(scan, size)[..., 0], expected, atol=0.51)
 
 
 def test_image_uses_the_full_range(digits):

@@ -61,6 +61,18 @@ def test_a_real_train_step_fits_and_the_next_does_not(batching):
     assert fitting > weights + rows * math.prod(job.shape) * 4  # at least the state and the batch
 
 
+def test_a_share_of_the_memory_holds_its_share_of_the_rows():
+    trainer = Trainer(make_recipe(model={"channels": (3,), "norm": "none"}), make_sources())
+    workspace = 2**25 if jax.default_backend() == "gpu" else 0
+    budget, memory = 400_000 + workspace, device_memory_bytes()
+    shape, rows = trainer.rows_that_fit(budget / memory)
+    jobs = trainer.programs.for_training(trainer.plan(0), 0)
+    job = max(jobs, key=lambda job: math.prod(job.shape))
+    assert shape == job.shape
+    fitting, larger = (compiled_bytes(job.programs.compile_for(*job.args_of(n))) for n in (rows, rows + 1))
+    assert fitting <= budget <= larger  # equal only where the product of share and memory is rounded down
+
+
 def test_donated_arguments_count_once():
     array = jax.ShapeDtypeStruct((1000,), jnp.float32)
     kept, donated = (jax.jit(lambda x: x + 1, donate_argnums=d).lower(array).compile() for d in ((), (0,)))

@@ -1,5 +1,6 @@
 """Figures of an evaluation against scikit-learn and PyTorch, and properties that hold for any logits."""
 
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -95,6 +96,15 @@ def test_calibration_at_its_limits(scale, right, error):
     logits = np.tile([scale, 0.0], (10, 1))
     metrics = measure(logits, np.arange(10) >= right, np.ones((10, 2)))
     assert metrics.calibration.error == pytest.approx(error, abs=1e-12)
+
+
+def test_a_calibration_bin_includes_its_upper_edge_and_excludes_its_lower_one():
+    edges = np.arange(CALIBRATION_BINS + 1) / CALIBRATION_BINS
+    metrics = measure(*draw_logits(len(edges), 3))
+    at_edges = dataclasses.replace(metrics, probabilities=edges)
+    assert at_edges.calibration.counts.tolist() == [2] + [1] * (CALIBRATION_BINS - 1)  # 0 is in the first bin
+    above = dataclasses.replace(metrics, probabilities=np.minimum(np.nextafter(edges, 2), 1))
+    assert above.calibration.counts.tolist() == [1] * (CALIBRATION_BINS - 1) + [2]  # 1 is in the last bin
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=60), st.integers(1, 6), st.integers(0, 99))
