@@ -5,13 +5,13 @@ import dataclasses
 import io
 import json
 import resource
-import struct
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from event_readers import read_events, shown_scalars
 from tqdm import tqdm
 
 from fcnjax.training.run.journal import Journal, interval_line
@@ -46,28 +46,6 @@ def report(journal: Journal, *steps: int, loss: float = 0.5):
 
 def speed_steps(folder: Path) -> list[int]:
     return [json.loads(line)["step"] for line in (folder / "speed.jsonl").read_text().splitlines()]
-
-
-def read_events(folder: Path):
-    """Yields the events of all files, sorted by name; a record is a length, two checksums and a protocol buffer."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    for path in sorted((folder / "tensorboard").iterdir()):
-        content = path.read_bytes()
-        while content:
-            (length,) = struct.unpack("<Q", content[:8])
-            yield Event.FromString(content[12 : 12 + length])
-            content = content[16 + length :]
-
-
-def shown_scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
-    """Returns the events of a tag that TensorBoard shows; a session start drops earlier events from its step on."""
-    shown: list[tuple[int, float]] = []
-    for event in read_events(folder):
-        if event.HasField("session_log") and event.session_log.status == event.session_log.START:
-            shown = [(step, value) for step, value in shown if step < event.step]
-        shown += [(event.step, value.simple_value) for value in event.summary.value if value.tag == tag]
-    return shown
 
 
 def test_rows_come_back_from_speed_jsonl(tmp_path):

@@ -1,11 +1,13 @@
-"""A loss that is not finite: the file and the message."""
+"""A loss, weights or statistics that are not finite: the file, the message, and what a run does not save."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from fcnjax.data import ArraySource, Batch
+from fcnjax.training import train
 from fcnjax.training.run.not_finite import report_not_finite
 
 
@@ -62,3 +64,34 @@ def test_a_disk_that_fails_hides_nothing(tmp_path):
     told = report_not_finite(tmp_path / "file", 7, 2, float("nan"), PARTS)
     assert told.startswith("training loss nan at step 7 (epoch 2)")
     assert "listed in" not in told
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "checkpoint_every", "step", "checkpoints"),
+    [
+        ("statistics", "blocks.0.layers.1.mean", 1, 6, ["3"]),
+        ("statistics", "blocks.1.layers.1.variance", 0, 9, None),
+        ("weights", "head.layers.0.bias", 0, 9, None),
+    ],
+)
+def test_neither_weights_nor_statistics_that_are_not_finite_are_saved(
+    trainer, tmp_path, monkeypatch, field, name, checkpoint_every, step, checkpoints
+):
+    """In a checkpoint or, at the end of a run with or without checkpoints, as its result."""
+    real_step = trainer.step
+
+    def spoilt(state, *rest):
+        after, loss = real_step(state, *rest)
+        if int(after.step) == step:
+            arrays = getattr(after, field)
+            after = dataclasses.replace(after, **{field: arrays | {name: arrays[name] + np.float32(np.inf)}})
+        return after, loss
+
+    monkeypatch.setattr(trainer, "step", spoilt)
+    recipe = dataclasses.replace(trainer.recipe, checkpoint_every=checkpoint_every)
+    with pytest.raises(FloatingPointError, match=rf"^weights not finite after training loss \d+\.\d+ at step {step} "):
+        train(recipe, tmp_path / "run", trainer=trainer, progress=False)
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not left & {"weights", "result.json"}
+    found = tmp_path / "run" / "checkpoints"
+    assert ([path.name for path in found.iterdir()] if found.exists() else None) == checkpoints

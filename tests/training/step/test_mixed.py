@@ -1,13 +1,16 @@
 """Mixed batching: with all randomness switched on, the training does not depend on the buckets."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
 from compilations import counted_compilations
-from synthetic_data import make_recipe, relative
+from synthetic_data import COUNTS, Damaged, make_recipe, relative
 
 from fcnjax.padded import Padded
 from fcnjax.training import Trainer
+from fcnjax.training.compile.programs import parts_of
 from fcnjax.training.step.step import Targets, make_gradient
 
 STEPS = 20
@@ -76,3 +79,61 @@ def test_each_bucket_is_compiled_once(sources, one_bucket):
         for done, _ in zip(trainer.fit(state, 2), range(6), strict=False):
             state = done.state
     assert not compiled
+
+
+def test_an_interrupted_step_leaves_nothing_in_the_sums_of_the_next(one_bucket, monkeypatch):
+    """Ctrl-C between the parts of a step; the trainer then serves another run, as in a notebook."""
+    trainer, _, _ = one_bucket
+    parts = list(itertools.islice(trainer.batches(1, 0, 3), 3))
+    plans, batches = zip(*parts, strict=True)
+    assert min(len(plan.micro_batches) for plan in plans) > 1
+
+    def first_steps() -> list[tuple[float, dict[str, np.ndarray]]]:
+        state, results = trainer.initial_state(1), []
+        for plan, batch in zip(plans, batches, strict=True):
+            state, loss = trainer.step(state, 1, plan, batch)
+            results.append((float(loss), {name: np.array(array) for name, array in state.weights.items()}))
+        return results
+
+    expected = first_steps()
+    accumulate, calls = trainer.programs.accumulate_step, itertools.count()
+
+    def interrupted(*arguments):
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return accumulate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.programs, "accumulate_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.step(trainer.initial_state(1), 1, plans[0], batches[0])
+    jax.tree.map(np.testing.assert_array_equal, first_steps(), expected)
+
+
+@pytest.mark.parametrize("batching", ["bucket", "mixed"])
+def test_examples_that_cannot_be_decoded_count_in_no_step(sources, batching):
+    """Not in the number of examples, nor in the divisor of the loss, nor among the positions."""
+    lost = (2, 3, 9, 16)
+    model = {"channels": [8], "norm": "group", "activation": "gelu"}
+    recipe = make_recipe(batching=batching, batch_size=7, epochs=1, model=model, data={"on_error": "mask"})
+    train = sources["train"]
+    trainer = Trainer(recipe, sources | {"train": Damaged(train, lost)})
+    gradient = jax.jit(make_gradient(trainer.graphdef))
+    state, examples, unreadable, positions = trainer.initial_state(1), 0, 0, 0
+    arrays = jax.tree.map(np.array, (state.weights, state.statistics))
+    for number, done in enumerate(trainer.fit(state, 1)):
+        parts = parts_of(trainer.plan(1).step(number))
+        rows = np.concatenate([part.rows for part in parts])
+        rows = [index for index in rows[rows >= 0].tolist() if index not in lost]
+        assert (done.examples, done.work.examples) == (len(rows), len(rows))
+        kept = [train[index] for index in rows]
+        batch = Padded.stack([example.values for example in kept], (18, 20), 7)
+        labels, ids = np.zeros(7, np.int32), np.full(7, -1, np.int32)
+        labels[: len(kept)], ids[: len(kept)] = [e.label for e in kept], [e.id for e in kept]
+        loss, *_ = gradient(*arrays, batch, Targets(labels, ids), np.array([1, 0], np.uint32))
+        assert float(done.loss) == pytest.approx(float(loss), rel=1e-5)
+        arrays = jax.tree.map(np.array, (done.state.weights, done.state.statistics))
+        examples, unreadable = examples + done.examples, unreadable + done.unreadable
+        positions += done.work.real
+    assert (examples, unreadable) == (COUNTS["train"] - len(lost), len(lost))
+    assert positions == sum(size.prod() for index, size in enumerate(train.sizes) if index not in lost)
