@@ -27,7 +27,7 @@ SMOKE := tests/layers/test_layers_contract.py tests/test_xla.py tests/test_depen
 # NVIDIA's libraries are installed only where they are asked for.
 INSTALLED := $(if $(filter gpu,$(DEVICE)),.installed-cuda,.installed-dev)
 
-.PHONY: ablation test test-long smoke gpu lint types format clean
+.PHONY: ablation test test-long mutants smoke gpu lint types format clean
 
 ablation: $(VENV)/.installed
 	$(BIN)/python -m experiments.head_ordering --config=configs/digits.py --seeds=5 --workdir=runs/head_ordering
@@ -38,6 +38,10 @@ test: $(VENV)/$(INSTALLED)
 # What `make test` leaves out: full counts of what it samples, and what needs the network.
 test-long: $(VENV)/$(INSTALLED)
 	$(PLATFORMS) $(BIN)/python -m pytest -m long
+
+# Measures whether the tests notice mistakes: a sample of changed lines, about an hour; see CONTRIBUTING.md.
+mutants: $(VENV)/$(INSTALLED)
+	$(PLATFORMS) $(BIN)/python tests/mutation/run_mutants.py $(MUTANTS)
 
 smoke: $(VENV)/$(INSTALLED)
 	$(PLATFORMS) $(BIN)/python -m pytest $(SMOKE)

@@ -51,6 +51,27 @@ def test_a_skip_connection_returns_the_size_of_its_input(batch):
     assert geometry.receptive_field(windows[0] for windows in skip.windows(2)) == (2, 1, -1)
 
 
+@pytest.mark.parametrize("inner", [layers.ChannelDropout(0.5), layers.BatchNorm(4)])
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda layer: layers.Sequential([layer]), lambda out, x: out),
+        (lambda layer: layers.Residual([layer]), lambda out, x: out + x),
+        (lambda layer: layers.Residual([], [layer]), lambda out, x: out + x),
+        (lambda layer: layers.SkipConnection([layer]), lambda out, x: out + x),
+        (lambda layer: layers.SkipConnection([], [layer]), lambda out, x: out + x),
+        (lambda layer: layers.Concatenate([[], [layer]]), lambda out, x: jnp.concatenate([x, out], -1)),
+    ],
+)
+def test_training_and_keys_reach_the_layers_inside(batch, inner, make, expected):
+    keys = jax.random.split(jax.random.key(0), batch.batch_size)
+    inside = inner(batch, train=True, keys=keys).values
+    assert (inside != inner(batch).values).any()
+    outer = make(layers.BatchNorm(4) if isinstance(inner, layers.BatchNorm) else inner)
+    found = outer(batch, train=True, keys=keys).values
+    np.testing.assert_allclose(found, expected(inside, batch.values), rtol=1e-6, atol=1e-6)
+
+
 def test_the_compiled_program_names_the_layers(batch):
     graphdef, state = nnx.split(layers.Residual([layers.BatchNorm(4), layers.Activation(jax.nn.softplus)]))
 

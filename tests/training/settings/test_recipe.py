@@ -239,18 +239,52 @@ def test_a_value_out_of_range_is_refused_in_one_sentence(changes, field, value, 
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"seed": 0},
-        {"seed": 2**32 - 1},
-        {"epochs": 1, "batch_size": 1, "max_buckets": 1, "checkpoint_every": 0},
-        {"optimizer": {"warmup": 0, "weight_decay": 0, "momentum": 0, "clip_norm": None}},
-        {"augment": {"rotation": 180, "shift": 1}},
-    ],
-)
-def test_the_ends_of_the_ranges_are_allowed(changes):
-    make_recipe(**changes)
+LIMITS = {  # field -> (values at the ends of its range, values just outside)
+    "data.std": ((1e-9,), (0,)),
+    "data.channels": ((1, 3), (0, 2)),
+    "data.sample_rate": ((1,), (0,)),
+    "data.on_error": (("refuse", "mask"), ("ignore",)),
+    "frontend.name": (("log_mel", None), ("mel",)),
+    "loader.threads": ((1,), (0,)),
+    "loader.workers": ((0,), (-1,)),
+    "loader.prefetch": ((1,), (0,)),
+    "optimizer.learning_rate": ((1e-12,), (0,)),
+    "optimizer.warmup": ((0, 0.999), (-1e-9, 1)),
+    "optimizer.momentum": ((0, 0.999), (-1e-9, 1)),
+    "optimizer.beta1": ((0, 0.999), (-1e-9, 1)),
+    "optimizer.beta2": ((0, 0.999), (-1e-9, 1)),
+    "optimizer.factor": ((1e-9, 1), (0, 1.001)),
+    "optimizer.weight_decay": ((0,), (-1e-9,)),
+    "optimizer.epsilon": ((1e-30,), (0,)),
+    "optimizer.clip_norm": ((1e-9, None), (0,)),
+    "loss.label_smoothing": ((0, 0.999), (-1e-9, 1)),
+    "augment.rotation": ((0, 180), (-1e-9, 180.1)),
+    "augment.shift": ((0, 1), (-1e-9, 1.001)),
+    "log.every_steps": ((0,), (-1,)),
+    "profile.start": ((1,), (0,)),
+    "profile.steps": ((0,), (-1,)),
+    "seed": ((0, 2**32 - 1), (-1, 2**32)),
+    **dict.fromkeys(("epochs", "batch_size", "max_buckets", "multiple_of", "checkpoint_last"), ((1,), (0,))),
+    **dict.fromkeys(("validate_every", "checkpoint_every", "checkpoint_steps", "checkpoint_best"), ((0,), (-1,))),
+    "mixup": ((0,), (-1e-9,)),
+    "pixel_budget": ((1, None), (0,)),
+    "ema_decay": ((0, 0.999, None), (-1e-9, 1)),
+    "batching": (("bucket", "mixed"), ("mix",)),
+    "precision": (("float32", "tf32"), ("bfloat16",)),
+    "checkpoint_failure": (("stop", "continue"), ("warn",)),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_ends_of_a_range_are_allowed_and_what_lies_beyond_is_refused(name):
+    group, _, field = name.rpartition(".")
+    inside, outside = LIMITS[name]
+    for value in inside:
+        recipe = make_recipe(**({group: {field: value}} if group else {field: value}))
+        assert getattr(getattr(recipe, group) if group else recipe, field) == value
+    for value in outside:
+        with pytest.raises(ValueError, match=rf"config\.{name}=.*: must be "):
+            make_recipe(**({group: {field: value}} if group else {field: value}))
 
 
 def test_what_is_observed_of_a_run_has_limits():

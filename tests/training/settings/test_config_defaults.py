@@ -1,0 +1,43 @@
+"""The default of every field of a config: runs and published results depend on them."""
+
+from fcnjax.training import DataSettings, Recipe
+
+UNSET = {  # fields that are None
+    "data": ("data_dir", "channels", "sample_rate"),
+    "model": ("dropout", "depth", "width", "dtype"),
+    "head": ("norm", "dropout", "score_activation", "flatten", "pool_r", "pool_p", "pool_heads", "pool_k", "pool_at"),
+    "optimizer": ("clip_norm",),
+    "loss": ("class_weights",),
+    "size": ("max_area", "max_side", "min_side"),
+    "crop": ("at_least",),
+    "frontend": tuple(Recipe.field_names("frontend.")),
+    "": ("pixel_budget", "ema_decay"),
+}
+ZERO = ("rotation", "scale", "shear", "shift", "flip", "flip_vertical", "brightness", "contrast", "saturation", "hue")
+ZERO += ("erase", "gain", "noise", "time_shift")
+SET = {
+    "data": {"name": "x", "train_split": "train", "validation_split": "validation", "test_split": "test"}
+    | {"mean": 0.0, "std": 1.0, "on_error": "refuse"},
+    "model": {"name": "fcn", "channels": (32, 64, 128), "norm": "batch", "activation": "gelu"},
+    "head": {"hidden": (), "activation": "relu", "log_softmax": False, "kernel": 1, "pool": "mean"},
+    "optimizer": {"name": "adamw", "learning_rate": 5e-3, "schedule": "cosine", "warmup": 0.1, "boundaries": ()}
+    | {"factor": 0.1, "weight_decay": 0.3, "momentum": 0.9, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
+    "loss": {"label_smoothing": 0.0},
+    "size": {"below": "refuse", "multiple_of": 1},
+    "crop": {"area": (1.0, 1.0), "aspect": (1.0, 1.0)},
+    "augment": {**dict.fromkeys(ZERO, 0.0), "erase_area": 0.25},
+    "frontend": {},
+    "loader": {"threads": 2, "workers": 0, "prefetch": 4},
+    "log": {"every_steps": 0, "tensorboard": False},
+    "profile": {"start": 10, "steps": 0},
+    "": {"seed": 0, "epochs": 10, "mixup": 0.0, "batching": "bucket", "batch_size": 64, "max_buckets": 4}
+    | {"multiple_of": 1, "precision": "float32", "deterministic": False, "remat": False, "shard_weights": False}
+    | {"validate_every": 1, "checkpoint_every": 1, "checkpoint_steps": 0, "checkpoint_last": 1, "checkpoint_best": 0}
+    | {"checkpoint_failure": "stop"},
+}
+
+
+def test_defaults_are_pinned():
+    expected = {group: dict.fromkeys(UNSET.get(group, ())) | fields for group, fields in SET.items()}
+    expected |= expected.pop("")
+    assert Recipe(DataSettings("x")).to_dict() == expected
