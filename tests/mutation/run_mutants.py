@@ -36,18 +36,21 @@ FIRST = f"{CONTRACT}::test_outputs_depend_on_what_they_should"  # every layer in
 TOP = ["tests/training/test_build.py", "tests/training/test_speed.py", "tests/training/test_reestimation.py"]
 # The tests that mirror a file: those of the longest of these paths that it begins with.
 MIRRORS = {
-    "fcnjax/geometry.py": ["tests/test_geometry.py", FIRST, "tests/layers"],
-    "fcnjax/padded.py": ["tests/test_padded.py", FIRST, CONTRACT, "tests/models/test_models.py"],
-    "fcnjax/layers/": [FIRST, "tests/layers", "tests/oracles/test_windows.py", "tests/oracles/test_norms.py"],
+    "fcnjax/geometry.py": ["tests/test_geometry.py", "tests/layers"],
+    "fcnjax/padded.py": ["tests/test_padded.py", CONTRACT, "tests/models/test_models.py"],
+    "fcnjax/layers/": ["tests/layers", "tests/oracles/test_windows.py", "tests/oracles/test_norms.py"],
     "fcnjax/pooling/": ["tests/pooling", "tests/oracles/test_pools.py", "tests/layers/test_layer_defaults.py"],
     "fcnjax/heads/": ["tests/heads", "tests/models/test_models.py"],
     "fcnjax/training/": [*TOP, "tests/training/step", "tests/training/evaluation", "tests/training/run"],
     "fcnjax/training/settings/": ["tests/training/settings", "tests/configs"],
     "fcnjax/training/step/": ["tests/training/step", "tests/training/evaluation"],
     "fcnjax/training/compile/": ["tests/training/compile"],
+    "fcnjax/training/compile/mesh.py": ["tests/training/compile/test_distribution.py"],
     "fcnjax/training/evaluation/": ["tests/training/evaluation"],
     "fcnjax/training/run/": ["tests/training/run"],
+    "fcnjax/training/run/interruption.py": ["tests/training/run/test_interruption.py"],
 }
+SLOW = ("fcnjax/training/compile/mesh.py", "fcnjax/training/run/interruption.py")  # only tests marked slow mirror them
 LEFT_OUT = ("__init__.py", "evaluation_figures.py")  # names only; pictures, which tests do not judge
 
 
@@ -104,12 +107,18 @@ def mutable_files() -> list[str]:
     return sorted({str(file.relative_to(ROOT)) for file in found if file.name not in LEFT_OUT})
 
 
-def mirrors_of(file: str) -> list[str]:
-    """Returns the tests of a file, those of its own doctests and of the module of the same name first."""
+def mirrors_of(file: str) -> list[list[str]]:
+    """Returns pytest's arguments for a file, twice: for its doctests and its own tests, and for all that mirror it."""
     tests = MIRRORS[max((start for start in MIRRORS if file.startswith(start)), key=len)]
     (*folders, name) = Path(file).with_suffix("").parts[1:]
     own = Path("tests", *folders, f"test_{name}.py")
-    return [file, *([str(own)] if (ROOT / own).exists() else []), *tests]
+    quick = [
+        file,
+        *([str(own)] if (ROOT / own).exists() else []),
+        *([FIRST] if CONTRACT in tests or "tests/layers" in tests else []),
+    ]
+    marks = [] if file in SLOW else ["-m", "not slow"]
+    return [[*marks, *quick], [*marks, *tests]]
 
 
 def read_equivalent(path: Path) -> dict[tuple[str, str, str], str]:
@@ -159,16 +168,20 @@ def tried(mutation: Mutation, free: "queue.Queue[Path]", limit: float) -> Result
     copy = free.get()
     path = copy / mutation.file
     source = path.read_text()
+    begun = time.monotonic()
     try:
         path.write_text(applied(mutation, source))
-        verdict, seconds, output = run_tests(copy, mirrors_of(mutation.file), limit)
+        verdict, output = "survived", ""
+        for arguments in mirrors_of(mutation.file):
+            if verdict == "survived":
+                verdict, output = run_tests(copy, arguments, limit)
         path.write_text(source)
         if verdict == "caught":
             check_passes(copy, failing(output), limit)
     finally:
         path.write_text(source)
         free.put(copy)
-    return Result(mutation, verdict, seconds)
+    return Result(mutation, verdict, time.monotonic() - begun)
 
 
 def failing(output: str) -> str:
@@ -181,20 +194,19 @@ def failing(output: str) -> str:
 def check_passes(copy: Path, test: str, limit: float):
     """Raises RuntimeError if a test fails without a mutation."""
     if test:
-        verdict, _, output = run_tests(copy, ["--collect-only", test] if test.endswith(".py") else [test], limit)
+        verdict, output = run_tests(copy, ["--collect-only", test] if test.endswith(".py") else [test], limit)
         if verdict == "caught":
             raise RuntimeError(f"{test}: fails without a mutation\n{output[-3000:]}")
 
 
-def run_tests(copy: Path, tests: Sequence[str], limit: float) -> tuple[str, float, str]:
-    """Returns the verdict, the seconds and the output of tests in a copy; they stop at the first failure."""
-    command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *tests]
+def run_tests(copy: Path, arguments: Sequence[str], limit: float) -> tuple[str, str]:
+    """Returns the verdict and the output of tests in a copy; they stop at the first failure."""
+    command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:cacheprovider", *arguments]
     # Most of the time is compilation, and most programs are the same with and without the mutation.
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(copy.parent / "cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
     }
-    begun = time.monotonic()
     with subprocess.Popen(
         command,
         cwd=copy,
@@ -208,10 +220,12 @@ def run_tests(copy: Path, tests: Sequence[str], limit: float) -> tuple[str, floa
             output, _ = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # the processes that tests have started, too
-            return "too slow", time.monotonic() - begun, ""
-    if process.returncode in (4, 5):  # otherwise 1, a test failed; 2, an import failed; below 0, the process crashed
+            return "too slow", ""
+    if process.returncode == 5:  # a module without doctests or tests of its own
+        return "survived", output
+    if process.returncode == 4:  # otherwise 1, a test failed; 2, an import failed; below 0, the process crashed
         raise RuntimeError(f"{' '.join(command)}: did not run tests\n{output[-3000:]}")
-    return ("caught" if process.returncode else "survived"), time.monotonic() - begun, output
+    return ("caught" if process.returncode else "survived"), output
 
 
 def report_of(results: Sequence[Result], drawn: Sequence[tuple[Mutation, str]], seed: int) -> str:

@@ -55,8 +55,10 @@ def test_every_file_has_tests_that_exist():
     )
     assert not any(file.endswith(LEFT_OUT) for file in files)
     for file in files:
-        assert all((ROOT / test.partition("::")[0]).exists() for test in mirrors_of(file)), file
-    assert mirrors_of("fcnjax/training/run/journal.py")[1] == "tests/training/run/test_journal.py"
+        quick, tests = ([part for part in given if part not in ("-m", "not slow")] for given in mirrors_of(file))
+        assert all((ROOT / test.partition("::")[0]).exists() for test in [*quick, *tests]), file
+    assert mirrors_of("fcnjax/training/run/journal.py")[0][3:] == ["tests/training/run/test_journal.py"]
+    assert "not slow" not in mirrors_of("fcnjax/training/compile/mesh.py")[1]
 
 
 def test_equivalent_mutations_are_of_lines_that_exist_and_have_reasons():
@@ -69,9 +71,6 @@ def test_equivalent_mutations_are_of_lines_that_exist_and_have_reasons():
 def test_a_mutation_is_caught_by_a_test_that_fails(tmp_path):
     (tmp_path / "test_it.py").write_text("def test_right():\n    pass\n\n\ndef test_wrong():\n    assert False\n")
     assert run_tests(tmp_path, ["test_it.py::test_right"], 60)[0] == "survived"
-    verdict, seconds, output = run_tests(tmp_path, ["test_it.py"], 60)
+    verdict, output = run_tests(tmp_path, ["test_it.py"], 60)
     assert (verdict, failing(output)) == ("caught", "test_it.py::test_wrong")
-    assert 0 < seconds < 60
-    with pytest.raises(RuntimeError, match="did not run tests"):
-        run_tests(tmp_path, ["test_that.py"], 60)
     assert run_tests(tmp_path, ["test_it.py"], 0.01)[0] == "too slow"
