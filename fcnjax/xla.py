@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax import lax
@@ -23,6 +23,7 @@ try:
 except ImportError:  # experimental: a later JAX may drop it
     set_xla_metadata = None
 
+T = TypeVar("T")
 FLAGS = "XLA_FLAGS"  # environment variable, read once, by the first computation
 # For a CPU: XLA's older emitters of fused loops, and no unrolled loops, which take a quarter of the time of compilation
 # and make no step faster. Neither has a compile option in jax 0.11, only this flag of the process; jax 0.12 has dropped
@@ -127,7 +128,7 @@ def compiling_for(platform: str) -> Iterator[None]:
         _compiled_for.reset(token)
 
 
-def by_platform(*args: Any, cpu: Callable[..., jax.Array], default: Callable[..., jax.Array]) -> jax.Array:
+def by_platform(*args: Any, cpu: Callable[..., Any], default: Callable[..., Any]) -> Any:
     """Returns `cpu(*args)` where the program runs on a CPU, and `default(*args)` elsewhere.
 
     A program that may be compiled for any platform holds both until it is compiled (`lax.platform_dependent`). Within
@@ -139,7 +140,7 @@ def by_platform(*args: Any, cpu: Callable[..., jax.Array], default: Callable[...
     return (cpu if platform == "cpu" else default)(*args)
 
 
-def fusion_boundary(function: Callable[..., jax.Array], static_argnums: Sequence[int] = ()) -> Callable[..., jax.Array]:
+def fusion_boundary(function: Callable[..., T], static_argnums: Sequence[int] = ()) -> Callable[..., T]:
     """Returns the same function, but XLA fuses neither it nor its derivatives with producers or consumers.
 
     XLA's CPU compiler recomputes an elementwise function or a transposition inside each of its consumers, which is
@@ -154,7 +155,7 @@ def fusion_boundary(function: Callable[..., jax.Array], static_argnums: Sequence
     jitted = jax.jit(function, static_argnums=static_argnums)
 
     @functools.wraps(function)
-    def call(*args: Any) -> jax.Array:
+    def call(*args: Any) -> T:
         with set_xla_metadata(inlineable="false") if set_xla_metadata else nullcontext():
             return jitted(*args)
 

@@ -1,8 +1,8 @@
 """Normalization by statistics of the valid positions only.
 
 Axes: B batch, S spatial, C channels. Statistics are in float32 (float64 for float64 values). Batch statistics are
-plain sums over the batch axis. Under `jit` with sharded arrays they are therefore global sums, exact for any number of
-valid positions on each device.
+plain sums over the batch axis (`moments.py`). Under `jit` with sharded arrays they are therefore global sums, exact for
+any number of valid positions on each device.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from fcnjax.layers.layer import (
     require_positive,
 )
 from fcnjax.layers.linear import check_channels
+from fcnjax.layers.moments import middle_values, moments, normalize
 from fcnjax.naming import check_name
 from fcnjax.padded import Padded
 
@@ -116,26 +117,18 @@ class BatchNorm(_Norm):
     def _by_batch_statistics(self, batch: Padded, values: jax.Array) -> Padded:
         assert self.scale is not None
         assert self.bias is not None
-        old_mean = self.mean[...].astype(values.dtype)
-        centered = batch.replace(values - per_channel(old_mean, values)).values
-        mean, variance = self._batch_statistics(batch, centered)
+        middles = lax.stop_gradient(middle_values(values, batch.sizes))
+        centered = batch.replace(values - middles).values
+        mean, variance = self._batch_statistics(batch, centered, middles)
         factor = self.scale[...] * lax.rsqrt(variance + self.epsilon)
-        normed = _normalize(values, centered, old_mean, mean, factor, self.bias[...])
+        normed = normalize(values, centered, middles, mean, factor, self.bias[...])
         return batch.replace(normed.astype(batch.dtype))
 
-    def _batch_statistics(self, batch: Padded, centered: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns mean and biased variance [C] of the valid positions, and updates the running statistics.
-
-        Both sums take one pass over `centered` [B, *S, C], the values minus the running mean. This keeps the difference
-        of squares from canceling when the mean is far from zero.
-        """
-        axes = (0, *batch.spatial_axes)
-        count = jnp.sum(batch.counts).astype(centered.dtype)
-        old_mean, old_variance = self.mean[...].astype(centered.dtype), self.variance[...].astype(centered.dtype)
-        first = jnp.sum(centered, axes) / jnp.maximum(count, 1)
-        second = jnp.sum(jnp.square(centered), axes) / jnp.maximum(count, 1)
-        mean = jnp.where(count > 0, first + old_mean, old_mean)
-        variance = jnp.where(count > 0, jnp.maximum(second - jnp.square(first), 0.0), old_variance)
+    def _batch_statistics(self, batch: Padded, centered: jax.Array, middles: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns mean and biased variance [C] of the valid positions, and updates the running statistics."""
+        count, mean, variance = moments(centered, middles, batch.sizes)
+        old_mean, old_variance = self.mean[...].astype(mean.dtype), self.variance[...].astype(mean.dtype)
+        mean, variance = jnp.where(count > 0, mean, old_mean), jnp.where(count > 0, variance, old_variance)
         if self.count is not None:
             self._pool(self.count, count, mean, variance)
             return mean, variance
@@ -160,29 +153,6 @@ class BatchNorm(_Norm):
         unbiased = jnp.where(total > 0, squares / jnp.maximum(total - 1, 1), self.variance[...])
         for running, new in ((self.mean, self.mean[...] + share * shift), (self.variance, unbiased), (seen, total)):
             running[...] = lax.stop_gradient(new).astype(running.dtype)
-
-
-@jax.custom_jvp
-def _normalize(
-    values: jax.Array, centered: jax.Array, old_mean: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array
-) -> jax.Array:
-    """Returns `(values - mean) * factor + bias` for values [B, *S, C] and vectors [C].
-
-    `centered` is `values - old_mean` at valid positions and 0 elsewhere, as in the statistics. With it, the gradients
-    of all vectors need two sums over the positions, of arrays that exist already. Automatic differentiation would need
-    three sums, of two additional arrays.
-    """
-    del centered, old_mean
-    return (values - per_channel(mean, values)) * per_channel(factor, values) + per_channel(bias, values)
-
-
-@_normalize.defjvp
-def _normalize_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-    values, centered, old_mean, mean, factor, _ = primals
-    values_dot, _, _, mean_dot, factor_dot, bias_dot = tangents
-    shift_dot = bias_dot - factor * mean_dot - (mean - old_mean) * factor_dot
-    scaled = values_dot * per_channel(factor, values) + centered * per_channel(factor_dot, values)
-    return _normalize(*primals), scaled + per_channel(shift_dot, values)
 
 
 class GroupNorm(_Norm, ExampleWideLayer):

@@ -79,14 +79,21 @@ def test_batch_norm_of_only_filler_rows_changes_nothing():
 
 
 def test_batch_statistics_do_not_cancel_when_the_mean_is_large():
-    """A sum of squares in one pass loses the variance of values around 1,000, unless the running mean is subtracted."""
+    """A sum of squares relative to the initial running mean, 0, would lose the variance of values around 1,000."""
     rng = np.random.default_rng(0)
     values = (1000 + rng.normal(size=(8, 50, 2))).astype(np.float32)
     norm = layers.BatchNorm(2, momentum=0.0)
-    batch = Padded(jnp.asarray(values), jnp.full((8, 1), 50))
-    norm(batch, train=True)  # moves the running mean close
-    norm(batch, train=True)
-    np.testing.assert_allclose(norm.variance[...], values.astype(np.float64).var((0, 1), ddof=1), rtol=1e-3)
+    norm(Padded(jnp.asarray(values), jnp.full((8, 1), 50)), train=True)
+    np.testing.assert_allclose(norm.variance[...], values.astype(np.float64).var((0, 1), ddof=1), rtol=1e-5)
+
+
+def test_batch_norm_of_more_positions_than_an_int32_counts():
+    """32,768 rows of 256 x 256 are 2**31 positions; only the counts are real, as the values take a position each."""
+    norm = layers.BatchNorm(1, momentum=0.0)
+    moved = contract.call(norm, Padded(jnp.ones((2**15, 1, 1, 1)), jnp.full((2**15, 2), 2**8)), train=True)
+    assert moved.values.shape == (2**15, 1, 1, 1)
+    np.testing.assert_allclose(norm.mean[...], 1.0, rtol=1e-6)  # each sum is relative to the middle, which is 1
+    np.testing.assert_allclose(norm.variance[...], 0.0, atol=1e-6)
 
 
 def test_group_norm_is_numpy_for_each_example(batch):

@@ -200,3 +200,53 @@ def test_global_response_norm_of_silence_is_finite():
 def test_global_response_norm_starts_as_the_identity():
     batch = Padded.stack(contract.draw_examples([(3, 4), (2, 2)], CHANNELS, seed=0))
     np.testing.assert_array_equal(layers.GlobalResponseNorm(CHANNELS)(batch).values, batch.values)
+
+
+@pytest.mark.parametrize(("ratio", "tolerance"), [(10, 3e-6), (100, 6e-5)])
+@pytest.mark.parametrize("size", [(7, 5), (32, 32), (200, 150)])
+def test_a_fresh_batch_norm_far_from_the_batchs_mean_is_pytorch(size, ratio, tolerance):
+    """`ratio` is the mean over the deviation. The tolerances are ten times the errors of PyTorch in float32."""
+    rng = np.random.default_rng(ratio)
+    examples = [(ratio + rng.normal(size=(*extent, CHANNELS))).astype(np.float32) for extent in (size, size[::-1])]
+    cotangents = [rng.normal(size=example.shape).astype(np.float32) for example in examples]
+    graphdef, weights, statistics = nnx.split(layers.BatchNorm(CHANNELS, momentum=0.0), nnx.Param, nnx.BatchStat)
+    weights, statistics = nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
+    batch, upstream = (Padded.stack(x, batch_size=3) for x in (examples, cotangents))
+
+    @jax.jit
+    def ours(weights, values):
+        def functional(weights, values):
+            norm = nnx.merge(graphdef, weights, statistics)
+            out = norm(Padded(values, batch.sizes), train=True).values
+            return jnp.sum(out * upstream.values), (out, norm.mean[...], norm.variance[...])
+
+        (_, out), gradients = jax.value_and_grad(functional, (0, 1), has_aux=True)(weights, values)
+        return *out, gradients[0]["scale"], gradients[1]
+
+    out, mean, variance, of_scale, of_values = ours(weights, batch.values)
+    actual = {
+        "outputs": concatenated(Padded(out, batch.sizes).unstack()),
+        "mean": mean,
+        "variance": variance,
+        "scale gradient": of_scale,
+        "input gradient": concatenated(Padded(of_values, batch.sizes).unstack()),
+    }
+    expected = fresh_batch_norm_in_torch(concatenated(examples), concatenated(cotangents))
+    for what, values in actual.items():
+        error = relative_error(np.asarray(values), expected[what])
+        assert error <= tolerance, f"{what}: {error:.1e}"
+
+
+def fresh_batch_norm_in_torch(values, cotangent) -> dict[str, np.ndarray]:
+    """Returns what PyTorch computes in float64 from all valid positions [N, C]."""
+    x, upstream = torch.tensor(values, dtype=torch.float64, requires_grad=True), torch.tensor(cotangent)
+    norm = torch.nn.BatchNorm1d(CHANNELS, momentum=1.0, dtype=torch.float64)
+    out = norm(x)
+    out.backward(upstream.double())
+    return {
+        "outputs": out.detach().numpy(),
+        "mean": norm.running_mean.numpy(),
+        "variance": norm.running_var.numpy(),
+        "scale gradient": norm.weight.grad.numpy(),
+        "input gradient": x.grad.numpy(),
+    }
