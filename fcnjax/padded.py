@@ -139,8 +139,11 @@ class Padded:
 
     @property
     def counts(self) -> jax.Array:
-        """int32 [B], the number of valid positions of each example; 0 in a filler row."""
-        return jnp.prod(self.sizes, axis=-1)
+        """Floating [B], the number of valid positions of each example; 0 in a filler row.
+
+        float32 (float64 with JAX's 64-bit types): from 2**24 on it rounds, where an int32 would overflow from 2**31 on.
+        """
+        return jnp.prod(self.sizes.astype(float), axis=-1)
 
     @property
     def real(self) -> jax.Array:

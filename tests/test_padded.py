@@ -37,6 +37,13 @@ def test_unstack_undoes_stack(examples, wider, fillers, as_jax):
     assert batch.real.tolist() == [True] * len(examples) + [False] * fillers
 
 
+def test_counts_may_exceed_an_int32():
+    """Only the counts are real: the values take a position each."""
+    sizes = jnp.array([[2**16, 2**15], [2**20, 2**20], [3, 5], [0, 2**20], [0, 0]])
+    assert Padded(jnp.zeros((5, 1, 1, 1)), sizes).counts.tolist() == [2**31, 2**40, 15, 0, 0]
+    assert Padded(jnp.zeros((1, 1, 1, 1, 1)), jnp.array([[2**11] * 3])).counts.tolist() == [2**33]
+
+
 def test_zero_padding_replaces_whatever_is_outside():
     batch = Padded(jnp.full((2, 3, 1), jnp.nan), jnp.array([[2], [0]]))
     cleaned = batch.with_zero_padding().values

@@ -65,10 +65,15 @@ class SpatialPyramidPool(WindowedLayer):
         return jnp.where(empty, 0.0, values)
 
     def _bin(self, values: jax.Array, axis: int, sizes: jax.Array, bins: int, index: int) -> jax.Array:
-        start, stop = index * sizes // bins, -(-(index + 1) * sizes // bins)
+        start, stop = _share(sizes, index, bins), sizes - _share(sizes, bins - index - 1, bins)
         positions = jnp.arange(values.shape[axis + 1], dtype=sizes.dtype)[None]
         inside = along((positions >= start[:, None]) & (positions < stop[:, None]), axis, values.ndim)
         if self.method == "max":
             return jnp.max(jnp.where(inside, values, -jnp.inf), axis + 1)
         count = jnp.maximum(stop - start, 1).astype(values.dtype).reshape(-1, *(1,) * (values.ndim - 2))
         return jnp.sum(values, axis + 1, where=inside) / count
+
+
+def _share(sizes: jax.Array, part: int, whole: int) -> jax.Array:
+    """Returns `floor(part * sizes / whole)` without the product, which may overflow."""
+    return part * (sizes // whole) + part * (sizes % whole) // whole

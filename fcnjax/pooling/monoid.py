@@ -145,8 +145,8 @@ def valid_sum(batch: Padded, values: jax.Array) -> jax.Array:
 
 
 def count(batch: Padded) -> jax.Array:
-    """Returns the number of valid positions, float32 [B, 1]."""
-    return batch.counts[:, None].astype(jnp.float32)
+    """Returns the number of valid positions [B, 1], in the dtype of the statistics."""
+    return batch.counts[:, None].astype(jnp.promote_types(batch.dtype, jnp.float32))
 
 
 def finite(values: jax.Array) -> jax.Array:

@@ -96,6 +96,26 @@ def test_batch_norm_of_more_positions_than_an_int32_counts():
     np.testing.assert_allclose(norm.variance[...], 0.0, atol=1e-6)
 
 
+def test_group_norm_of_more_values_than_an_int32_counts():
+    """32,768 x 32,768 positions of 4 channels are 2**32 values, with only one position here: mean and variance are 0."""
+    normed = layers.GroupNorm(4, groups=1)(Padded(jnp.ones((1, 1, 1, 4)), jnp.array([[2**15, 2**15]])))
+    np.testing.assert_allclose(normed.values, 1e-5**-0.5, rtol=1e-3)
+
+
+def test_squeeze_and_excite_of_more_positions_than_an_int32_counts():
+    layer = contract.randomize(layers.SqueezeExcite(4, 3, activation=jnp.tanh, rngs=nnx.Rngs(0)))
+    many, nothing = Padded(jnp.ones((1, 1, 1, 4)), jnp.array([[2**16, 2**15]])), Padded.stack([np.zeros((1, 1, 4))])
+    gates = layer.expand(nothing.replace(jnp.tanh(layer.reduce(nothing).values))).values
+    np.testing.assert_allclose(layer(many).values, jax.nn.sigmoid(gates), rtol=1e-5)
+
+
+def test_bins_of_a_spatial_pyramid_of_a_long_signal_do_not_overflow():
+    """All bins but the first of four start beyond the two positions here."""
+    pyramid = layers.SpatialPyramidPool((4,), "mean", rank=1)
+    pooled = pyramid(Padded(jnp.ones((1, 2, 1)), jnp.array([[2**30 + 8]]))).values
+    np.testing.assert_allclose(pooled.ravel(), [2 / (2**28 + 2), 0, 0, 0])
+
+
 def test_group_norm_is_numpy_for_each_example(batch):
     norm = contract.randomize(layers.GroupNorm(4, groups=2))
     out = norm(batch).unstack()

@@ -176,3 +176,17 @@ def test_expected_score_and_area(name):
 
 def test_every_pool_is_measured():
     assert {name.split(" ")[0] for name in MOVES} == set(pooling.POOLS)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        (pooling.Mean(), 2.0**-31),
+        (pooling.LogSumExp(1.0), 1 - 31 * np.log(2)),
+        (pooling.GeM(1.0), 2.0**-31),
+    ],
+)
+def test_more_positions_than_an_int32_counts(how, expected):
+    """The example counts 2**31 positions, only one of which is here."""
+    pooled = pooling.pool(Padded(jnp.ones((1, 1, 1, 1)), jnp.array([[2**16, 2**15]])), how)
+    np.testing.assert_allclose(pooled.values.ravel(), [expected], rtol=1e-6)

@@ -123,8 +123,7 @@ def brighten(image: jax.Array, size: jax.Array, key: jax.Array, *, bound: float)
 
 def change_contrast(image: jax.Array, size: jax.Array, key: jax.Array, *, bound: float) -> jax.Array:
     """Returns the image with its deviation from its own mean over all channels scaled by 1 - bound to 1 + bound."""
-    count = jnp.maximum(jnp.prod(size), 1) * image.shape[-1]
-    mean = origin_sum(image) / count.astype(jnp.float32)
+    mean = origin_sum(image) / (jnp.maximum(_area(size), 1) * image.shape[-1])
     return mean + (1 + bound * _symmetric(key)) * (image - mean)
 
 
@@ -154,7 +153,7 @@ def erase_rectangle(
     """
     happens, share, shape, *place = jax.random.uniform(key, (5,))
     min_share = min(0.02, max_share)
-    side = jnp.sqrt((min_share + (max_share - min_share) * share) * jnp.prod(size).astype(jnp.float32))
+    side = jnp.sqrt((min_share + (max_share - min_share) * share) * _area(size))
     aspect = jnp.exp(math.log(0.3) / 2 * (2 * shape - 1))
     inside = happens < probability
     for axis, length in enumerate((side * aspect, side / aspect)):
@@ -163,6 +162,11 @@ def erase_rectangle(
         positions = jax.lax.broadcasted_iota(size.dtype, image.shape, axis)
         inside &= (positions >= start) & (positions < start + extent)
     return jnp.where(inside, 0, image)
+
+
+def _area(size: jax.Array) -> jax.Array:
+    """Returns the number of positions, float32 []: an int32 would overflow."""
+    return jnp.prod(size.astype(jnp.float32))
 
 
 def origin_sum(values: jax.Array) -> jax.Array:

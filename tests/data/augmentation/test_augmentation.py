@@ -9,6 +9,7 @@ import pytest
 
 from fcnjax import random_streams
 from fcnjax.data import Affine, Augmentation
+from fcnjax.data.augmentation.image_augmentation import change_contrast
 from fcnjax.padded import Padded
 
 SIZES = {2: ((9, 7), (12, 14), (5, 11)), 1: ((300,), (77,), (513,))}
@@ -254,3 +255,11 @@ def test_colors_need_three_channels(name):
 def test_numbers_out_of_range_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         Augmentation(**fields)
+
+
+def test_contrast_of_an_image_of_more_values_than_an_int32_counts():
+    """Only one of 2**31 pixels is here: the mean over all of them is 0."""
+    changed = change_contrast(jnp.ones((1, 1, 3)), jnp.array([2**16, 2**15]), jax.random.key(0), bound=0.5)
+    small = change_contrast(jnp.ones((1, 1, 3)), jnp.array([1, 1]), jax.random.key(0), bound=0.5)
+    np.testing.assert_allclose(small, 1.0, rtol=1e-6)
+    assert abs(float(changed[0, 0, 0]) - 1) > 0.01
