@@ -82,7 +82,8 @@ def described(kind: Any, several: bool = False) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(described(each, several) for each in of))
     if kind in _WORDS:
-        return _WORDS[kind][several]
+        one, many, _ = _WORDS[kind]
+        return many if several else one
     if origin is tuple:
         return f"{'groups' if several else 'a group'} of {len(of)} {described(of[0], True)}"
     if origin is collections.abc.Sequence:

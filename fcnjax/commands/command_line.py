@@ -14,7 +14,6 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-import fcnjax
 from fcnjax.commands.interrupt import INTERRUPTED, interruptible
 from fcnjax.installation import UNUSABLE, NotInstalledError, installed_version
 from fcnjax.memory import keep_large_blocks
@@ -192,7 +191,7 @@ def _with_path(argument: str, before: str) -> str:
 
 def named_configs() -> dict[str, Path]:
     """Returns the config files that come with the package, by name: those of `configs/` in a checkout."""
-    package = Path(fcnjax.__file__).parent
+    package = Path(__file__).parents[1]
     folder = package / "configs"  # of a wheel
     folder = folder if folder.is_dir() else package.parent / "configs"  # of a checkout
     return {path.stem: path for path in folder.glob("[!_]*.py")}

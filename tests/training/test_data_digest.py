@@ -7,6 +7,7 @@ import pytest
 from synthetic_data import make_recipe
 
 from fcnjax.data import as_source, save_npz
+from fcnjax.sealed import read_sealed
 from fcnjax.training import Trainer, train
 from fcnjax.training.data_digest import data_digest
 
@@ -52,7 +53,7 @@ def run(save, recipe, tmp_path):
 
 
 def test_the_folder_says_what_was_hashed(run):
-    kept = json.loads((run / "data.json").read_text())
+    kept = read_sealed(run / "data.json")
     assert list(kept) == list(SPLITS)
     for entry in kept.values():
         assert entry["covers"] == "all labels and values"
@@ -78,13 +79,13 @@ def test_swapped_labels_and_changed_pixels_are_refused(run, save, recipe, split)
 
 
 def test_a_run_of_an_earlier_version_goes_on_and_says_what_was_not_compared(run, save, recipe, capfd):
-    now = json.loads((run / "data.json").read_text())
+    now = read_sealed(run / "data.json")
     (run / "data.json").write_text(json.dumps({name: entry["examples"] for name, entry in now.items()}))
     with pytest.raises(KeyboardInterrupt):
         train(recipe, run, trainer=Interrupted(recipe), progress=False)
     told = capfd.readouterr().err
     assert "data.json: labels and values of train, validation, test hold no hash" in told
-    assert json.loads((run / "data.json").read_text()) == now  # from now on they are compared
+    assert read_sealed(run / "data.json") == now  # from now on they are compared
     with pytest.raises(KeyboardInterrupt):
         train(recipe, run, trainer=Interrupted(recipe), progress=False)
     assert "hold no hash" not in capfd.readouterr().err

@@ -17,7 +17,7 @@ FREE = {
     "log": {"every_steps", "tensorboard"},
     "profile": {"start", "steps"},
     "": {"checkpoint_every", "checkpoint_steps", "checkpoint_last", "checkpoint_best", "checkpoint_failure"}
-    | {"shard_weights"},
+    | {"checkpoint_damaged", "shard_weights"},
 }
 # Whole runs that differ in these fields only may share a trainer.
 PACE = {"seed", "validate_every", "loader", "log", "profile"} | FREE[""] - {"shard_weights"}
@@ -33,8 +33,9 @@ def fields(recipe: Recipe) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
     path, recipe = tmp_path_factory.mktemp("runs") / "run", make_recipe()
-    with RunFolder(path, recipe):
-        return path, recipe
+    with RunFolder(path, recipe) as folder:
+        folder.begin({})
+    return path, recipe
 
 
 @pytest.mark.parametrize(("group", "name"), fields(make_recipe()))
