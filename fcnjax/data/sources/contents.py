@@ -5,6 +5,7 @@ compared when a run was resumed.
 """
 
 import hashlib
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 EXAMPLES = 16  # examples of a sample that have to be read through the source
 FILES, END = 64, 2**20  # files of a sample, and bytes at the start and at the end of each
-CHUNKS = 64  # parts that are hashed at once
+CHUNKS = 64  # parts that threads check at once
 
 
 class Contents(NamedTuple):
@@ -22,7 +23,7 @@ class Contents(NamedTuple):
 
     Attributes:
         covers: which labels and values the hash covers.
-        sha256: the hash, in hexadecimal digits.
+        sha256: the hash of them, or of their checksums, in hexadecimal digits.
     """
 
     covers: str
@@ -41,15 +42,17 @@ def sample_positions(count: int, size: int) -> list[int]:
 def all_contents(labels: np.ndarray, values: Sequence[np.ndarray]) -> Contents:
     """Returns the contents of examples in memory: all labels int32 [N] and all N arrays of values.
 
-    The hash is that of the hashes of 64 parts, which threads compute at once.
+    The values enter by the CRC-32 of each example: it is four times as fast as SHA-256, and misses a changed example
+    once in 2^32.
     """
 
-    def part(span: np.ndarray) -> bytes:
-        return _hash(each for index in span.tolist() for each in _bytes_of(values[index]))
+    def checksums(span: np.ndarray) -> bytes:
+        pairs = (_bytes_of(values[index]) for index in span.tolist())
+        return b"".join(dtype + zlib.crc32(content).to_bytes(4, "little") for dtype, content in pairs)
 
     spans = np.array_split(np.arange(len(values)), min(CHUNKS, len(values)))
     with ThreadPoolExecutor() as pool:
-        parts = list(pool.map(part, spans))
+        parts = list(pool.map(checksums, spans))
     return Contents("all labels and values", _hash([labels.tobytes(), *parts]).hex())
 
 

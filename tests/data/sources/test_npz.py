@@ -80,6 +80,15 @@ def test_files_that_plain_numpy_wrote(tmp_path):
         np.testing.assert_array_equal(source[1].values, values[1])
 
 
+def test_labels_of_any_integer_type_are_class_indices(tmp_path):
+    values = np.zeros((2, 3, 4, 1), np.uint8)
+    for kind, other in (("uint64", "int64"), ("uint8", "int8"), ("int64", "uint64")):
+        arrays = {"train_labels": np.array([0, 2], kind), "test_labels": np.array([1, 0], other)}
+        np.savez(tmp_path / "data.npz", train_values=values, test_values=values, **arrays)
+        source = load_npz(tmp_path / "data.npz", "train+test")
+        assert (source.labels.tolist(), source.class_names) == ([0, 2, 1, 0], ("0", "1", "2"))
+
+
 V, L = np.zeros(24, np.uint8), np.array([0, 1])
 DENSE, SIZES = {"values": V.reshape(2, 3, 4, 1), "labels": L}, [[3, 4], [3, 4]]
 RAGGED = {"values": V, "sizes": SIZES, "labels": L}
