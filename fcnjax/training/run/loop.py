@@ -85,7 +85,8 @@ def train(
     else:
         with together("comparing the recipes"):
             check_trainer(trainer, recipe)
-    digest = data_digest(trainer.sources)
+    with together("hashing the data"):
+        digest = data_digest(trainer.sources)
     check_hosts_agree(recipe, digest)
     progress = progress and is_first_host()
 
