@@ -101,6 +101,12 @@ def test_dropout_does_not_depend_on_the_place_of_the_pool(features):
     contract.assert_close(late, later, "logits")
 
 
+def test_a_head_evaluates_unless_it_is_told_to_train(features):
+    """With dropout active, it would ask for keys."""
+    head = make(dropout=0.5)
+    np.testing.assert_array_equal(head(features), head(features, train=False))
+
+
 def test_softmax_before_the_pool_averages_probabilities(features):
     head = make(**AVERAGED, pool_at=2)
     kernel, bias = np.asarray(head.layers[0].kernel[...]), np.asarray(head.layers[0].bias[...])

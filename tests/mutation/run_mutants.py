@@ -202,15 +202,10 @@ def check_passes(copy: Path, test: str, limit: float):
 def run_tests(copy: Path, arguments: Sequence[str], limit: float) -> tuple[str, str]:
     """Returns the verdict and the output of tests in a copy; they stop at the first failure."""
     command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:cacheprovider", *arguments]
-    # Most of the time is compilation, and most programs are the same with and without the mutation.
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(copy.parent / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
-    }
     with subprocess.Popen(
         command,
         cwd=copy,
-        env=os.environ | cache | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

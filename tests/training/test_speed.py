@@ -179,6 +179,17 @@ def test_waiting_counts_only_where_the_device_has_nothing_to_do():
         next(timed)
 
 
+def test_all_waiting_counts_if_nothing_is_known_of_the_device():
+    clock = FakeClock()
+
+    def slow():
+        clock.now += 2.0
+        yield 0
+
+    timed = TimedInput(slow(), clock=clock)
+    assert (next(timed), timed.seconds) == (0, 2.0)
+
+
 def test_an_array_tells_whether_the_device_is_busy():
     loss = jnp.sum(jnp.ones((4, 4)))
     timed = TimedInput(iter([1, 2]), lambda: not loss.is_ready())

@@ -15,9 +15,16 @@ from synthetic_data import make_recipe
 from fcnjax.data import ArraySource
 from fcnjax.training import CompiledByShape, Trainer, train
 from fcnjax.training import trainer as trainer_module
-from fcnjax.training.compile.compilation import Compilation, UnplannedCompilation, compiling_ahead
+from fcnjax.training.compile.compilation import (
+    Compilation,
+    CompileSettings,
+    UnplannedCompilation,
+    compile_options,
+    compiling_ahead,
+)
 from fcnjax.training.compile.memory_fit import compiled_bytes
 from fcnjax.training.run import describe_run, loop
+from fcnjax.xla import FLAGS, refused
 
 
 def test_the_counter_sees_a_compilation_and_only_the_first():
@@ -28,6 +35,21 @@ def test_the_counter_sees_a_compilation_and_only_the_first():
         assert len(seen) == 1
         function(argument)
         assert len(seen) == 1
+
+
+def test_options_of_programs_on_a_cpu_are_pinned(on_a_cpu, monkeypatch):
+    """Which compiler computes what decides how fast a run is, and its last digits."""
+    monkeypatch.delenv(FLAGS, raising=False)  # flags of the environment take precedence
+    wanted = {
+        "xla_cpu_use_fusion_emitters": False,
+        "xla_backend_optimization_level": "1",
+        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE",
+    }
+    remat = wanted | {"xla_disable_hlo_passes": "cse_barrier_expander"}
+    if "xla_cpu_use_fusion_emitters" in refused():
+        wanted.pop("xla_backend_optimization_level"), remat.pop("xla_backend_optimization_level")
+    for settings, options in ((CompileSettings(), wanted), (CompileSettings(remat=True), remat)):
+        assert compile_options(settings) == {n: v for n, v in options.items() if n not in refused()}
 
 
 def test_one_program_for_each_shape_kept_and_called_again():

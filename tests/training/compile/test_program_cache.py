@@ -84,6 +84,12 @@ def test_a_folder_that_cannot_be_written_is_said_and_costs_nothing_else(tmp_path
     assert f"{file / 'cache'}: compiled programs cannot be kept there" in said
 
 
+def test_a_program_that_another_run_has_just_removed_counts_nothing(tmp_path, monkeypatch):
+    (tmp_path / "jit_gone-1-cache").symlink_to(tmp_path / "absent")
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    assert cache_contents()[:3] == (tmp_path, 1, 0)
+
+
 @pytest.mark.parametrize("arguments", [[], ["--clear"]])
 def test_the_command_tells_what_there_is(tmp_path, monkeypatch, capsys, arguments):
     from fcnjax.commands.main import main

@@ -9,6 +9,7 @@ from synthetic_data import COUNTS, Damaged, make_recipe, randomized
 
 from fcnjax.padded import Padded
 from fcnjax.training import Trainer
+from fcnjax.training.evaluation.evaluation_result import EvaluationResult
 from fcnjax.training.evaluation.metrics import measure
 
 
@@ -77,3 +78,10 @@ def test_what_cannot_be_decoded_has_no_label_and_is_in_no_figure(sources):
     broken = dataclasses.replace(result, logits=np.full_like(result.logits, np.nan))
     with pytest.raises(FloatingPointError, match="logits: are NaN for 9 of 9 examples that were decoded"):
         broken.metrics  # noqa: B018
+
+
+def test_a_result_without_examples_that_could_not_be_decoded_needs_no_number_of_them(trainer):
+    result = trainer.evaluate(trainer.initial_state(0), "test")
+    fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    assert fields.pop("unreadable") == 0
+    assert EvaluationResult(**fields).metrics.count == COUNTS["test"]
