@@ -35,6 +35,13 @@ def test_size_policies_hold_for_given_sources():
     assert sources["train"].sizes.max() == 9
 
 
+def test_size_policies_hold_for_splits_of_which_some_are_resized_already():
+    recipe = make_recipe(size={"max_side": 9})
+    resized = fit_sources(recipe, splits())["train"]
+    sources = fit_sources(recipe, splits(train=resized))
+    assert [source.sizes.max() for source in sources.values()] == [9, 9, 9]
+
+
 def test_what_is_too_small_is_refused_or_left_out_and_named():
     small = [*splits()["train"], (np.ones((1, 900, 1), np.float32), 1)]
     with pytest.raises(ValueError, match="below this network's minimum size .* Or set config.size.below"):

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from synthetic_data import COUNTS, Damaged, make_recipe, randomized
 
+from fcnjax.data import ArraySource
 from fcnjax.padded import Padded
 from fcnjax.training import Trainer
-from fcnjax.training.evaluation.evaluation_result import EvaluationResult
+from fcnjax.training.evaluation.evaluation_result import EvaluationResult, collected
 from fcnjax.training.evaluation.metrics import measure
+from fcnjax.training.step.step import Evaluation
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +87,13 @@ def test_a_result_without_examples_that_could_not_be_decoded_needs_no_number_of_
     fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
     assert fields.pop("unreadable") == 0
     assert EvaluationResult(**fields).metrics.count == COUNTS["test"]
+
+
+def test_a_split_of_one_example_has_its_loss_and_accuracy():
+    source = ArraySource([np.ones((3, 4, 1), np.float32)], [1], ("a", "b"))
+    logits, real = np.array([[1.0, 3.0], [0.0, 0.0]], np.float32), np.array([True, False])
+    out = Evaluation(np.float32(0.25), np.int32(1), np.int32(1), logits, real, np.array([1, 0], np.int32))
+    result = collected(source, [(np.array([0, -1]), out)], 0)
+    assert (result.loss, result.accuracy, result.count) == (0.25, 1.0, 1)
+    np.testing.assert_array_equal(result.logits, logits[:1])
+    assert dataclasses.replace(result, correct=0, count=0).accuracy == 0

@@ -147,6 +147,16 @@ def test_the_order_of_the_examples_is_no_matter_and_what_has_no_logits_is_left_o
     assert moved.loss == pytest.approx(metrics.loss, rel=1e-12)
 
 
+@pytest.mark.parametrize("right", [True, False])
+def test_a_single_example_counts_in_full(right):
+    metrics = measure(np.array([[2.0, 1.0]]), np.array([0 if right else 1]), np.array([[3, 4]]))
+    assert (metrics.count, metrics.accuracy(), metrics.accuracy(2)) == (1, float(right), 1.0)
+    assert shares(metrics.class_correct, metrics.class_counts)[0 if right else 1] == float(right)
+    probability = 1 / (1 + np.exp(-1))
+    assert metrics.loss == pytest.approx(-np.log(probability if right else 1 - probability))
+    assert metrics.calibration.error == pytest.approx(abs(right - probability))
+
+
 def test_without_any_logits_counts_are_zero_and_means_are_nan():
     metrics = measure(np.full((3, 2), np.nan), np.full(3, -1), np.ones((3, 2)))
     assert (metrics.count, metrics.left_out, metrics.correct(), metrics.accuracy()) == (0, 3, 0, 0)

@@ -53,6 +53,13 @@ def test_examples_are_named_where_the_source_has_names(tmp_path):
     assert names == ["kept/c.png", "kept/a.png", "kept/b.png"]
 
 
+def test_the_first_example_of_a_source_is_listed_and_filler_rows_are_not(tmp_path):
+    part = Batch(np.zeros((2, 4, 4, 1)), np.array([[4, 3], [0, 0]]), np.array([1, 0]), np.array([0, -1]))
+    told = report_not_finite(tmp_path, 1, 0, float("nan"), [part])
+    assert strict((tmp_path / "not_finite.json").read_text())["examples"] == [{"id": 0, "label": 1, "size": [4, 3]}]
+    assert "Its 1 examples are listed" in told
+
+
 def test_the_values_are_not_needed_any_more(tmp_path):
     parts = [part._replace(values=None) for part in PARTS]
     report_not_finite(tmp_path, 7, 2, float("nan"), parts)
