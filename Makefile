@@ -39,7 +39,7 @@ test: $(VENV)/$(INSTALLED)
 test-long: $(VENV)/$(INSTALLED)
 	$(PLATFORMS) $(BIN)/python -m pytest -m long
 
-# Measures whether the tests notice mistakes: a sample of changed lines, about an hour; see CONTRIBUTING.md.
+# Measures whether the tests notice mistakes: a sample of changed lines, each tried in a copy; see CONTRIBUTING.md.
 mutants: $(VENV)/$(INSTALLED)
 	$(PLATFORMS) $(BIN)/python tests/mutation/run_mutants.py $(MUTANTS)
 
