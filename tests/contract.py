@@ -213,6 +213,20 @@ def check_poison(module: nnx.Module, examples: Sequence[np.ndarray], *, train: b
         np.testing.assert_array_equal(padding, 0.0)
 
 
+def of_no_rows(module: nnx.Module, extent: Sequence[int], channels: int, *, train: bool = True):
+    """Returns the shapes of the output for a batch without rows; traced only, with the gradient."""
+    graphdef, state = nnx.split(module)
+    sizes, keys = jnp.zeros((0, len(extent)), jnp.int32), jax.random.split(jax.random.key(7), 1)[:0]
+
+    def apply(state, values):
+        def output(values):
+            return nnx.merge(graphdef, state)(Padded(values, sizes), train=train, keys=keys)
+
+        return jax.vjp(output, values)[0]
+
+    return jax.eval_shape(apply, nnx.to_pure_dict(state), jnp.zeros((0, *extent, channels)))
+
+
 def _with_filler(examples: Sequence[np.ndarray], shape: tuple[int, ...]) -> Padded:
     return Padded.stack(examples, shape=shape, batch_size=len(examples) + 1)
 

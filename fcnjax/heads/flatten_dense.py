@@ -56,7 +56,7 @@ class Flatten(Layer):
             raise ValueError(why_not(self.extent, joined(other[0] if other else batch.spatial_shape)))
         fits = (batch.sizes == np.array([self.extent])).all(-1, keepdims=True)
         values = batch.values[(slice(None), *(slice(n) for n in self.extent))]
-        flat = values.reshape(batch.batch_size, *(1,) * batch.rank, -1)
+        flat = values.reshape(batch.batch_size, *(1,) * batch.rank, self.out_channels(batch.channels))
         return batch.replace(flat, np.ones((1, batch.rank), np.int32) * fits)
 
 
@@ -145,7 +145,8 @@ class FlattenDenseHead(Module):
         Raises:
             ValueError: if an example has another extent (see `Flatten.transform`).
         """
-        return self.stack(features, **mode(train, keys)).values.reshape(features.batch_size, -1)
+        scores = self.stack(features, **mode(train, keys))
+        return scores.values.reshape(scores.batch_size, scores.channels)
 
     @property
     def layers(self) -> list[Layer]:

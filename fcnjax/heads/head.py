@@ -147,7 +147,7 @@ class Head(Module):
         """
         features = self._apply(features, 0, self.pool_at, train, keys)
         features = self._apply(pooling.pool(features, self.pool), self.pool_at, len(self.layers), train, keys)
-        return features.values.reshape(features.batch_size, -1)
+        return features.values.reshape(features.batch_size, features.channels)
 
     def class_maps(self, features: Padded) -> Padded:
         """Returns the score of every class at every position; the pool of these maps is the logits.

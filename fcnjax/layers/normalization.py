@@ -184,7 +184,7 @@ class GroupNorm(_Norm, ExampleWideLayer):
 
     def transform(self, batch: Padded) -> Padded:
         values = self._values(batch)
-        grouped = values.reshape(*values.shape[:-1], self.groups, -1)  # [B, *S, G, C / G]
+        grouped = values.reshape(*values.shape[:-1], self.groups, self.channels // self.groups)  # [B, *S, G, C / G]
         axes = (*batch.spatial_axes, grouped.ndim - 1)
         valid = batch.mask[..., None]
         count = per_example(jnp.maximum(batch.counts * grouped.shape[-1], 1), grouped)

@@ -51,9 +51,11 @@ class SpatialPyramidPool(WindowedLayer):
 
     def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
-        pooled = [self._level(batch, level).reshape(batch.batch_size, -1) for level in self.levels]
-        values = jnp.concatenate(pooled, -1).reshape(batch.batch_size, *(1,) * batch.rank, -1)
-        return batch.replace(values, sizes)
+        position = (batch.batch_size, *(1,) * batch.rank)
+        pooled = [
+            self._level(batch, level).reshape(*position, level**batch.rank * batch.channels) for level in self.levels
+        ]
+        return batch.replace(jnp.concatenate(pooled, -1), sizes)
 
     def _level(self, batch: Padded, bins: int) -> jax.Array:
         """Returns values [B, N, .., N, C] of one level, reduced axis by axis."""

@@ -92,7 +92,8 @@ class LogMel(WindowedLayer):
         power = jnp.square(transform.real) + jnp.square(transform.imag)
         filters = jnp.asarray(mel_filters(*self._filters), power.dtype)
         bands = jnp.einsum("bctf,fm->btcm", power, filters, precision=jax.lax.Precision.HIGHEST)
-        logarithm = jnp.log(jnp.maximum(bands, self.floor)).reshape(*bands.shape[:2], -1)
+        logarithm = jnp.log(jnp.maximum(bands, self.floor))
+        logarithm = logarithm.reshape(*bands.shape[:2], self.out_channels(batch.channels))
         return batch.replace(logarithm.astype(batch.dtype), sizes)
 
     def _frames(self, signals: jax.Array) -> jax.Array:

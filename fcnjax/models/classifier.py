@@ -218,9 +218,8 @@ class Classifier(Module):
         """Raises TypeError or ValueError, as `__call__`, if this network cannot take a batch."""
         check_padded(batch, "this network takes")
         if batch.rank != self.rank or batch.channels != self.in_channels:
-            first = (
-                "" if isinstance(batch.sizes, Tracer) else f"example 0 of size {joined(np.asarray(batch.sizes)[0])}, "
-            )
+            known = not isinstance(batch.sizes, Tracer) and batch.batch_size
+            first = f"example 0 of size {joined(np.asarray(batch.sizes)[0])}, " if known else ""
             raise ValueError(
                 f"{first}values of shape {tuple(batch.raw_values.shape)}: this network takes [batch, *spatial, "
                 f"channels] with {self.rank} spatial axes and {self.in_channels} channels, of at least "
@@ -244,7 +243,8 @@ class Classifier(Module):
             sizes: integer [N, D]; filler rows (all extents 0) pass.
         """
         if sizes.ndim != 2 or sizes.shape[1] != self.rank:
-            raise ValueError(f"size {tuple(sizes[0].tolist())}: this network takes {self.rank} spatial axes.")
+            shown = f"size {tuple(sizes[0].tolist())}" if len(sizes) else f"sizes of shape {sizes.shape}"
+            raise ValueError(f"{shown}: this network takes {self.rank} spatial axes.")
         self._check_feature_extent(sizes)
         real, min_size = (sizes > 0).all(1), self.min_size
         small = np.flatnonzero(((sizes < np.array(min_size)).any(1) & real) | ((sizes > 0).any(1) & ~real))

@@ -86,7 +86,7 @@ class TopKMean:
 
     def lift(self, batch: Padded) -> Statistics:
         values = jnp.where(batch.mask, at_least_float32(batch.raw_values), -jnp.inf)
-        return {"top": self._largest(values.reshape(batch.batch_size, -1, batch.channels))}
+        return {"top": self._largest(values.reshape(batch.batch_size, math.prod(batch.spatial_shape), batch.channels))}
 
     def combine(self, left: Statistics, right: Statistics) -> Statistics:
         return {"top": self._largest(jnp.concatenate([left["top"], right["top"]], axis=1))}

@@ -53,8 +53,8 @@ def pool(batch: Padded, how: Pool) -> Padded:
         `Padded` with values [B, 1, .., 1, C], at least float32; a `Pointwise` layer on them is a dense layer. Filler
         rows stay filler rows.
     """
-    pooled = how.finish(how.lift(batch)).reshape(batch.batch_size, *(1,) * batch.rank, -1)
-    return batch.replace(pooled, jnp.minimum(batch.sizes, 1))
+    pooled = how.finish(how.lift(batch))
+    return batch.replace(per_position(batch, pooled), jnp.minimum(batch.sizes, 1))
 
 
 class ExponentialMean:
@@ -136,7 +136,7 @@ def highest_valid(batch: Padded, values: jax.Array) -> jax.Array:
 
 def per_position(batch: Padded, vectors: jax.Array) -> jax.Array:
     """Returns vectors [B, C] reshaped to the rank of the batch's values, [B, 1, .., 1, C]."""
-    return vectors.reshape(batch.batch_size, *(1,) * batch.rank, -1)
+    return vectors.reshape(batch.batch_size, *(1,) * batch.rank, vectors.shape[-1])
 
 
 def valid_sum(batch: Padded, values: jax.Array) -> jax.Array:

@@ -97,7 +97,7 @@ def test_batch_norm_of_more_positions_than_an_int32_counts():
 
 
 def test_group_norm_of_more_values_than_an_int32_counts():
-    """32,768 x 32,768 positions of 4 channels are 2**32 values; with only one of them here, the mean is near 0."""
+    """32,768 x 32,768 positions of 4 channels are 2**32 values; with one position here, mean and variance are 0."""
     normed = layers.GroupNorm(4, groups=1)(Padded(jnp.ones((1, 1, 1, 4)), jnp.array([[2**15, 2**15]])))
     np.testing.assert_allclose(normed.values, 1e-5**-0.5, rtol=1e-3)
 

@@ -232,6 +232,16 @@ def test_contract_of_batch_statistics(rank):
     check()
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_batch_of_no_rows_gives_no_rows(name):
+    rank = 1 if name in SIGNALS else 2
+    layer, extent = make(name, rank), (14,) * rank
+    out = contract.of_no_rows(layer, extent, CHANNELS)
+    expected = (1,) * rank if isinstance(layer, GlobalPool) else layer.out_extent(extent)
+    assert out.values.shape == (0, *expected, layer.out_channels(CHANNELS))
+    assert out.sizes.shape == (0, rank)
+
+
 def test_every_layer_is_in_the_contract():
     covered = {type(make(name, 1)) for name in CASES}
     public = {getattr(layers, name) for name in layers.__all__} - {Layer}

@@ -96,6 +96,26 @@ def test_padding_is_never_read(label, rank, train):
     contract.check_poison(model, draw(sizes), train=train)
 
 
+@pytest.mark.parametrize("label", [label for label in NETWORKS if label not in DEEP])
+def test_a_batch_of_no_rows_gives_no_logits(label):
+    for train in (False, True):
+        assert contract.of_no_rows(network(label, 2), (33, 33), 2, train=train).shape == (0, 3)
+
+
+def test_no_rows_are_evaluated_and_leave_the_running_statistics():
+    model = contract.randomize(network("fcn batch", 2))
+    nothing = Padded(jnp.zeros((0, 9, 9, 2)), jnp.zeros((0, 2), jnp.int32))
+    before = jax.tree.map(np.asarray, nnx.state(model, nnx.BatchStat))
+    keys = jax.random.split(jax.random.key(0), 1)[:0]
+    assert contract.call(model, nothing, train=True, keys=keys).shape == (0, 3)
+    assert contract.call(model, nothing, method="class_maps").values.shape == (0, 2, 2, 3)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), nnx.state(model, nnx.BatchStat), before)
+    with pytest.raises(ValueError, match=r"values of shape \(0, 9, 2\): this network takes"):
+        model(Padded(jnp.zeros((0, 9, 2)), jnp.zeros((0, 1), jnp.int32)))
+    with pytest.raises(ValueError, match=r"sizes of shape \(0, 3\): this network takes 2 spatial axes"):
+        model.check_sizes(np.zeros((0, 3), np.int32))
+
+
 RESNET_SIZES = CONVNEXT_SIZES = [56, 56, 28, 14, 7]
 
 

@@ -85,7 +85,7 @@ def read_along(values: jax.Array, axis: int, positions: jax.Array) -> jax.Array:
 
 def along(vectors: jax.Array, axis: int, rank: int) -> jax.Array:
     """Returns vectors [B, E] as an array of `rank` axes with E at spatial axis `axis` and 1 at the others."""
-    return vectors.reshape([vectors.shape[0] if i == 0 else -1 if i == axis + 1 else 1 for i in range(rank)])
+    return vectors.reshape([{0: vectors.shape[0], axis + 1: vectors.shape[1]}.get(i, 1) for i in range(rank)])
 
 
 def _reflected(positions: jax.Array, sizes: jax.Array) -> jax.Array:
