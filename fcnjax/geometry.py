@@ -16,7 +16,6 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import min_dim
 
 from fcnjax.arguments import check_arguments, fits, is_whole, shown
 
@@ -63,16 +62,22 @@ class Window:
         return self.dilation * (self.kernel - 1) + 1
 
     @property
+    def reach(self) -> tuple[int, int]:
+        """Numbers of positions (before, after) the input that windows may see: `padding`, and with `ceil` more after.
+
+        With this padding, the windows that lie entirely within it are those that count.
+        """
+        before, after = self.padding
+        return before, min(after + self.stride, self.extent) - 1 if self.ceil else after
+
+    @property
     def min_size(self) -> int:
         """The smallest input size with at least one output."""
         return self.input_for(1)
 
     def input_for(self, outputs: int) -> int:
         """Returns the smallest input size with at least `outputs` outputs."""
-        whole = (outputs - 1) * self.stride + self.extent - sum(self.padding)
-        if self.ceil:
-            return max(self.smallest, whole - self.stride + 1, (outputs - 1) * self.stride - self.padding[0] + 1)
-        return max(self.smallest, whole)
+        return max(self.smallest, (outputs - 1) * self.stride + self.extent - sum(self.reach))
 
     def out_size(self, size: Any) -> Any:
         """Returns the number of outputs for inputs of `size`: 0 below `min_size`, also for a filler row's size 0.
@@ -91,14 +96,10 @@ class Window:
         """
         if isinstance(size, (np.ndarray, jax.Array)) and size.dtype not in (np.int32, np.int64):
             raise ValueError(f"sizes of dtype {size.dtype}: must be int32; narrower integers would overflow.")
-        over = self.stride - 1 if self.ceil else 0
-        outputs = (size + (sum(self.padding) - self.extent + over)) // self.stride + 1
-        started = (size + (self.padding[0] - 1)) // self.stride + 1
+        outputs = (size + (sum(self.reach) - self.extent)) // self.stride + 1
         if not isinstance(size, (int, np.integer, np.ndarray, jax.Array)):
-            return min_dim(outputs, started) if self.ceil else outputs
+            return outputs
         xp = jnp if isinstance(size, jax.Array) else np
-        if self.ceil:
-            outputs = xp.minimum(outputs, started)
         outputs = xp.where(size >= self.smallest, xp.maximum(outputs, 0), 0)
         return int(outputs) if isinstance(size, (int, np.integer)) else outputs.astype(size.dtype)
 

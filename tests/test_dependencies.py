@@ -26,7 +26,6 @@ UNSTABLE = re.compile(r"(^|\.)(_\w+|experimental|core|v1|proto)(\.|$)")  # modul
 BORROWED = {  # module -> {name: files of the package that use it}
     "jaxlib._jax": {"CompileOptions": ["xla.py"]},  # tries XLA's flags; without it no flag is added
     "jax.core": {
-        "min_dim": ["geometry.py"],
         "Tracer": ["padded.py", "heads/flatten_dense.py", "models/classifier.py"],
     },
     "jax.experimental": {"multihost_utils": ["training/compile/mesh.py", "training/run/interruption.py"]},

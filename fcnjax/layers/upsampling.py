@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from fcnjax import geometry
 from fcnjax.geometry import Expansion
@@ -58,14 +57,12 @@ class Upsample(WindowedLayer):
 
     @staticmethod
     def _interpolated(values: jax.Array, axis: int, factor: int, sizes: jax.Array) -> jax.Array:
-        places = (np.arange(values.shape[axis + 1] * factor) + 0.5) / factor - 0.5
-        before = np.floor(places).astype(np.int32)
-        share = along(jnp.asarray((places - before)[None], values.dtype), axis, values.ndim)
+        # Output i lies at the position (i + 0.5) / factor - 0.5 of the input.
+        doubled = 2 * jnp.arange(values.shape[axis + 1] * factor, dtype=sizes.dtype)[None] + 1 - factor
+        before, share = doubled // (2 * factor), (doubled % (2 * factor)).astype(values.dtype) / (2 * factor)
+        share = along(share, axis, values.ndim)
         last = jnp.maximum(sizes, 1)[:, None] - 1
-        lower, upper = (
-            read_along(values, axis, jnp.clip(jnp.asarray(positions)[None], 0, last))
-            for positions in (before, before + 1)
-        )
+        lower, upper = (read_along(values, axis, jnp.clip(positions, 0, last)) for positions in (before, before + 1))
         return lower * (1 - share) + upper * share
 
 

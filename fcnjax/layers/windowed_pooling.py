@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from fcnjax import geometry
-from fcnjax.geometry import Padding, Window
+from fcnjax.geometry import Padding
 from fcnjax.layers.convolution.borders import convolve_with_border, with_border
 from fcnjax.layers.layer import WindowedLayer, at_least_float32
 from fcnjax.layers.window_maximum import window_maximum
@@ -40,14 +40,14 @@ class _WindowedPool(WindowedLayer):
                     "every window holds a value."
                 )
 
-    def _geometry(self, values: jax.Array) -> tuple[list[int], list[int], tuple[tuple[int, int], ...]]:
-        """Returns extents and strides of the windows and the pads that they reach in values [B, *S, C]."""
+    def _geometry(self) -> tuple[list[int], list[int], tuple[tuple[int, int], ...]]:
+        """Returns extents and strides of the windows, and the pads that they reach."""
         kernel, strides = [window.kernel for window in self._windows], [window.stride for window in self._windows]
-        return kernel, strides, tuple(map(_reached, self._windows, values.shape[1:-1]))
+        return kernel, strides, tuple(window.reach for window in self._windows)
 
     def _sum(self, values: jax.Array) -> jax.Array:
         """Returns values [B, *S, C] summed over the windows [B, *S', C]."""
-        kernel, strides, pads = self._geometry(values)
+        kernel, strides, pads = self._geometry()
         zero = np.asarray(0, values.dtype)
         return lax.reduce_window(values, zero, lax.add, (1, *kernel, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
 
@@ -69,7 +69,7 @@ class MaxPool(_WindowedPool):
     def transform(self, batch: Padded) -> Padded:
         sizes = self.out_sizes(batch)
         masked = jnp.where(batch.mask, batch.raw_values, -jnp.inf)
-        pooled = window_maximum(masked, *self._geometry(masked))
+        pooled = window_maximum(masked, *self._geometry())
         return batch.replace(pooled, sizes).with_zero_padding()  # without a valid position, the maximum is -inf
 
 
@@ -159,10 +159,3 @@ class BlurPool(WindowedLayer):
         channels = batch.channels
         kernel = jnp.asarray(np.repeat(kernel[..., None, None], channels, -1), batch.dtype)  # [*taps, 1, C]
         return batch.replace(convolve_with_border(batch, kernel, self._windows, channels, self.border), sizes)
-
-
-def _reached(window: Window, extent: int) -> tuple[int, int]:
-    """Returns the pads (before, after) that windows over `extent` positions reach; `ceil` may enlarge `after`."""
-    before, after = window.padding
-    last = (window.out_size(extent) - 1) * window.stride + window.extent
-    return before, max(after, last - extent - before) if window.ceil else after

@@ -98,7 +98,8 @@ class TopKMean:
 
     def _largest(self, values: jax.Array) -> jax.Array:
         """Returns the k largest of values [B, N, C], as [B, k, C]; filled up with -inf if N < k."""
-        missing = max(self.k - values.shape[1], 0)
+        count = values.shape[1]  # a symbolic dimension of `jax.export` is at least 1, and not known to be k
+        missing = max(self.k - count, 0) if isinstance(count, int) else self.k - 1
         values = jnp.pad(values, ((0, 0), (0, missing), (0, 0)), constant_values=-jnp.inf)
         return jax.lax.top_k(values.swapaxes(1, 2), self.k)[0].swapaxes(1, 2)
 

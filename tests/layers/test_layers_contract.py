@@ -3,6 +3,7 @@
 import math
 
 import contract
+import exporting
 import hypothesis
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from fcnjax.geometry import FullWindow
 from fcnjax.layers import Layer
 from fcnjax.layers.convolution.borders import BORDERS
 from fcnjax.layers.convolution.cpu import strided
+from fcnjax.padded import Padded
 
 CHANNELS = 4
 
@@ -240,6 +242,17 @@ def test_a_batch_of_no_rows_gives_no_rows(name):
     expected = (1,) * rank if isinstance(layer, GlobalPool) else layer.out_extent(extent)
     assert out.values.shape == (0, *expected, layer.out_channels(CHANNELS))
     assert out.sizes.shape == (0, rank)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_exported_program_takes_any_number_of_examples_of_any_size(name):
+    rank = 1 if name in SIGNALS else 2
+    layer = contract.randomize(make(name, rank))
+    least = max(3, smallest(layer, rank))
+    program = exporting.exported(layer, rank, CHANNELS, least)
+    sizes = [(least, least + 4), (least + 1, least + 2)], [(least + 6, least + 1)] * 3
+    batches = [Padded.stack(contract.draw_examples([n[:rank] for n in each], CHANNELS, seed=1)) for each in sizes]
+    exporting.check_export(layer, program, batches)
 
 
 def test_every_layer_is_in_the_contract():

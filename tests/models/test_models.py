@@ -3,6 +3,7 @@
 import functools
 
 import contract
+import exporting
 import hypothesis
 import jax
 import jax.numpy as jnp
@@ -94,6 +95,18 @@ def test_padding_is_never_read(label, rank, train):
     model = network(label, rank)
     sizes = [np.maximum(size[:rank], model.min_size) for size in ((5, 5), (9, 4))]
     contract.check_poison(model, draw(sizes), train=train)
+
+
+@pytest.mark.parametrize("label", NETWORKS)
+def test_an_exported_program_takes_any_number_of_examples_of_any_size(label):
+    """The deep networks are exported, serialized and loaded, but not compiled, which would take minutes."""
+    model = contract.randomize(network(label, 2))
+    least = max(model.min_size)
+    program = exporting.exported(model, 2, 2, least)
+    assert str(program.out_avals[0].shape) == "(b, 3)"
+    if label not in DEEP:
+        sizes = [(least, least + 9), (least + 1, least + 2)], [(least + 6, least + 1)] * 3
+        exporting.check_export(model, program, [Padded.stack(draw(each, seed=1)) for each in sizes])
 
 
 @pytest.mark.parametrize("label", [label for label in NETWORKS if label not in DEEP])

@@ -21,10 +21,8 @@ def channel_product_on_cpu(values: jax.Array, matrix: jax.Array) -> jax.Array:
     """
     rows = values.reshape(-1, values.shape[-1])
     count, channels = rows.shape
-    if isinstance(count, int) and 2 * matrix.shape[1] <= channels <= count:
-        product = _by_transpose(rows, matrix)  # so small a matrix is cheap to transpose for the output too
-    else:
-        product = _product(rows, matrix)
+    cheap = 2 * matrix.shape[1] <= channels <= count  # so small a matrix is cheap to transpose for the output too
+    product = _by_transpose(rows, matrix) if cheap else _product(rows, matrix)
     return product.reshape(*values.shape[:-1], matrix.shape[-1])
 
 
@@ -43,7 +41,7 @@ def _product(rows: jax.Array, matrix: jax.Array) -> jax.Array:
 def _product_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[Any, Any]) -> tuple[jax.Array, Any]:
     (rows, matrix), (rows_dot, matrix_dot) = primals, tangents
     count, channels = rows.shape
-    by_transpose = isinstance(count, int) and 2 * matrix.shape[1] <= channels <= 4 * count
+    by_transpose = 2 * matrix.shape[1] <= channels <= 4 * count
     multiply = _by_transpose if by_transpose else jnp.matmul
     return product_rule(
         _product(rows, matrix),
