@@ -248,7 +248,7 @@ def test_a_batch_of_no_rows_gives_no_rows(name):
 def test_an_exported_program_takes_any_number_of_examples_of_any_size(name):
     rank = 1 if name in SIGNALS else 2
     layer = contract.randomize(make(name, rank))
-    least = max(3, smallest(layer, rank))
+    least = smallest(layer, rank)
     program = exporting.exported(layer, rank, CHANNELS, least)
     sizes = [(least, least + 4), (least + 1, least + 2)], [(least + 6, least + 1)] * 3
     batches = [Padded.stack(contract.draw_examples([n[:rank] for n in each], CHANNELS, seed=1)) for each in sizes]
