@@ -82,8 +82,7 @@ def described(kind: Any, several: bool = False) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(described(each, several) for each in of))
     if kind in _WORDS:
-        one, many, _ = _WORDS[kind]
-        return many if several else one
+        return _WORDS[kind][1] if several else _WORDS[kind][0]
     if origin is tuple:
         return f"{'groups' if several else 'a group'} of {len(of)} {described(of[0], True)}"
     if origin is collections.abc.Sequence:

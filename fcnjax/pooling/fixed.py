@@ -82,7 +82,7 @@ class TopKMean:
     def __post_init__(self):
         check_arguments("top-k pooling", type(self).__init__, vars(self))
         if self.k < 1:
-            raise ValueError(f"k={self.k} of top-k pooling: must be at least 1.")
+            raise ValueError(f"k={self.k} of top-k pooling: must be a whole number, at least 1.")
 
     def lift(self, batch: Padded) -> Statistics:
         values = jnp.where(batch.mask, at_least_float32(batch.raw_values), -jnp.inf)
