@@ -120,8 +120,9 @@ def test_an_installed_wheel_trains_from_an_empty_folder(wheel, tmp_path):
 
 @pytest.mark.long
 def test_the_sdist_runs_its_tests(unpacked):
-    """Those of the rooms, the configs, a layer, the geometry and the experiments, which read files beside them."""
-    tests = ["tests/test_rooms.py", "tests/configs", "tests/test_geometry.py", "tests/layers", "tests/experiments"]
+    """Those that read files beside the package, those of an experiment, and those of a layer, for the contract."""
+    tests = ["tests/test_rooms.py", "tests/test_dependencies.py", "tests/configs", "tests/experiments"]
+    tests += ["tests/layers/test_composition.py", "README.md"]
     environ = {name: value for name, value in os.environ.items() if name != xla.FLAGS}
     command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *tests]
     environ["PYTHONPATH"] = str(unpacked)
