@@ -30,7 +30,8 @@ def moments(centered: jax.Array, middles: jax.Array, sizes: jax.Array) -> Moment
     Both sums of an example take one pass over `centered`, the values minus the value in the middle of their example,
     so they do not cancel however far the mean is from zero. The sums of the examples [B, C], relative to zero, would
     cancel in float32 and are added in float64. On several devices this is one sum over all of them; a mean to subtract
-    first would need another one.
+    first would need another one. A train step on a CPU takes 1.01 times the CPU time of one that subtracts the running
+    mean (`resnet18`, quartiles 1.005 to 1.014; `fcn` 1.015, 0.987 to 1.017).
 
     Args:
         centered: [B, *S, C], 0 outside each example.
