@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from fcnjax import layers, pooling
+from fcnjax.layers.normalization import NORMS, norm_layers
 from fcnjax.random_streams import SPECTROGRAM_MASKS
 
 WINDOWED = {"rank": 2, "stride": None, "padding": 0, "ceil": False}
@@ -70,3 +71,12 @@ def test_defaults_of_pools_are_pinned(name):
 def test_commuting_with_affine_layers_is_pinned():
     """Heads convert their order by it: of all pools, only the mean commutes."""
     assert [name for name, kind in pooling.POOLS.items() if kind.commutes_with_affine] == ["mean"]
+
+
+@pytest.mark.parametrize("channels", [6, 16])
+def test_norms_by_name_are_pinned(channels):
+    made = {name: norm_layers(name, channels) for name in NORMS}
+    kinds = {"none": [], "batch": [layers.BatchNorm], "group": [layers.GroupNorm], "layer": [layers.LayerNorm]}
+    assert {name: [type(layer) for layer in found] for name, found in made.items()} == kinds
+    assert {layer.channels for found in made.values() for layer in found} == {channels}
+    assert made["group"][0].groups == min(8, channels)
