@@ -34,6 +34,7 @@ MAX_WORKERS = 2
 CONTRACT = "tests/layers/test_layers_contract.py"
 FIRST = f"{CONTRACT}::test_outputs_depend_on_what_they_should"  # every layer in seconds: most mistakes end there
 TOP = ["tests/training/test_build.py", "tests/training/test_speed.py", "tests/training/test_reestimation.py"]
+TOP += ["tests/training/compile/test_compilation.py", "tests/training/compile/test_memory_fit.py"]
 # The tests that mirror a file: those of the longest of these paths that it begins with.
 MIRRORS = {
     "fcnjax/geometry.py": ["tests/test_geometry.py", "tests/layers"],
