@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from damages import DAMAGES, damage, flip
 from synthetic_data import make_recipe, make_sources
 
 from fcnjax.sealed import write_sealed
@@ -64,13 +65,6 @@ def copy(cut, tmp_path) -> Path:
 def largest(folder: Path) -> Path:
     """Returns the file that holds most of the weights."""
     return max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
-
-
-def flip(file: Path, place: float = 0.5) -> None:
-    """Flips one bit."""
-    content = bytearray(file.read_bytes())
-    content[int(place * len(content))] ^= 8
-    file.write_bytes(content)
 
 
 def assert_same(run, whole, folder: Path) -> None:
@@ -208,17 +202,7 @@ def test_a_run_that_never_began_leaves_nothing(trainer, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-DAMAGES = ("flip", "truncate", "delete")
 TRIALS, SAMPLE = 200, 15
-
-
-def damage(file: Path, how: str, rng: random.Random) -> None:
-    if how == "delete":
-        file.unlink()
-    elif how == "truncate":
-        file.write_bytes(file.read_bytes()[: rng.randrange(max(1, file.stat().st_size))])
-    elif file.stat().st_size:
-        flip(file, rng.random())
 
 
 def check_damage(trainer, whole, original: Path, folder: Path, rng: random.Random, capsys) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from damages import DAMAGES, damage
 
 from fcnjax.data import load_source
 from fcnjax.training import Recipe, Trainer
@@ -154,3 +155,24 @@ def test_a_run_that_is_asked_to_end_saves_its_step_and_says_so(runs, whole):
     steps = {int(path.name) for path in (runs.folder / "ended" / "checkpoints").iterdir()}
     assert done in steps
     assert_same_run(runs.finish("ended"), whole)
+
+
+def damage_caches(runs: Runs, whole: Path, trials: int, seed: int) -> None:
+    """Flips, cuts or removes a file of the caches of programs, of hashes of data and of buckets, then trains again."""
+    rng = random.Random(seed)
+    for trial in range(trials):
+        caches = [runs.folder / "cache", runs.folder / ".scans"]
+        files = sorted(file for folder in caches for file in folder.rglob("*") if file.is_file())
+        assert len(files) > 5
+        damage(rng.choice(files), rng.choice(DAMAGES), rng)
+        assert_same_run(runs.finish(f"damaged {seed} {trial}"), whole)
+
+
+@pytest.mark.slow
+def test_a_sample_of_damages_to_caches_changes_nothing(runs, whole):
+    damage_caches(runs, whole, 2, 0)
+
+
+@pytest.mark.long
+def test_no_damage_to_a_cache_changes_anything(runs, whole):
+    damage_caches(runs, whole, 40, 1)
