@@ -46,5 +46,5 @@ def test_flax_and_ours_have_the_same_losses(network):
     ours = JaxStep(work.state(), [(jax.jit(ours), step_inputs(UnmaskedBatch.of(images), labels))])
     losses = [[float(each()) for _ in range(2)] for each in (flax, ours)]
     assert abs(losses[0][0] - losses[0][1]) > 1e-3
-    np.testing.assert_allclose(losses[0][0], losses[1][0], rtol=1e-5)
+    np.testing.assert_allclose(losses[0][0], losses[1][0], rtol=5e-5)  # flax subtracts squares of means in float32
     np.testing.assert_allclose(losses[0][1], losses[1][1], rtol=0.02)  # batch norm of 16 positions magnifies rounding

@@ -128,7 +128,7 @@ def test_the_worst_come_first_and_what_is_perfect_is_not_among_them():
 
 def test_without_any_logits_there_is_a_report_all_the_same(tmp_path):
     metrics = measure(np.full((2, 6), np.nan), np.full(2, -1), np.ones((2, 2)))
-    source = ArraySource([np.zeros((1, 1, 1), np.uint8)] * 2, [0, 1], "abcdef")
+    source = ArraySource([np.zeros((1, 1, 1), np.uint8)] * 2, [0, 1], list("abcdef"))
     write_report(tmp_path / "report", metrics, source)
     assert json.loads((tmp_path / "report/metrics.json").read_text())["loss"] is None
     assert "0 examples, 2 left out" in told(summary_tables(metrics, source.class_names))

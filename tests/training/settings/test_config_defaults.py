@@ -33,7 +33,7 @@ SET = {
     "": {"seed": 0, "epochs": 10, "mixup": 0.0, "batching": "bucket", "batch_size": 64, "max_buckets": 4}
     | {"multiple_of": 1, "precision": "float32", "deterministic": False, "remat": False, "shard_weights": False}
     | {"validate_every": 1, "checkpoint_every": 1, "checkpoint_steps": 0, "checkpoint_last": 1, "checkpoint_best": 0}
-    | {"checkpoint_failure": "stop"},
+    | {"checkpoint_failure": "stop", "checkpoint_damaged": "skip"},
 }
 
 
