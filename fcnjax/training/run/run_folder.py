@@ -109,9 +109,8 @@ class RunFolder:
         self._check_data(digest)
         environments = read_environments(self.path)
         write_json(self.path / ENVIRONMENT, [*environments, environment(CompileSettings.of(self._recipe))])
+        write_sealed(self.path / CONFIG, {FORMAT: WRITTEN, **self._recipe.to_dict()})  # it makes the folder a run
         write_sealed(self.path / DATA, dict(digest))
-        # Last: it makes the folder a run.
-        write_sealed(self.path / CONFIG, {FORMAT: WRITTEN, **self._recipe.to_dict()})
 
     def _check_data(self, digest: Digest) -> None:
         path = self.path / DATA

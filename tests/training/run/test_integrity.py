@@ -1,7 +1,10 @@
 """No damaged file of a run is ever used without a word: each is named, or what it held is computed again."""
 
+import contextlib
 import dataclasses
+import itertools
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -14,6 +17,7 @@ from synthetic_data import make_recipe, make_sources
 
 from fcnjax.sealed import write_sealed
 from fcnjax.training import Trainer, load_run, train
+from fcnjax.training.data_digest import data_digest
 from fcnjax.training.run.finished import load_state
 from fcnjax.training.run.run_folder import WRITTEN, RunFolder, read_config
 
@@ -194,6 +198,24 @@ def test_an_older_run_folder_is_read_and_one_of_a_newer_version_refused(trainer,
         ValueError, match=rf"config\.json: has format {WRITTEN + 1}, and fcnjax .* reads 1 to {WRITTEN}; use"
     ):
         read_config(copy)
+
+
+@pytest.mark.parametrize("killed_after", range(4))
+def test_a_kill_between_the_files_of_a_start_is_no_obstacle(trainer, tmp_path, monkeypatch, killed_after):
+    replace, done = os.replace, itertools.count()
+
+    def killing(*paths):
+        if next(done) == killed_after:
+            raise Stop
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", killing)
+    with contextlib.suppress(Stop), RunFolder(tmp_path / "run", trainer.recipe) as folder:
+        folder.begin(data_digest(trainer.sources))
+    monkeypatch.undo()
+    with RunFolder(tmp_path / "run", trainer.recipe) as folder:
+        folder.begin(data_digest(trainer.sources))
+    assert (tmp_path / "run/data.json").exists()
 
 
 def test_a_run_that_never_began_leaves_nothing(trainer, tmp_path):
