@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from damages import DAMAGES, damage, flip
+from interruptions import Interruption, interrupt_after
 from synthetic_data import make_recipe, make_sources
 
 from fcnjax.sealed import write_sealed
@@ -22,23 +23,11 @@ from fcnjax.training.run.finished import load_state
 from fcnjax.training.run.run_folder import WRITTEN, RunFolder, read_config
 
 
-class Stop(BaseException):
-    """Ends a run as a kill would."""
-
-
 def interrupted(trainer: Trainer, folder: Path, after: int, **changes) -> Path:
     """Returns the folder of a run that was ended after so many steps."""
-    fit = trainer.fit
-
-    def short(state, seed):
-        for done, item in enumerate(fit(state, seed)):
-            if done == after:
-                raise Stop
-            yield item
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "fit", short)
-        with pytest.raises(Stop):
+        interrupt_after(patch, trainer, after)
+        with pytest.raises(Interruption):
             train(dataclasses.replace(trainer.recipe, **changes), folder, trainer=trainer, progress=False)
     return folder
 
@@ -206,11 +195,11 @@ def test_a_kill_between_the_files_of_a_start_is_no_obstacle(trainer, tmp_path, m
 
     def killing(*paths):
         if next(done) == killed_after:
-            raise Stop
+            raise Interruption
         replace(*paths)
 
     monkeypatch.setattr(os, "replace", killing)
-    with contextlib.suppress(Stop), RunFolder(tmp_path / "run", trainer.recipe) as folder:
+    with contextlib.suppress(Interruption), RunFolder(tmp_path / "run", trainer.recipe) as folder:
         folder.begin(data_digest(trainer.sources))
     monkeypatch.undo()
     with RunFolder(tmp_path / "run", trainer.recipe) as folder:

@@ -1,7 +1,6 @@
 """Run folders and resumption: the files of a run, refused requests, and that interruptions do not change a bit."""
 
 import dataclasses
-import itertools
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from interruptions import Interruption, interrupt_after
 from synthetic_data import COUNTS, make_recipe
 
 from fcnjax import xla
@@ -96,23 +96,6 @@ def begin(path: Path, recipe: Recipe, trainer: Trainer) -> None:
         folder.begin(data_digest(trainer.sources))
 
 
-class Interruption(BaseException):
-    """Like KeyboardInterrupt, not caught by `except Exception`."""
-
-
-def interrupt_step(monkeypatch, trainer, after: int):
-    """Ends the run in the middle of an epoch, `after` steps from its start."""
-    fit = trainer.fit
-
-    def short(state, seed):
-        for done, item in enumerate(fit(state, seed)):
-            if done == after:
-                raise Interruption
-            yield item
-
-    monkeypatch.setattr(trainer, "fit", short)
-
-
 def interrupt_checkpoint(monkeypatch, trainer, after: int):
     """Ends the run when the metrics of an epoch are written and its checkpoint is not."""
     save = Checkpoints.save
@@ -146,10 +129,10 @@ def interrupt_result(monkeypatch, trainer, after: int):
 @pytest.mark.parametrize(
     ("checkpoint_every", "interrupt", "after"),
     [
-        (1, interrupt_step, 1),  # before the first checkpoint
-        (1, interrupt_step, 5),
-        (2, interrupt_step, 8),  # metrics go beyond the checkpoint
-        (0, interrupt_step, 5),  # no checkpoint: from the start
+        (1, interrupt_after, 1),  # before the first checkpoint
+        (1, interrupt_after, 5),
+        (2, interrupt_after, 8),  # metrics go beyond the checkpoint
+        (0, interrupt_after, 5),  # no checkpoint: from the start
         (1, interrupt_checkpoint, 3),
         (1, interrupt_weights, 0),
         (1, interrupt_result, 0),
@@ -172,7 +155,7 @@ def test_an_interrupted_run_goes_on_and_ends_bit_for_bit_the_same(
         fit = trainer.fit
         patch.setattr(trainer, "fit", lambda state, seed: (begun.append(int(state.step)), fit(state, seed))[1])
         run = train(recipe, tmp_path, trainer=trainer, progress=False)
-    last = {interrupt_step: after, interrupt_checkpoint: after}.get(interrupt, 9)
+    last = {interrupt_after: after, interrupt_checkpoint: after}.get(interrupt, 9)
     interval = 3 * checkpoint_every
     assert begun == [last // interval * interval if interval else 0]  # it did not start over
     assert (tmp_path / "metrics.jsonl").read_bytes() == finished.folder.metrics_path.read_bytes()
@@ -187,13 +170,7 @@ def test_an_interrupted_run_goes_on_and_ends_bit_for_bit_the_same(
     ("after", "said"), [(2, "has no checkpoint; the same command starts"), (5, "step 3 is saved in")]
 )
 def test_an_interruption_by_the_user_says_what_is_saved(trainer, tmp_path, monkeypatch, after, said):
-    fit = trainer.fit
-
-    def interrupted(state, seed):
-        yield from itertools.islice(fit(state, seed), after)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(trainer, "fit", interrupted)
+    interrupt_after(monkeypatch, trainer, after, KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt, match=rf"^interrupted; .*{said}"):
         train(trainer.recipe, tmp_path, trainer=trainer, progress=False)
 
