@@ -53,7 +53,7 @@ def seal_folder(folder: Path, about: Any = None) -> None:
     """
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     files.pop(CHECKSUMS, None)
-    sums = {name: [path.stat().st_size, _hash(path)] for name, path in files.items()}
+    sums = {name: [path.stat().st_size, hash_file(path)] for name, path in files.items()}
     write_sealed(folder / CHECKSUMS, {"files": sums, "about": about})
 
 
@@ -77,12 +77,13 @@ def check_folder(folder: Path) -> Any:
             raise DamagedFile(path, "it is missing")
         if path.stat().st_size != size:
             raise DamagedFile(path, f"it has {path.stat().st_size:,} bytes instead of {size:,}")
-        if _hash(path) != checksum:
+        if hash_file(path) != checksum:
             raise DamagedFile(path, "its content does not match its checksum")
     return sealed["about"]
 
 
-def _hash(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """Returns the SHA-256 of a file in hexadecimal digits; raises OSError if it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

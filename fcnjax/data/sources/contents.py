@@ -106,12 +106,6 @@ def sampled_contents(source: Any, failure: type[Exception]) -> Contents:
     return Contents(covers, _hash([labels, first]).hex())
 
 
-def hash_file(file: Path) -> str:
-    """Returns the SHA-256 of a file in hexadecimal digits; raises OSError if it cannot be read."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _bytes_of(values: np.ndarray) -> tuple[bytes, memoryview]:
     return values.dtype.str.encode(), np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
