@@ -1,14 +1,19 @@
-"""An experiment: a question, the arms that answer it, and the pairs of arms that should be one function.
+"""An experiment: a question, the arms that answer it, and the claims that are decided about them.
 
-Both classes are frozen and validate themselves. Nothing here trains or depends on a particular experiment.
+All classes are frozen and validate themselves. Nothing here trains or depends on a particular experiment.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from fcnjax.data import Source
+from fcnjax.lab.claims import Claim, Exact
+from fcnjax.naming import unknown_name
+
+ChangeSources = Callable[[Mapping[str, Source], int], Mapping[str, Source]]  # (splits by name, seed) -> splits
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -22,103 +27,142 @@ def _check_slug(what: str, value: str) -> None:
 
 @dataclass(frozen=True)
 class Arm:
-    """One variant of an experiment: its base recipe with `overrides`.
+    """One variant of an experiment: its base recipe with `overrides`, trained once per draw.
 
     Attributes:
-        name: slug that names its folder and its rows, such as `linear-gap-first`.
+        name: slug that names its rows, such as `linear-gap-first`.
         title: name of the arm in tables and figures.
         overrides: value by recipe field, as a dotted path; read-only after construction.
-        baseline: name of the arm that it is paired with, or None if it is a baseline itself.
         description: what the arm does, such as `pool -> linear 10`.
+        sources: changes the splits of a draw before training, such as `lab.few_examples(200)`; None keeps them. Its
+            `repr` is part of the key of the run, so use a frozen dataclass.
+        salt: 0, or another number for an arm that repeats another one with other seeds (an A/A arm).
+        control: whether the arm is broken on purpose; the report lists it apart.
 
     Raises:
-        ValueError: if `name` is not a slug, `title` is empty, or the arm is its own baseline.
+        ValueError: if `name` is not a slug or `title` is empty.
     """
 
     name: str
     title: str
     overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    baseline: str | None = None
     description: str = ""
+    sources: ChangeSources | None = None
+    salt: int = 0
+    control: bool = False
 
     def __post_init__(self):
         _check_slug("name", self.name)
         if not self.title.strip():
             raise ValueError(f"arm {self.name!r}, title={self.title!r}: must not be empty; tables show it.")
-        if self.baseline == self.name:
-            raise ValueError(f"arm {self.name!r}, baseline={self.baseline!r}: must be another arm, or None.")
+        object.__setattr__(self, "overrides", MappingProxyType(dict(self.overrides)))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The data on which an experiment runs, and how often.
+
+    A run is one draw: a seed and a fold. With folds, the training and test examples of the recipe are divided anew for
+    every seed, and each is tested once per seed; without, every draw tests the whole test split. The validation
+    examples serve tuning only.
+
+    Attributes:
+        config: path of the config, from the root of the project, or `fcnjax:NAME`.
+        seeds: number of seeds, at least 1.
+        folds: number of stratified folds, at least 2, or 1 for the test split of the recipe.
+        train_examples: number of training examples of each draw, stratified and drawn with its seed; None takes all.
+        overrides: value by recipe field for all arms.
+        blocks: number of blocks of neighboring examples in the analysis of sensitivity; 0 leaves it out.
+    """
+
+    config: str
+    seeds: int = 3
+    folds: int = 5
+    train_examples: int | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    blocks: int = 0
+
+    def __post_init__(self):
+        for name, minimum in (("seeds", 1), ("folds", 1), ("blocks", 0)):
+            if getattr(self, name) < minimum:
+                raise ValueError(f"{name}={getattr(self, name)} of {self.config}: must be at least {minimum}.")
+        if self.train_examples is not None and self.train_examples < 1:
+            raise ValueError(f"train_examples={self.train_examples} of {self.config}: must be at least 1, or None.")
         object.__setattr__(self, "overrides", MappingProxyType(dict(self.overrides)))
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A question and the arms that answer it.
+    """A question, its arms, what is measured of each run, and the claims.
 
     Attributes:
-        name: slug that names its folder.
+        name: slug, the name of its file and of its folder of results.
         question: what is asked, in one or two sentences.
+        settings: the data by name; the first is the default.
         arms: at least one, in the order of tables.
-        equal_functions: pairs of names of arms that should compute one function of the same parameters, which the
-            report checks.
+        claims: what is decided, the most important first.
+        measures: functions `TrainedRun -> Measured` (see `fcnjax.lab.measures`), each applied to every run.
         title: heading of the report; `name` if empty.
         varies: what differs between arms, the heading of the column of their descriptions.
         size_unit: unit of the sizes of test examples, such as `px` for images.
+        tuned: learning rates that are tried for each arm, as factors of the recipe's; empty tunes nothing.
+        pictures: functions `(Runner, Observations) -> Picture` for the report.
+        findings: what was found and how it compares with the literature, in plain words, by setting; the report and the
+            README show it. Written after the run; it decides nothing.
 
     Raises:
-        ValueError: if there are no arms, a name occurs twice, a baseline does not exist or has a baseline itself, or a
-            pair names an unknown arm or the same arm twice.
-
-    >>> first = Arm("gap", "GAP-first", description="pool -> linear 10")
-    >>> second = Arm("conv", "conv-first", baseline="gap", description="1x1 conv 10 -> pool")
-    >>> Experiment("order", "Does order matter?", (first, second), (("gap", "conv"),)).arm("conv").title
-    'conv-first'
+        ValueError: if there are no arms or settings, a name occurs twice, or a claim names an unknown arm.
     """
 
     name: str
     question: str
+    settings: Mapping[str, Setting] = field(hash=False)
     arms: tuple[Arm, ...]
-    equal_functions: tuple[tuple[str, str], ...] = ()
+    claims: tuple[Claim | Exact, ...]
+    measures: tuple[Callable[..., Any], ...]
     title: str = ""
     varies: str = "arm"
     size_unit: str = "px"
+    tuned: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
+    pictures: tuple[Callable[..., Any], ...] = ()
+    findings: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         _check_slug("name", self.name)
-        object.__setattr__(self, "arms", tuple(self.arms))
-        object.__setattr__(self, "equal_functions", tuple((a, b) for a, b in self.equal_functions))
         object.__setattr__(self, "title", self.title or self.name)
-        if not self.arms:
-            raise ValueError(f"arms={self.arms}: must be at least one.")
+        if not self.arms or not self.settings:
+            raise ValueError(f"{self.name}: must have at least one arm and one setting.")
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
             raise ValueError(f"arms={self.names}: must have different names; {repeated} repeat.")
-        for arm in self.arms:
-            if arm.baseline is not None and self.arm(arm.baseline).baseline is not None:
-                raise ValueError(
-                    f"arm {arm.name!r}, baseline={arm.baseline!r}: must not have a baseline itself; "
-                    "pair both with the same arm."
-                )
-        for a, b in self.equal_functions:
-            if self.arm(a) is self.arm(b):
-                raise ValueError(f"equal_functions with ({a!r}, {b!r}): must be pairs of two different arms.")
+        for claim in self.claims:
+            for name in claim.arms:
+                self.arm(name)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the arms, in the order of tables."""
         return tuple(arm.name for arm in self.arms)
 
-    @property
-    def pairs(self) -> tuple[tuple[Arm, Arm], ...]:
-        """Every arm that has a baseline, with that baseline."""
-        return tuple((arm, self.arm(arm.baseline)) for arm in self.arms if arm.baseline is not None)
-
     def arm(self, name: str) -> Arm:
         """Returns the arm called `name`.
 
         Raises:
-            ValueError: if the experiment has no such arm; the message lists its arms.
+            ValueError: if the experiment has no such arm; the message names the nearest one.
         """
         for arm in self.arms:
             if arm.name == name:
                 return arm
-        raise ValueError(f"arm={name!r}: must be one of {', '.join(self.names)}, the arms of {self.name!r}.")
+        raise ValueError(unknown_name(f"arm of {self.name}", name, self.names))
+
+    def setting(self, name: str | None = None) -> Setting:
+        """Returns the setting called `name`, or the first one.
+
+        Raises:
+            ValueError: if the experiment has no such setting; the message names the nearest one.
+        """
+        if name is None:
+            return next(iter(self.settings.values()))
+        if name not in self.settings:
+            raise ValueError(unknown_name("data", name, tuple(self.settings)))
+        return self.settings[name]

@@ -1,0 +1,78 @@
+"""What was measured of the runs of an experiment: one `Observation` per run, together `Observations`.
+
+Axes: N test examples of a run, M values of a contrast over all runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from fcnjax.lab.claims import Term
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What was measured of one run.
+
+    Attributes:
+        arm: name of the arm.
+        seed: number of the seed, from 0; runs of all arms with the same seed and fold have the same examples.
+        fold: number of the fold, from 0.
+        key: key of the run (see `fcnjax.lab.keys`).
+        ids: int [N], ids of the test examples, all different.
+        values: float64 [N] by metric; NaN where a metric does not apply to an example.
+        numbers: number by name, without sampling error.
+        losses: float64 [steps], training loss of each step.
+        labels: int [N], true classes.
+        sizes: int [N, D], extents of the test examples.
+        facts: texts by name: hardware, versions, source.
+    """
+
+    arm: str
+    seed: int
+    fold: int
+    key: str
+    ids: np.ndarray
+    values: Mapping[str, np.ndarray]
+    numbers: Mapping[str, float]
+    losses: np.ndarray
+    labels: np.ndarray
+    sizes: np.ndarray
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+class ContrastValues(NamedTuple):
+    """The values of a contrast, one per test example and run.
+
+    Attributes:
+        values: float64 [M].
+        examples: int [M], ids of the examples.
+        runs: int [M], number of the run: seed x folds + fold.
+    """
+
+    values: np.ndarray
+    examples: np.ndarray
+    runs: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """What was measured of all runs.
+
+    Attributes:
+        runs: in any order.
+        folds: number of folds of a seed.
+    """
+
+    runs: tuple[Observation, ...]
+    folds: int
+
+    def of(self, arm: str) -> tuple[Observation, ...]:
+        """Returns the runs of an arm, by seed and fold."""
+        return tuple(sorted((run for run in self.runs if run.arm == arm), key=lambda run: (run.seed, run.fold)))
+
+    def contrast(self, terms: Sequence[Term]) -> ContrastValues:
+        """Returns the weighted sums of the terms over the examples and runs that have all of them."""
+        raise NotImplementedError
