@@ -46,8 +46,12 @@ def write_sealed_bytes(path: Path | str, content: bytes) -> Path:
     return write_bytes(path, content + hashlib.sha256(content).digest())
 
 
-def read_sealed_bytes(path: Path) -> bytes:
+def read_sealed_bytes(path: Path, remedy: str = "restore it from a copy") -> bytes:
     """Returns what `write_sealed_bytes` wrote.
+
+    Args:
+        path: the file.
+        remedy: what to do about a damaged file, for the message.
 
     Raises:
         DamagedFile: if the content is not what was written.
@@ -55,7 +59,7 @@ def read_sealed_bytes(path: Path) -> bytes:
     """
     content, checksum = (whole := path.read_bytes())[:-32], whole[-32:]
     if hashlib.sha256(content).digest() != checksum:
-        raise DamagedFile(path, "its content does not match its checksum", "remove it to measure it again")
+        raise DamagedFile(path, "its content does not match its checksum", remedy)
     return content
 
 

@@ -12,7 +12,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def run_key(recipe: Recipe, setting: Setting, arm: Arm, seed: int, fold: int, di
     """
     changes = None if arm.sources is None else described(arm.sources)
     draw = [setting.folds, setting.train_examples, seed, fold, code_of(draws.__file__)]
-    return hashed([_config(recipe), recipe.seed, draw, changes, arm.salt, code_hash(), digest])
+    return hashed([_config(recipe), recipe.seed, draw, changes, arm.salt, _own_code(), digest])
 
 
 def measure_key(arm: str, measures: Iterable[Callable[..., Any]], recipes: Mapping[str, Recipe]) -> str:
@@ -105,6 +105,12 @@ def code_hash(package: Path = PACKAGE, left_out: Iterable[str] = LEFT_OUT) -> st
     names = [file.relative_to(package).as_posix() for file in files]
     outside = tuple(f"{folder}/" for folder in left_out)
     return hashed([[n, code_of(file)] for n, file in zip(names, files, strict=True) if not n.startswith(outside)])
+
+
+@cache
+def _own_code() -> str:
+    """Returns the hash of this package as this process found it first."""
+    return code_hash()
 
 
 def code_of(file: Path | str) -> str:

@@ -65,7 +65,7 @@ class Observation:
             DamagedFile: if the file is not what was written; the message names it.
             OSError: if it cannot be read.
         """
-        with np.load(io.BytesIO(read_sealed_bytes(path)), allow_pickle=False) as stored:
+        with np.load(io.BytesIO(read_sealed_bytes(path, "it must be measured again")), allow_pickle=False) as stored:
             about = json.loads(str(stored["about"]))
             values = {metric: stored[f"values_{index}"] for index, metric in enumerate(about.pop("metrics"))}
             return cls(values=values, **about, **{name: stored[name] for name in _ARRAYS})

@@ -191,7 +191,7 @@ class Runner:
             return None
         except DamagedFile as error:
             if tell:
-                _say(f"{error} It is measured again now.")
+                _say(str(error))
             return None
 
     def _train(self, job: Job, key: str) -> TrainedRun:
