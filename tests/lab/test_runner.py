@@ -280,7 +280,7 @@ def nothing(run: lab.TrainedRun) -> None:
 
 
 def test_measures_of_ones_own_are_checked(folder):
-    ours = make_experiment(measures=(lab.Scores(), nothing))
+    ours = make_experiment(arms=(GAP,), measures=(lab.Scores(), nothing))
     assert all(
         run.values.keys() == {"accuracy", "log loss"} for run in all_runs(make_runner(folder, experiment=ours)).runs
     )
