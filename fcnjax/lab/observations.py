@@ -4,14 +4,20 @@ Axes: N test examples of a run, M values of a contrast over all runs.
 """
 
 import functools
+import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from fcnjax.lab.claims import Term
 from fcnjax.naming import unknown_name
+from fcnjax.sealed import read_sealed_bytes, write_sealed_bytes
+
+_PLAIN, _ARRAYS = ("arm", "seed", "fold", "key", "numbers", "facts"), ("ids", "losses", "labels", "sizes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +49,28 @@ class Observation:
     labels: np.ndarray
     sizes: np.ndarray
     facts: Mapping[str, str] = field(default_factory=dict)
+
+    def save(self, path: Path | str) -> Path:
+        """Writes the observation, whole or not at all, with a checksum, and returns the path."""
+        about = {name: getattr(self, name) for name in _PLAIN} | {"metrics": list(self.values)}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {f"values_{index}": values for index, values in enumerate(self.values.values())}
+        stored = io.BytesIO()
+        np.savez_compressed(stored, about=np.array(json.dumps(about)), **arrays)
+        return write_sealed_bytes(path, stored.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> "Observation":
+        """Returns what `save` wrote, bit for bit.
+
+        Raises:
+            DamagedFile: if the file is not what was written; the message names it.
+            OSError: if it cannot be read.
+        """
+        with np.load(io.BytesIO(read_sealed_bytes(path, "it must be measured again")), allow_pickle=False) as stored:
+            about = json.loads(str(stored["about"]))
+            values = {metric: stored[f"values_{index}"] for index, metric in enumerate(about.pop("metrics"))}
+            return cls(values=values, **about, **{name: stored[name] for name in _ARRAYS})
 
 
 class ContrastValues(NamedTuple):

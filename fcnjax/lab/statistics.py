@@ -161,7 +161,8 @@ def _components(x: np.ndarray, rank: np.ndarray, run: np.ndarray) -> dict[str, f
     Source: Henderson, "Estimation of variance and covariance components", Biometrics 9 (1953), method 1.
     """
     total, of_example, of_run = len(x), np.bincount(rank), np.bincount(run)
-    pairs, together = np.unique(np.stack([rank, run]), axis=1, return_counts=True)  # [2, P], [P]
+    pairs, together = np.unique(rank * len(of_run) + run, return_counts=True)
+    shared, pair_example, pair_run = together**2, pairs // len(of_run), pairs % len(of_run)
     centered = x - x.mean()
     squares = np.array(
         [
@@ -170,12 +171,11 @@ def _components(x: np.ndarray, rank: np.ndarray, run: np.ndarray) -> dict[str, f
             np.sum(np.bincount(run, centered) ** 2 / of_run),
         ]
     )
-    shared = together**2
     expected = np.array(  # of the squares without the mean's, per unit of each variance
         [
             [total, total, total],
-            [total, np.sum(shared / of_example[pairs[0]]), len(of_example)],
-            [np.sum(shared / of_run[pairs[1]]), total, len(of_run)],
+            [total, np.sum(shared / of_example[pair_example]), len(of_example)],
+            [np.sum(shared / of_run[pair_run]), total, len(of_run)],
         ],
         dtype=np.float64,
     ) - np.array([np.sum(of_example**2) / total, np.sum(of_run**2) / total, 1.0])
