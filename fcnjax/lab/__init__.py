@@ -1,33 +1,51 @@
-"""The parts of every experiment: arms, seeds, claims, statistics, decisions, and the report."""
+"""The parts of every experiment: arms, draws, measures, claims, decisions, the report, and the command line."""
 
 from fcnjax.lab.claims import Equivalence, Exact, Superiority, Term, difference
 from fcnjax.lab.decisions import Decision, decide
+from fcnjax.lab.draws import few_examples, shuffled_labels
 from fcnjax.lab.experiment import Arm, Experiment, Setting
+from fcnjax.lab.main import main
+from fcnjax.lab.measures import ByArea, Flips, Measured, SameFunction, Scores, TrainedRun
 from fcnjax.lab.observations import Observation, Observations
-from fcnjax.lab.report import ClassMapRow, Picture, Section, Table, chart, class_map_panel, picture
+from fcnjax.lab.plan import Plan, read_plan
+from fcnjax.lab.published.result import Result, read_result
+from fcnjax.lab.report import ClassMapRow, Picture, chart, class_map_panel, picture
+from fcnjax.lab.runner import Runner
 from fcnjax.lab.statistics import Estimate, clustered_mean, max_relative_difference
 
 __all__ = [
     "Arm",
+    "ByArea",
     "ClassMapRow",
     "Decision",
     "Equivalence",
     "Estimate",
     "Exact",
     "Experiment",
+    "Flips",
+    "Measured",
     "Observation",
     "Observations",
     "Picture",
-    "Section",
+    "Plan",
+    "Result",
+    "Runner",
+    "SameFunction",
+    "Scores",
     "Setting",
     "Superiority",
-    "Table",
     "Term",
+    "TrainedRun",
     "chart",
     "class_map_panel",
     "clustered_mean",
     "decide",
     "difference",
+    "few_examples",
+    "main",
     "max_relative_difference",
     "picture",
+    "read_plan",
+    "read_result",
+    "shuffled_labels",
 ]

@@ -1,6 +1,7 @@
 """The command line of an experiment: `lab.main(EXPERIMENT)` runs, tunes, times, publishes or reproduces it."""
 
 import dataclasses
+import itertools
 import shlex
 import sys
 from collections.abc import Sequence
@@ -155,7 +156,7 @@ def _define(experiment: Experiment, values: flags.FlagValues) -> None:
 def _setting_name(experiment: Experiment, argv: Sequence[str]) -> str:
     """Returns the value of --data, which has to be known before the config is read."""
     name = next(iter(experiment.settings))
-    for argument, following in zip(argv[1:], [*argv[2:], ""], strict=True):
+    for argument, following in itertools.pairwise([*argv[1:], ""]):
         flag, equals, value = argument.partition("=")
         if flag in ("-data", "--data"):
             name = value if equals else following

@@ -69,9 +69,8 @@ def step_time_ratio(
         raise ValueError(f"times of {len(times[arm])} rounds: must be of at least 2; time more processes.")
     logs = np.log(np.asarray(times[arm])) - np.log(np.asarray(times[baseline]))
     half = float(stats.t.ppf((1 + confidence) / 2, len(logs) - 1) * stats.sem(logs))
-    mean = float(logs.mean())
-    ends = (float(np.exp(value)) for value in (mean, mean - half, mean + half))
-    return StepTimeRatio(arm, baseline, *ends, float(np.median(times[arm])), len(logs))
+    ratio, low, high = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half]).tolist()
+    return StepTimeRatio(arm, baseline, ratio, low, high, float(np.median(times[arm])), len(logs))
 
 
 def time_steps(

@@ -57,7 +57,7 @@ class Pilots:
             measures: what is measured of each.
             rates: learning rate by arm.
         """
-        changed = tuple(dataclasses.replace(arm, sources=TestedOnValidation(arm.sources)) for arm in arms)
+        changed = tuple(dataclasses.replace(arm, sources=OnValidation(arm.sources)) for arm in arms)
         planned = dataclasses.replace(
             self.experiment, arms=changed, measures=tuple(measures), claims=(), pictures=(), findings={}
         )
@@ -70,12 +70,12 @@ class Pilots:
             seeds=PILOT_SEEDS,
             folds=(0,),
             shard=self.shard,
-            record_diverged=True,
+            record_diverged=tuple(measures) == TRIED,
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class TestedOnValidation:
+class OnValidation:
     """Changes the splits of a pilot: the validation examples take the place of the test examples.
 
     Attributes:
@@ -99,6 +99,9 @@ class ValidationLoss:
         known = run.labels >= 0
         log_probabilities = log_softmax(run.scores()[known].astype(np.float64), axis=1)
         return Measured({}, {LOSS: -float(log_probabilities[np.arange(known.sum()), run.labels[known]].mean())})
+
+
+TRIED = (ValidationLoss(),)  # what is measured of a learning rate that is tried; it may be too large
 
 
 def leader_of(experiment: Experiment, arm: Arm) -> Arm:
@@ -211,7 +214,7 @@ def _losses_at(pilots: Pilots, wanted: Mapping[str, Sequence[float]]) -> Losses 
         for number, rate in enumerate(tried):
             arm = dataclasses.replace(pilots.experiment.arm(name), name=f"{name}_rate{number}")
             arms[arm.name], rates[arm.name] = (name, rate, arm), rate
-    observations = pilots.runner([arm for _, _, arm in arms.values()], [ValidationLoss()], rates).run()
+    observations = pilots.runner([arm for _, _, arm in arms.values()], TRIED, rates).run()
     if observations is None:
         return None
     losses: Losses = {name: {} for name in wanted}

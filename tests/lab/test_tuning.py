@@ -13,7 +13,7 @@ from fcnjax.lab.experiment import Experiment
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.tuning import (
     Pilots,
-    TestedOnValidation,
+    OnValidation,
     best_rate,
     leader_of,
     next_rate,
@@ -114,12 +114,16 @@ def test_an_arm_that_differs_in_more_is_tuned_by_itself(arm):
 
 def test_pilots_test_the_validation_examples():
     sources = {"train": "train", "validation": "validation", "test": "test"}
-    assert TestedOnValidation()(sources, 0) == {**sources, "test": "validation"}
+    assert OnValidation()(sources, 0) == {**sources, "test": "validation"}
 
     def change(given, seed):
         return {**given, "train": f"few {seed}"}
 
-    assert TestedOnValidation(change)(sources, 7) == {"train": "few 7", "validation": "validation", "test": "validation"}
+    assert OnValidation(change)(sources, 7) == {
+        "train": "few 7",
+        "validation": "validation",
+        "test": "validation",
+    }
 
 
 def test_variances_count_the_examples_that_a_metric_applies_to():
