@@ -1,10 +1,10 @@
 """The parts of every experiment: arms, draws, measures, claims, decisions, the report, and the command line."""
 
 from fcnjax.lab.claims import Equivalence, Exact, Superiority, Term, difference
+from fcnjax.lab.command import main
 from fcnjax.lab.decisions import Decision, decide
 from fcnjax.lab.draws import few_examples, shuffled_labels
 from fcnjax.lab.experiment import Arm, Experiment, Setting
-from fcnjax.lab.main import main
 from fcnjax.lab.measures import ByArea, Flips, Measured, SameFunction, Scores, TrainedRun
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.plan import Plan, read_plan

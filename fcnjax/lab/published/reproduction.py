@@ -98,6 +98,12 @@ def compare_runs(published: Result, again: Iterable[Observation], exact: bool) -
     return lines
 
 
+def changed_keys(published: Result, again: Iterable[Observation]) -> int:
+    """Returns how many runs have another key than the published ones: their code, config or data have changed since."""
+    keys = {job_of(row): row["key"] for row in published.runs}
+    return sum(keys.get((run.arm, run.seed, run.fold)) != run.key for run in again)
+
+
 def reproduction_folder(root: Path | str, result: Mapping[str, Any]) -> Path:
     """Returns the folder for a second run: that of an interrupted one of the same result, else a new one.
 
@@ -124,12 +130,13 @@ def end_reproduction(folder: Path) -> None:
     write_json(folder / MARKER, {**read_json(folder / MARKER), "ended": True})
 
 
-def print_comparison(lines: Sequence[Compared], exact: bool, console: Console | None = None) -> None:
+def print_comparison(lines: Sequence[Compared], exact: bool, changed: int, console: Console | None = None) -> None:
     """Prints a comparison as a table, and whether the result was reproduced.
 
     Args:
         lines: the comparison.
         exact: whether the conditions were the same, so that bits were compared.
+        changed: number of runs whose keys have changed.
         console: where to print; standard output by default.
     """
     console = console or Console()
@@ -137,6 +144,8 @@ def print_comparison(lines: Sequence[Compared], exact: bool, console: Console | 
     for line in lines:
         table.add_row("same" if line.agrees else "[red]differs[/red]", *map(escape, line[:3]))
     console.print(table)
+    if changed:
+        console.print(f"code, config or data of {changed} runs have changed since they were published")
     differ = sum(not line.agrees for line in lines)
     how = "same hardware and versions: bit by bit" if exact else "other hardware or versions: within intervals"
     found = f"{differ} of {len(lines)} differ" if differ else f"all {len(lines)} agree"

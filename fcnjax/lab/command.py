@@ -17,6 +17,7 @@ from fcnjax.lab.plan import FILE as PLAN
 from fcnjax.lab.plan import Plan, is_committed, read_plan
 from fcnjax.lab.published.outputs import Finished, finish, write_outputs
 from fcnjax.lab.published.reproduction import (
+    changed_keys,
     compare_results,
     compare_runs,
     end_reproduction,
@@ -290,6 +291,6 @@ def _reproduce(request: Request) -> None:
         exact = same_conditions(published.facts, finished.result.facts)
         lines = compare_results(published, finished.result)
     end_reproduction(folder)
-    print_comparison(lines, exact)
+    print_comparison(lines, exact, changed_keys(published, observations.runs))
     if not all(line.agrees for line in lines):
         raise SystemExit(CHANGED)
