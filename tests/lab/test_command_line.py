@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fake_runner import ACCURACY, FakeRunner
-from tiny_experiment import CONFIG, tiny_experiment
+from digits_experiment import CONFIG, tiny_experiment
 
 from fcnjax import lab
 from fcnjax.commands.command_line import UsageError

@@ -6,7 +6,7 @@ import math
 import subprocess
 
 import pytest
-from tiny_experiment import tiny_experiment
+from digits_experiment import tiny_experiment
 
 from fcnjax import lab
 from fcnjax.lab.plan import (

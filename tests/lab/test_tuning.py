@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from tiny_experiment import LINEAR, tiny_experiment
+from digits_experiment import LINEAR, tiny_experiment
 
 from fcnjax import lab
 from fcnjax.lab import tuning
