@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from fcnjax.atomic import read_json, write_text
-from fcnjax.lab.report.tables import Table
-from fcnjax.lab.report.words import SYMBOLS, TONES, counted, effect_digits, interval_words, listed
-from fcnjax.lab.report.writers import markdown_table, plain, render_html
+from fcnjax.lab.report.words import SYMBOLS, TONES, count_words, counted, effect_digits, interval_words
+from fcnjax.lab.report.writers import plain, render_html
 from fcnjax.lab.statistics import scientific
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"  # the README's section stands between them
@@ -59,8 +58,8 @@ class Entry:
 
     @property
     def control_words(self) -> str:
-        """Whether what is broken on purpose failed, such as `2 of 2 controls fail`; empty without controls."""
-        return f"{self.failed} of {self.controls} controls fail, as they must" if self.controls else ""
+        """Whether what is broken on purpose failed, such as `2 of 2 controls failed`; empty without controls."""
+        return f"{self.failed} of {self.controls} controls failed" if self.controls else ""
 
 
 def entry_of(result: Mapping[str, Any], folder: str = "") -> Entry:
@@ -121,20 +120,23 @@ def write_index_html(entries: Sequence[Entry], path: Path | str) -> Path:
 
 def write_index_markdown(entries: Sequence[Entry], path: Path | str) -> Path:
     """Writes the index as GitHub Markdown and returns the path."""
-    rows = tuple(
-        (
-            entry.title,
-            entry.answer,
-            " · ".join([*_count_parts(entry), *filter(None, [entry.control_words])]),
-            f"{entry.setting}, {entry.runs:,} runs",
-            entry.measured,
-        )
-        for entry in entries
-    )
-    table = markdown_table(Table(("experiment", "answer", "verdicts", "data", "measured with"), rows, left=5))
-    links = "\n".join(f"- [{plain(e.title)}, {plain(e.setting)}]({_url(e.page)}): {plain(e.question)}" for e in entries)
-    parts = ("# The laboratory", plain(summary_words(entries)), table, links)
+    lines = ["| experiment | answer | verdicts | data | measured with |", "| --- | --- | --- | --- | --- |"]
+    for entry in entries:
+        counts = " · ".join([*_count_parts(entry), *filter(None, [entry.control_words])])
+        link = f"**[{plain(entry.title)}]({_url(entry.page)})** {plain(entry.question)}"
+        cells = (entry.answer, counts, f"{entry.setting}, {entry.runs:,} runs", entry.measured)
+        lines.append(f"| {' | '.join((link, *map(plain, cells)))} |")
+    parts = ("# The laboratory", summary_words(entries), "\n".join(lines))
     return write_text(path, "\n\n".join(parts) + "\n")
+
+
+def summary_words(entries: Sequence[Entry]) -> str:
+    """Returns how many experiments, runs and verdicts there are, in two sentences."""
+    totals = {verdict: sum(entry.verdicts.get(verdict, 0) for entry in entries) for verdict in TONES if verdict}
+    totals = {verdict: count for verdict, count in totals.items() if count}
+    runs = sum(entry.runs for entry in entries)
+    opening = f"{len(entries)} experiment{'s' * (len(entries) != 1)}, {runs:,} runs."
+    return f"{opening} {count_words(totals)}" if totals else opening
 
 
 def readme_section(entries: Iterable[Entry]) -> str:
@@ -145,7 +147,7 @@ def readme_section(entries: Iterable[Entry]) -> str:
         lines = [f"{heading}. {plain(entry.answer)}"]
         lines += [f"- {SYMBOLS[TONES[c['verdict']]]} {c['verdict']}: {_claim_words(c)}" for c in entry.claims]
         if entry.controls:
-            lines.append(f"- Controls: {entry.control_words}.")
+            lines.append(f"- {entry.control_words}; what is broken on purpose must fail.")
         parts.append("\n".join((lines[0], "", *lines[1:])) if len(lines) > 1 else lines[0])
     return "\n\n".join(parts)
 
@@ -187,11 +189,3 @@ def _count_parts(entry: Entry) -> list[str]:
 def _url(page: str) -> str:
     """Returns a path for a Markdown link; brackets and spaces would end it."""
     return page.replace(" ", "%20").replace("(", "%28").replace(")", "%29")
-
-
-def summary_words(entries: Sequence[Entry]) -> str:
-    """Returns how many experiments, runs and verdicts there are, as a sentence."""
-    totals = {verdict: sum(entry.verdicts.get(verdict, 0) for entry in entries) for verdict in TONES if verdict}
-    parts = [counted(verdict, count) for verdict, count in totals.items() if count]
-    found = f": {listed(parts)}" if parts else ""
-    return f"{len(entries)} experiments, {sum(entry.runs for entry in entries):,} runs{found}."

@@ -105,13 +105,6 @@ def plain(text: str) -> str:
     return re.sub(r"\](?=[(\[])", r"\]", line)  # brackets alone do not make a link
 
 
-def markdown_table(table: Table) -> str:
-    """Returns a table of GitHub Markdown, without its caption."""
-    head, *rows = ([plain(cell) for cell in cells] for cells in (table.columns, *table.rows))
-    rule = ["---" if i < table.left else "---:" for i in range(len(table.columns))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
-
-
 def _pictures(sections: tuple[Section, ...]) -> list[Picture]:
     return [each for section in sections for each in (*section.pictures, *_pictures(section.parts))]
 
@@ -138,13 +131,20 @@ def _markdown_section(section: Section, level: int) -> list[str]:
         lines = (f"- {v.symbol} **{v.words}**: {plain(v.statement)}. {plain(v.evidence)}" for v in section.verdicts)
         parts.append("\n".join(lines))
     for table in section.tables:
-        parts += [markdown_table(table), *filter(None, [plain(table.caption)])]
+        parts += [_markdown_table(table), *filter(None, [plain(table.caption)])]
     for part in section.parts:
         parts += _markdown_section(part, level + 1)
     for drawn in section.pictures:
         caption = plain(drawn.caption)
         parts += [f"![{caption}](figures/{drawn.name}.png)", caption]
     return parts
+
+
+def _markdown_table(table: Table) -> str:
+    """Returns a table of GitHub Markdown, without its caption."""
+    head, *rows = ([plain(cell) for cell in cells] for cells in (table.columns, *table.rows))
+    rule = ["---" if i < table.left else "---:" for i in range(len(table.columns))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
 def _typeset(text: str) -> str:

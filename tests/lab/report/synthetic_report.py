@@ -147,8 +147,9 @@ def make_report(**changes):
     observations = changes.pop("observations", None) or make_observations()
     maps = pages.picture("class_maps", class_maps.class_map_panel(make_rows()), "Class maps of four rings.")
     plan = changes.pop("plan", make_plan())
+    if "decisions" not in changes:
+        changes["decisions"] = make_decisions(experiment, observations, plan)
     values = {
-        "decisions": make_decisions(experiment, observations, plan),
         "plan": plan,
         "facts": {"command": "python -m experiments.head_ordering --data=digits --workdir=runs/head_ordering"},
         "pictures": (maps,),
