@@ -27,18 +27,15 @@ SMOKE := tests/layers/test_layers_contract.py tests/test_xla.py tests/test_depen
 # NVIDIA's libraries are installed only where they are asked for.
 INSTALLED := $(if $(filter gpu,$(DEVICE)),.installed-cuda,.installed-dev)
 
-EXPERIMENTS := $(filter-out __init__,$(basename $(notdir $(wildcard experiments/*.py))))
-
 .PHONY: ablation experiments test test-long mutants smoke gpu lint types format clean
 
 # One seed in place of the planned ones; the report says what it cannot decide, and where the published result is.
 ablation: $(VENV)/.installed
 	$(BIN)/python -m experiments.head_ordering --seeds=1
 
-# Interrupted, it goes on with the run that is missing.
+# All experiments and the index of their reports, runs/experiments/index.html. Interrupted, it goes on with what is missing.
 experiments: $(VENV)/.installed
-	set -e; for name in $(EXPERIMENTS); do $(BIN)/python -m experiments.$$name; done
-	$(BIN)/python -m fcnjax.lab.report.index
+	$(BIN)/python -m experiments
 
 test: $(VENV)/$(INSTALLED)
 	$(PLATFORMS) $(BIN)/python -m pytest

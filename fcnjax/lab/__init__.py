@@ -1,7 +1,7 @@
 """The parts of every experiment: arms, draws, measures, claims, decisions, the report, and the command line."""
 
 from fcnjax.lab.claims import Equivalence, Exact, Superiority, Term, difference
-from fcnjax.lab.command import main
+from fcnjax.lab.command import main, write_index
 from fcnjax.lab.decisions import Decision, decide
 from fcnjax.lab.draws import few_examples, shuffled_labels
 from fcnjax.lab.experiment import Arm, Experiment, Setting
@@ -48,4 +48,5 @@ __all__ = [
     "read_plan",
     "read_result",
     "shuffled_labels",
+    "write_index",
 ]

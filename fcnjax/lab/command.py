@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ from fcnjax.lab.experiment import Experiment, Setting
 from fcnjax.lab.observations import Observations
 from fcnjax.lab.plan import FILE as PLAN
 from fcnjax.lab.plan import Plan, is_committed, read_plan
+from fcnjax.lab.published import outputs
 from fcnjax.lab.published.outputs import Finished, finish, write_outputs
 from fcnjax.lab.published.reproduction import (
     changed_keys,
@@ -46,6 +47,16 @@ def main(experiment: Experiment) -> NoReturn:
     The exit codes are those of `fcnjax.commands.command_line`, and `CHANGED` if a reproduction does not agree.
     """
     sys.exit(run_command(experiment.name, lambda argv: run(experiment, argv), sys.argv))
+
+
+def write_index(names: Iterable[str]) -> Path:
+    """Writes `runs/experiments/index.html` over the last reports of experiments, and returns its path.
+
+    Args:
+        names: names of the experiments, in order; all their settings are shown.
+    """
+    folders = [folder for name in names for folder in (RUNS / name, *sorted(RUNS.glob(f"{name}_*")))]
+    return outputs.write_index(dict.fromkeys(folders), RUNS / "experiments")
 
 
 @dataclasses.dataclass(frozen=True)

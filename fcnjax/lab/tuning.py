@@ -6,7 +6,7 @@ examples: nothing of a plan depends on a test example. Pilots are cached like al
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 

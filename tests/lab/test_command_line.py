@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fake_runner import ACCURACY, FakeRunner
 from digits_experiment import CONFIG, tiny_experiment
+from fake_runner import ACCURACY, FakeRunner
 
 from fcnjax import lab
 from fcnjax.commands.command_line import UsageError
@@ -240,6 +240,18 @@ def test_times_are_a_table_of_their_own(project, monkeypatch):
     text = Path("runs/tiny/report.md").read_text()
     assert "Time of a step" in text
     assert "1.000 [1.000, 1.000]" in text
+
+
+def test_the_index_links_the_last_report_of_each_setting(project):
+    run()
+    run("--data=few")
+    Path("runs/tiny_stray").mkdir()
+    page = lab.write_index(["tiny", "never_run"])
+    assert page == Path("runs/experiments/index.html")
+    text = page.read_text()
+    assert 'href="../tiny/report.html"' in text
+    assert 'href="../tiny_few/report.html"' in text
+    assert "never_run" not in text
 
 
 @pytest.mark.parametrize(

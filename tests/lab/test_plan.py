@@ -107,7 +107,7 @@ def test_power_is_that_of_the_first_step_of_holm():
     primary, second, control = EXPERIMENT.claims
     assert found[control.statement] == planned_power(control, se, 1, df)
     weak = {second.statement: NOISY, primary.statement: QUIET, control.statement: QUIET}
-    many = {statement: 6000 for statement in statements}
+    many = dict.fromkeys(statements, 6000)
     found = powers(EXPERIMENT, weak, many, 3, 5)
     assert found[second.statement] < 0.8
     # The hopeless claim has left the family, so that the other one stands alone.

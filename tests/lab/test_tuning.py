@@ -12,8 +12,8 @@ from fcnjax.lab import tuning
 from fcnjax.lab.experiment import Experiment
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.tuning import (
-    Pilots,
     OnValidation,
+    Pilots,
     best_rate,
     leader_of,
     next_rate,

@@ -1,14 +1,17 @@
 """The files of a finished experiment: its result, a row per run, and the report with figures."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fcnjax.atomic import read_json
 from fcnjax.lab.decisions import Decision, decide
 from fcnjax.lab.experiment import Experiment
 from fcnjax.lab.observations import Observations
 from fcnjax.lab.plan import Plan
 from fcnjax.lab.published.result import FILE, Result, make_result
+from fcnjax.lab.report.index import entry_of, write_index_html, write_index_markdown
 from fcnjax.lab.report.report import Report, Section, build_report
 from fcnjax.lab.report.tables import Table
 from fcnjax.lab.report.writers import write_csv, write_html, write_markdown
@@ -90,3 +93,19 @@ def timing_section(experiment: Experiment, times: Sequence[StepTimeRatio]) -> Se
         "the logarithm of the ratio in each round. No claim is decided by it."
     )
     return Section("Time of a step", (words,), tables=(Table(columns, tuple(rows)),))
+
+
+def write_index(folders: Iterable[Path], index: Path) -> Path:
+    """Writes an index over the reports in some folders, as HTML and Markdown, and returns the path of the HTML file.
+
+    Args:
+        folders: folders that `write_outputs` wrote; those without a result are left out.
+        index: folder of the index.
+    """
+    entries = [
+        entry_of({**read_json(folder / FILE), "page": "report.html"}, Path(os.path.relpath(folder, index)).as_posix())
+        for folder in folders
+        if (folder / FILE).exists()
+    ]
+    write_index_markdown(entries, index / "index.md")
+    return write_index_html(entries, index / "index.html")
