@@ -1,4 +1,4 @@
-# Two commands do everything: `make ablation` runs the main job, `make test` the tests. Both set up what they need.
+# `make ablation` runs the main job in a few minutes, `make experiments` everything, `make test` the tests. Each sets up what it needs.
 # LATEST=1 installs the newest tested versions of all dependencies in a separate environment. Without it, the oldest
 # allowed versions are installed; the published results were measured with these.
 # DEVICE=cpu or DEVICE=gpu (NVIDIA) chooses where the tests run; without it, JAX chooses.
@@ -27,10 +27,15 @@ SMOKE := tests/layers/test_layers_contract.py tests/test_xla.py tests/test_depen
 # NVIDIA's libraries are installed only where they are asked for.
 INSTALLED := $(if $(filter gpu,$(DEVICE)),.installed-cuda,.installed-dev)
 
-.PHONY: ablation test test-long mutants smoke gpu lint types format clean
+.PHONY: ablation experiments test test-long mutants smoke gpu lint types format clean
 
+# One seed in place of the planned ones; the report says what it cannot decide, and where the published result is.
 ablation: $(VENV)/.installed
-	$(BIN)/python -m experiments.head_ordering --config=configs/digits.py --seeds=5 --workdir=runs/head_ordering
+	$(BIN)/python -m experiments.head_ordering --seeds=1
+
+# All experiments and the index of their reports, runs/experiments/index.html. Interrupted, it goes on with what is missing.
+experiments: $(VENV)/.installed
+	$(BIN)/python -m experiments
 
 test: $(VENV)/$(INSTALLED)
 	$(PLATFORMS) $(BIN)/python -m pytest

@@ -1,17 +1,22 @@
-"""The parts of every experiment: arms, seeds, runs, measures, claims, statistics, decisions."""
+"""The parts of every experiment: arms, draws, measures, claims, decisions, the report, and the command line."""
 
 from fcnjax.lab.claims import Equivalence, Exact, Superiority, Term, difference
+from fcnjax.lab.command import main, write_index
 from fcnjax.lab.decisions import Decision, decide
 from fcnjax.lab.draws import few_examples, shuffled_labels
 from fcnjax.lab.experiment import Arm, Experiment, Setting
 from fcnjax.lab.measures import ByArea, Flips, Measured, SameFunction, Scores, TrainedRun
 from fcnjax.lab.observations import Observation, Observations
+from fcnjax.lab.plan import Plan, read_plan
+from fcnjax.lab.published.result import Result, read_result
+from fcnjax.lab.report import ClassMapRow, Picture, chart, class_map_panel, picture
 from fcnjax.lab.runner import Runner
 from fcnjax.lab.statistics import Estimate, clustered_mean, max_relative_difference
 
 __all__ = [
     "Arm",
     "ByArea",
+    "ClassMapRow",
     "Decision",
     "Equivalence",
     "Estimate",
@@ -21,6 +26,9 @@ __all__ = [
     "Measured",
     "Observation",
     "Observations",
+    "Picture",
+    "Plan",
+    "Result",
     "Runner",
     "SameFunction",
     "Scores",
@@ -28,10 +36,17 @@ __all__ = [
     "Superiority",
     "Term",
     "TrainedRun",
+    "chart",
+    "class_map_panel",
     "clustered_mean",
     "decide",
     "difference",
     "few_examples",
+    "main",
     "max_relative_difference",
+    "picture",
+    "read_plan",
+    "read_result",
     "shuffled_labels",
+    "write_index",
 ]

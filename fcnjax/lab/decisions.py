@@ -276,13 +276,14 @@ def _statistical_evidence(decision: Decision, claim: Claim, estimate: Estimate) 
 
 
 def _test_words(decision: Decision, claim: Claim, digits: int) -> list[str]:
-    """Returns the p-value, whether the effect is below the margin, and which effect the test would find."""
+    """Returns the p-value, the margin, and which effect the test would find."""
     p, name = (decision.p, "p") if decision.verdict is None or claim.control else (decision.p_holm, "Holm p")
     words = [] if p is None else [f"{name} {'< 0.001' if p < 0.001 else number(p, 3)}"]
-    if decision.below_margin:
-        words.append(f"below the margin of {_scaled(claim, claim.margin, digits)}")
+    words.append(
+        f"{'below the margin of' if decision.below_margin else 'margin'} {_scaled(claim, claim.margin, digits)}"
+    )
     if decision.detectable is not None:
-        words.append(f"{_scaled(claim, decision.detectable, digits)} detectable with power {SUFFICIENT}")
+        words.append(f"detectable with power {SUFFICIENT}: {_scaled(claim, decision.detectable, digits)}")
     return words
 
 

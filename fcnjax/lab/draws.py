@@ -160,9 +160,8 @@ class _Relabeled(Source):
     def contents(self) -> Contents:
         """The contents of the source, and all labels."""
         covers, contents = self._source.contents
-        return Contents(
-            f"{covers}, and all new labels", hashlib.sha256(contents.encode() + self._labels.tobytes()).hexdigest()
-        )
+        digest = hashlib.sha256(contents.encode() + self._labels.tobytes())
+        return Contents(f"{covers}, and all new labels", digest.hexdigest())
 
     def __len__(self) -> int:
         return len(self._source)

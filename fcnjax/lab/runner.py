@@ -34,6 +34,7 @@ from fcnjax.training.run.finished import load_state
 from fcnjax.training.run.run_folder import RunFolder, is_finished, read_environments
 
 MANY_CORES = 8  # with as many, the programs of all arms compile from the start; with fewer, those of one arm at a time
+DIVERGED = "diverged"  # number of a run whose loss or scores are not finite
 POLL = 0.5  # seconds between looks at what other processes do
 
 
@@ -63,6 +64,8 @@ class Runner:
         seeds: number of seeds, or their numbers; None: as many as the setting has, from 0.
         folds: numbers of the folds; None: all of the setting.
         shard: number, from 0, and count: this process does every count-th run.
+        record_diverged: whether a run whose loss or scores are not finite counts as measured, with the number
+            `DIVERGED` and nothing else; otherwise it is an error.
 
     Attributes:
         recipes: the resolved recipe of each arm.
@@ -83,6 +86,7 @@ class Runner:
         seeds: int | Sequence[int] | None = None,
         folds: Sequence[int] | None = None,
         shard: tuple[int, int] = (0, 1),
+        record_diverged: bool = False,
     ):
         self.experiment, self.setting, self.workdir = experiment, experiment.setting(setting_name), Path(workdir)
         seeds = self.setting.seeds if seeds is None else seeds
@@ -92,7 +96,7 @@ class Runner:
             raise ValueError(f"seeds={seeds}: must be 1 to {FIRST_PILOT}; later ones are those of pilots.")
         if not 0 <= shard[0] < shard[1]:
             raise ValueError(f"shard={shard}: must be a number from 0 and a larger count, such as (0, 4).")
-        self._shard, rates = shard, learning_rates or {}
+        self._shard, self._record_diverged, rates = shard, record_diverged, learning_rates or {}
         # An interrupted run starts again, and no result depends on validation during training.
         recipe = dataclasses.replace(recipe, checkpoint_every=0, checkpoint_steps=0, checkpoint_best=0)
         recipe = dataclasses.replace(recipe, validate_every=0)
@@ -172,8 +176,18 @@ class Runner:
             if not self._locks(opened, key):
                 return False
             if self._measured(job, key) is None:  # no other process has done it in between
-                self._observe(self._train(job, key), key).save(self._measured_path(job, key))
+                self._observed(job, key).save(self._measured_path(job, key))
             return True
+
+    def _observed(self, job: Job, key: str) -> Observation:
+        """Returns what the measures find in a run, which is trained first if it is missing."""
+        try:
+            return self._observe(self._train(job, key), key)
+        except FloatingPointError:
+            if not self._record_diverged:
+                raise
+        none = np.zeros(0)
+        return Observation(*job, key, none, {}, {DIVERGED: 1.0}, none, none, none.reshape(0, 2))
 
     def _locks(self, opened: ExitStack, key: str) -> bool:
         """Locks a run until `opened` is closed; returns False if another process holds it."""
@@ -205,6 +219,8 @@ class Runner:
             done = train(recipe, folder, trainer=trainer, progress=False)
             state, test = done.state, done.test
         pool = self._data_of(arm).draws.pool
+        if not np.isin(trainer.sources["test"].ids, pool.ids).all():  # a pilot tests what no other run does
+            pool = trainer.sources["test"]
         return TrainedRun(*job, recipe, trainer, state, test, pool, self.recipes, self._programs)
 
     def _observe(self, run: TrainedRun, key: str) -> Observation:
@@ -327,7 +343,7 @@ def facts_of(trainer: Trainer, folder: Path) -> dict[str, str]:
 
 
 def _warn_of_versions(observations: Any) -> None:
-    made_with = sorted({each.facts["versions"] for each in observations})
+    made_with = sorted({each.facts["versions"] for each in observations if each.facts})
     if len(made_with) > 1:
         _say(f"runs were made with different versions: {'; and '.join(made_with)}. Remove the folder to repeat them.")
 

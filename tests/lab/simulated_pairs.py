@@ -1,12 +1,12 @@
 """Simulated pairs of arms, whose true difference is known, like those measured on digits.
 
-`even` is like heads that differ little: 1.6 % of the digits get another answer, independently in every run. `lopsided` is
-like a head with a systematic weakness: on a few hard digits one arm is wrong most of the time, in all runs.
+`even` is like heads that differ little: one arm is right and the other wrong on 1.6 % of the digits, others in every
+run. `lopsided` is like a head with a systematic weakness: on a few hard digits one arm is mostly wrong, in all runs.
 """
 
 import numpy as np
 
-from fcnjax.lab.observations import ContrastValues
+from fcnjax.lab.observations import ContrastValues, Observation
 
 HARD = 0.04  # share of hard examples of `lopsided`
 LOPSIDED_MEAN = -0.5 * HARD
@@ -50,3 +50,20 @@ def _signs(rng: np.random.Generator, up: np.ndarray, down: np.ndarray) -> np.nda
 def most_by_chance(rate: float, repetitions: int) -> float:
     """Returns the largest share that events of this rate have, but for one test in a thousand."""
     return rate + 3.1 * np.sqrt(rate * (1 - rate) / repetitions)
+
+
+def observation(arm: str, seed: int, fold: int, ids, **values) -> Observation:
+    """Returns what was measured of a run, each metric by its name with `_` for a space."""
+    count = len(ids)
+    return Observation(
+        arm=arm,
+        seed=seed,
+        fold=fold,
+        key="",
+        ids=np.array(ids),
+        values={name.replace("_", " "): np.array(each, dtype=np.float64) for name, each in values.items()},
+        numbers={},
+        losses=np.zeros(0),
+        labels=np.zeros(count, int),
+        sizes=np.ones((count, 2), int),
+    )

@@ -1,0 +1,111 @@
+"""The files of a finished experiment: its result, a row per run, and the report with figures."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fcnjax.atomic import read_json
+from fcnjax.lab.decisions import Decision, decide
+from fcnjax.lab.experiment import Experiment
+from fcnjax.lab.observations import Observations
+from fcnjax.lab.plan import Plan
+from fcnjax.lab.published.result import FILE, Result, make_result
+from fcnjax.lab.report.index import entry_of, write_index_html, write_index_markdown
+from fcnjax.lab.report.report import Report, Section, build_report
+from fcnjax.lab.report.tables import Table
+from fcnjax.lab.report.writers import write_csv, write_html, write_markdown
+from fcnjax.lab.timing import ROUNDS, StepTimeRatio
+
+
+class Finished(NamedTuple):
+    """A finished experiment.
+
+    Attributes:
+        observations: all runs.
+        decisions: the decided claims.
+        result: what is published.
+        report: the same in words and pictures.
+    """
+
+    observations: Observations
+    decisions: Sequence[Decision]
+    result: Result
+    report: Report
+
+
+def finish(
+    experiment: Experiment,
+    setting: str,
+    observations: Observations,
+    plan: Plan | None,
+    *,
+    facts: Mapping[str, str],
+    pictures: Sequence[Any] = (),
+    times: Sequence[StepTimeRatio] = (),
+) -> Finished:
+    """Decides the claims and builds result and report.
+
+    Args:
+        experiment: the experiment.
+        setting: name of the setting.
+        observations: all runs.
+        plan: the plan for the number of seeds that were run; None if there is none.
+        facts: texts by name, such as the command.
+        pictures: drawn pictures of the experiment.
+        times: step times, for a table of their own; they decide nothing.
+    """
+    blocks = experiment.setting(setting).blocks
+    decisions = decide(experiment, observations, plan, blocks)
+    result = make_result(experiment, setting, observations, decisions, plan, facts)
+    extra = (timing_section(experiment, times),) if times else ()
+    report = build_report(experiment, setting, observations, decisions, plan, facts, pictures, extra)
+    return Finished(observations, decisions, result, report)
+
+
+def write_outputs(finished: Finished, folder: Path, *, page: bool = True) -> Path:
+    """Writes `result.json`, `results.csv`, `report.md` with its figures and, with `page`, `report.html`.
+
+    Returns:
+        The path of the report to read.
+    """
+    finished.result.write(folder / FILE)
+    write_csv(finished.observations, folder / "results.csv")
+    text = write_markdown(finished.report, folder / "report.md")
+    return write_html(finished.report, folder / "report.html") if page else text
+
+
+def timing_section(experiment: Experiment, times: Sequence[StepTimeRatio]) -> Section:
+    """Returns the section of a report on step times."""
+    baseline = experiment.arm(times[0].baseline).title
+    rows = [
+        (
+            experiment.arm(each.arm).title,
+            f"{each.milliseconds:.2f}",
+            f"{each.ratio:.3f} [{each.low:.3f}, {each.high:.3f}]",
+            str(each.processes),
+        )
+        for each in times
+    ]
+    columns = ("arm", "median, ms", f"time / time of {baseline} [95 %]", "processes")
+    words = (
+        f"Time of a training step, each arm in {ROUNDS} fresh processes in random order; the interval is Student's, of "
+        "the logarithm of the ratio in each round. No claim is decided by it."
+    )
+    return Section("Time of a step", (words,), tables=(Table(columns, tuple(rows)),))
+
+
+def write_index(folders: Iterable[Path], index: Path) -> Path:
+    """Writes an index over the reports in some folders, as HTML and Markdown, and returns the path of the HTML file.
+
+    Args:
+        folders: folders that `write_outputs` wrote; those without a result are left out.
+        index: folder of the index.
+    """
+    entries = [
+        entry_of({**read_json(folder / FILE), "page": "report.html"}, Path(os.path.relpath(folder, index)).as_posix())
+        for folder in folders
+        if (folder / FILE).exists()
+    ]
+    write_index_markdown(entries, index / "index.md")
+    return write_index_html(entries, index / "index.html")

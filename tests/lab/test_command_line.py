@@ -1,0 +1,288 @@
+"""The command line of an experiment: plan, run, publish and reproduce, with runs that take no time."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from digits_experiment import CONFIG, tiny_experiment
+from fake_runner import ACCURACY, FakeRunner
+
+from fcnjax import lab
+from fcnjax.commands.command_line import UsageError
+from fcnjax.lab import command, timing, tuning
+from fcnjax.lab.published.result import read_result
+
+RESULTS = Path("experiments/results/tiny")
+EXPERIMENT = tiny_experiment()
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of the tiny experiment, as the current folder, under git."""
+    monkeypatch.chdir(tmp_path)
+    for module in (command, tuning):
+        monkeypatch.setattr(module, "Runner", FakeRunner)
+    monkeypatch.setattr("fcnjax.lab.report.report._png", lambda figure, dpi: b"drawn elsewhere")  # it takes seconds
+    FakeRunner.reset()
+    Path("tiny.py").write_text(CONFIG)
+    subprocess.run(["git", "init", "-q"], check=True)
+    return tmp_path
+
+
+def commit():
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", "add", "experiments"], check=True)
+    subprocess.run(["git", *who, "commit", "-qm", "Plan"], check=True)
+
+
+def run(*argv: str, experiment: lab.Experiment = EXPERIMENT):
+    command.run(experiment, ["tiny", *argv])
+
+
+def publish(experiment: lab.Experiment = EXPERIMENT):
+    run("--tune", experiment=experiment)
+    commit()
+    run("--publish", experiment=experiment)
+
+
+def without_times(path: Path) -> dict:
+    return {name: value for name, value in json.loads(path.read_text()).items() if name != "times"}
+
+
+def test_a_run_writes_its_result_and_report(project, capsys):
+    run()
+    assert {path.name for path in Path("runs/tiny").iterdir()} >= {
+        "result.json",
+        "results.csv",
+        "report.html",
+        "report.md",
+    }
+    captured = capsys.readouterr()
+    assert "runs/tiny/report.html" in captured.out
+    assert "so no arm is tuned; see --tune" in captured.err
+    assert len(FakeRunner.done) == 8
+    assert read_result("runs/tiny/result.json").plan is None
+
+
+def test_a_setting_has_folders_and_seeds_of_its_own(project):
+    run("--data=few")
+    assert read_result("runs/tiny_few/result.json").seeds == 2
+    assert len(FakeRunner.done) == 16
+    run("--data", "few", "--seeds=1", "--workdir=elsewhere")
+    assert read_result("elsewhere/result.json").seeds == 1
+
+
+def test_a_plan_says_what_was_tuned_and_what_can_be_decided(project):
+    run("--tune")
+    plan = lab.read_plan(RESULTS / "plan.json")
+    assert plan.learning_rates["hidden"] == pytest.approx(0.00125)  # the one of 0.005, 0.0025, 0.00125 nearest 0.001
+    assert plan.learning_rates["linear-again"] == plan.learning_rates["linear"]
+    assert set(plan.tuning) == {"linear", "hidden"}
+    assert set(plan.power) == {claim.statement for claim in EXPERIMENT.claims}
+    assert plan.examples["A hidden layer is better"] == 600
+    assert plan.facts["versions"] == "jax 1"
+    assert {seed for _, _, seed, _ in FakeRunner.done} == {1000, 1001}
+    assert {fold for *_, fold in FakeRunner.done} == {0}
+
+
+def test_a_run_takes_the_rates_and_the_power_of_the_plan(project, capsys):
+    run("--tune")
+    run()
+    result = read_result("runs/tiny/result.json")
+    plan = lab.read_plan(RESULTS / "plan.json")
+    assert result.plan == plan.digest
+    assert {arm["name"]: arm["learning_rate"] for arm in result.arms} == dict(plan.learning_rates)
+    assert [claim["planned_power"] for claim in result.claims] == [plan.power[c.statement] for c in EXPERIMENT.claims]
+    assert "no arm is tuned" not in capsys.readouterr().err
+
+
+def test_fewer_seeds_than_planned_decide_less(project, capsys):
+    experiment = tiny_experiment(settings={"digits": lab.Setting("tiny.py", seeds=8, folds=2)})
+    run("--tune", experiment=experiment)
+    run(experiment=experiment)
+    assert read_result("runs/tiny/result.json").claims[0]["verdict"] is not None
+    capsys.readouterr()
+    run("--seeds=1", experiment=experiment)
+    claim = read_result("runs/tiny/result.json").claims[0]
+    assert claim["verdict"] is None
+    assert claim["planned_power"] < 0.8
+    words = " ".join(capsys.readouterr().out.split())
+    assert "1 of 8 planned seeds" in words
+    assert "experiments/results/tiny" in words
+
+
+def test_a_plan_of_other_claims_is_refused(project):
+    run("--tune")
+    with pytest.raises(ValueError, match=r"its claims have changed since; run it with --tune again"):
+        run(experiment=tiny_experiment(claims=EXPERIMENT.claims[1:]))
+
+
+def test_publishing_needs_a_committed_plan_of_this_config(project):
+    with pytest.raises(UsageError, match=r"must have a plan, and .*plan\.json does not exist"):
+        run("--publish")
+    run("--tune")
+    with pytest.raises(UsageError, match="must follow a plan that was committed before"):
+        run("--publish")
+    commit()
+    with pytest.raises(UsageError, match=r"must run what .* planned; leave out changes of epochs"):
+        run("--publish", "--config.epochs=9")
+    run("--publish")
+    assert {path.name for path in RESULTS.iterdir()} == {
+        "plan.json",
+        "result.json",
+        "results.csv",
+        "report.md",
+        "figures",
+    }
+
+
+def test_two_equal_runs_publish_equal_results(project):
+    publish()
+    first = without_times(RESULTS / "result.json")
+    FakeRunner.done.clear()
+    run("--publish", "--workdir=another")
+    assert without_times(RESULTS / "result.json") == first
+    assert first["facts"]["command"] == "python -m experiments.tiny"
+
+
+def test_a_reproduction_repeats_all_runs_in_a_folder_of_its_own(project, capsys):
+    publish()
+    FakeRunner.done.clear()
+    run("--reproduce")
+    assert {folder for folder, *_ in FakeRunner.done} == {"runs/reproduce/tiny/1"}
+    assert len(FakeRunner.done) == 8
+    assert "reproduced: all 14 agree (same hardware and versions: bit by bit)" in capsys.readouterr().out
+    run("--reproduce")  # the first one has ended
+    assert len(FakeRunner.done) == 16
+
+
+def test_an_interrupted_reproduction_goes_on(project):
+    publish()
+    FakeRunner.interrupt_after = len(FakeRunner.done) + 3
+    with pytest.raises(KeyboardInterrupt):
+        run("--reproduce")
+    FakeRunner.interrupt_after = None
+    run("--reproduce")
+    assert not Path("runs/reproduce/tiny/2").exists()
+
+
+def test_a_part_of_the_runs_is_the_same_at_every_try(project, capsys):
+    publish()
+    FakeRunner.done.clear()
+    run("--reproduce", "--fraction=0.25")
+    first = [job for _, *job in FakeRunner.done]
+    assert len(first) == 2
+    assert "reproduced: all 2 agree" in capsys.readouterr().out
+    FakeRunner.done.clear()
+    run("--reproduce", "--fraction=0.25")
+    assert [job for _, *job in FakeRunner.done] == first
+
+
+@pytest.mark.parametrize("flags", [(), ("--fraction=1", "--data=digits"), ("--fraction=0.9",)])
+def test_other_bits_on_the_same_machine_are_not_a_reproduction(project, capsys, flags):
+    publish()
+    FakeRunner.rounding = 1
+    with pytest.raises(SystemExit) as ended:
+        run("--reproduce", *flags)
+    assert ended.value.code == 1
+    assert "not reproduced" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [(), ("--fraction=0.9",)])
+def test_other_bits_on_another_machine_may_differ_within_intervals(project, capsys, flags):
+    publish()
+    FakeRunner.rounding, FakeRunner.facts = 1, {"hardware": "8 x gpu", "versions": "jax 1"}
+    run("--reproduce", *flags)
+    out = capsys.readouterr().out
+    assert "(other hardware or versions: within intervals)" in out
+    assert "bits" not in out.replace("bit by bit", "")
+
+
+def test_another_accuracy_on_another_machine_is_not_a_reproduction(project, monkeypatch, capsys):
+    publish()
+    FakeRunner.facts = {"hardware": "8 x gpu", "versions": "jax 1"}
+    monkeypatch.setitem(ACCURACY, "linear", 0.1)
+    for flags in ((), ("--fraction=0.9",)):
+        with pytest.raises(SystemExit) as ended:
+            run("--reproduce", *flags)
+        assert ended.value.code == 1
+
+
+def test_a_changed_verdict_is_not_a_reproduction(project):
+    publish()
+    path = RESULTS / "result.json"
+    kept = json.loads(path.read_text())
+    kept["claims"][2]["verdict"] = "holds"
+    path.write_text(json.dumps(kept))
+    FakeRunner.facts = {"hardware": "8 x gpu", "versions": "jax 1"}
+    with pytest.raises(SystemExit):
+        run("--reproduce")
+
+
+def test_there_must_be_a_result_to_reproduce(project):
+    with pytest.raises(FileNotFoundError, match="must hold a published result, and does not exist; run with --publish"):
+        run("--reproduce")
+
+
+def test_a_shard_does_its_part(project):
+    run("--shard=1/2")
+    assert len(FakeRunner.done) == 4
+    assert not Path("runs/tiny/result.json").exists()
+    run("--shard=2/2")
+    assert len(FakeRunner.done) == 8
+    assert Path("runs/tiny/result.json").exists()
+
+
+def test_times_are_a_table_of_their_own(project, monkeypatch):
+    monkeypatch.setattr(timing, "_timed_process", lambda recipe: 2.0)
+    run("--timing")
+    text = Path("runs/tiny/report.md").read_text()
+    assert "Time of a step" in text
+    assert "1.000 [1.000, 1.000]" in text
+
+
+def test_the_index_links_the_last_report_of_each_setting(project):
+    run()
+    run("--data=few")
+    Path("runs/tiny_stray").mkdir()
+    page = lab.write_index(["tiny", "never_run"])
+    assert page == Path("runs/experiments/index.html")
+    text = page.read_text()
+    assert 'href="../tiny/report.html"' in text
+    assert 'href="../tiny_few/report.html"' in text
+    assert "never_run" not in text
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--shard=0/2"], "--shard=0/2: must be I/N with I from 1 to N"),
+        (["--shard=3/2"], "--shard=3/2: must be I/N"),
+        (["--shard=2"], "--shard=2: must be I/N"),
+        (["--fraction=0.5"], "--fraction=0.5: must come with --reproduce"),
+        (["--reproduce", "--fraction=0"], "--fraction=0.0: must be above 0"),
+        (["--tune", "--publish"], "--tune --publish: must be one of them at a time"),
+        (["--publish", "--shard=1/2"], "--shard=1/2: must be left out with --publish"),
+        (["--tune", "--seeds=2"], "--seeds=2: must be left out with --tune"),
+        (["--reproduce", "--timing"], "--timing: must be left out with --reproduce"),
+        (["--data=mnist"], "unknown data 'mnist'. Known: digits, few."),
+        (["--config.epoch=2"], "unknown config field 'epoch': did you mean 'epochs'?"),
+        (["--config.epochs=0"], "epochs=0: must be at least 1"),
+        (["--seeds=0"], "--seeds=0"),
+    ],
+)
+def test_bad_values_get_one_sentence(project, argv, message):
+    with pytest.raises(ValueError, match="(?s).") as refused:
+        run(*argv)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not FakeRunner.done
+
+
+def test_a_mistake_ends_with_exit_code_2(project, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["tiny", "--shard=0/2"])
+    with pytest.raises(SystemExit) as ended:
+        lab.main(EXPERIMENT)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("tiny: --shard=0/2: must be")
