@@ -12,6 +12,7 @@ from typing import Any
 from fcnjax.data import Source
 from fcnjax.lab.claims import Claim, Exact
 from fcnjax.naming import unknown_name
+from fcnjax.training import Recipe
 
 ChangeSources = Callable[[Mapping[str, Source], int], Mapping[str, Source]]  # (splits by name, seed) -> splits
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -166,3 +167,20 @@ class Experiment:
         if name not in self.settings:
             raise ValueError(unknown_name("data", name, tuple(self.settings)))
         return self.settings[name]
+
+
+def arm_recipe(recipe: Recipe, setting: Setting, arm: Arm, learning_rate: float | None = None) -> Recipe:
+    """Returns the recipe of an arm: the shared one with the overrides of the setting, of the arm, and a tuned rate.
+
+    Raises:
+        ValueError: if an override does not name a field; the message names the nearest field.
+    """
+    tree = recipe.to_dict()
+    rate = {} if learning_rate is None else {"optimizer.learning_rate": learning_rate}
+    for name, value in {**setting.overrides, **arm.overrides, **rate}.items():
+        *groups, field = name.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[field] = value
+    return Recipe.from_config(tree)

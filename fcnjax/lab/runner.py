@@ -22,7 +22,7 @@ from tqdm import tqdm
 from fcnjax.atomic import locked_folder
 from fcnjax.data import Source
 from fcnjax.lab.draws import Draws, same_examples, sizes_by_id
-from fcnjax.lab.experiment import Arm, Experiment, Setting
+from fcnjax.lab.experiment import Arm, Experiment, arm_recipe
 from fcnjax.lab.keys import FIRST_PILOT, measure_key, run_key, training_seed
 from fcnjax.lab.measures import TrainedRun
 from fcnjax.lab.observations import Observation, Observations
@@ -102,7 +102,7 @@ class Runner:
         recipe = dataclasses.replace(recipe, validate_every=0)
         self.recipes = {arm.name: arm_recipe(recipe, self.setting, arm, rates.get(arm.name)) for arm in experiment.arms}
         self._data: dict[str, _Data] = {}
-        self._trainers: dict[tuple[str, str], Trainer] = {}
+        self._trainers: dict[Any, Trainer] = {}  # by arm, and by what arms share
         self._programs: dict[Any, Any] = {}  # of measures
         self.draws = self._data_of(experiment.arms[0]).draws
         for arm in experiment.arms:
@@ -264,16 +264,19 @@ class Runner:
     def _trainer_of(self, arm: Arm, data: "_Data") -> Trainer:
         """Returns the trainer on all data, whose buckets all draws have, made at the first call.
 
-        If the arm changes sizes of examples, it is a trainer on the changed data.
+        If the arm changes sizes of examples, it is a trainer on the changed examples of the first draw.
         """
-        recipe, sources = dataclasses.replace(self.recipes[arm.name], seed=0), data.sources
-        if arm.sources is not None:
-            changed = arm.sources(sources, 0)
-            sources = sources if sizes_by_id(changed).items() <= sizes_by_id(sources).items() else changed
-        key = (_text(recipe.to_dict()), "" if sources is data.sources else repr(arm.sources))
-        if key not in self._trainers:
-            self._trainers[key] = Trainer(recipe, sources)
-        return self._trainers[key]
+        if arm.name not in self._trainers:
+            recipe, sources, change = dataclasses.replace(self.recipes[arm.name], seed=0), data.sources, ""
+            if arm.sources is not None:
+                changed = arm.sources(data.draws.sources(0, 0), 0)
+                if not sizes_by_id(changed).items() <= sizes_by_id(sources).items():
+                    sources, change = changed, repr(arm.sources)
+            key = (_text(recipe.to_dict()), change)
+            if key not in self._trainers:
+                self._trainers[key] = Trainer(recipe, sources)
+            self._trainers[arm.name] = self._trainers[key]
+        return self._trainers[arm.name]
 
     def _data_of(self, arm: Arm) -> "_Data":
         """Returns the data of an arm; arms that name the same data and sizes share them."""
@@ -307,23 +310,6 @@ class _Data(NamedTuple):
     sources: Mapping[str, Source]
     draws: Draws
     digest: Digest
-
-
-def arm_recipe(recipe: Recipe, setting: Setting, arm: Arm, learning_rate: float | None = None) -> Recipe:
-    """Returns the recipe of an arm: the shared one with the overrides of the setting, of the arm, and a tuned rate.
-
-    Raises:
-        ValueError: if an override does not name a field; the message names the nearest field.
-    """
-    tree = recipe.to_dict()
-    rate = {} if learning_rate is None else {"optimizer.learning_rate": learning_rate}
-    for name, value in {**setting.overrides, **arm.overrides, **rate}.items():
-        *groups, field = name.split(".")
-        branch = tree
-        for group in groups:
-            branch = branch.setdefault(group, {})
-        branch[field] = value
-    return Recipe.from_config(tree)
 
 
 def facts_of(trainer: Trainer, folder: Path) -> dict[str, str]:
