@@ -159,13 +159,14 @@ class SameFunction:
         other: name of the other arm.
         arms: the arms that are measured; empty for all others of the same parameters.
         fields: the groups of the recipe that come from the other arm.
-        examples: maximum number of test examples, evenly spaced; 64 of 32 x 32 take a second on two cores.
+        examples: maximum number of test examples, evenly spaced; 32 digits take about a second on two cores, as CPUs
+            have no fast convolution in float64.
     """
 
     other: str
     arms: tuple[str, ...] = ()
     fields: tuple[str, ...] = ("head",)
-    examples: int = 64
+    examples: int = 32
 
     @property
     def other_arms(self) -> tuple[str, ...]:
