@@ -336,7 +336,7 @@ def facts_of(trainer: Trainer, folder: Path) -> dict[str, str]:
             f"{recipe.epochs} epochs of {trainer.steps_per_epoch} steps, batches of up to {recipe.batch_size}, "
             f"{recipe.optimizer.name}"
         ),
-        "hardware": f"{about['devices']}, {about['platform']}",
+        "hardware": f"{about['devices']}, {about['processor']}, {about['platform']}",
         "versions": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
         "source": f"git {about['git_revision']}",
     }
