@@ -13,6 +13,7 @@ from tiny_experiment import COUNTS, GAP, make_experiment, make_recipe, make_runn
 from fcnjax import lab
 from fcnjax.atomic import locked_folder
 from fcnjax.lab import runner as runner_module
+from fcnjax.lab.draws import labels_of
 from fcnjax.lab.keys import training_seed
 from fcnjax.lab.runner import MANY_CORES, Job, arm_recipe
 from fcnjax.training import load_sources
@@ -73,7 +74,7 @@ def test_every_example_is_tested_once_per_seed_and_two_whole_experiments_have_eq
         for arm in ("gap", "hidden"):
             ids = np.concatenate([run.ids for run in observations.of(arm) if run.seed == seed])
             assert sorted(ids) == sorted(np.concatenate([source.ids for source in pool.values()]))
-    labels = {int(i): int(label) for each in pool.values() for i, label in zip(each.ids, each.labels, strict=True)}
+    labels = {int(i): int(label) for each in pool.values() for i, label in zip(each.ids, labels_of(each), strict=True)}
     for run in observations.runs:
         assert run.labels.tolist() == [labels[i] for i in run.ids.tolist()]
         assert set(run.values) == {"accuracy", "log loss"}
@@ -223,7 +224,7 @@ def test_trained_returns_the_run_and_trains_it_only_once(folder, trainings):
     np.testing.assert_array_equal(run.scores(), again.scores())
     np.testing.assert_array_equal(run.scores(run.sources["test"]), run.scores())
     assert run.scores("validation").shape == (COUNTS["validation"], 3)
-    assert run.labels.tolist() == run.sources["test"].labels.tolist()
+    assert run.labels.tolist() == labels_of(run.sources["test"]).tolist()
     kept = load_state(run.trainer, folder / "work/runs" / trainings[0])
     assert kept.weights.keys() == run.state.weights.keys()
 
@@ -280,7 +281,7 @@ def nothing(run: lab.TrainedRun) -> None:
 
 
 def test_measures_of_ones_own_are_checked(folder):
-    ours = make_experiment(measures=(lab.Scores(), nothing))
+    ours = make_experiment(arms=(GAP,), measures=(lab.Scores(), nothing))
     assert all(
         run.values.keys() == {"accuracy", "log loss"} for run in all_runs(make_runner(folder, experiment=ours)).runs
     )
