@@ -1,4 +1,4 @@
-"""Files that tell whether they are still what was written: JSON with a checksum, and folders with a list of them.
+"""Files that tell whether they are still what was written: JSON or bytes with a checksum, folders with a list of them.
 
 A flipped bit on a disk or in a copy changes numbers without an error. What a run reads back is therefore sealed when it
 is written and checked when it is read. Files written without a seal, by older versions, are read as they are.
@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fcnjax.atomic import read_json, write_json
+from fcnjax.atomic import read_json, write_bytes, write_json
 
 CHECKSUM = "checksum"  # key of a sealed JSON file
 CHECKSUMS = "checksums.json"  # file of a sealed folder
@@ -39,6 +39,28 @@ def read_sealed(path: Path) -> dict[str, Any]:
     if expected is not None and expected != _sum_of(value):
         raise DamagedFile(path, "its content does not match its checksum")
     return value
+
+
+def write_sealed_bytes(path: Path | str, content: bytes) -> Path:
+    """Writes bytes with their SHA-256 at the end, through `atomic_file`, and returns the path."""
+    return write_bytes(path, content + hashlib.sha256(content).digest())
+
+
+def read_sealed_bytes(path: Path, remedy: str = "restore it from a copy") -> bytes:
+    """Returns what `write_sealed_bytes` wrote.
+
+    Args:
+        path: the file.
+        remedy: what to do about a damaged file, for the message.
+
+    Raises:
+        DamagedFile: if the content is not what was written.
+        OSError: if the file cannot be read.
+    """
+    content, checksum = (whole := path.read_bytes())[:-32], whole[-32:]
+    if hashlib.sha256(content).digest() != checksum:
+        raise DamagedFile(path, "its content does not match its checksum", remedy)
+    return content
 
 
 def seal_folder(folder: Path, about: Any = None) -> None:

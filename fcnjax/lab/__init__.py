@@ -1,68 +1,37 @@
-"""The parts of every experiment: arms, seeds, results, claims, statistics, and the report."""
+"""The parts of every experiment: arms, seeds, runs, measures, claims, statistics, decisions."""
 
-from fcnjax.lab.claims import Claim, accuracy_difference, all_above, cost_ratio, same_function, size_effect
-from fcnjax.lab.class_maps import ClassMapRow, class_map_panel
-from fcnjax.lab.experiment import Arm, Experiment
-from fcnjax.lab.figures import accuracy_figure, arm_styles, loss_figure, size_figure
-from fcnjax.lab.measures import (
-    FunctionComparison,
-    SizeBins,
-    accuracy_by_bin,
-    compare_functions,
-    size_bins,
-    step_time_ratios,
-)
-from fcnjax.lab.report import Picture, Report, Section, build_report, picture
-from fcnjax.lab.results import ArmCost, Results, RunResult
-from fcnjax.lab.statistics import (
-    Interval,
-    max_relative_difference,
-    mean_interval,
-    paired_interval,
-    proportion_difference,
-    proportion_interval,
-)
-from fcnjax.lab.tables import Table
-from fcnjax.lab.writers import print_tables, write_csv, write_html, write_markdown
+from fcnjax.lab.claims import Equivalence, Exact, Superiority, Term, difference
+from fcnjax.lab.decisions import Decision, decide
+from fcnjax.lab.draws import few_examples, shuffled_labels
+from fcnjax.lab.experiment import Arm, Experiment, Setting
+from fcnjax.lab.measures import ByArea, Flips, Measured, SameFunction, Scores, TrainedRun
+from fcnjax.lab.observations import Observation, Observations
+from fcnjax.lab.runner import Runner
+from fcnjax.lab.statistics import Estimate, clustered_mean, max_relative_difference
 
 __all__ = [
     "Arm",
-    "ArmCost",
-    "Claim",
-    "ClassMapRow",
+    "ByArea",
+    "Decision",
+    "Equivalence",
+    "Estimate",
+    "Exact",
     "Experiment",
-    "FunctionComparison",
-    "Interval",
-    "Picture",
-    "Report",
-    "Results",
-    "RunResult",
-    "Section",
-    "SizeBins",
-    "Table",
-    "accuracy_by_bin",
-    "accuracy_difference",
-    "accuracy_figure",
-    "all_above",
-    "arm_styles",
-    "build_report",
-    "class_map_panel",
-    "compare_functions",
-    "cost_ratio",
-    "loss_figure",
+    "Flips",
+    "Measured",
+    "Observation",
+    "Observations",
+    "Runner",
+    "SameFunction",
+    "Scores",
+    "Setting",
+    "Superiority",
+    "Term",
+    "TrainedRun",
+    "clustered_mean",
+    "decide",
+    "difference",
+    "few_examples",
     "max_relative_difference",
-    "mean_interval",
-    "paired_interval",
-    "picture",
-    "print_tables",
-    "proportion_difference",
-    "proportion_interval",
-    "same_function",
-    "size_bins",
-    "size_effect",
-    "size_figure",
-    "step_time_ratios",
-    "write_csv",
-    "write_html",
-    "write_markdown",
+    "shuffled_labels",
 ]

@@ -62,6 +62,12 @@ class _Contrast:
         """Names of the arms in the contrast, each once."""
         return tuple(dict.fromkeys(term.arm for term in self.contrast))
 
+    @property
+    def largest_effect(self) -> float:
+        """How much one example can change the contrast if the metrics lie in [0, 1]: 1 for `a - b`."""
+        weights = [term.weight for term in self.contrast]
+        return max(sum(weight for weight in weights if weight > 0), -sum(weight for weight in weights if weight < 0))
+
 
 @dataclass(frozen=True)
 class Superiority(_Contrast):

@@ -1,164 +1,298 @@
-"""Numbers derived from `Results` that claims, tables and figures share.
+"""Measures: functions from a trained run to what is measured of it.
 
-Axes: N test examples, D spatial axes. Each number is computed in one place, so that a claim and a table cannot differ.
+A measure takes a `TrainedRun` and returns `Measured`, or None if it does not apply to the arm. It is a function of a
+module or a frozen dataclass with `__call__`, so that its name, its fields and the code of its module key its results.
+One of your own, in the file of the experiment:
+
+    def confidence(run: lab.TrainedRun) -> lab.Measured:
+        return lab.Measured({"confidence": softmax(run.scores(), axis=1).max(axis=1)})
+
+A measure that reads `run.recipes` of other arms names them in an attribute `other_arms`. Axes: N test examples,
+K classes, B rows of a batch.
 """
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from scipy.special import log_softmax
 
+from fcnjax.data import EvaluationPlan, PartialSource, Source
+from fcnjax.data.planning.remainders import FILLER
 from fcnjax.data.size_table import areas, quantile_groups
-from fcnjax.lab.results import Results
-from fcnjax.lab.statistics import Interval, max_relative_difference, proportion_interval
+from fcnjax.data.sources.contents import sample_positions
+from fcnjax.models import Classifier
+from fcnjax.padded import Padded
+from fcnjax.training import Recipe, Trainer, abstract_model
+from fcnjax.training.build import rows_of
+from fcnjax.training.compile.compilation import CompileSettings, jit
+from fcnjax.training.evaluation import EvaluationResult
+from fcnjax.training.step.loss import cross_entropy
+from fcnjax.training.step.step import Arrays, TrainState, make_evaluation_step, merge, split
 
-
-@dataclass(frozen=True)
-class FunctionComparison:
-    """The differences between two arms that should be one function; each number is the largest over all seeds.
-
-    Attributes:
-        a: name of the first arm.
-        b: name of the second arm, the reference of the relative differences.
-        initial: relative difference of the logits before training (see `max_relative_difference`).
-        loss: largest relative difference of the losses of one step, over the first `loss_steps` steps.
-        loss_steps: number of steps compared; fewer than requested if the runs are shorter.
-        final: relative difference of the logits after training.
-        final_absolute: absolute difference of the logits after training.
-        differing: number of test predictions that differ, over all seeds.
-        predictions: number of test predictions compared, over all seeds.
-    """
-
-    a: str
-    b: str
-    initial: float
-    loss: float
-    loss_steps: int
-    final: float
-    final_absolute: float
-    differing: int
-    predictions: int
-
-
-def compare_functions(results: Results, a: str, b: str, loss_steps: int = 50) -> FunctionComparison:
-    """Returns the differences between arms `a` and `b`: before training, in the first steps, and after training.
-
-    Args:
-        results: what was measured.
-        a: name of the first arm.
-        b: name of the second arm.
-        loss_steps: number of first steps whose losses are compared, at least 1.
-
-    Returns:
-        The largest differences over all seeds; a difference is NaN if a run holds NaN.
-
-    Raises:
-        ValueError: if an arm is unknown, or `loss_steps` is below 1.
-
-    Source: derived here.
-    """
-    if loss_steps < 1:
-        raise ValueError(f"loss_steps={loss_steps}: must be at least 1; use the default, 50.")
-    pairs = list(zip(results.runs_of(a), results.runs_of(b), strict=True))
-    steps = min(loss_steps, *(len(run.losses) for pair in pairs for run in pair))
-    return FunctionComparison(
-        a=a,
-        b=b,
-        initial=_worst([max_relative_difference(x.initial_logits, y.initial_logits) for x, y in pairs]),
-        loss=_worst([_step_difference(x.losses[:steps], y.losses[:steps]) for x, y in pairs]),
-        loss_steps=steps,
-        final=_worst([max_relative_difference(x.final_logits, y.final_logits) for x, y in pairs]),
-        final_absolute=_worst([float(np.max(np.abs(x.final_logits - y.final_logits))) for x, y in pairs]),
-        differing=sum(int(np.sum(x.predictions != y.predictions)) for x, y in pairs),
-        predictions=len(pairs) * results.test_count,
-    )
-
-
-def _step_difference(a: np.ndarray, b: np.ndarray) -> float:
-    return _worst([max_relative_difference(x, y) for x, y in zip(a, b, strict=True)])
-
-
-def _worst(differences: list[float]) -> float:
-    return float(np.max(differences))  # unlike max(), propagates NaN
+SHARES = {2: "half", 3: "third", 4: "quarter", 5: "fifth"}
 
 
 @dataclass(frozen=True, eq=False)
-class SizeBins:
-    """Test examples grouped by size.
+class Measured:
+    """What a measure returns.
 
     Attributes:
-        sides: [N], side of each example: the geometric mean of its extents.
-        index: int [N], bin of each example, 0 for the smallest; no bin is empty.
-        unit: unit of the sides, such as `px`.
+        values: one number per test example by metric, [N]; NaN where a metric does not apply to an example.
+        numbers: number by name, without sampling error.
     """
 
-    sides: np.ndarray
-    index: np.ndarray
-    unit: str
-
-    @property
-    def counts(self) -> np.ndarray:
-        """Number of examples of each bin, int [bins]."""
-        return np.bincount(self.index)
-
-    @property
-    def members(self) -> tuple[np.ndarray, ...]:
-        """Sides of the examples of each bin."""
-        return tuple(self.sides[self.index == i] for i in range(len(self.counts)))
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Range of sides of each bin, such as `16.0 to 20.5`."""
-        return tuple(
-            f"{sides.min():.1f} to {sides.max():.1f}" if np.ptp(sides) else f"{sides[0]:.1f}" for sides in self.members
-        )
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
-def size_bins(results: Results, groups: int = 5) -> SizeBins:
-    """Returns the test examples in bins of about equal count, by their area.
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """A trained run, as a measure reads it.
 
-    Args:
-        results: what was measured.
-        groups: number of bins to ask for, at least 1; there are fewer if many examples share an area.
-
-    Returns:
-        The bins, none of them empty (see `quantile_groups`).
-
-    Raises:
-        ValueError: if `groups` is below 1.
-    """
-    positions = areas(results.sizes)
-    sides = positions ** (1 / results.sizes.shape[1])  # sqrt(height * width) of images
-    return SizeBins(sides, quantile_groups(positions, groups), results.experiment.size_unit)
-
-
-def accuracy_by_bin(results: Results, arm: str, bins: SizeBins, confidence: float = 0.95) -> tuple[Interval, ...]:
-    """Returns the accuracy of `arm` in each bin, averaged over seeds, with its Wilson interval over test examples.
-
-    The interval counts every example once, whatever the number of seeds: seeds agree on most examples, so more seeds
-    are not more examples. In a bin of few examples, this uncertainty is larger than the one over seeds.
-
-    Args:
-        results: what was measured.
+    Attributes:
         arm: name of the arm.
-        bins: from `size_bins` of the same results.
-        confidence: coverage in (0, 1).
-
-    Returns:
-        One interval per bin, in [0, 1].
-
-    Raises:
-        ValueError: if the arm is unknown.
-
-    Source: `proportion_interval`.
+        seed: number of the seed.
+        fold: number of the fold.
+        recipe: the resolved recipe of the run.
+        trainer: trainer of the run, on its examples.
+        state: the state after training.
+        test: evaluation of the test examples.
+        pool: all examples that any run of the arm tests.
+        recipes: the resolved recipe of each arm, with any seed.
+        programs: keeps compiled functions between runs, by a key that determines them.
     """
-    rates = results.correct(arm).mean(axis=0)  # [N]
-    sums = np.bincount(bins.index, weights=rates)
-    return tuple(
-        proportion_interval(min(float(total), float(count)), int(count), confidence)
-        for total, count in zip(sums, bins.counts, strict=True)
-    )
+
+    arm: str
+    seed: int
+    fold: int
+    recipe: Recipe
+    trainer: Trainer
+    state: TrainState
+    test: EvaluationResult
+    pool: Source
+    recipes: Mapping[str, Recipe]
+    programs: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> Mapping[str, Source]:
+        """The examples of the run: "train", "validation" and "test"."""
+        return self.trainer.sources
+
+    @property
+    def labels(self) -> np.ndarray:
+        """True classes of the test examples, int32 [N]; -1 for one that cannot be decoded."""
+        return self.test.labels
+
+    @cached_property
+    def model(self) -> Classifier:
+        """The trained network."""
+        return self.trainer.model(self.state)
+
+    def scores(self, source: str | Source = "test") -> np.ndarray:
+        """Returns the logits of a split, or of other examples, in their order: float32 [examples, K].
+
+        Other examples may have any sizes. Those of sizes that fit the buckets of the run compile nothing.
+        """
+        return self.test.logits if source == "test" else self.trainer.evaluate(self.state, source).logits
+
+    def compiled(self, make: Callable[[Any], Callable[..., Any]], recipe: Recipe) -> Callable[..., Any]:
+        """Returns a compiled function of weights, statistics and further arguments, the same one for all runs.
+
+        Args:
+            make: function of a module that takes the structure of a network (see `fcnjax.training.step.step.split`)
+                and returns the function, such as `make_evaluation_step`.
+            recipe: describes the network.
+        """
+        graphdef = split(abstract_model(recipe, self.sources["train"]))[0]
+        if (make, graphdef) not in self.programs:
+            self.programs[make, graphdef] = jit(make(graphdef), settings=CompileSettings.of(recipe))
+        return self.programs[make, graphdef]
+
+    def batches(self, source: Source | None = None) -> Iterator[tuple[np.ndarray, Padded, np.ndarray]]:
+        """Yields examples in batches: their positions in the source int [B], inputs, and labels int [B].
+
+        Args:
+            source: examples whose sizes fit the buckets of the run; None: the test examples.
+
+        Positions of filler rows, and of examples that cannot be decoded, are -1.
+        """
+        source = self.sources["test"] if source is None else source
+        trainer, buckets = self.trainer, self.trainer.buckets
+        plan = EvaluationPlan(source.sizes, buckets, rows_of(buckets))
+        for step, batch in trainer.feed.batches(source, plan, 0, len(plan)):
+            inputs, targets = trainer.feed.inputs(batch)
+            rows = np.where(np.asarray(inputs.real), step.filled(trainer.mesh.size).rows, FILLER)
+            yield rows, inputs, np.asarray(targets.labels)
 
 
-def step_time_ratios(results: Results, arm: str, baseline: str) -> np.ndarray:
-    """Returns the step time of `arm` over that of `baseline` in each interleaved round [rounds]."""
-    return np.array(results.cost(arm).step_ms) / np.array(results.cost(baseline).step_ms)
+@dataclass(frozen=True)
+class Scores:
+    """Measures "accuracy", 1 for each test example that is classified correctly and else 0, and "log loss"."""
+
+    def __call__(self, run: TrainedRun) -> Measured:
+        """Returns both; NaN for examples that cannot be decoded."""
+        logits, known = run.scores().astype(np.float64), run.labels >= 0
+        accuracy, loss = np.full(len(logits), np.nan), np.full(len(logits), np.nan)
+        accuracy[known] = np.argmax(logits[known], axis=1) == run.labels[known]
+        loss[known] = -log_softmax(logits[known], axis=1)[np.arange(known.sum()), run.labels[known]]
+        if not np.all(np.isfinite(logits[known])):
+            raise FloatingPointError(f"arm {run.arm!r}: its logits must be finite; lower its learning rate.")
+        return Measured({"accuracy": accuracy, "log loss": loss})
+
+
+@dataclass(frozen=True)
+class SameFunction:
+    """Measures how far the trained network is from the same weights in another order of layers.
+
+    The weights and running statistics of the run are put into the network of another arm, which must have the same
+    parameters. Both compute in float64, as in evaluation, so that a difference above rounding (about 1e-14) is one of
+    the functions. The numbers are "logits differ, OTHER", the largest difference over the largest logit, and "gradients
+    differ, OTHER", the same of the gradients of the mean loss.
+
+    Attributes:
+        other: name of the other arm.
+        arms: the arms that are measured; empty for all others of the same parameters.
+        fields: the groups of the recipe that come from the other arm.
+        examples: maximum number of test examples, evenly spaced; 64 of 32 x 32 take a second on two cores.
+    """
+
+    other: str
+    arms: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ("head",)
+    examples: int = 64
+
+    @property
+    def other_arms(self) -> tuple[str, ...]:
+        """The arms whose recipes are read."""
+        return (self.other,)
+
+    def __call__(self, run: TrainedRun) -> Measured | None:
+        """Returns both numbers; None for an arm that is not measured.
+
+        Raises:
+            ValueError: if an arm of `arms` has other parameters.
+        """
+        if run.arm == self.other or (self.arms and run.arm not in self.arms):
+            return None
+        own = dataclasses.replace(run.recipe, model=dataclasses.replace(run.recipe.model, dtype=None))
+        other = dataclasses.replace(own, **{name: getattr(run.recipes[self.other], name) for name in self.fields})
+        if _parameters(run, own) != _parameters(run, other):
+            if self.arms:
+                raise ValueError(f"arm {run.arm!r}: must have the parameters of {self.other!r} to be compared with it.")
+            return None
+        test = run.sources["test"]
+        source = PartialSource(test, np.array(sample_positions(len(test), self.examples)), {})
+        outputs = zip(("logits", "gradients"), _exactly(run, own, source), _exactly(run, other, source), strict=True)
+        return Measured({}, {f"{name} differ, {self.other}": _apart(ours, theirs) for name, ours, theirs in outputs})
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Measures "flipped in DTYPE": 1 for each test example whose prediction changes when computed in another dtype.
+
+    Attributes:
+        dtype: dtype of the computation, as in `config.model.dtype`.
+    """
+
+    dtype: str = "bfloat16"
+
+    def __call__(self, run: TrainedRun) -> Measured:
+        """Returns the value of each example and, under the same name, their mean as a number."""
+        model = dataclasses.replace(run.recipe.model, dtype=self.dtype)
+        program = run.compiled(make_evaluation_step, dataclasses.replace(run.recipe, model=model))
+        flipped, predictions = np.full(len(run.labels), np.nan), np.argmax(run.scores(), axis=1)
+        for rows, inputs, labels in run.batches():
+            real, logits = rows != FILLER, program(*run.state.evaluated, inputs, labels).logits
+            flipped[rows[real]] = np.argmax(logits, axis=1)[real] != predictions[rows[real]]
+        name = f"flipped in {self.dtype}"
+        return Measured({name: flipped}, {name: float(np.nanmean(flipped))})
+
+
+@dataclass(frozen=True)
+class ByArea:
+    """Measures the accuracy of examples of similar area, such as "accuracy, smallest third"; NaN for all others.
+
+    The groups have about equal counts over all examples that any run of the arm tests, so that an example has one group
+    in all runs. Examples of one area are never divided. Examples outside of these belong to the group of their area.
+
+    Attributes:
+        parts: number of groups, 2 to 5.
+    """
+
+    parts: int = 3
+
+    def __post_init__(self):
+        if self.parts not in SHARES:
+            raise ValueError(f"parts={self.parts}: must be 2 to 5.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the metrics, from the smallest examples to the largest."""
+        between = ("middle",) if self.parts == 3 else ("second", "third", "fourth")[: self.parts - 2]
+        return tuple(f"accuracy, {place} {SHARES[self.parts]}" for place in ("smallest", *between, "largest"))
+
+    def __call__(self, run: TrainedRun) -> Measured | None:
+        """Returns the accuracies; None if too many examples share an area to be divided."""
+        known, test = areas(run.pool.sizes), run.sources["test"]
+        groups = quantile_groups(known, self.parts)  # [pool]
+        if groups.max() + 1 < self.parts:
+            return None
+        of_pool = dict(zip(run.pool.ids.tolist(), known.tolist(), strict=True))
+        given = zip(test.ids.tolist(), areas(test.sizes).tolist(), strict=True)
+        largest = [known[groups == group].max() for group in range(self.parts - 1)]
+        group = np.searchsorted(largest, [of_pool.get(number, area) for number, area in given])  # [N]
+        accuracy = Scores()(run).values["accuracy"]
+        return Measured({name: np.where(group == i, accuracy, np.nan) for i, name in enumerate(self.names)})
+
+
+def make_exact_step(graphdef: Any) -> Callable[..., tuple[jax.Array, Arrays]]:
+    """Returns `step(weights, statistics, batch, labels) -> (logits [B, K], gradients of the summed loss)`."""
+
+    def step(weights: Arrays, statistics: Arrays, batch: Padded, labels: jax.Array) -> tuple[jax.Array, Arrays]:
+        def summed(weights: Arrays) -> tuple[jax.Array, jax.Array]:
+            logits = merge(graphdef, weights, statistics)(batch)
+            return jnp.sum(jnp.where(batch.real, cross_entropy(logits, labels), 0.0)), logits
+
+        gradients, logits = jax.grad(summed, has_aux=True)(weights)
+        return logits, gradients
+
+    return step
+
+
+def _parameters(run: TrainedRun, recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of weights and statistics of a recipe's network."""
+    _, weights, statistics = split(abstract_model(recipe, run.sources["train"]))
+    return {name: array.shape for name, array in {**weights, **statistics}.items()}
+
+
+def _exactly(run: TrainedRun, recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the logits [N, K] of examples, and the gradients of their mean loss in one array, in float64.
+
+    The network is that of the recipe, with the weights and statistics of the run.
+    """
+    program = run.compiled(make_exact_step, recipe)
+    arrays = jax.tree.map(lambda array: np.asarray(array, np.float64), run.state.evaluated)
+    logits, sums = np.full((len(source), len(source.class_names)), np.nan), None
+    for rows, inputs, labels in run.batches(source):
+        with jax.enable_x64(True):
+            batch = inputs.replace(jnp.asarray(inputs.values, jnp.float64), inputs.sizes)
+            scores, gradients = program(*arrays, batch, labels)
+        if scores.dtype != np.float64:
+            raise TypeError(f"arm {run.arm!r}: its logits are {scores.dtype}; a layer must keep the dtype float64.")
+        real = rows != FILLER
+        logits[rows[real]] = np.asarray(scores)[real]
+        gradients = np.concatenate([np.ravel(gradients[name]) for name in sorted(gradients)])
+        sums = gradients if sums is None else sums + gradients
+    assert sums is not None
+    return logits, sums / len(source)
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> float:
+    """Returns the largest difference over the largest absolute value of `b`; NaN if an array holds NaN."""
+    return float(np.max(np.abs(a - b)) / np.max(np.abs(b)))

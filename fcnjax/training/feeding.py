@@ -38,13 +38,15 @@ class Feed:
         for source in sources.values():
             self.unreadable |= source.unreadable
 
-    def batches(self, split: str, plan: Any, start: int, stop: int, **options: Any) -> Iterator[tuple[Any, Any]]:
+    def batches(
+        self, split: str | Source, plan: Any, start: int, stop: int, **options: Any
+    ) -> Iterator[tuple[Any, Any]]:
         """Yields the steps of a plan from `start` to before `stop`, each with its batch or batches.
 
         The transfer of their values to the devices has started.
 
         Args:
-            split: name of the split that is planned.
+            split: name of the split that is planned, or other examples.
             plan: an `EpochPlan`, `MixedPlan` or `EvaluationPlan`.
             start: first step.
             stop: step to stop before.
@@ -52,7 +54,7 @@ class Feed:
         """
         data, loader = self._recipe.data, self._recipe.loader
         pairs = load_batches(
-            self._sources[split],
+            self._sources[split] if isinstance(split, str) else split,
             plan,
             mean=data.mean,
             std=data.std,

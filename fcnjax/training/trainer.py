@@ -3,8 +3,9 @@
 Axes: N examples, K classes.
 """
 
+import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from fcnjax import models
 from fcnjax.data import Batch, EpochPlan, EvaluationPlan, MixedPlan, MixedStep, Source, StepPlan
@@ -39,7 +41,6 @@ from fcnjax.training.step.average import Average
 from fcnjax.training.step.loss import class_weights_of, make_example_weights, make_loss
 from fcnjax.training.step.optimizer import make_optimizer
 from fcnjax.training.step.step import (
-    Gradient,
     Sums,
     TrainState,
     make_evaluation_step,
@@ -121,30 +122,59 @@ class Trainer:
         self.graphdef = split(model)[0]
         self._plans: dict[int, EpochPlan | MixedPlan] = {}
         self.steps_per_epoch = self.plan(recipe.seed).steps_per_epoch
-        self.optimizer = make_optimizer(recipe.optimizer, recipe.epochs * self.steps_per_epoch)
         self.mesh = make_mesh(devices)
         self.feed = Feed(recipe, self.sources, self.mesh)
-        gradient = self._gradient_maker()
-        self.programs = Programs(
-            self.mesh,
-            gradient(divide=True),
-            gradient(divide=False),
-            self.optimizer,
-            make_evaluation_step(self.graphdef),
-            self._make_state,
-            train.channels,
-            shard_weights=recipe.shard_weights,
-            ema_decay=recipe.ema_decay,
-            settings=CompileSettings.of(recipe),
-        )
+        self._cases: dict[Any, tuple[optax.GradientTransformation, Programs]] = {}  # see `on`
+        self._share_steps()
         self._sums: Sums | None = None  # zero between steps: the memory of one step's gradients
 
-    def _gradient_maker(self) -> Callable[..., Gradient]:
-        """Returns `make_gradient` with all arguments of the recipe, which leaves `divide` to choose."""
-        recipe = self.recipe
-        weights = class_weights_of(recipe.loss, self.sources["train"])
-        loss, example_weights = make_loss(recipe.loss.label_smoothing, weights), make_example_weights(weights)
-        return partial(make_gradient, self.graphdef, loss, recipe.augment, recipe.mixup, example_weights)
+    def on(self, sources: Mapping[str, Source]) -> "Trainer":
+        """Returns a trainer of the same recipe on other examples, such as another division of one data set.
+
+        It has the same buckets, and the same compiled steps unless the number of steps in an epoch or the class weights
+        differ. Trainers made from one share the steps of each such case.
+
+        Args:
+            sources: the three splits, at the sizes of the recipe's size policy; every size must fit a bucket.
+
+        Raises:
+            ValueError: if a split is missing or differs in channels or classes, or a size fits no bucket.
+        """
+        other, train = copy.copy(self), self.sources["train"]
+        other.sources = {name: sources[name] for name in SPLITS}
+        for name, source in other.sources.items():
+            if (source.channels, source.class_names) != (train.channels, train.class_names):
+                raise ValueError(f"sources[{name!r}]: must have the channels and classes of the trainer's examples.")
+        vars(other).pop("evaluation_plans", None)  # of the former examples
+        other._plans, other._sums = {}, None  # sums are donated to the steps: never shared
+        other.steps_per_epoch = other.plan(self.recipe.seed).steps_per_epoch
+        assert other.evaluation_plans  # refuses sizes that fit no bucket
+        other.feed = Feed(self.recipe, other.sources, self.mesh)
+        other._share_steps()
+        return other
+
+    def _share_steps(self) -> None:
+        """Sets `optimizer` and `programs`, which trainers made from one share if they take the same steps."""
+        recipe, train = self.recipe, self.sources["train"]
+        case = self.steps_per_epoch, (weights := class_weights_of(recipe.loss, train))
+        if case not in self._cases:
+            self.optimizer = make_optimizer(recipe.optimizer, self.steps)
+            loss, example_weights = make_loss(recipe.loss.label_smoothing, weights), make_example_weights(weights)
+            gradient = partial(make_gradient, self.graphdef, loss, recipe.augment, recipe.mixup, example_weights)
+            programs = Programs(
+                self.mesh,
+                gradient(divide=True),
+                gradient(divide=False),
+                self.optimizer,
+                make_evaluation_step(self.graphdef),
+                self._make_state,
+                train.channels,
+                shard_weights=recipe.shard_weights,
+                ema_decay=recipe.ema_decay,
+                settings=CompileSettings.of(recipe),
+            )
+            self._cases[case] = self.optimizer, programs
+        self.optimizer, self.programs = self._cases[case]
 
     @property
     def steps(self) -> int:
@@ -290,16 +320,30 @@ class Trainer:
         for step, batch in self.feed.batches("train", plan, 0, plan.steps_per_epoch):
             yield step.shape, self.feed.inputs(batch)[0]
 
-    def evaluate(self, state: TrainState, name: str) -> EvaluationResult:
-        """Evaluates the split `name` with the weights and statistics of a state, averaged if the state has averages."""
-        plan, source = self.evaluation_plans[name], self.sources[name]
+    def evaluate(self, state: TrainState, split: str | Source) -> EvaluationResult:
+        """Evaluates a split with the weights and statistics of a state, averaged if the state has averages.
+
+        Args:
+            state: the weights and statistics.
+            split: name of the split, or other examples of the same channels and classes, of any sizes.
+        """
+        plan = self.evaluation_plans[split] if isinstance(split, str) else self._plan_evaluation(split)
+        source = self.sources[split] if isinstance(split, str) else split
         (weights, statistics), parts, unreadable = state.evaluated, [], 0
-        for index, (step, batch) in enumerate(self.feed.batches(name, plan, 0, len(plan))):
+        for index, (step, batch) in enumerate(self.feed.batches(split, plan, 0, len(plan))):
             unreadable += len(batch.unreadable)
             inputs, targets = self.feed.inputs(batch)
             out = self.programs.evaluation_step(step.shape, weights, statistics, inputs, targets.labels)
             parts.append((plan.step(index).filled(self.mesh.size).rows, out))
         return collected(source, parts, sum_over_hosts(unreadable))
+
+    def _plan_evaluation(self, source: Source) -> EvaluationPlan:
+        """Returns the order in which other examples are evaluated, in the buckets of the trainer if they fit."""
+        fit = (source.sizes[:, None] <= self.buckets.shapes[None]).all(axis=2).any(axis=1)  # [N]
+        buckets = self.buckets if fit.all() else make_buckets(self.recipe, {"test": source})
+        plan = EvaluationPlan(source.sizes, buckets, rows_of(buckets))
+        self.programs.expect(self.programs.for_evaluation([plan]))
+        return plan
 
     def model(self, state: TrainState) -> models.Classifier:
         """Returns the network with the weights and statistics of a state, averaged if the state has averages."""

@@ -1,6 +1,7 @@
 """Sources: the types of examples and sources, and data sets in memory, in one file or in a user's own object."""
 
 from fcnjax.data.sources.arrays import ArraySource
+from fcnjax.data.sources.joined import JoinedSource
 from fcnjax.data.sources.npz import load_npz, save_npz
 from fcnjax.data.sources.resized import ResizedSource
 from fcnjax.data.sources.size_policy import SizePolicy
@@ -11,6 +12,7 @@ from fcnjax.data.sources.wrapped import as_source
 __all__ = [
     "ArraySource",
     "Example",
+    "JoinedSource",
     "PartialSource",
     "ResizedSource",
     "SizePolicy",
