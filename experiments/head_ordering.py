@@ -67,25 +67,25 @@ CLAIMS = (
     lab.Superiority("A linear head is more accurate than softmax before the pool", lab.difference("linear", "softmax")),
     lab.Exact(
         "With a linear head and the mean, pooling first and classifying first are one function",
-        "differ, conv-first",
+        "functions differ, conv-first",
         ("linear",),
         at_most=1e-12,
     ),
     lab.Exact(
         "With a hidden layer, pooling before or after the last linear layer is one function",
-        "differ, pool before the classifier",
+        "functions differ, pool before the classifier",
         ("hidden-conv",),
         at_most=1e-12,
     ),
     lab.Exact(
         "The maximum commutes with the ReLU: max pooling before or after it is one function",
-        "differ, pool before the ReLU",
+        "functions differ, pool before the ReLU",
         ("max-conv",),
         at_most=1e-12,
     ),
     lab.Exact(
         "With a hidden layer, pooling first and classifying first are one function",
-        "differ, conv-first",
+        "functions differ, conv-first",
         ("hidden-gap",),
         at_most=1e-12,
         control=True,
@@ -103,3 +103,31 @@ CLAIMS = (
     order("norm", "With batch norm in the head", exploratory=True),
     order("few", "With 200 training digits", exploratory=True),
 )
+
+MEASURES = (
+    lab.Scores(),
+    lab.ByArea(3),
+    lab.Flips("bfloat16"),
+    lab.SameFunction("linear", "conv-first", (("head.pool_at", 1),)),
+    lab.SameFunction("hidden-conv", "pool before the classifier", (("head.pool_at", 2),)),
+    lab.SameFunction("max-conv", "pool before the ReLU", (("head.pool_at", 1),), own=(("head.pool_at", 2),)),
+    lab.SameFunction("hidden-gap", "conv-first", (("head.pool_at", 3),)),
+)
+
+EXPERIMENT = lab.Experiment(
+    name="head_ordering",
+    title="Pool first or classify first?",
+    question=(
+        "A fully convolutional network takes images of any size, because a global pool turns any number of positions "
+        "into one vector. Does it matter whether its head pools first (global average pooling, then a linear layer: "
+        "GAP-first) or classifies first (1x1 convolution to one map per class, then pooling: conv-first)?"
+    ),
+    varies="head",
+    settings={"digits": lab.Setting("configs/digits.py", seeds=3, folds=5, blocks=26)},
+    arms=ARMS,
+    claims=CLAIMS,
+    measures=MEASURES,
+)
+
+if __name__ == "__main__":
+    lab.main(EXPERIMENT)
