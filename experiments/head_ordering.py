@@ -4,10 +4,7 @@ Run `python -m experiments.head_ordering`, or `make ablation` for one seed. Afte
 the missing runs. `--data=mnist` asks the same of MNIST, once `fcnjax prepare mnist` has prepared it.
 """
 
-import numpy as np
-
-from fcnjax import Padded, lab
-from fcnjax.training import jit
+from fcnjax import lab
 
 # Every field of the head that the descriptions of the arms state, so that none of them comes from the config.
 LINEAR = {

@@ -5,7 +5,16 @@ import shutil
 
 import pytest
 
-from fcnjax.sealed import CHECKSUMS, DamagedFile, check_folder, read_sealed, seal_folder, write_sealed
+from fcnjax.sealed import (
+    CHECKSUMS,
+    DamagedFile,
+    check_folder,
+    read_sealed,
+    read_sealed_bytes,
+    seal_folder,
+    write_sealed,
+    write_sealed_bytes,
+)
 
 VALUE = {"name": "fcn", "rate": 0.1, "sizes": [1, 2], "none": None}
 
@@ -29,6 +38,18 @@ def test_any_changed_value_is_found(tmp_path):
         with pytest.raises(DamagedFile, match=r"sealed\.json: is damaged \(its content does not match its checksum\)"):
             read_sealed(path)
         write_sealed(path, VALUE)
+
+
+@pytest.mark.parametrize("content", [b"", b"a", bytes(range(256)) * 3])
+def test_sealed_bytes_are_read_back_and_any_change_of_them_is_found(tmp_path, content):
+    path = write_sealed_bytes(tmp_path / "some.bin", content)
+    assert read_sealed_bytes(path) == content
+    whole = path.read_bytes()
+    flipped = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))]
+    for damaged in (*flipped, b"", whole[:-1], whole[1:], whole + b"a"):
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedFile, match=r"some\.bin: is damaged .*; read it again\."):
+            read_sealed_bytes(path, "read it again")
 
 
 @pytest.fixture

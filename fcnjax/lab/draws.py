@@ -160,7 +160,9 @@ class _Relabeled(Source):
     def contents(self) -> Contents:
         """The contents of the source, and all labels."""
         covers, contents = self._source.contents
-        return Contents(f"{covers}, and all new labels", hashlib.sha256(contents.encode() + self._labels.tobytes()).hexdigest())
+        return Contents(
+            f"{covers}, and all new labels", hashlib.sha256(contents.encode() + self._labels.tobytes()).hexdigest()
+        )
 
     def __len__(self) -> int:
         return len(self._source)

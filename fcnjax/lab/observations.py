@@ -17,7 +17,7 @@ from fcnjax.lab.claims import Term
 from fcnjax.naming import unknown_name
 from fcnjax.sealed import read_sealed_bytes, write_sealed_bytes
 
-_PLAIN, _ARRAYS = ("arm", "seed", "fold", "key", "numbers", "facts"), ("ids", "losses", "labels", "sizes")
+_PLAIN, _ARRAYS = ("arm", "seed", "fold", "key"), ("ids", "losses", "labels", "sizes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +53,7 @@ class Observation:
     def save(self, path: Path | str) -> Path:
         """Writes the observation, whole or not at all, with a checksum, and returns the path."""
         about = {name: getattr(self, name) for name in _PLAIN} | {"metrics": list(self.values)}
+        about |= {"numbers": dict(self.numbers), "facts": dict(self.facts)}
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"values_{index}": values for index, values in enumerate(self.values.values())}
         stored = io.BytesIO()
