@@ -12,6 +12,7 @@ from typing import Any
 from fcnjax.data import Source
 from fcnjax.lab.claims import Claim, Exact
 from fcnjax.naming import unknown_name
+from fcnjax.training import Recipe
 
 ChangeSources = Callable[[Mapping[str, Source], int], Mapping[str, Source]]  # (splits by name, seed) -> splits
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -166,3 +167,19 @@ class Experiment:
         if name not in self.settings:
             raise ValueError(unknown_name("data", name, tuple(self.settings)))
         return self.settings[name]
+
+
+def changed_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Returns a recipe with other values of some fields, given as dotted paths.
+
+    Raises:
+        ValueError: if a path does not name a field; the message names the nearest field.
+    """
+    tree = recipe.to_dict()
+    for name, value in changes.items():
+        *groups, field_name = name.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[field_name] = value
+    return Recipe.from_config(tree)

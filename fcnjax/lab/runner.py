@@ -22,7 +22,7 @@ from tqdm import tqdm
 from fcnjax.atomic import locked_folder
 from fcnjax.data import Source
 from fcnjax.lab.draws import Draws, same_examples, sizes_by_id
-from fcnjax.lab.experiment import Arm, Experiment, Setting
+from fcnjax.lab.experiment import Arm, Experiment, Setting, changed_recipe
 from fcnjax.lab.keys import FIRST_PILOT, measure_key, run_key, training_seed
 from fcnjax.lab.measures import TrainedRun
 from fcnjax.lab.observations import Observation, Observations
@@ -221,7 +221,7 @@ class Runner:
         pool = self._data_of(arm).draws.pool
         if not np.isin(trainer.sources["test"].ids, pool.ids).all():  # a pilot tests what no other run does
             pool = trainer.sources["test"]
-        return TrainedRun(*job, recipe, trainer, state, test, pool, self.recipes, self._programs)
+        return TrainedRun(*job, recipe, trainer, state, test, pool, self._programs)
 
     def _observe(self, run: TrainedRun, key: str) -> Observation:
         """Returns what the measures find in a run."""
@@ -297,7 +297,7 @@ class Runner:
         return self.workdir / "runs" / key
 
     def _measured_path(self, job: Job, key: str) -> Path:
-        measures = measure_key(job.arm, self.experiment.measures, self.recipes)
+        measures = measure_key(job.arm, self.experiment.measures)
         return self.workdir / "measured" / f"{key}-{measures}.npz"
 
 
@@ -315,15 +315,8 @@ def arm_recipe(recipe: Recipe, setting: Setting, arm: Arm, learning_rate: float 
     Raises:
         ValueError: if an override does not name a field; the message names the nearest field.
     """
-    tree = recipe.to_dict()
     rate = {} if learning_rate is None else {"optimizer.learning_rate": learning_rate}
-    for name, value in {**setting.overrides, **arm.overrides, **rate}.items():
-        *groups, field = name.split(".")
-        branch = tree
-        for group in groups:
-            branch = branch.setdefault(group, {})
-        branch[field] = value
-    return Recipe.from_config(tree)
+    return changed_recipe(recipe, {**setting.overrides, **arm.overrides, **rate})
 
 
 def facts_of(trainer: Trainer, folder: Path) -> dict[str, str]:
