@@ -136,6 +136,10 @@ class Experiment:
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
             raise ValueError(f"arms={self.names}: must have different names; {repeated} repeat.")
+        statements = [claim.statement for claim in self.claims]
+        repeated = sorted({statement for statement in statements if statements.count(statement) > 1})
+        if repeated:
+            raise ValueError(f"claims of {self.name}: must have different statements; {repeated} repeat.")
         for claim in self.claims:
             for name in claim.arms:
                 self.arm(name)
