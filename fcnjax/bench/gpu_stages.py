@@ -85,9 +85,9 @@ class Stages:
 
     def _ablation(self, seconds: float) -> list[str]:
         folder = self._scratch / "ablation"
-        few = ["--config.epochs=1", "--config.model.channels=(4,4)", "--config.max_buckets=1"] if self._small else []
+        few = ["--config.epochs=1", "--config.model.channels=(4,4)", "--config.max_buckets=1", "--shard=1/12"]
         command = [sys.executable, "-m", "experiments.head_ordering", f"--config={DIGITS}", "--seeds=1"]
-        return [*command, f"--workdir={folder}", *few]
+        return [*command, f"--workdir={folder}", *(few if self._small else [])]
 
     def _input(self, seconds: float) -> list[str]:
         config = [f"--config={PHOTOGRAPHS}", f"--config.loader.threads={core_count()}"]
@@ -143,8 +143,8 @@ def input_figures(result: dict[str, Any]) -> dict[str, Any]:
 
 def ablation_figures(folder: Path) -> dict[str, Any]:
     """Returns how many runs of an experiment have ended, and the mean seconds of one, evaluations included."""
-    ended = sorted(path.stat().st_mtime for path in folder.glob("results/*/seed_*.npz"))
+    ended = sorted(path.stat().st_mtime for path in folder.glob("measured/*.npz"))
     if not ended:
         return {"runs": 0}
-    begun = (folder / "experiment.json").stat().st_mtime
+    begun = min(path.stat().st_mtime for path in folder.glob("runs/*/config.json"))
     return {"runs": len(ended), "seconds_a_run": round((ended[-1] - begun) / len(ended), 2)}

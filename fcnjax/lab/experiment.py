@@ -136,6 +136,10 @@ class Experiment:
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
             raise ValueError(f"arms={self.names}: must have different names; {repeated} repeat.")
+        statements = [claim.statement for claim in self.claims]
+        repeated = sorted({statement for statement in statements if statements.count(statement) > 1})
+        if repeated:
+            raise ValueError(f"claims of {self.name}: must have different statements; {repeated} repeat.")
         for claim in self.claims:
             for name in claim.arms:
                 self.arm(name)
@@ -169,18 +173,17 @@ class Experiment:
         return self.settings[name]
 
 
-def arm_recipe(recipe: Recipe, setting: Setting, arm: Arm, learning_rate: float | None = None) -> Recipe:
-    """Returns the recipe of an arm: the shared one with the overrides of the setting, of the arm, and a tuned rate.
+def changed_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Returns a recipe with other values of some fields, given as dotted paths.
 
     Raises:
-        ValueError: if an override does not name a field; the message names the nearest field.
+        ValueError: if a path does not name a field; the message names the nearest field.
     """
     tree = recipe.to_dict()
-    rate = {} if learning_rate is None else {"optimizer.learning_rate": learning_rate}
-    for name, value in {**setting.overrides, **arm.overrides, **rate}.items():
-        *groups, field = name.split(".")
+    for name, value in changes.items():
+        *groups, field_name = name.split(".")
         branch = tree
         for group in groups:
             branch = branch.setdefault(group, {})
-        branch[field] = value
+        branch[field_name] = value
     return Recipe.from_config(tree)

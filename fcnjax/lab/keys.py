@@ -12,7 +12,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,18 +62,15 @@ def run_key(recipe: Recipe, setting: Setting, arm: Arm, seed: int, fold: int, di
     return hashed([_config(recipe), recipe.seed, draw, changes, arm.salt, _own_code(), digest])
 
 
-def measure_key(arm: str, measures: Iterable[Callable[..., Any]], recipes: Mapping[str, Recipe]) -> str:
+def measure_key(arm: str, measures: Iterable[Callable[..., Any]]) -> str:
     """Returns what is added to the key of a run to key what is measured of it.
 
     Args:
         arm: name of the arm, which measures may read.
-        measures: the measures; one that reads the recipes of other arms names them in `other_arms`.
-        recipes: the resolved recipe of each arm.
+        measures: the measures.
     """
     own = code_of(PACKAGE / "lab" / "measures.py")
-    names = sorted({name for measure in measures for name in getattr(measure, "other_arms", ())})
-    others = [[name, _config(recipes[name])] for name in names]
-    return hashed([arm, own, [described(measure) for measure in measures], others])[: LENGTH // 2]
+    return hashed([arm, own, [described(measure) for measure in measures]])[: LENGTH // 2]
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:

@@ -7,8 +7,7 @@ One of your own, in the file of the experiment:
     def confidence(run: lab.TrainedRun) -> lab.Measured:
         return lab.Measured({"confidence": softmax(run.scores(), axis=1).max(axis=1)})
 
-A measure that reads `run.recipes` of other arms names them in an attribute `other_arms`. Axes: N test examples,
-K classes, B rows of a batch.
+Axes: N test examples, K classes, B rows of a batch.
 """
 
 import dataclasses
@@ -26,6 +25,7 @@ from fcnjax.data import EvaluationPlan, PartialSource, Source
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.data.size_table import areas, quantile_groups
 from fcnjax.data.sources.contents import sample_positions
+from fcnjax.lab.experiment import changed_recipe
 from fcnjax.models import Classifier
 from fcnjax.padded import Padded
 from fcnjax.training import Recipe, Trainer, abstract_model
@@ -64,7 +64,6 @@ class TrainedRun:
         state: the state after training.
         test: evaluation of the test examples.
         pool: all examples that any run of the arm tests.
-        recipes: the resolved recipe of each arm, with any seed.
         programs: keeps compiled functions between runs, by a key that determines them.
     """
 
@@ -76,7 +75,6 @@ class TrainedRun:
     state: TrainState
     test: EvaluationResult
     pool: Source
-    recipes: Mapping[str, Recipe]
     programs: dict[Any, Any] = field(default_factory=dict)
 
     @property
@@ -148,49 +146,45 @@ class Scores:
 
 @dataclass(frozen=True)
 class SameFunction:
-    """Measures how far the trained network is from the same weights in another order of layers.
+    """Measures how far the trained network of an arm is from the same weights in another order of layers.
 
-    The weights and running statistics of the run are put into the network of another arm, which must have the same
-    parameters. Both compute in float64, as in evaluation, so that a difference above rounding (about 1e-14) is one of
-    the functions. The numbers are "logits differ, OTHER", the largest difference over the largest logit, and "gradients
-    differ, OTHER", the same of the gradients of the mean loss.
+    The weights and running statistics of the run are put into the network that the changes describe, which must have
+    the same parameters. Both compute in float64, as in evaluation, so that a difference above rounding (about 1e-14) is
+    one of the functions. The numbers are "logits differ, NAME", the largest difference over the largest logit, and
+    "gradients differ, NAME", the same of the gradients of the mean loss; "functions differ, NAME" is the larger one.
 
     Attributes:
-        other: name of the other arm.
-        arms: the arms that are measured; empty for all others of the same parameters.
-        fields: the groups of the recipe that come from the other arm.
+        arm: name of the arm.
+        name: name of the other order.
+        changes: fields of the recipe, as dotted paths, and their values in the other order.
+        own: the same for the order that it is compared with; empty for that of the arm.
         examples: maximum number of test examples, evenly spaced; 32 digits take about a second on two cores, as CPUs
             have no fast convolution in float64.
     """
 
-    other: str
-    arms: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ("head",)
+    arm: str
+    name: str
+    changes: tuple[tuple[str, Any], ...]
+    own: tuple[tuple[str, Any], ...] = ()
     examples: int = 32
 
-    @property
-    def other_arms(self) -> tuple[str, ...]:
-        """The arms whose recipes are read."""
-        return (self.other,)
-
     def __call__(self, run: TrainedRun) -> Measured | None:
-        """Returns both numbers; None for an arm that is not measured.
+        """Returns the numbers; None for another arm.
 
         Raises:
-            ValueError: if an arm of `arms` has other parameters.
+            ValueError: if the other network has other parameters.
         """
-        if run.arm == self.other or (self.arms and run.arm not in self.arms):
+        if run.arm != self.arm:
             return None
-        own = dataclasses.replace(run.recipe, model=dataclasses.replace(run.recipe.model, dtype=None))
-        other = dataclasses.replace(own, **{name: getattr(run.recipes[self.other], name) for name in self.fields})
-        if _parameters(run, own) != _parameters(run, other):
-            if self.arms:
-                raise ValueError(f"arm {run.arm!r}: must have the parameters of {self.other!r} to be compared with it.")
-            return None
+        computed = dataclasses.replace(run.recipe, model=dataclasses.replace(run.recipe.model, dtype=None))
+        own, other = (changed_recipe(computed, dict(changes)) for changes in (self.own, self.changes))
+        if not _parameters(run, computed) == _parameters(run, own) == _parameters(run, other):
+            raise ValueError(f"changes={self.changes} of arm {self.arm!r}: must keep the parameters of its network.")
         test = run.sources["test"]
         source = PartialSource(test, np.array(sample_positions(len(test), self.examples)), {})
-        outputs = zip(("logits", "gradients"), _exactly(run, own, source), _exactly(run, other, source), strict=True)
-        return Measured({}, {f"{name} differ, {self.other}": _apart(ours, theirs) for name, ours, theirs in outputs})
+        logits, gradients = map(_apart, _exactly(run, own, source), _exactly(run, other, source))
+        numbers = {"logits": logits, "gradients": gradients, "functions": float(np.maximum(logits, gradients))}
+        return Measured({}, {f"{what} differ, {self.name}": number for what, number in numbers.items()})
 
 
 @dataclass(frozen=True)

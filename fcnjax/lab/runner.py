@@ -22,7 +22,7 @@ from tqdm import tqdm
 from fcnjax.atomic import locked_folder
 from fcnjax.data import Source
 from fcnjax.lab.draws import Draws, same_examples, sizes_by_id
-from fcnjax.lab.experiment import Arm, Experiment, arm_recipe
+from fcnjax.lab.experiment import Arm, Experiment, Setting, changed_recipe
 from fcnjax.lab.keys import FIRST_PILOT, measure_key, run_key, training_seed
 from fcnjax.lab.measures import TrainedRun
 from fcnjax.lab.observations import Observation, Observations
@@ -221,7 +221,7 @@ class Runner:
         pool = self._data_of(arm).draws.pool
         if not np.isin(trainer.sources["test"].ids, pool.ids).all():  # a pilot tests what no other run does
             pool = trainer.sources["test"]
-        return TrainedRun(*job, recipe, trainer, state, test, pool, self.recipes, self._programs)
+        return TrainedRun(*job, recipe, trainer, state, test, pool, self._programs)
 
     def _observe(self, run: TrainedRun, key: str) -> Observation:
         """Returns what the measures find in a run."""
@@ -272,7 +272,7 @@ class Runner:
                 changed = arm.sources(data.draws.sources(0, 0), 0)
                 if not sizes_by_id(changed).items() <= sizes_by_id(sources).items():
                     sources, change = changed, repr(arm.sources)
-            key = (_text(recipe.to_dict()), change)
+            key = (json.dumps(recipe.to_dict()), change)
             if key not in self._trainers:
                 self._trainers[key] = Trainer(recipe, sources)
             self._trainers[arm.name] = self._trainers[key]
@@ -281,7 +281,7 @@ class Runner:
     def _data_of(self, arm: Arm) -> "_Data":
         """Returns the data of an arm; arms that name the same data and sizes share them."""
         recipe = self.recipes[arm.name]
-        key = _text([dataclasses.asdict(part) for part in (recipe.data, recipe.size)])
+        key = json.dumps([dataclasses.asdict(part) for part in (recipe.data, recipe.size)])
         if key not in self._data:
             sources = load_sources(recipe)
             self._data[key] = _Data(sources, Draws(sources, self.setting), data_digest(sources))
@@ -300,7 +300,7 @@ class Runner:
         return self.workdir / "runs" / key
 
     def _measured_path(self, job: Job, key: str) -> Path:
-        measures = measure_key(job.arm, self.experiment.measures, self.recipes)
+        measures = measure_key(job.arm, self.experiment.measures)
         return self.workdir / "measured" / f"{key}-{measures}.npz"
 
 
@@ -310,6 +310,16 @@ class _Data(NamedTuple):
     sources: Mapping[str, Source]
     draws: Draws
     digest: Digest
+
+
+def arm_recipe(recipe: Recipe, setting: Setting, arm: Arm, learning_rate: float | None = None) -> Recipe:
+    """Returns the recipe of an arm: the shared one with the overrides of the setting, of the arm, and a tuned rate.
+
+    Raises:
+        ValueError: if an override does not name a field; the message names the nearest field.
+    """
+    rate = {} if learning_rate is None else {"optimizer.learning_rate": learning_rate}
+    return changed_recipe(recipe, {**setting.overrides, **arm.overrides, **rate})
 
 
 def facts_of(trainer: Trainer, folder: Path) -> dict[str, str]:
@@ -322,7 +332,7 @@ def facts_of(trainer: Trainer, folder: Path) -> dict[str, str]:
             f"{recipe.epochs} epochs of {trainer.steps_per_epoch} steps, batches of up to {recipe.batch_size}, "
             f"{recipe.optimizer.name}"
         ),
-        "hardware": f"{about['devices']}, {about['platform']}",
+        "hardware": f"{about['devices']}, {about['processor']}, {about['platform']}",
         "versions": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
         "source": f"git {about['git_revision']}",
     }
@@ -336,7 +346,3 @@ def _warn_of_versions(observations: Any) -> None:
 
 def _say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)

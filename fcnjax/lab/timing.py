@@ -88,7 +88,8 @@ def time_steps(
     """
     path = Path(path)
     about = environment()
-    key = digest_of([{arm: recipe.to_dict() for arm, recipe in recipes.items()}, about["devices"], about["platform"]])
+    machine = [about[name] for name in ("devices", "processor", "platform")]
+    key = digest_of([{arm: recipe.to_dict() for arm, recipe in recipes.items()}, machine])
     kept = read_json(path) if path.exists() else {}
     done = kept["rounds"][:rounds] if kept.get("key") == key else []
     with tqdm(total=rounds * len(recipes), initial=len(done) * len(recipes), unit="process", desc="timing") as bar:
@@ -98,7 +99,7 @@ def time_steps(
                 times[arm] = _timed_process(recipes[arm])
                 bar.update()
             done.append(times)
-            write_json(path, {"key": key, "devices": about["devices"], "rounds": done})
+            write_json(path, {"key": key, "machine": machine, "rounds": done})
     return {arm: [times[arm] for times in done] for arm in recipes}
 
 

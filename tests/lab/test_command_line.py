@@ -5,29 +5,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from digits_experiment import CONFIG, tiny_experiment
+from digits_experiment import tiny_experiment
 from fake_runner import ACCURACY, FakeRunner
 
 from fcnjax import lab
 from fcnjax.commands.command_line import UsageError
-from fcnjax.lab import command, timing, tuning
+from fcnjax.lab import command, timing
 from fcnjax.lab.published.result import read_result
 
 RESULTS = Path("experiments/results/tiny")
 EXPERIMENT = tiny_experiment()
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of the tiny experiment, as the current folder, under git."""
-    monkeypatch.chdir(tmp_path)
-    for module in (command, tuning):
-        monkeypatch.setattr(module, "Runner", FakeRunner)
-    monkeypatch.setattr("fcnjax.lab.report.report._png", lambda figure, dpi: b"drawn elsewhere")  # it takes seconds
-    FakeRunner.reset()
-    Path("tiny.py").write_text(CONFIG)
-    subprocess.run(["git", "init", "-q"], check=True)
-    return tmp_path
 
 
 def commit():

@@ -271,3 +271,15 @@ def test_any_wrong_verdict_in_a_family_is_rare():
 @pytest.mark.long
 def test_any_wrong_verdict_in_a_family_is_rare_with_more_repetitions():
     assert any_wrong(2000)[0] <= most_by_chance(0.05, 2000)
+
+
+def test_the_floor_of_an_interaction_is_that_of_its_largest_effect():
+    ids = range(40)
+    runs = tuple(
+        observation(arm, seed, 0, ids, small=np.ones(40), large=np.ones(40)) for arm in ("a", "b") for seed in range(3)
+    )
+    interaction = (Term("a", "small"), Term("a", "large", -1.0), Term("b", "small", -1.0), Term("b", "large"))
+    simple = (Term("a", "small"), Term("b", "small", -1.0))
+    claims = [replace(BETTER, contrast=contrast) for contrast in (simple, interaction)]
+    found = decide(experiment(*claims), Observations(runs, folds=1))
+    assert [decision.estimate.se for decision in found] == [2 / 40, 4 / 40]

@@ -1,56 +1,90 @@
-from dataclasses import FrozenInstanceError
+"""Experiments, arms and settings refuse what cannot be run, decided or told apart."""
+
+import dataclasses
 
 import pytest
 
 from fcnjax import lab
+from fcnjax.lab.experiment import Experiment
+
+A, B = lab.Arm("a", "A", {"head.hidden": (8,)}), lab.Arm("b", "B")
+SETTINGS = {"digits": lab.Setting("configs/digits.py"), "mnist": lab.Setting("configs/mnist.py", seeds=5, folds=1)}
+BETTER = lab.Superiority("A is better than B", lab.difference("a", "b"))
 
 
-def test_overrides_are_a_read_only_copy():
-    given = {"head.pool_at": 0}
-    arm = lab.Arm("a", "A", given)
-    given["head.pool_at"] = 1
-    assert arm.overrides == {"head.pool_at": 0}
-    with pytest.raises(TypeError):
-        arm.overrides["x"] = 1  # pyright: ignore[reportIndexIssue]
-    with pytest.raises(FrozenInstanceError):
-        arm.name = "b"  # pyright: ignore[reportAttributeAccessIssue]
-    assert hash(arm) == hash(lab.Arm("a", "A"))
+def experiment(**changes) -> Experiment:
+    fields = {
+        "name": "e",
+        "question": "?",
+        "settings": SETTINGS,
+        "arms": (A, B),
+        "claims": (BETTER,),
+        "measures": (lab.Scores(),),
+    }
+    return lab.Experiment(**{**fields, **changes})
 
 
-@pytest.mark.parametrize("name", ["", "Linear", "a b", "../a", "-a", "a/b", "a\n"])
-def test_names_that_cannot_be_folders_are_refused(name):
-    with pytest.raises(ValueError, match="must be a folder name of"):
-        lab.Arm(name, "title")
-
-
-def test_arm_refuses_an_empty_title_and_itself_as_baseline():
-    with pytest.raises(ValueError, match="title=' ': must not be empty"):
-        lab.Arm("a", " ")
-    with pytest.raises(ValueError, match="baseline='a': must be another arm"):
-        lab.Arm("a", "A", baseline="a")
-
-
-A, B, C = lab.Arm("a", "A"), lab.Arm("b", "B", baseline="a"), lab.Arm("c", "C", baseline="b")
+def test_arms_and_settings_are_found_by_name():
+    made = experiment()
+    assert made.names == ("a", "b")
+    assert made.arm("b") is B
+    assert made.setting() is SETTINGS["digits"]
+    assert made.setting("mnist").seeds == 5
+    assert made.title == "e"
+    with pytest.raises(ValueError, match=r"unknown arm of e 'c'.*a, b"):
+        made.arm("c")
+    with pytest.raises(ValueError, match=r"unknown data 'mist': did you mean 'mnist'"):
+        made.setting("mist")
 
 
 @pytest.mark.parametrize(
-    ("arms", "pairs", "message"),
+    ("changes", "message"),
     [
-        ((), (), r"arms=\(\): must be at least one"),
-        ((A, A), (), r"must have different names; \['a'\] repeat"),
-        ((B,), (), "arm='a': must be one of b, the arms of 'e'"),
-        ((A, B, C), (), "arm 'c', baseline='b': must not have a baseline itself"),
-        ((A, B), (("a", "x"),), "arm='x': must be one of a, b"),
-        ((A, B), (("a", "a"),), r"\('a', 'a'\): must be pairs of two different arms"),
+        ({"name": "E!"}, "name='E!': must be a folder name"),
+        ({"arms": ()}, "e: must have at least one arm and one setting"),
+        ({"settings": {}}, "e: must have at least one arm and one setting"),
+        ({"arms": (A, A, B)}, r"must have different names; \['a'\] repeat"),
+        ({"arms": (A,)}, "unknown arm of e 'b'"),
+        ({"claims": (BETTER, BETTER)}, r"must have different statements; \['A is better than B'\] repeat"),
     ],
 )
-def test_inconsistent_experiments_are_refused(arms, pairs, message):
+def test_inconsistent_experiments_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        lab.Experiment("e", "?", arms, pairs)
+        experiment(**changes)
 
 
-def test_pairs_follow_the_order_of_arms():
-    experiment = lab.Experiment("e", "?", (B, A))
-    assert experiment.pairs == ((B, A),)
-    assert experiment.names == ("b", "a")
-    assert experiment.title == "e"
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: lab.Arm("A b", "A"), "name='A b': must be a folder name"),
+        (lambda: lab.Arm("a", " "), "title=' ': must not be empty"),
+        (lambda: lab.Setting("c.py", seeds=0), "seeds=0 of c.py: must be at least 1"),
+        (lambda: lab.Setting("c.py", folds=0), "folds=0 of c.py: must be at least 1"),
+        (lambda: lab.Setting("c.py", blocks=-1), "blocks=-1 of c.py: must be at least 0"),
+        (lambda: lab.Setting("c.py", train_examples=0), "train_examples=0 of c.py: must be at least 1, or None"),
+        (lambda: lab.Superiority("s", ()), "claim 's': must have a contrast of at least one term"),
+        (lambda: lab.Equivalence("s", lab.difference("a", "b"), margin=0.0), "margin=0.0: must be above 0"),
+        (lambda: lab.Exact("s", "n", ("a",)), "claim 's': must have one limit"),
+        (lambda: lab.Exact("s", "n", ("a",), at_most=1, at_least=0), "claim 's': must have one limit"),
+    ],
+)
+def test_bad_values_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_overrides_cannot_be_changed():
+    with pytest.raises(TypeError):
+        A.overrides["head.hidden"] = ()  # type: ignore[index]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        A.name = "b"  # type: ignore[misc]
+
+
+def test_a_contrast_names_each_arm_once():
+    small, large = "accuracy, smallest third", "accuracy, largest third"
+    within = (*lab.difference("a", "a", small, large), *lab.difference("b", "b", large, small))
+    assert lab.Superiority("s", within).arms == ("a", "b")
+    assert [(term.arm, term.metric, term.weight) for term in lab.difference("a", "a", small, large)] == [
+        ("a", small, 1.0),
+        ("a", large, -1.0),
+    ]

@@ -15,8 +15,7 @@ from fcnjax.padded import Padded
 from fcnjax.training import make_model
 from fcnjax.training.step.step import merge, split
 
-EARLY, LATE = (lab.Arm(name, name, {**HIDDEN, "head.pool_at": at}) for name, at in (("early", 0), ("late", 2)))
-WIDE = lab.Arm("wide", "wide", {"head.hidden": (5,), "head.pool_at": 0})
+EARLY = lab.Arm("early", "early", {**HIDDEN, "head.pool_at": 0})
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +24,7 @@ def runner(tmp_path_factory) -> lab.Runner:
     write_data(folder)
     recipe = make_recipe(folder, max_buckets=2)
     recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, norm="batch"))
-    experiment = make_experiment(arms=(GAP, CONV, EARLY, LATE, WIDE))
+    experiment = make_experiment(arms=(GAP, CONV, EARLY))
     return make_runner(folder, experiment=experiment, recipe=recipe)
 
 
@@ -44,6 +43,10 @@ def logits_alone(run: lab.TrainedRun, index: int, model=None) -> np.ndarray:
     """Returns the logits of one test example, alone at its own size."""
     model = run.model if model is None else model
     return np.asarray(model(Padded.stack([run.sources["test"][index].values / 1.0])))[0]
+
+
+CONVERTED = lab.SameFunction("gap", "conv", (("head.pool_at", 1),))
+LAST = (("head.pool_at", 2),)
 
 
 def test_scores_equal_plain_computations(run):
@@ -74,19 +77,20 @@ def test_other_examples_are_scored_at_any_size(run):
 
 
 def test_orders_of_a_linear_head_are_one_function_and_of_a_hidden_one_are_not(run, hidden):
-    same = lab.SameFunction("conv")(run)
+    same = CONVERTED(run)
     assert same is not None
-    assert same.numbers.keys() == {"logits differ, conv", "gradients differ, conv"}
+    assert same.numbers.keys() == {"logits differ, conv", "gradients differ, conv", "functions differ, conv"}
     assert 0 <= max(same.numbers.values()) < 1e-13
-    other = lab.SameFunction("late")(hidden)
+    other = lab.SameFunction("early", "late", LAST)(hidden)
     assert other is not None
     assert min(other.numbers.values()) > 1e-3
+    assert max(other.numbers.values()) == other.numbers["functions differ, late"]
 
 
 def test_the_difference_is_that_of_the_trained_weights(hidden):
-    measured = lab.SameFunction("late", examples=3)(hidden)
+    measured = lab.SameFunction("early", "late", LAST, examples=3)(hidden)
     assert measured is not None
-    recipe = dataclasses.replace(hidden.recipe, head=hidden.recipes["late"].head)
+    recipe = dataclasses.replace(hidden.recipe, head=dataclasses.replace(hidden.recipe.head, pool_at=2))
     graphdef = split(make_model(recipe, hidden.sources["train"], 0))[0]
     late = merge(graphdef, *hidden.state.evaluated)
     chosen = sample_positions(len(hidden.labels), 3)
@@ -111,14 +115,16 @@ def test_the_difference_is_that_of_the_trained_weights(hidden):
     assert measured.numbers["gradients differ, late"] == pytest.approx(expected, rel=1e-3)
 
 
-def test_arms_without_the_same_parameters_are_left_out_or_refused(run, hidden):
-    assert lab.SameFunction("gap")(run) is None
-    assert lab.SameFunction("wide")(run) is None
-    assert lab.SameFunction("late", arms=("early",))(run) is None
-    assert lab.SameFunction("late", arms=("early",))(hidden) is not None
-    with pytest.raises(ValueError, match="arm 'early': must have the parameters of 'wide'"):
-        lab.SameFunction("wide", arms=("early",))(hidden)
-    assert lab.SameFunction("wide").other_arms == ("wide",)
+def test_an_order_may_be_compared_with_another_one_that_is_not_the_arm(hidden):
+    measured = lab.SameFunction("early", "late", LAST, own=LAST)(hidden)
+    assert measured is not None
+    assert set(measured.numbers.values()) == {0.0}
+
+
+def test_other_arms_are_left_out_and_other_parameters_refused(run, hidden):
+    assert CONVERTED(hidden) is None
+    with pytest.raises(ValueError, match="of arm 'gap': must keep the parameters of its network"):
+        lab.SameFunction("gap", "wide", (("head.hidden", (5,)),))(run)
 
 
 def test_flips_are_predictions_that_change(run):

@@ -15,9 +15,8 @@ from fcnjax.atomic import locked_folder
 from fcnjax.data import ResizedSource, SizePolicy
 from fcnjax.lab import runner as runner_module
 from fcnjax.lab.draws import labels_of
-from fcnjax.lab.experiment import arm_recipe
 from fcnjax.lab.keys import training_seed
-from fcnjax.lab.runner import MANY_CORES, Job
+from fcnjax.lab.runner import MANY_CORES, Job, arm_recipe
 from fcnjax.training import load_sources
 from fcnjax.training.run.finished import load_state
 from fcnjax.training.run.run_folder import read_config

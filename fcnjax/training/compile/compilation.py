@@ -8,12 +8,14 @@ import dataclasses
 import functools
 import math
 import os
+import platform
 import threading
 import time
 import warnings
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,11 +27,26 @@ from fcnjax.xla import accepted_options, compiling_for, refused
 
 # Tracing is Python, which runs in one thread at a time: several traces at once only delay the first one.
 _TRACING = threading.Lock()
+CPU_INFO, VECTORS = Path("/proc/cpuinfo"), ("avx512f", "avx2", "avx")
 
 
 def core_count() -> int:
     """Returns the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """Returns the CPU in words: its model, its widest vector instructions, and the cores that this process may use.
+
+    XLA compiles for these, so with others the last bits of a run may differ.
+    """
+    about: dict[str, str] = {}
+    if CPU_INFO.exists():
+        lines = (line.partition(":") for line in CPU_INFO.read_text().splitlines())
+        about = {name.strip(): value.strip() for name, _, value in reversed(list(lines))}  # of the first core
+    vectors = next((name for name in VECTORS if name in about.get("flags", "").split()), None)
+    model = about.get("model name") or platform.processor() or platform.machine()
+    return ", ".join(filter(None, [model, vectors, f"{core_count()} cores"]))
 
 
 class UnplannedCompilation(UserWarning):

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from fcnjax.atomic import LOCK, locked_folder, read_json, write_bytes, write_json
 from fcnjax.installation import installed_version
 from fcnjax.sealed import DamagedFile, read_sealed, write_sealed
-from fcnjax.training.compile.compilation import CompileSettings, compile_options
+from fcnjax.training.compile.compilation import CompileSettings, compile_options, processor
 from fcnjax.training.compile.mesh import is_first_host
 from fcnjax.training.data_digest import Digest, changed_data, not_compared
 from fcnjax.training.settings.recipe import Recipe
@@ -317,6 +317,7 @@ def environment(settings: CompileSettings | None = None) -> dict[str, Any]:
         "git_revision": git_revision(),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": processor(),
         "devices": f"{jax.device_count()} x {device.platform} ({device.device_kind})",
         "xla": {
             "flags": os.environ.get(FLAGS, ""),

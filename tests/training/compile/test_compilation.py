@@ -21,6 +21,8 @@ from fcnjax.training.compile.compilation import (
     UnplannedCompilation,
     compile_options,
     compiling_ahead,
+    core_count,
+    processor,
 )
 from fcnjax.training.compile.memory_fit import compiled_bytes
 from fcnjax.training.run import describe_run, loop
@@ -35,6 +37,15 @@ def test_the_counter_sees_a_compilation_and_only_the_first():
         assert len(seen) == 1
         function(argument)
         assert len(seen) == 1
+
+
+def test_a_processor_is_named_by_its_model_and_widest_instructions(tmp_path, monkeypatch):
+    info = tmp_path / "cpuinfo"
+    info.write_text("model name\t: First: 2 GHz\nflags\t\t: avx avx2 fma\n\nmodel name\t: Second\nflags\t\t: avx512f\n")
+    monkeypatch.setattr("fcnjax.training.compile.compilation.CPU_INFO", info)
+    assert processor() == f"First: 2 GHz, avx2, {core_count()} cores"
+    info.unlink()
+    assert processor().endswith(f"{core_count()} cores")
 
 
 def test_options_of_programs_on_a_cpu_are_pinned(on_a_cpu, monkeypatch):
