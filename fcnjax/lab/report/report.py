@@ -151,23 +151,15 @@ def build_report(
         pictures: further pictures.
         extra: further sections, placed before "How it was measured".
 
-    Returns:
-        The report.
-
     Raises:
         ValueError: if there are no runs, or the experiment has no such setting.
     """
     setting = experiment.setting(setting_name)
     summary = summarize(experiment, observations, setting.blocks)
-    sections = [_verdict_section(experiment, decisions), _arm_section(summary, setting, plan)]
-    if summary.sizes is not None:
-        sections.append(_size_section(summary))
-    if pictures:
-        sections.append(Section("Pictures", pictures=tuple(pictures)))
-    sections += extra
-    if (planned := _plan_section(summary, decisions, plan)) is not None:
-        sections.append(planned)
-    sections.append(_method_section(summary, setting, plan, {**facts, **_run_facts(observations, plan)}))
+    facts = {**facts, **_run_facts(observations, plan)}
+    shown = (Section("Pictures", pictures=tuple(pictures)),) if pictures else ()
+    before = (_verdict_section(experiment, decisions), _arm_section(summary, setting, plan), _size_section(summary))
+    after = (_plan_section(summary, decisions, plan), _method_section(summary, setting, plan, facts))
     return Report(
         title=experiment.title,
         question=experiment.question,
@@ -175,7 +167,7 @@ def build_report(
         counts=verdict_counts(experiment, decisions),
         extent=f"{setting_name}, {len(summary.arms)} arms, {summary.runs:,} runs, {summary.examples:,} test examples",
         warnings=_warnings(summary, setting, decisions, plan),
-        sections=tuple(sections),
+        sections=tuple(filter(None, (*before, *shown, *extra, *after))),
     )
 
 
@@ -255,7 +247,9 @@ def _arm_section(summary: Summary, setting: Setting, plan: Tuned | None) -> Sect
     return Section("Arms", tables=tuple(tables), pictures=tuple(pictures))
 
 
-def _size_section(summary: Summary) -> Section:
+def _size_section(summary: Summary) -> Section | None:
+    if summary.sizes is None:
+        return None
     words = (
         "The side of an example is the geometric mean of its extents (the square root of height x width for images)."
     )
