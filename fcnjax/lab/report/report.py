@@ -166,7 +166,7 @@ def build_report(
         answer=answer_words(experiment, setting_name, decisions),
         counts=verdict_counts(experiment, decisions),
         extent=f"{setting_name}, {len(summary.arms)} arms, {summary.runs:,} runs, {summary.examples:,} test examples",
-        warnings=_warnings(summary, setting, decisions, plan),
+        warnings=_warnings(summary, setting_name, decisions, plan),
         sections=tuple(filter(None, (*before, *shown, *extra, *after))),
     )
 
@@ -177,16 +177,20 @@ def _png(figure: Figure, dpi: int) -> bytes:
     return buffer.getvalue()
 
 
-def _warnings(summary: Summary, setting: Setting, decisions: Sequence[Decision], plan: Tuned | None) -> tuple[str, ...]:
+def _warnings(
+    summary: Summary, setting_name: str, decisions: Sequence[Decision], plan: Tuned | None
+) -> tuple[str, ...]:
     found = [
         f'A control did not fail: "{statement}". Trust no verdict of this page before the reason is known.'
         for statement in failed_controls(decisions)
     ]
+    setting = summary.experiment.setting(setting_name)
     if summary.seeds < setting.seeds:
-        name = summary.experiment.name
+        first = setting_name == next(iter(summary.experiment.settings))
+        folder = summary.experiment.name + ("" if first else f"_{setting_name}")
         found.append(
-            f"This run has {summary.seeds} of {setting.seeds} planned seeds, so it decides less than was planned; "
-            f"the published result in experiments/results/{name} has all of them."
+            f"This run has {summary.seeds} of {setting.seeds} planned seeds, so it decides less than was planned; for "
+            f"all seeds see experiments/results/{folder}, or run it without --seeds."
         )
     if plan is None and summary.experiment.tuned:
         found.append("The arms were not tuned: differences between them may come from the learning rate.")
@@ -268,8 +272,8 @@ def _method_section(summary: Summary, setting: Setting, plan: Tuned | None, fact
     seeds = f"{summary.seeds} seed{'s' * (summary.seeds > 1)}"
     if summary.folds > 1:
         design = (
-            f"With each of {seeds}, the {summary.examples:,} examples are divided into {summary.folds} stratified "
-            "folds anew; every arm is trained on all folds but one and tested on that one, so that each example is "
+            f"With each of {seeds}, the {summary.examples:,} examples are divided into {summary.folds} new stratified "
+            "folds; every arm is trained on all folds but one and tested on that one, so that each example is "
             "tested once per seed."
         )
     else:
