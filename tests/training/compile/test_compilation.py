@@ -53,6 +53,15 @@ def test_options_of_programs_on_a_cpu_are_pinned(on_a_cpu, monkeypatch):
         assert compile_options(settings) == {n: v for n, v in options.items() if n not in refused()}
 
 
+def test_a_cpu_that_refuses_the_emitters_keeps_its_optimization_level(on_a_cpu, monkeypatch):
+    """Level 1 without the older emitters computes slower, not faster."""
+    monkeypatch.delenv(FLAGS, raising=False)
+    monkeypatch.setattr(compilation, "refused", lambda: frozenset({"xla_cpu_use_fusion_emitters"}))
+    assert "xla_backend_optimization_level" not in compile_options(CompileSettings())
+    monkeypatch.setattr(compilation, "refused", frozenset)
+    assert "xla_backend_optimization_level" in compile_options(CompileSettings())
+
+
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("precision", ["default", "float32"])
 def test_options_of_programs_on_a_gpu_are_pinned(deterministic, precision, monkeypatch):
