@@ -131,6 +131,12 @@ def test_paddings(padding, kernel, stride, expected):
     assert tuple(w.padding for w in geometry.windows(2, kernel, stride, 1, padding)) == expected
 
 
+def test_by_default_a_window_visits_every_position_once_and_adds_none():
+    plain = geometry.Window(3, stride=1, dilation=1, padding=(0, 0), ceil=False)
+    assert geometry.windows(2, 3) == (plain, plain)
+    assert geometry.Window(3) == plain
+
+
 @pytest.mark.parametrize("size", range(1, 12))
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_same_gives_ceil_of_size_over_stride(size, stride):

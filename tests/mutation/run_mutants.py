@@ -31,17 +31,22 @@ from tqdm import tqdm
 ROOT = Path(__file__).parents[2]
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 MAX_WORKERS = 2
-CONTRACT = "tests/layers/test_layers_contract.py"
+CONTRACT, ARGUMENTS = "tests/layers/test_layers_contract.py", "tests/test_arguments.py"
 FIRST = f"{CONTRACT}::test_outputs_depend_on_what_they_should"  # every layer in seconds: most mistakes end there
 TOP = ["tests/training/test_build.py", "tests/training/test_speed.py", "tests/training/test_reestimation.py"]
 TOP += ["tests/training/compile/test_compilation.py", "tests/training/compile/test_memory_fit.py"]
 # The tests that mirror a file: those of the longest of these paths that it begins with.
 MIRRORS = {
-    "fcnjax/geometry.py": ["tests/test_geometry.py", "tests/layers"],
-    "fcnjax/padded.py": ["tests/test_padded.py", CONTRACT, "tests/models/test_models.py"],
-    "fcnjax/layers/": ["tests/layers", "tests/oracles/test_windows.py", "tests/oracles/test_norms.py"],
-    "fcnjax/pooling/": ["tests/layers/test_layer_defaults.py", "tests/pooling", "tests/oracles/test_pools.py"],
-    "fcnjax/heads/": ["tests/heads", "tests/models/test_models.py"],
+    "fcnjax/geometry.py": ["tests/test_geometry.py", ARGUMENTS, "tests/layers"],
+    "fcnjax/padded.py": ["tests/test_padded.py", ARGUMENTS, CONTRACT, "tests/models/test_models.py"],
+    "fcnjax/layers/": [ARGUMENTS, "tests/layers", "tests/oracles/test_windows.py", "tests/oracles/test_norms.py"],
+    "fcnjax/pooling/": [
+        ARGUMENTS,
+        "tests/layers/test_layer_defaults.py",
+        "tests/pooling",
+        "tests/oracles/test_pools.py",
+    ],
+    "fcnjax/heads/": [ARGUMENTS, "tests/heads", "tests/models/test_models.py"],
     "fcnjax/training/": [*TOP, "tests/training/step", "tests/training/evaluation", "tests/training/run"],
     "fcnjax/training/settings/": ["tests/training/settings", "tests/configs"],
     "fcnjax/training/step/": ["tests/training/step", "tests/training/evaluation"],

@@ -1,5 +1,7 @@
 """Convolutions, borders and windowed pools against PyTorch, one unpadded example at a time, float32 and float64."""
 
+import functools
+
 import numpy as np
 import pytest
 from flax import nnx
@@ -93,6 +95,20 @@ def test_borders_with_dilation_and_other_pads_before_than_after(rank, border):
         3,
         np.float64,
     )
+
+
+@pytest.mark.parametrize("border", ["zero", "replicate", "reflect", "circular"])
+@pytest.mark.parametrize("padded", [0, 1])
+def test_a_border_along_one_axis_alone(border, padded):
+    pads = [(0, 0), (0, 0)]
+    pads[padded] = (1, 2)
+
+    def reference(weights, x):
+        around = pads[1] + pads[0]  # PyTorch begins with the last axis
+        return F.conv2d(F.pad(x, around, mode=MODES[border]), kernel(weights), weights["bias"])
+
+    make = functools.partial(layers.Convolution, 3, 5, 3, padding=pads, border=border)
+    check_layer(torch, lambda: make(rngs=nnx.Rngs(0)), reference, SIZES[2], 3, np.float64)
 
 
 @pytest.mark.parametrize("rank", [1, 2])

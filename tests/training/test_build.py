@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic_data import make_recipe
 
-from fcnjax.data import ArraySource, UnreadableExample
+from fcnjax.data import ArraySource, UnreadableExample, plan_buckets
 from fcnjax.training import Trainer, build, train
 from fcnjax.training.build import fit_sources, make_buckets
 from fcnjax.training.run import describe_run
@@ -109,3 +109,20 @@ def test_buckets_are_planned_once_for_the_same_sizes(tmp_path, monkeypatch):
         file.write_text(file.read_text()[:20])
     make_buckets(recipe, sources, cache_dir=tmp_path)
     assert len(planned) == 4  # damaged: planned again
+
+
+@pytest.mark.parametrize("batching", ["bucket", "mixed"])
+@pytest.mark.parametrize("area", [1.0, 0.3])
+def test_buckets_are_planned_for_the_crops_of_mixed_batches_alone(batching, area):
+    recipe = make_recipe(batching=batching, crop={"area": (area, 1.0)}, max_buckets=3)
+    rng = np.random.default_rng(0)
+    sources = {
+        name: ArraySource([np.ones((*rng.integers(4, 40, 2), 1), np.float32) for _ in range(30)], [0, 1] * 15)
+        for name in ("train", "validation", "test")
+    }
+    sizes = [source.sizes for source in sources.values()]
+    if (batching, area) == ("mixed", 0.3):
+        train = sources["train"]
+        sizes += [recipe.crop.sizes(seed, 0, train.ids, train.sizes) for seed in (0, 1)]
+    wanted = plan_buckets(np.concatenate(sizes), max_buckets=3)
+    assert make_buckets(recipe, sources).shapes.tolist() == wanted.shapes.tolist()

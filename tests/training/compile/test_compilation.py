@@ -15,6 +15,7 @@ from synthetic_data import make_recipe
 from fcnjax.data import ArraySource
 from fcnjax.training import CompiledByShape, Trainer, train
 from fcnjax.training import trainer as trainer_module
+from fcnjax.training.compile import compilation
 from fcnjax.training.compile.compilation import (
     Compilation,
     CompileSettings,
@@ -61,6 +62,28 @@ def test_options_of_programs_on_a_cpu_are_pinned(on_a_cpu, monkeypatch):
         wanted.pop("xla_backend_optimization_level"), remat.pop("xla_backend_optimization_level")
     for settings, options in ((CompileSettings(), wanted), (CompileSettings(remat=True), remat)):
         assert compile_options(settings) == {n: v for n, v in options.items() if n not in refused()}
+
+
+def test_a_cpu_that_refuses_the_emitters_keeps_its_optimization_level(on_a_cpu, monkeypatch):
+    """Level 1 without the older emitters computes slower, not faster."""
+    monkeypatch.delenv(FLAGS, raising=False)
+    monkeypatch.setattr(compilation, "refused", lambda: frozenset({"xla_cpu_use_fusion_emitters"}))
+    assert "xla_backend_optimization_level" not in compile_options(CompileSettings())
+    monkeypatch.setattr(compilation, "refused", frozenset)
+    assert "xla_backend_optimization_level" in compile_options(CompileSettings())
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("precision", ["default", "float32"])
+def test_options_of_programs_on_a_gpu_are_pinned(deterministic, precision, monkeypatch):
+    monkeypatch.setattr(compilation.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(compilation, "accepted_options", lambda options: options)  # this backend knows none of them
+    wanted = {"xla_gpu_experimental_enable_fusion_autotuner": False, "xla_gpu_autotune_max_solutions": "16"}
+    wanted |= {"xla_gpu_exclude_nondeterministic_ops": True} if deterministic else {}
+    wanted |= {"xla_gpu_enable_triton_gemm": False} if precision == "float32" else {}
+    assert compile_options(CompileSettings(deterministic=deterministic, precision=precision)) == wanted
+    monkeypatch.setattr(compilation.jax, "default_backend", lambda: "tpu")
+    assert compile_options(CompileSettings(deterministic=deterministic, precision=precision)) == {}
 
 
 def test_one_program_for_each_shape_kept_and_called_again():

@@ -14,7 +14,7 @@ from fcnjax.training import (
     device_memory_bytes,
     largest_batch_size,
 )
-from fcnjax.training.compile.memory_fit import compiled_bytes, rows_that_fit
+from fcnjax.training.compile.memory_fit import LINEAR_TRIALS, compiled_bytes, rows_that_fit
 
 
 @given(st.integers(0, 10**9), st.integers(1, 10**6), st.integers(1, 2000), st.integers(1, 16))
@@ -40,6 +40,19 @@ def test_memory_that_grows_in_leaps(rows, leap, most_leaps):
     found = largest_batch_size(program_bytes, (8,), program_bytes((8,), rows), max_rows=6000)
     assert found == rows
     assert len(set(asked)) <= 12 + math.log2(6000)
+
+
+def test_a_line_is_followed_for_some_trials_and_then_the_bracket_is_halved():
+    def program_bytes(shape, rows):  # a leap that misleads the line: it creeps up, or guesses one row too few
+        asked.append(rows)
+        return rows if rows < 5000 else 10**9
+
+    asked: list[int] = []
+    assert largest_batch_size(program_bytes, (8,), 10**6, max_rows=100_000) == 4999
+    *along_the_line, middle = asked[1 : LINEAR_TRIALS + 2]
+    fits, exceeds = (max(n for n in along_the_line if n < 5000), min(n for n in along_the_line if n >= 5000))
+    assert (fits, exceeds, along_the_line[-1]) == (398, 99_998, 99_998)
+    assert middle == (fits + exceeds) // 2
 
 
 def test_no_more_rows_than_wanted():

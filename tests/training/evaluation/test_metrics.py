@@ -157,6 +157,13 @@ def test_a_single_example_counts_in_full(right):
     assert metrics.calibration.error == pytest.approx(abs(right - probability))
 
 
+def test_one_logit_that_is_not_a_number_makes_an_example_unknown():
+    logits = np.array([[2.0, 1.0], [np.nan, 1.0], [0.0, 3.0], [2.0, np.nan]])
+    metrics = measure(logits, np.array([0, 1, 1, -1]), np.ones((4, 2), int))
+    assert metrics.known.tolist() == [True, False, True, False]
+    assert (metrics.count, metrics.correct()) == (2, 2)
+
+
 def test_without_any_logits_counts_are_zero_and_means_are_nan():
     metrics = measure(np.full((3, 2), np.nan), np.full(3, -1), np.ones((3, 2)))
     assert (metrics.count, metrics.left_out, metrics.correct(), metrics.accuracy()) == (0, 3, 0, 0)

@@ -89,6 +89,13 @@ def test_the_last_and_the_best_ones_are_kept(tmp_path):
         read_checkpoint(tmp_path / "nothing", drawn(0), "best")
 
 
+def test_by_default_the_last_one_alone_is_kept(tmp_path):
+    with open_checkpoints(tmp_path) as checkpoints:
+        for step, accuracy in ((1, 0.9), (2, 0.5), (3, None)):
+            checkpoints.save(step, drawn(step), accuracy)
+    assert [path.name for path in tmp_path.iterdir()] == ["3"]
+
+
 def test_what_is_saved_is_the_state_at_that_moment_though_its_memory_is_used_again(tmp_path):
     step = jax.jit(lambda state: jax.tree.map(lambda array: array + 1, state), donate_argnums=0)
     state = drawn(1)

@@ -194,6 +194,13 @@ def test_weights_that_are_not_finite_do_not_replace_a_good_checkpoint(trainer, t
     assert json.loads((tmp_path / "run" / "not_finite.json").read_text())["step"] == 6
 
 
+def test_each_row_of_metrics_is_in_the_file_at_once(trainer, tmp_path):
+    with RunFolder(tmp_path / "run", trainer.recipe) as folder, folder.appending() as write:
+        for step in range(3):
+            write({"step": step})
+            assert [row["step"] for row in rows_of(tmp_path / "run")] == list(range(step + 1))
+
+
 def test_metrics_that_the_disk_does_not_take_wait_and_come_before_any_checkpoint(trainer, tmp_path, capsys):
     recipe = dataclasses.replace(trainer.recipe, checkpoint_failure="continue")
     with RunFolder(tmp_path / "run", recipe) as folder, folder.appending() as write:
