@@ -83,8 +83,8 @@ class Head(Module):
 
     Raises:
         ValueError: if `pool_at` is outside 0 to len(layers) (the message lists the positions) or precedes a `kernel` of
-            several taps, the norm, the border or an activation is unknown, or `pool` is not a pool, the name of a pool, or a
-            function that returns a pool.
+            several taps, the norm, the border or an activation is unknown, or `pool` is not a pool, the name of a pool,
+            or a function that returns a pool.
 
     Source: derived here; GAP-first as in He et al. 2016, conv-first as in Lin, Chen and Yan 2014.
 

@@ -233,7 +233,7 @@ class Classifier(Module):
         elif any(isinstance(n, int) and n < m for n, m in zip(shape, min_size, strict=True)):
             raise ValueError(
                 f"padded shape {joined(shape)}: below this network's minimum size {joined(min_size)}; enlarge the "
-                "examples, or use a network with fewer strides."
+                f"examples, or use a network with fewer strides{self._or_border()}."
             )
 
     def check_sizes(self, sizes: np.ndarray):
@@ -251,8 +251,13 @@ class Classifier(Module):
         if small.size:
             raise ValueError(
                 f"{_first(small, sizes)}: below this network's minimum size {joined(min_size)}; "
-                "enlarge it, leave it out, or use a network with fewer strides."
+                f"enlarge it, leave it out, or use a network with fewer strides{self._or_border()}."
             )
+
+    def _or_border(self) -> str:
+        """Returns how a message goes on if a border needs positions to read from."""
+        needed = any(getattr(window, "smallest", 1) > 1 for windows in self._windows() for window in windows)
+        return ", or another border such as 'zero'" if needed else ""
 
     def _check_feature_extent(self, sizes: np.ndarray):
         """Raises ValueError if a flatten-dense head cannot take the features of an example."""

@@ -49,13 +49,13 @@ def check_border_keeps_size(network: str, border: str):
     """Raises ValueError if a border is unknown or takes the pads away, with which convolutions keep the size.
 
     Args:
-        network: such as "the ResNet": one that adds the outputs of branches, or has class maps of the size of its input.
+        network: such as "the ResNet", which adds branches, or has class maps of the size of its input.
         border: as for `Convolution`.
     """
     check_name("border", border, BORDERS)
     if border == "valid":
         keeping = ", ".join(name for name in BORDERS if name != "valid")
         raise ValueError(
-            f"border='valid' of {network}: must be one of {keeping}, because without pads the sizes of its branches would "
-            "differ; choose one of these, or another network (fcn, nin or all_cnn_c)."
+            f"border='valid' of {network}: must be one of {keeping}, because without pads the sizes of its branches "
+            "would differ; choose one of these, or another network (fcn, nin or all_cnn_c)."
         )
