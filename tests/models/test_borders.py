@@ -70,7 +70,8 @@ def test_contract(name, border):
     model = network(name, border)
     least = max(model.min_size)
     contract.check(model, draw([(least, least), (least + 2, least + 1)]))
-    contract.check_batch(model, draw([(least + 2, least), (least, least + 3)]), double=True)
+    enough = max(least, 8)  # batch norms of single positions would amplify rounding without bounds
+    contract.check_batch(model, draw([(enough + 2, enough), (enough, enough + 3)]), double=True)
 
 
 @pytest.mark.parametrize(("name", "border"), sampled(*FCN, ("convnext_atto", "circular")))
