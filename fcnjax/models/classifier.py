@@ -6,7 +6,7 @@ Axes: B batch, S spatial (S' after blocks), C channels (C' after blocks), K clas
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from fcnjax.layers import Layer, Sequential
 from fcnjax.layers.composition import cut_to
 from fcnjax.layers.layer import Module, checked_keys, mode, parameter_count
 from fcnjax.layers.rematerialization import recomputed
+from fcnjax.models.trace_row import TraceRow
 from fcnjax.naming import check_name, joined
 from fcnjax.padded import Padded, check_padded, check_within
 
@@ -40,26 +41,6 @@ class Block(Sequential):
     def __init__(self, name: str, layers: Sequence[Layer]):
         super().__init__(layers)
         self.name = name
-
-
-class TraceRow(NamedTuple):
-    """One row of a shape table.
-
-    Attributes:
-        layer: name of the layer or block.
-        size: output extent per spatial axis; empty for the scores.
-        channels: number of output channels.
-        receptive_field: number of input positions that one output position sees, per spatial axis.
-        parameters: number of trainable scalars.
-        multiply_adds: multiply-adds of the products per example; elementwise work is not counted.
-    """
-
-    layer: str
-    size: tuple[int, ...]
-    channels: int
-    receptive_field: tuple[int, ...]
-    parameters: int
-    multiply_adds: int
 
 
 class Classifier(Module):
