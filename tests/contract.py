@@ -30,7 +30,7 @@ TOLERANCE, DOUBLE_TOLERANCE, SMALLEST_SCALE = 1e-5, 1e-11, 0.1
 RAW_PADDING = 7.0  # raw values outside the examples
 NUDGE = 10.0  # added to one value, which becomes the largest of its example
 EXTENTS = {1: (1, 2, 5, 8, 13), 2: (1, 4, 9), 3: (2, 5)}  # odd, even, 1, and an edge of the padded shape
-PADDED_SHAPE = {1: (16,), 2: (9, 12), 3: (6, 5, 7)}  # of a batch of several examples
+PADDED_SHAPE = {1: (16,), 2: (9, 12), 3: (6, 5, 7)}  # of a batch of several examples, unless one is larger
 
 
 def sizes(rank: int, minimum: int = 1, count: int = 2) -> st.SearchStrategy[list[tuple[int, ...]]]:
@@ -158,7 +158,7 @@ def check(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool = F
     The first example is compared with itself in a batch of one; the others are its batch mates.
     """
     randomize(module, seed)
-    together = _with_filler(examples, PADDED_SHAPE[examples[0].ndim - 1])
+    together = _with_filler(examples)
     keys = jax.random.split(jax.random.key(7), len(examples) + 1)
     alone = run(module, Padded.stack(examples[:1]), train=train, keys=keys[:1])
     of_all = run(module, together, train=train, keys=keys)
@@ -189,7 +189,7 @@ def check_batch(module: nnx.Module, examples: Sequence[np.ndarray], seed: int = 
     randomize(module, seed)
     keys = jax.random.split(jax.random.key(7), len(examples) + 1)
     tight = run(module, Padded.stack(examples), train=True, keys=keys[:-1], double=double)
-    filled = _with_filler(examples, PADDED_SHAPE[examples[0].ndim - 1])
+    filled = _with_filler(examples)
     wide = run(module, filled, train=True, keys=keys, double=double)
     tolerance = DOUBLE_TOLERANCE if double else TOLERANCE
     assert not np.any(wide.outside), "the output is not zero outside the examples"
@@ -201,7 +201,7 @@ def check_batch(module: nnx.Module, examples: Sequence[np.ndarray], seed: int = 
 def check_poison(module: nnx.Module, examples: Sequence[np.ndarray], *, train: bool, seed: int = 0):
     """Checks that a network never reads values outside the sizes, and that no gradient reaches them."""
     randomize(module, seed)
-    clean = _with_filler(examples, PADDED_SHAPE[examples[0].ndim - 1])
+    clean = _with_filler(examples)
     keys = jax.random.split(jax.random.key(7), clean.batch_size)
     expected = run(module, clean, train=train, keys=keys, outside=None)
     for poison in (np.nan, 1e4):
@@ -227,7 +227,11 @@ def of_no_rows(module: nnx.Module, extent: Sequence[int], channels: int, *, trai
     return jax.eval_shape(apply, nnx.to_pure_dict(state), jnp.zeros((0, *extent, channels)))
 
 
-def _with_filler(examples: Sequence[np.ndarray], shape: tuple[int, ...]) -> Padded:
+def _with_filler(examples: Sequence[np.ndarray]) -> Padded:
+    largest = np.max([example.shape[:-1] for example in examples], axis=0)
+    shape = PADDED_SHAPE[len(largest)]
+    if any(largest > shape):
+        shape = tuple((largest + 3).tolist())
     return Padded.stack(examples, shape=shape, batch_size=len(examples) + 1)
 
 

@@ -18,10 +18,11 @@ from flax import nnx
 from fcnjax import pooling, random_streams
 from fcnjax.geometry import AnyWindow, Padding, per_axis
 from fcnjax.layers import BatchNorm, ChannelDropout, Convolution, Layer, LogSoftmax, Pointwise
+from fcnjax.layers.convolution.borders import BORDERS
 from fcnjax.layers.layer import Module, mode
 from fcnjax.layers.normalization import norm_layers
 from fcnjax.layers.pointwise import activation_layer
-from fcnjax.naming import joined
+from fcnjax.naming import check_name, joined
 from fcnjax.padded import Padded
 
 MakePool = Callable[[int, nnx.Rngs], pooling.Pool]
@@ -68,6 +69,7 @@ class Head(Module):
         kernel: taps of the first linear layer, an int or one int per spatial axis. With more than one tap the layer is
             a convolution, and the pool must come after it.
         padding: padding of that convolution (see `Convolution`): "same" keeps the size, "valid" adds no padding.
+        border: border of that convolution (see `Convolution`); a network gives its own.
         pool: a global pool, a key of `pooling.POOLS`, or a function `(channels, rngs) -> pool`, called with the number
             of channels at `pool_at`.
         pool_at: index into `layers` of the layer after the pool, 0 to len(layers): 0 is GAP-first, `len(layers)` (the
@@ -81,8 +83,8 @@ class Head(Module):
 
     Raises:
         ValueError: if `pool_at` is outside 0 to len(layers) (the message lists the positions) or precedes a `kernel` of
-            several taps, the norm or an activation is unknown, or `pool` is not a pool, the name of a pool, or a
-            function that returns a pool.
+            several taps, the norm, the border or an activation is unknown, or `pool` is not a pool, the name of a pool,
+            or a function that returns a pool.
 
     Source: derived here; GAP-first as in He et al. 2016, conv-first as in Lin, Chen and Yan 2014.
 
@@ -108,20 +110,22 @@ class Head(Module):
         log_softmax: bool = False,
         kernel: int | Sequence[int] = 1,
         padding: Padding = "same",
+        border: str = "zero",
         pool: pooling.Pool | MakePool | str = "mean",
         pool_at: int | None = None,
         rank: int = 2,
         rngs: nnx.Rngs,
     ):
+        check_name("border", border, BORDERS)
         layers: list[tuple[str, Layer]] = [(f"{norm} norm", layer) for layer in norm_layers(norm, in_channels)]
         activate = (activation, activation_layer(activation))
         first = len(layers)  # index of the first linear layer, the one with `kernel`
-        widths = (in_channels, *hidden)
+        widths, shape = (in_channels, *hidden), {"rank": rank, "padding": padding, "border": border}
         for index, (inner, width) in enumerate(itertools.pairwise((*widths, classes))):
             if index == len(hidden) and dropout:
                 layers += [("dropout", ChannelDropout(dropout, stream=random_streams.HEAD_DROPOUT))]
                 first += not index
-            layers += [_linear(inner, width, 1 if index else kernel, padding, rank, rngs)]
+            layers += [_linear(inner, width, 1 if index else kernel, shape, rngs)]
             layers += [activate] if index < len(hidden) else []
         if score_activation is not None:
             layers += [(score_activation, activation_layer(score_activation))]
@@ -313,10 +317,10 @@ class Head(Module):
 
 
 def _linear(
-    inner: int, width: int, kernel: int | Sequence[int], padding: Padding, rank: int, rngs: nnx.Rngs
+    inner: int, width: int, kernel: int | Sequence[int], shape: dict[str, Any], rngs: nnx.Rngs
 ) -> tuple[str, Layer]:
-    taps = per_axis("kernel", kernel, rank)
+    taps = per_axis("kernel", kernel, shape["rank"])
     if all(n == 1 for n in taps):
         return f"linear {width}", Pointwise(inner, width, rngs=rngs)
-    layer = Convolution(inner, width, kernel, rank=rank, padding=padding, rngs=rngs)
+    layer = Convolution(inner, width, kernel, rngs=rngs, **shape)
     return f"conv {joined(taps)} {width}", layer

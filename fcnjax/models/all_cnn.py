@@ -18,6 +18,7 @@ def all_cnn_c(
     rank: int = 2,
     width: int = 96,
     dropout: float = 0.5,
+    border: str = "zero",
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
@@ -32,16 +33,17 @@ def all_cnn_c(
         width: channels of the first block; all later blocks have twice as many.
         dropout: rate of channel dropout after the halving convolutions, in [0, 1); the paper drops single values,
             and also 0.2 of the input.
+        border: what convolutions see beyond the edge of an example, any border of `Convolution`; "valid" adds no pads.
         head: arguments of `fcnjax.Head`; default: linear with a ReLU on the scores, conv-first, as in the paper.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: if a head option is unknown, or a layer rejects an argument.
+        ValueError: if the border or a head option is unknown, or a layer rejects an argument.
 
     Source: Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2015, table 1; as in the paper,
     the convolution after the second halving has no padding.
     """
-    convolve = partial(conv_relu, rank=rank, rngs=rngs)
+    convolve = partial(conv_relu, rank=rank, border=border, rngs=rngs)
 
     def block(name: str, inner: int, outer: int, stream: int) -> Block:
         layers = [*convolve(inner, outer, 3), *convolve(outer, outer, 3), *convolve(outer, outer, 3, stride=2)]
@@ -54,5 +56,5 @@ def all_cnn_c(
         Block("conv7", convolve(wide, wide, 3, padding="valid")),
         Block("conv8", convolve(wide, wide, 1)),
     ]
-    made = make_head(wide, classes, head, rank=rank, rngs=rngs, score_activation="relu")
+    made = make_head(wide, classes, head, rank=rank, rngs=rngs, border=border, score_activation="relu")
     return Classifier(blocks, made, in_channels=in_channels, rank=rank)

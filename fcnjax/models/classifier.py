@@ -6,7 +6,7 @@ Axes: B batch, S spatial (S' after blocks), C channels (C' after blocks), K clas
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from fcnjax.layers import Layer, Sequential
 from fcnjax.layers.composition import cut_to
 from fcnjax.layers.layer import Module, checked_keys, mode, parameter_count
 from fcnjax.layers.rematerialization import recomputed
+from fcnjax.models.trace_row import TraceRow
 from fcnjax.naming import check_name, joined
 from fcnjax.padded import Padded, check_padded, check_within
 
@@ -40,26 +41,6 @@ class Block(Sequential):
     def __init__(self, name: str, layers: Sequence[Layer]):
         super().__init__(layers)
         self.name = name
-
-
-class TraceRow(NamedTuple):
-    """One row of a shape table.
-
-    Attributes:
-        layer: name of the layer or block.
-        size: output extent per spatial axis; empty for the scores.
-        channels: number of output channels.
-        receptive_field: number of input positions that one output position sees, per spatial axis.
-        parameters: number of trainable scalars.
-        multiply_adds: multiply-adds of the products per example; elementwise work is not counted.
-    """
-
-    layer: str
-    size: tuple[int, ...]
-    channels: int
-    receptive_field: tuple[int, ...]
-    parameters: int
-    multiply_adds: int
 
 
 class Classifier(Module):
@@ -233,7 +214,7 @@ class Classifier(Module):
         elif any(isinstance(n, int) and n < m for n, m in zip(shape, min_size, strict=True)):
             raise ValueError(
                 f"padded shape {joined(shape)}: below this network's minimum size {joined(min_size)}; enlarge the "
-                "examples, or use a network with fewer strides."
+                f"examples, or use a network with fewer strides{self._or_border()}."
             )
 
     def check_sizes(self, sizes: np.ndarray):
@@ -251,8 +232,13 @@ class Classifier(Module):
         if small.size:
             raise ValueError(
                 f"{_first(small, sizes)}: below this network's minimum size {joined(min_size)}; "
-                "enlarge it, leave it out, or use a network with fewer strides."
+                f"enlarge it, leave it out, or use a network with fewer strides{self._or_border()}."
             )
+
+    def _or_border(self) -> str:
+        """Returns how a message goes on if a border needs positions to read from."""
+        needed = any(getattr(window, "smallest", 1) > 1 for windows in self._windows() for window in windows)
+        return ", or another border such as 'zero'" if needed else ""
 
     def _check_feature_extent(self, sizes: np.ndarray):
         """Raises ValueError if a flatten-dense head cannot take the features of an example."""

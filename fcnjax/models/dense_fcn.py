@@ -14,7 +14,7 @@ from flax import nnx
 from fcnjax.heads import make_head
 from fcnjax.layers import Layer, MaxPool, Pointwise, SkipConnection, TransposedConvolution, Upsample
 from fcnjax.models.classifier import Block, Classifier
-from fcnjax.models.parts import conv_relu, dropped
+from fcnjax.models.parts import check_border_keeps_size, conv_relu, dropped
 
 
 def dense_fcn(
@@ -28,6 +28,7 @@ def dense_fcn(
     hidden: int = 4096,
     decoder: int = 64,
     dropout: float = 0.5,
+    border: str = "zero",
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
@@ -44,11 +45,13 @@ def dense_fcn(
         hidden: channels of the two convolutions (7x7 and 1x1) after the stages.
         decoder: channels of the decoder.
         dropout: rate of channel dropout after each `hidden` convolution, in [0, 1).
+        border: what convolutions see beyond the edge of an example, any border of `Convolution` but "valid".
         head: arguments of `fcnjax.Head`; default: linear, conv-first.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: if `finest` is not the stride of a stage, a head option is unknown, or a layer rejects an argument.
+        ValueError: if `finest` is not the stride of a stage, the border changes sizes or is unknown, a head option is
+            unknown, or a layer rejects an argument.
 
     Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", 2015, with symmetric
     padding instead of 100 pixels at the first layer.
@@ -56,8 +59,9 @@ def dense_fcn(
     strides = [2 ** (stage + 1) for stage in range(len(depths))]
     if finest not in strides:
         raise ValueError(f"finest={finest} of the dense FCN: must be the stride of a stage, one of {strides}.")
+    check_border_keeps_size("the dense FCN", border)
     widths = [min(width * 2**stage, 8 * width) for stage in range(len(depths))]
-    convolve = partial(conv_relu, rank=rank, rngs=rngs)
+    convolve = partial(conv_relu, rank=rank, border=border, rngs=rngs)
 
     def stage(index: int) -> list[Layer]:
         inner = widths[index - 1] if index else in_channels
@@ -77,6 +81,6 @@ def dense_fcn(
         lateral = Pointwise(widths[index - 1], decoder, rngs=rngs)
         inside = [SkipConnection([*stage(index), *inside, double(rngs=rngs)], [lateral])]
     inside += [Upsample(finest, "bilinear", rank=rank)]
-    made = make_head(decoder, classes, head, rank=rank, rngs=rngs)
+    made = make_head(decoder, classes, head, rank=rank, rngs=rngs, border=border)
     blocks = [*encoder, Block("decoder", inside)]
     return Classifier(blocks, made, in_channels=in_channels, rank=rank, cut_to_input=True)

@@ -22,6 +22,7 @@ def fcn(
     norm: str = "batch",
     activation: str = "relu",
     dropout: float = 0.0,
+    border: str = "zero",
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
@@ -38,12 +39,13 @@ def fcn(
         norm: "batch", "group" (8 groups), "layer" or "none".
         activation: "relu", "gelu", "silu" or "tanh".
         dropout: rate of channel dropout after each block, in [0, 1).
+        border: what convolutions see beyond the edge of an example, any border of `Convolution`; "valid" adds no pads.
         head: arguments of `fcnjax.Head`; default: linear, conv-first.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: if `channels` is empty, the norm, the activation or a head option is unknown, or a layer rejects an
-            argument.
+        ValueError: if `channels` is empty, the norm, the activation, the border or a head option is unknown, or a layer
+            rejects an argument.
     """
     if not channels:
         raise ValueError(
@@ -51,11 +53,12 @@ def fcn(
         )
     blocks, width = [], in_channels
     for index, wider in enumerate(channels):
-        shape = {"rank": rank, "stride": 2, "padding": (kernel - 1) // 2, "bias": norm == "none"}
+        shape = {"rank": rank, "stride": 2, "padding": (kernel - 1) // 2, "bias": norm == "none", "border": border}
         convolution = Convolution(width, wider, kernel, rngs=rngs, **shape)
         layers: list[Layer] = [convolution, *norm_layers(norm, wider), activation_layer(activation)]
         if dropout:
             layers.append(ChannelDropout(dropout, stream=index))
         blocks.append(Block(f"conv{index + 1}", layers))
         width = wider
-    return Classifier(blocks, make_head(width, classes, head, rank=rank, rngs=rngs), in_channels=in_channels, rank=rank)
+    made = make_head(width, classes, head, rank=rank, rngs=rngs, border=border)
+    return Classifier(blocks, made, in_channels=in_channels, rank=rank)

@@ -20,6 +20,7 @@ def nin(
     rank: int = 2,
     width: int = 192,
     dropout: float = 0.5,
+    border: str = "zero",
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
@@ -34,17 +35,18 @@ def nin(
         rank: number of spatial axes, 1 to 3.
         width: channels of the widest layers, at least 2.
         dropout: rate of channel dropout between blocks, in [0, 1); the paper drops single values.
+        border: what convolutions see beyond the edge of an example, any border of `Convolution`; "valid" adds no pads.
         head: arguments of `fcnjax.Head`; default: linear with a ReLU on the scores, conv-first, as in the paper.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: if a head option is unknown, or a layer rejects an argument.
+        ValueError: if the border or a head option is unknown, or a layer rejects an argument.
 
     Source: Lin, Chen and Yan, "Network In Network", 2014; widths and pools of the authors' CIFAR-10 model.
     """
 
     def block(name: str, inner: int, widths: tuple[int, ...], taps: int, after: list[Layer]) -> Block:
-        layers = conv_relu(inner, widths[0], taps, rank=rank, rngs=rngs)
+        layers = conv_relu(inner, widths[0], taps, rank=rank, border=border, rngs=rngs)
         for before, wider in itertools.pairwise(widths):
             layers += [Pointwise(before, wider, rngs=rngs), activation_layer("relu")]
         return Block(name, [*layers, *after])
@@ -56,5 +58,5 @@ def nin(
         block("mlpconv2", narrow, (width, width, width), 5, [AveragePool(**halved), *dropped(dropout, 1)]),
         block("mlpconv3", width, (width, width), 3, []),
     ]
-    made = make_head(width, classes, head, rank=rank, rngs=rngs, score_activation="relu")
+    made = make_head(width, classes, head, rank=rank, rngs=rngs, border=border, score_activation="relu")
     return Classifier(blocks, made, in_channels=in_channels, rank=rank)

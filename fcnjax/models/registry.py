@@ -62,7 +62,7 @@ def create(
             pooled features and logits are always float32.
         frontend: options of `fcnjax.models.frontend.log_mel`, the first block of a network for signals ({} for its
             defaults); None for a network without a front end.
-        **options: further arguments of the network's function, such as `rank` or `head`.
+        **options: further arguments of the network's function, such as `rank`, `head` or `border`.
 
     Raises:
         ValueError: if the name, the dtype or an option is unknown (the message names the nearest one), or a front end

@@ -15,6 +15,7 @@ from fcnjax.heads import make_head
 from fcnjax.layers import Activation, BatchNorm, Convolution, Layer, MaxPool, Residual
 from fcnjax.layers.pointwise import relu_of_sum
 from fcnjax.models.classifier import Block, Classifier
+from fcnjax.models.parts import check_border_keeps_size
 
 Convolve = Callable[..., Convolution]
 
@@ -28,6 +29,7 @@ def resnet(
     rank: int = 2,
     width: int = 64,
     small: bool = False,
+    border: str = "zero",
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
@@ -43,18 +45,20 @@ def resnet(
         rank: number of spatial axes, 1 to 3.
         width: channels of the first stage.
         small: whether the stem is a 3x3 convolution of stride 1 (CIFAR), rather than 7x7 of stride 2 and a max pool.
+        border: what convolutions see beyond the edge of an example, any border of `Convolution` but "valid".
         head: arguments of `fcnjax.Head`; default: linear, GAP-first, as in the paper.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: if `depths` is empty or has an entry below 1, a head option is unknown, or a layer rejects an
-            argument.
+        ValueError: if `depths` is empty or has an entry below 1, the border changes sizes or is unknown, a head option
+            is unknown, or a layer rejects an argument.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016; v1.5 as in torchvision's `resnet50`.
     """
     if not depths or min(depths) < 1:
         raise ValueError(f"depths={tuple(depths)} of the ResNet: must be one or more numbers of at least 1.")
-    convolve = partial(Convolution, rank=rank, bias=False, rngs=rngs)
+    check_border_keeps_size("the ResNet", border)
+    convolve = partial(Convolution, rank=rank, border=border, bias=False, rngs=rngs)
     taps, stride = (3, 1) if small else (7, 2)
     stem = [*_unit(convolve, in_channels, width, taps, stride), Activation(jax.nn.relu)]
     blocks = [Block("stem", stem if small else [*stem, MaxPool(3, rank=rank, stride=2, padding=1)])]
@@ -67,7 +71,7 @@ def resnet(
             layers += _block(convolve, channels, inner, stride, bottleneck)
             channels = inner * expansion
         blocks.append(Block(f"stage{stage + 1}", layers))
-    made = make_head(channels, classes, head, rank=rank, rngs=rngs, pool_at=0)
+    made = make_head(channels, classes, head, rank=rank, rngs=rngs, border=border, pool_at=0)
     return Classifier(blocks, made, in_channels=in_channels, rank=rank)
 
 
@@ -78,6 +82,7 @@ def resnet_cifar(
     depth: int = 20,
     rank: int = 2,
     width: int = 16,
+    border: str = "zero",
     head: Mapping[str, Any] | None = None,
     rngs: nnx.Rngs,
 ) -> Classifier:
@@ -92,18 +97,19 @@ def resnet_cifar(
         depth: number of layers, 6 n + 2 with n at least 1, such as 20, 32, 44, 56 or 110.
         rank: number of spatial axes, 1 to 3.
         width: channels of the first stage.
+        border: as in `resnet`.
         head: as in `resnet`.
         rngs: source of the initial weights.
 
     Raises:
-        ValueError: if the depth is not 6 n + 2 with n at least 1, a head option is unknown, or a layer rejects an
-            argument.
+        ValueError: if the depth is not 6 n + 2 with n at least 1, the border changes sizes or is unknown, a head option
+            is unknown, or a layer rejects an argument.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016, section 4.2.
     """
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"depth={depth} of the CIFAR ResNet: must be 6 n + 2 with n at least 1, such as 20 or 56.")
-    shape = {"classes": classes, "in_channels": in_channels, "rank": rank, "width": width}
+    shape = {"classes": classes, "in_channels": in_channels, "rank": rank, "width": width, "border": border}
     return resnet(depths=[(depth - 2) // 6] * 3, bottleneck=False, small=True, head=head, rngs=rngs, **shape)
 
 

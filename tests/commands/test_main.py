@@ -85,6 +85,9 @@ def test_inspect_prints_the_shape_tables_of_the_thread(fcnjax, config):
     assert sizes == [entry.split() for entry in wanted]
     assert "minimum size 8x8, stride 8x8, receptive field 22x22" in out
     assert "head: linear 10 -> mean pool" in out
+    _, out, _ = fcnjax("inspect", *config, "--config.model.border=valid", "--size", "28x22")
+    assert "minimum size 22x22, stride 8x8" in out
+    assert ["conv1", "13x10"] in [row[:2] for row in table_rows(out)]
 
 
 def test_a_config_takes_the_name_of_a_network(fcnjax, config):
@@ -197,6 +200,7 @@ def test_a_network_without_batch_statistics_is_evaluated_as_it_is_with_a_note(fc
         ("--config.model.channels=()", ("channels=() of the fcn: must have at least one entry",)),
         ("--config.model.norm=bath", ("unknown norm 'bath': did you mean 'batch'?",)),
         ("--config.model.depth=20", ("unknown option of model 'fcn': 'depth'",)),
+        ("--config.model.border=reflct", ("unknown border 'reflct': did you mean 'reflect'?",)),
         (
             "--config.head.flatten=(3,3)",
             ("train split: example 0 of size", "a flatten-dense head made for 3x3 has one"),

@@ -1,5 +1,7 @@
 """Networks against PyTorch with the same state dict and unpadded images: logits, class maps, all gradients."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +39,7 @@ TIMM = {"efficientnet_b0": torch_efficientnet.timm_names, "convnext_atto": torch
 # Sizes: odd and even; at and just above the total stride of 32; just below and at the padded shape.
 PADDED_SHAPE = (40, 38)
 SIZES = [(33, 38), (40, 37), (32, 35)]
+long = functools.partial(pytest.param, marks=pytest.mark.long)
 SMALLEST = {"convnext_atto": (32, 32)}  # for the other networks, one pixel
 
 
@@ -129,6 +132,21 @@ def test_logits_class_maps_and_gradients(arch, dtype):
         expected = theirs[names[name]]
         expected = np.moveaxis(expected, (0, 1), (-1, -2)) if expected.ndim > 1 else expected
         assert_close(computed, expected.reshape(computed.shape), dtype, f"gradient of {names[name]}", min_scale)
+
+
+@pytest.mark.parametrize("border", [*map(long, ("replicate", "circular")), "reflect"])
+def test_weights_of_zero_borders_load_with_any_border(border):
+    reference, rng = make_reference("resnet18"), np.random.default_rng(1)
+    for module in reference.modules():
+        if isinstance(module, torch.nn.Conv2d) and max(module.padding) > 0:
+            module.padding_mode = border
+    examples = [rng.normal(size=(*size, CHANNELS)) for size in ((33, 38), (40, 37))]
+    with jax.enable_x64(True):
+        model = make_ours("resnet18", state_of(reference), border=border)
+        logits = jax.jit(lambda batch: model(batch))(Padded.stack(examples, shape=PADDED_SHAPE))
+    for ours, example in zip(logits, examples, strict=True):
+        expected = reference(to_torch(torch, example)).detach().numpy()[0]
+        assert_close(ours, expected, np.float64, f"logits of size {example.shape}")
 
 
 @pytest.mark.parametrize("arch", TIMM)

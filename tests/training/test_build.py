@@ -6,7 +6,7 @@ from synthetic_data import make_recipe
 
 from fcnjax.data import ArraySource, UnreadableExample, plan_buckets
 from fcnjax.training import Trainer, build, train
-from fcnjax.training.build import fit_sources, make_buckets
+from fcnjax.training.build import abstract_model, fit_sources, make_buckets
 from fcnjax.training.run import describe_run
 
 
@@ -28,6 +28,13 @@ def test_a_missing_or_other_split_is_named():
     three = [(np.ones((8, 9, 3), np.float32), index) for index in range(2)]
     with pytest.raises(ValueError, match="the test split has channels 3, the train split 1"):
         fit_sources(make_recipe(), splits(test=three))
+
+
+def test_the_border_of_a_config_is_the_networks():
+    for border, expected in ((None, "zero"), ("circular", "circular")):
+        recipe = make_recipe(model={"border": border}, head={"kernel": 3})
+        model = abstract_model(recipe, fit_sources(recipe, splits())["train"])
+        assert [layer.border for layer in (model.blocks[0].layers[0], model.head.layers[0])] == [expected] * 2
 
 
 def test_size_policies_hold_for_given_sources():

@@ -134,6 +134,8 @@ class ModelSettings:
         dropout: rate of channel dropout, in [0, 1).
         depth: number of layers of `resnet_cifar`, 6 n + 2.
         width: channels of the first stage of a network made of stages; for EfficientNet a factor on all channels.
+        border: what convolutions see beyond the edge of an example: "zero", "partial", "replicate", "reflect",
+            "circular", or "valid" for no pads (see `fcnjax.layers.Convolution`); None means "zero".
         dtype: dtype of the computation, "float32" or "bfloat16"; None means the dtype of the data. Weights, statistics
             and pooled sums are float32 in any case.
     """
@@ -145,6 +147,7 @@ class ModelSettings:
     dropout: float | None = None
     depth: int | None = None
     width: int | float | None = None
+    border: str | None = None
     dtype: str | None = None
 
     def __post_init__(self):

@@ -4,7 +4,7 @@ from fcnjax.training import DataSettings, Recipe
 
 UNSET = {  # fields that are None
     "data": ("data_dir", "channels", "sample_rate"),
-    "model": ("dropout", "depth", "width", "dtype"),
+    "model": ("dropout", "depth", "width", "border", "dtype"),
     "head": ("norm", "dropout", "score_activation", "flatten", "pool_r", "pool_p", "pool_heads", "pool_k", "pool_at"),
     "optimizer": ("clip_norm",),
     "loss": ("class_weights",),
