@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 MAX_WORKERS = 2
 CONTRACT, ARGUMENTS = "tests/layers/test_layers_contract.py", "tests/test_arguments.py"
+DEFAULTS = [ARGUMENTS, "tests/layers/test_layer_defaults.py"]
 FIRST = f"{CONTRACT}::test_outputs_depend_on_what_they_should"  # every layer in seconds: most mistakes end there
 TOP = ["tests/training/test_build.py", "tests/training/test_speed.py", "tests/training/test_reestimation.py"]
 TOP += ["tests/training/compile/test_compilation.py", "tests/training/compile/test_memory_fit.py"]
