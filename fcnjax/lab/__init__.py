@@ -1,11 +1,12 @@
 """The parts of every experiment: arms, draws, measures, claims, decisions, the report, and the command line."""
 
+from fcnjax.lab.changes import any_size, zeros_to
 from fcnjax.lab.claims import Equivalence, Exact, Superiority, Term, difference
 from fcnjax.lab.command import main, write_index
 from fcnjax.lab.decisions import Decision, decide
 from fcnjax.lab.draws import few_examples, shuffled_labels
 from fcnjax.lab.experiment import Arm, Experiment, Setting
-from fcnjax.lab.measures import ByArea, Flips, Measured, SameFunction, Scores, TrainedRun
+from fcnjax.lab.measures import AtSizes, ByArea, Flips, Measured, SameFunction, Scores, TrainedRun, ZeroPadding
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.plan import Plan, read_plan
 from fcnjax.lab.published.result import Result, read_result
@@ -15,6 +16,7 @@ from fcnjax.lab.statistics import Estimate, clustered_mean, max_relative_differe
 
 __all__ = [
     "Arm",
+    "AtSizes",
     "ByArea",
     "ClassMapRow",
     "Decision",
@@ -36,6 +38,8 @@ __all__ = [
     "Superiority",
     "Term",
     "TrainedRun",
+    "ZeroPadding",
+    "any_size",
     "chart",
     "class_map_panel",
     "clustered_mean",
@@ -49,4 +53,5 @@ __all__ = [
     "read_result",
     "shuffled_labels",
     "write_index",
+    "zeros_to",
 ]

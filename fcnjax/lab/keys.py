@@ -1,6 +1,7 @@
 """Keys: what a run and a measurement depend on, as a hash, so that only what has changed is done again.
 
-A run is keyed by its resolved config, its draw, its data and the code; a measurement also by the code of the measures.
+A run is keyed by its resolved config, its draw, its data and the code; a measurement also by the code of its
+measures and of what they share.
 Versions of Python, JAX and the other packages are recorded with every run, but are not part of its key: an update would
 discard all results, most of which it does not change, and `--reproduce` compares them instead. The runner warns if the
 runs of an experiment were made with different versions.
@@ -69,8 +70,8 @@ def measure_key(arm: str, measures: Iterable[Callable[..., Any]]) -> str:
         arm: name of the arm, which measures may read.
         measures: the measures.
     """
-    own = code_of(PACKAGE / "lab" / "measures.py")
-    return hashed([arm, own, [described(measure) for measure in measures]])[: LENGTH // 2]
+    shared = [code_of(PACKAGE / "lab" / name) for name in ("measures/trained_run.py", "changes.py")]
+    return hashed([arm, shared, [described(measure) for measure in measures]])[: LENGTH // 2]
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:

@@ -1,0 +1,142 @@
+"""Changes of the examples of an arm, or of those that a measure tests: other sizes, zeros around, a canvas.
+
+Axes: N examples, D spatial axes. The one idea: a change is a pure function of the example and its id, so every arm and
+every run sees the same one.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fcnjax.data import Example, Source
+from fcnjax.data.size_table import frozen_table
+from fcnjax.data.sources.contents import Contents
+from fcnjax.data.sources.resized import resample
+
+
+class ChangedSource(Source):
+    """The examples of a source with other values and sizes.
+
+    Args:
+        source: where the examples come from.
+        sizes: int [N, D], or [D] for all, the sizes after the change.
+        change: function of values [*S, C], the id, and the new size, which returns the new values.
+        what: describes the change; part of `contents`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sizes: Sequence[int] | np.ndarray,
+        change: Callable[[np.ndarray, int, tuple[int, ...]], np.ndarray],
+        what: str,
+    ) -> None:
+        self._source, self._change, self._what = source, change, what
+        self.sizes = frozen_table(np.broadcast_to(np.asarray(sizes, np.int32), source.sizes.shape).copy())
+        self.ids, self.names, self.unreadable = source.ids, source.names, source.unreadable
+        self.class_names, self.channels = source.class_names, source.channels
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        return self._source.labels
+
+    @cached_property
+    def contents(self) -> Contents:
+        """The contents of the source, the change and the sizes."""
+        covers, contents = self._source.contents
+        digest = hashlib.sha256(f"{contents}, {self._what}".encode() + self.sizes.tobytes())
+        return Contents(f"{covers}, {self._what}", digest.hexdigest())
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int, /) -> Example:
+        example, size = self._source[index], tuple(self.sizes[index].tolist())
+        return example._replace(values=self._change(example.values, example.id, size))
+
+
+def scaled(source: Source, sizes: Sequence[int] | np.ndarray) -> Source:
+    """Returns images at other sizes, [D] or [N, D], by bicubic interpolation."""
+    return ChangedSource(source, sizes, lambda values, number, size: resample(values, size), "scaled")
+
+
+def cropped(source: Source, size: Sequence[int]) -> Source:
+    """Returns the middle of each example, at most `size` [D]."""
+    return ChangedSource(source, np.minimum(source.sizes, size), lambda values, _, to: _middle(values, to), "cropped")
+
+
+def with_zeros(source: Source, sizes: Sequence[int] | np.ndarray) -> Source:
+    """Returns examples with zeros after their ends up to `sizes`, [D] or [N, D], as values of the example itself.
+
+    It is what a batch of padded examples holds if nothing masks the padding.
+    """
+
+    def pad(values: np.ndarray, _: int, size: tuple[int, ...]) -> np.ndarray:
+        return np.pad(values, [*((0, to - at) for to, at in zip(size, values.shape[:-1], strict=True)), (0, 0)])
+
+    return ChangedSource(source, sizes, pad, "with zeros")
+
+
+def _middle(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    starts = [(at - to) // 2 for to, at in zip(size, values.shape[:-1], strict=True)]
+    return values[tuple(slice(start, start + to) for start, to in zip(starts, size, strict=True))]
+
+
+@dataclass(frozen=True)
+class AnySize:
+    """Scales each training image to a size of its own, drawn with its id: log-uniform sides, heights and widths apart.
+
+    Attributes:
+        smallest: shortest side in pixels.
+        largest: longest side in pixels.
+        aspect: largest ratio of the sides.
+    """
+
+    smallest: int = 16
+    largest: int = 40
+    aspect: float = 2.0
+
+    def __call__(self, sources: Mapping[str, Source], seed: int) -> dict[str, Source]:
+        """Returns the splits with scaled training images; the sizes do not depend on the seed."""
+        del seed
+        train = sources["train"]
+        return {**sources, "train": scaled(train, np.array([self.size_of(number) for number in train.ids.tolist()]))}
+
+    def size_of(self, number: int) -> tuple[int, int]:
+        """Returns the height and width of the example with this id."""
+        rng = np.random.default_rng(number)
+        while True:
+            sides = rng.uniform(math.log(self.smallest), math.log(self.largest), 2)
+            height, width = (round(math.exp(side)) for side in sides)
+            if max(height, width) <= self.aspect * min(height, width):
+                return height, width
+
+
+@dataclass(frozen=True)
+class ZerosTo:
+    """Appends zeros to all examples of all splits up to one size, as values: a network without masks.
+
+    Attributes:
+        size: height and width, at least those of the largest example.
+    """
+
+    size: tuple[int, int]
+
+    def __call__(self, sources: Mapping[str, Source], seed: int) -> dict[str, Source]:
+        """Returns the splits with zeros; the seed does not matter."""
+        del seed
+        return {name: with_zeros(source, self.size) for name, source in sources.items()}
+
+
+def any_size(smallest: int = 16, largest: int = 40, aspect: float = 2.0) -> AnySize:
+    """Returns the change of an arm's sources that scales each training image to its own size (see `AnySize`)."""
+    return AnySize(smallest, largest, aspect)
+
+
+def zeros_to(size: tuple[int, int]) -> ZerosTo:
+    """Returns the change of an arm's sources that pads all examples with zeros as values (see `ZerosTo`)."""
+    return ZerosTo(size)
