@@ -36,7 +36,7 @@ class Arm:
         overrides: value by recipe field, as a dotted path; read-only after construction.
         description: what the arm does, such as `pool -> linear 10`.
         sources: changes the splits of a draw before training, such as `lab.few_examples(200)`; None keeps them. Its
-            `repr` is part of the key of the run, so use a frozen dataclass.
+            name, its fields and the code of its module key the run: use a frozen dataclass or a function of a module.
         salt: 0, or another number for an arm that repeats another one with other seeds (an A/A arm).
         control: whether the arm is broken on purpose; the report lists it apart.
 

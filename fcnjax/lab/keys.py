@@ -7,6 +7,7 @@ runs of an experiment were made with different versions.
 """
 
 import ast
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -78,19 +79,28 @@ def _config(recipe: Recipe) -> dict[str, Any]:
     return config | {"data": {name: value for name, value in config["data"].items() if name != "data_dir"}}
 
 
-def described(function: Callable[..., Any]) -> list[str]:
-    """Returns what identifies a measure or a change of sources: the code of its module, and its name or `repr`.
+def described(function: Callable[..., Any]) -> list[Any]:
+    """Returns what identifies a measure or a change of sources: the code of its module, its name and its fields.
+
+    Fields that are functions themselves are described likewise.
 
     Raises:
-        ValueError: if two functions could share the name, or the `repr` differs between processes.
+        ValueError: if two functions could share the name, or a field has another text in every process.
     """
-    name = function.__qualname__ if inspect.isfunction(function) else repr(function)
-    if "<lambda>" in name or "<locals>" in name or re.search(r" at 0x[0-9a-f]+", name):
-        raise ValueError(f"{name}: must have a name that keys its results; use a function of a module or a dataclass.")
-    file = inspect.getsourcefile(function if inspect.isfunction(function) else type(function))
+    is_function = inspect.isfunction(function)
+    name = function.__qualname__ if is_function else type(function).__qualname__
+    values = dataclasses.fields(function) if dataclasses.is_dataclass(function) else ()
+    fields = {each.name: getattr(function, each.name) for each in values}
+    texts = {each: described(value) if callable(value) else repr(value) for each, value in fields.items()}
+    known = is_function or dataclasses.is_dataclass(function)
+    if not known or re.search(r"<lambda>|<locals>| at 0x[0-9a-f]+", f"{name} {texts}"):
+        raise ValueError(
+            f"{function}: must have a name that keys its results; use a function of a module or a dataclass."
+        )
+    file = inspect.getsourcefile(function if is_function else type(function))
     if file is None:
-        raise ValueError(f"{name}: must be defined in a file, which keys its results.")
-    return [code_of(file), name]
+        raise ValueError(f"{function}: must be defined in a file, which keys its results.")
+    return [code_of(file), name, texts]
 
 
 def code_hash(package: Path = PACKAGE, left_out: Iterable[str] = LEFT_OUT) -> str:

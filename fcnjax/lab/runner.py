@@ -102,7 +102,7 @@ class Runner:
         recipe = dataclasses.replace(recipe, validate_every=0)
         self.recipes = {arm.name: arm_recipe(recipe, self.setting, arm, rates.get(arm.name)) for arm in experiment.arms}
         self._data: dict[str, _Data] = {}
-        self._trainers: dict[tuple[str, str], Trainer] = {}
+        self._trainers: dict[Any, Trainer] = {}  # by arm, and by what arms share
         self._programs: dict[Any, Any] = {}  # of measures
         self.draws = self._data_of(experiment.arms[0]).draws
         for arm in experiment.arms:
@@ -264,21 +264,24 @@ class Runner:
     def _trainer_of(self, arm: Arm, data: "_Data") -> Trainer:
         """Returns the trainer on all data, whose buckets all draws have, made at the first call.
 
-        If the arm changes sizes of examples, it is a trainer on the changed data.
+        If the arm changes sizes of examples, it is a trainer on the changed examples of the first draw.
         """
-        recipe, sources = dataclasses.replace(self.recipes[arm.name], seed=0), data.sources
-        if arm.sources is not None:
-            changed = arm.sources(sources, 0)
-            sources = sources if sizes_by_id(changed).items() <= sizes_by_id(sources).items() else changed
-        key = (_text(recipe.to_dict()), "" if sources is data.sources else repr(arm.sources))
-        if key not in self._trainers:
-            self._trainers[key] = Trainer(recipe, sources)
-        return self._trainers[key]
+        if arm.name not in self._trainers:
+            recipe, sources, change = dataclasses.replace(self.recipes[arm.name], seed=0), data.sources, ""
+            if arm.sources is not None:
+                changed = arm.sources(data.draws.sources(0, 0), 0)
+                if not sizes_by_id(changed).items() <= sizes_by_id(sources).items():
+                    sources, change = changed, repr(arm.sources)
+            key = (json.dumps(recipe.to_dict()), change)
+            if key not in self._trainers:
+                self._trainers[key] = Trainer(recipe, sources)
+            self._trainers[arm.name] = self._trainers[key]
+        return self._trainers[arm.name]
 
     def _data_of(self, arm: Arm) -> "_Data":
         """Returns the data of an arm; arms that name the same data and sizes share them."""
         recipe = self.recipes[arm.name]
-        key = _text([dataclasses.asdict(part) for part in (recipe.data, recipe.size)])
+        key = json.dumps([dataclasses.asdict(part) for part in (recipe.data, recipe.size)])
         if key not in self._data:
             sources = load_sources(recipe)
             self._data[key] = _Data(sources, Draws(sources, self.setting), data_digest(sources))
@@ -343,7 +346,3 @@ def _warn_of_versions(observations: Any) -> None:
 
 def _say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)

@@ -156,13 +156,46 @@ def test_measures_key_what_is_measured():
     assert measure_key("a", [lab.SameFunction("a", "late", (("head.pool_at", 1),))]) == measure_key("a", [same])
 
 
-def test_a_function_is_described_by_its_module_and_name_and_refused_without_one():
-    assert described(confidence) == [code_of(__file__), "confidence"]
-    assert described(lab.ByArea(2))[1] == "ByArea(parts=2)"
+@dataclasses.dataclass(frozen=True)
+class Wrapped:
+    """Another measure, and a number."""
 
+    inner: object
+    number: float = 1.0
+
+    def __call__(self, run: lab.TrainedRun) -> None:
+        del run
+
+
+def test_a_function_is_described_by_its_module_its_name_and_its_fields(monkeypatch, package):
+    assert described(confidence) == [code_of(__file__), "confidence", {}]
+    assert described(lab.ByArea(2))[1:] == ["ByArea", {"parts": "2"}]
+    assert described(Wrapped(confidence))[2] == {"inner": described(confidence), "number": "1.0"}
+    variants = [Wrapped(None), Wrapped(confidence), Wrapped(lab.ByArea(2)), Wrapped(lab.ByArea(3)), Wrapped(None, 2.0)]
+    found = [keys.hashed(described(each)) for each in variants]
+    assert len(set(found)) == len(found)
+    monkeypatch.setattr(keys.inspect, "getsourcefile", lambda function: package / "layers/area.py")
+    assert described(confidence)[0] == code_of(package / "layers/area.py")
+    monkeypatch.setattr(keys.inspect, "getsourcefile", lambda function: None)
+    with pytest.raises(ValueError, match="must be defined in a file"):
+        described(confidence)
+
+
+def test_a_function_without_a_name_of_its_own_is_refused():
     def inner(run: lab.TrainedRun) -> None:
         del run
 
-    for nameless in (lambda run: None, inner, functools.partial(confidence)):
+    class Plain:
+        def __call__(self, run: lab.TrainedRun) -> None:
+            del run
+
+    for nameless in (
+        lambda run: None,
+        inner,
+        functools.partial(confidence),
+        Plain(),
+        Wrapped(inner),
+        Wrapped(object()),
+    ):
         with pytest.raises(ValueError, match="must have a name that keys its results"):
             described(nameless)

@@ -12,6 +12,7 @@ from tiny_experiment import COUNTS, GAP, make_experiment, make_recipe, make_runn
 
 from fcnjax import lab
 from fcnjax.atomic import locked_folder
+from fcnjax.data import ResizedSource, SizePolicy
 from fcnjax.lab import runner as runner_module
 from fcnjax.lab.draws import labels_of
 from fcnjax.lab.keys import training_seed
@@ -299,3 +300,42 @@ def test_seeds_of_pilots_and_arms_of_other_data_are_refused(folder):
     other = lab.Arm("other", "other", {"data.test_split": "validation"})
     with pytest.raises(ValueError, match="arm 'other': must have the examples of 'gap'; give both the same data set"):
         make_runner(folder, experiment=make_experiment(arms=(GAP, other)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Canvas:
+    """Puts every example on a canvas of one size, or of a size drawn with the seed."""
+
+    side: int
+    drawn: bool = False
+
+    def __call__(self, sources, seed):
+        side = self.side + (seed if self.drawn else 0)
+        policy = SizePolicy(min_side=side, below="pad")
+        return {name: ResizedSource(source, policy) for name, source in sources.items()}
+
+
+def test_arms_of_fewer_examples_have_the_buckets_of_all_and_arms_of_other_sizes_their_own(folder):
+    few, broken = (
+        lab.Arm("few", "few", GAP.overrides, sources=lab.few_examples(14)),
+        lab.Arm("broken", "broken", GAP.overrides, sources=lab.shuffled_labels(), control=True),
+    )
+    large, drawn = (
+        lab.Arm(name, name, GAP.overrides, sources=Canvas(20, name == "drawn")) for name in ("large", "drawn")
+    )
+    runner = make_runner(folder, experiment=make_experiment(arms=(GAP, few, broken, large, drawn)), seeds=4)
+    buckets = {
+        (arm, seed): runner.trainer(arm, seed, 0).buckets.shapes.tolist()
+        for arm in ("gap", "few", "broken", "large", "drawn")
+        for seed in (0, 3)
+    }
+    whole = runner.draws.pool.sizes
+    assert buckets["gap", 0] == buckets["few", 3] == buckets["broken", 0]
+    assert buckets["gap", 0][0] >= whole.max(axis=0).tolist()
+    assert buckets["large", 0] == buckets["large", 3] == [[20, 20]]
+    assert (buckets["drawn", 0], buckets["drawn", 3]) == ([[20, 20]], [[23, 23]])
+    assert runner.trainer("gap", 0, 0).programs is runner.trainer("broken", 0, 1).programs
+    assert len(runner.trainer("few", 0, 0).sources["train"]) == 14
+    run = runner.run([("large", 0, 0)])
+    assert run is not None
+    assert np.all(run.runs[0].sizes == 20)
