@@ -5,7 +5,7 @@ What is read of a `result.json`:
 - `name`, `title`, `question`, `setting`, `answer`: texts.
 - `verdicts`: number of primary and exact claims by verdict.
 - `claims`: for each `statement`, `verdict` and `control`; for its numbers `estimate` with `mean`, and `low`, `high`,
-  `scale` and `unit`, or `number` if it is exact.
+  `scale` and `unit`, or `number` and `at_most` or `at_least` if it is exact. A `kind` of `control` leaves it out.
 - `runs`: one entry per run.
 - `page`: path of the report, from the folder of the result.
 - `facts`, with `versions`, and `times`, with `ended`: texts, shown if they are there.
@@ -78,16 +78,17 @@ def entry_of(result: Mapping[str, Any], folder: str = "") -> Entry:
             f"result of {result.get('name', folder)!r}: must have {missing}; publish the experiment again."
         )
     controls = [claim for claim in result["claims"] if claim.get("control")]
+    counts = result["verdicts"]
     ended = str(result.get("times", {}).get("ended", ""))[:10]
     return Entry(
         title=result["title"],
         question=result["question"],
         answer=result["answer"],
         setting=result["setting"],
-        verdicts=result["verdicts"],
+        verdicts={verdict: counts[verdict] for verdict in ("holds", "fails", "not decided") if counts.get(verdict)},
         controls=len(controls),
         failed=sum(claim["verdict"] == "fails" for claim in controls),
-        claims=[claim for claim in result["claims"] if claim["verdict"] and not claim.get("control")],
+        claims=[claim for claim in result["claims"] if claim["verdict"] and not _is_control(claim)],
         runs=len(result["runs"]),
         measured=", ".join(filter(None, (result.get("facts", {}).get("versions", ""), ended))),
         page=f"{folder}/{result['page']}" if folder else result["page"],
@@ -167,14 +168,21 @@ def update_readme(path: Path | str, entries: Sequence[Entry]) -> Path:
 
 def _claim_words(claim: Mapping[str, Any]) -> str:
     """Returns the statement and the numbers of a claim of a result."""
-    number, estimate = claim.get("number"), claim.get("estimate")
+    estimate = claim.get("estimate")
     if estimate:
         scale = claim["scale"]
         ends = [scale * _finite(value) for value in (estimate["mean"], claim["low"], claim["high"])]
         numbers = f"{interval_words(*ends, digits=effect_digits(scale), signed=True)} {claim['unit']}"
     else:
-        numbers = scientific(_finite(number))
+        limits = {"at most": claim.get("at_most"), "at least": claim.get("at_least")}
+        limit = [f"must be {words} {scientific(value)}" for words, value in limits.items() if value is not None]
+        numbers = ", ".join([scientific(_finite(claim.get("number"))), *limit])
     return f"{plain(claim['statement'])} ({plain(numbers)})."
+
+
+def _is_control(claim: Mapping[str, Any]) -> bool:
+    """Returns whether a claim of a result must fail, or is about an arm that repeats another one."""
+    return bool(claim.get("control")) or claim.get("kind") == "control"
 
 
 def _finite(value: Any) -> float:

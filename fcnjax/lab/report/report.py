@@ -151,31 +151,23 @@ def build_report(
         pictures: further pictures.
         extra: further sections, placed before "How it was measured".
 
-    Returns:
-        The report.
-
     Raises:
         ValueError: if there are no runs, or the experiment has no such setting.
     """
     setting = experiment.setting(setting_name)
     summary = summarize(experiment, observations, setting.blocks)
-    sections = [_verdict_section(experiment, decisions), _arm_section(summary, setting, plan)]
-    if summary.sizes is not None:
-        sections.append(_size_section(summary))
-    if pictures:
-        sections.append(Section("Pictures", pictures=tuple(pictures)))
-    sections += extra
-    if (planned := _plan_section(summary, decisions, plan)) is not None:
-        sections.append(planned)
-    sections.append(_method_section(summary, setting, plan, {**facts, **_run_facts(observations, plan)}))
+    facts = {**facts, **_run_facts(observations, plan)}
+    shown = (Section("Pictures", pictures=tuple(pictures)),) if pictures else ()
+    before = (_verdict_section(experiment, decisions), _arm_section(summary, setting, plan), _size_section(summary))
+    after = (_plan_section(summary, decisions, plan), _method_section(summary, setting, plan, facts))
     return Report(
         title=experiment.title,
         question=experiment.question,
         answer=answer_words(experiment, setting_name, decisions),
         counts=verdict_counts(experiment, decisions),
         extent=f"{setting_name}, {len(summary.arms)} arms, {summary.runs:,} runs, {summary.examples:,} test examples",
-        warnings=_warnings(summary, setting, decisions, plan),
-        sections=tuple(sections),
+        warnings=_warnings(summary, setting_name, decisions, plan),
+        sections=tuple(filter(None, (*before, *shown, *extra, *after))),
     )
 
 
@@ -185,16 +177,20 @@ def _png(figure: Figure, dpi: int) -> bytes:
     return buffer.getvalue()
 
 
-def _warnings(summary: Summary, setting: Setting, decisions: Sequence[Decision], plan: Tuned | None) -> tuple[str, ...]:
+def _warnings(
+    summary: Summary, setting_name: str, decisions: Sequence[Decision], plan: Tuned | None
+) -> tuple[str, ...]:
     found = [
         f'A control did not fail: "{statement}". Trust no verdict of this page before the reason is known.'
         for statement in failed_controls(decisions)
     ]
+    setting = summary.experiment.setting(setting_name)
     if summary.seeds < setting.seeds:
-        name = summary.experiment.name
+        first = setting_name == next(iter(summary.experiment.settings))
+        folder = summary.experiment.name + ("" if first else f"_{setting_name}")
         found.append(
-            f"This run has {summary.seeds} of {setting.seeds} planned seeds, so it decides less than was planned; "
-            f"the published result in experiments/results/{name} has all of them."
+            f"This run has {summary.seeds} of {setting.seeds} planned seeds, so it decides less than was planned; for "
+            f"all seeds see experiments/results/{folder}, or run it without --seeds."
         )
     if plan is None and summary.experiment.tuned:
         found.append("The arms were not tuned: differences between them may come from the learning rate.")
@@ -255,7 +251,9 @@ def _arm_section(summary: Summary, setting: Setting, plan: Tuned | None) -> Sect
     return Section("Arms", tables=tuple(tables), pictures=tuple(pictures))
 
 
-def _size_section(summary: Summary) -> Section:
+def _size_section(summary: Summary) -> Section | None:
+    if summary.sizes is None:
+        return None
     words = (
         "The side of an example is the geometric mean of its extents (the square root of height x width for images)."
     )
@@ -274,8 +272,8 @@ def _method_section(summary: Summary, setting: Setting, plan: Tuned | None, fact
     seeds = f"{summary.seeds} seed{'s' * (summary.seeds > 1)}"
     if summary.folds > 1:
         design = (
-            f"With each of {seeds}, the {summary.examples:,} examples are divided into {summary.folds} stratified "
-            "folds anew; every arm is trained on all folds but one and tested on that one, so that each example is "
+            f"With each of {seeds}, the {summary.examples:,} examples are divided into {summary.folds} new stratified "
+            "folds; every arm is trained on all folds but one and tested on that one, so that each example is "
             "tested once per seed."
         )
     else:

@@ -6,7 +6,7 @@ RESULT = {
     "question": "Does the order of a head matter?",
     "setting": "digits",
     "answer": "Linear orders are one function. Others differ by less than a point, which agrees with the literature.",
-    "verdicts": {"holds": 2, "not decided": 1},
+    "verdicts": {"fails": 0, "not decided": 1, "holds": 2},
     "claims": [
         {
             "statement": "Both orders are as accurate",
@@ -18,7 +18,13 @@ RESULT = {
             "scale": 100.0,
             "unit": "points of accuracy",
         },
-        {"statement": "Orders are one function", "verdict": "holds", "control": False, "number": 3e-10},
+        {
+            "statement": "Orders are one function",
+            "verdict": "holds",
+            "control": False,
+            "number": 3e-10,
+            "at_most": 1e-9,
+        },
         {
             "statement": "One run decides",
             "verdict": "not decided",
@@ -30,6 +36,7 @@ RESULT = {
             "unit": "points of accuracy",
         },
         {"statement": "Broken orders are one function", "verdict": "fails", "control": True, "number": 0.3},
+        {"statement": "The same arm again", "verdict": "holds", "control": False, "kind": "control", "number": 0.0},
         {"statement": "Small digits differ", "verdict": None, "control": False},
     ],
     "runs": [{}] * 135,

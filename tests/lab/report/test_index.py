@@ -35,6 +35,7 @@ def test_entries_come_from_result_files_by_folder(results):
     ]
     entry = entries[1]
     assert (entry.controls, entry.failed, entry.runs, len(entry.claims)) == (1, 1, 135, 3)
+    assert list(entry.verdicts.items()) == [("holds", 2), ("not decided", 1)]
     assert entry.measured == "jax 0.10.2, 2026-11-27"
 
 
@@ -82,7 +83,7 @@ def test_the_readme_says_answers_and_numbers():
         "**[Pool first or classify first?](experiments/results/head_ordering/report.md)** (digits, 135 runs). "
         f"{RESULT['answer']}\n\n"
         "- ✓ holds: Both orders are as accurate (-0.23 [-0.82, +0.36] points of accuracy).\n"
-        "- ✓ holds: Orders are one function (3.0e-10).\n"
+        "- ✓ holds: Orders are one function (3.0e-10, must be at most 1.0e-09).\n"
         "- ? not decided: One run decides (+1.00 [unknown] points of accuracy).\n"
         "- 1 of 1 controls failed; what is broken on purpose must fail."
     )
