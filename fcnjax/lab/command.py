@@ -32,7 +32,7 @@ from fcnjax.lab.published.result import facts_of, read_result
 from fcnjax.lab.report.writers import print_tables
 from fcnjax.lab.runner import Runner
 from fcnjax.lab.timing import FILE as TIMING
-from fcnjax.lab.timing import step_time_ratio, time_steps
+from fcnjax.lab.timing import step_time_ratio, time_steps, timed_recipes
 from fcnjax.lab.tuning import Pilots, tune
 from fcnjax.training import Recipe
 
@@ -130,7 +130,7 @@ def read_request(experiment: Experiment, argv: Sequence[str]) -> Request:
     given = parse(argv if given_config else [argv[0], default, *argv[1:]], lambda v: _define(experiment, v), "")
     _check_flags(given)
     root = RUNS / "reproduce" if given.reproduce else RUNS
-    hidden = ("workdir", "publish", "shard", "reproduce", "fraction")
+    hidden = ("workdir", "publish", "shard", "reproduce", "fraction", "timing")
     shown = [text for text in argv[1:] if text.lstrip("-").split("=")[0] not in hidden]
     return Request(
         experiment,
@@ -254,8 +254,8 @@ def _finish(request: Request, plan: Plan | None, runner: Runner, observations: O
         plan = plan.for_seeds(experiment, request.seeds)
     ratios = []
     if request.flags.timing:
-        first, *others = experiment.names
-        times = time_steps(runner.recipes, request.workdir / TIMING)
+        times = time_steps(timed_recipes(runner.recipes), request.workdir / TIMING)
+        first, *others = times
         ratios = [step_time_ratio(times, arm, first) for arm in others]
     return finish(
         experiment,

@@ -4,6 +4,7 @@ A process is one replicate: within one, the placement of memory and threads is f
 than two processes do. Rounds time every arm once, in random order, so that a slow moment affects all arms alike.
 """
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,19 @@ def step_time_ratio(
     half = float(stats.t.ppf((1 + confidence) / 2, len(logs) - 1) * stats.sem(logs))
     ratio, low, high = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half]).tolist()
     return StepTimeRatio(arm, baseline, ratio, low, high, float(np.median(times[arm])), len(logs))
+
+
+def timed_recipes(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """Returns the recipes whose steps may take different times: of arms that differ in the rate alone, the first."""
+
+    def timed(recipe: Recipe) -> Recipe:
+        return dataclasses.replace(recipe, seed=0, optimizer=dataclasses.replace(recipe.optimizer, learning_rate=1.0))
+
+    kept: dict[str, Recipe] = {}
+    for arm, recipe in recipes.items():
+        if timed(recipe) not in kept.values():
+            kept[arm] = timed(recipe)
+    return kept
 
 
 def time_steps(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fcnjax.lab.experiment import changed_recipe
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.tuning import LOSS
 
@@ -54,7 +55,8 @@ class FakeRunner:
             for fold in (range(self.folds) if folds is None else folds)
             for arm in experiment.names
         ]
-        self.shard, self.recipes = shard, dict.fromkeys(experiment.names, recipe)
+        self.shard, arms = shard, experiment.arms
+        self.recipes = {arm.name: changed_recipe(recipe, arm.overrides) for arm in arms if recipe}
         self.draws = dataclasses.make_dataclass("FakeDraws", ["pool"])(range(POOL))
 
     def run(self, jobs=None):

@@ -280,6 +280,7 @@ def test_the_floor_of_an_interaction_is_that_of_its_largest_effect():
     )
     interaction = (Term("a", "small"), Term("a", "large", -1.0), Term("b", "small", -1.0), Term("b", "large"))
     simple = (Term("a", "small"), Term("b", "small", -1.0))
-    claims = [replace(BETTER, contrast=contrast) for contrast in (simple, interaction)]
+    contrasts = {"simple": simple, "interaction": interaction}
+    claims = [replace(BETTER, statement=name, contrast=contrast) for name, contrast in contrasts.items()]
     found = decide(experiment(*claims), Observations(runs, folds=1))
     assert [decision.estimate.se for decision in found] == [2 / 40, 4 / 40]

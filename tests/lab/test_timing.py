@@ -1,10 +1,12 @@
 """Ratios of step times, and timings that go on where they stopped."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from fcnjax.lab import timing
-from fcnjax.lab.timing import step_time_ratio, time_steps
+from fcnjax.lab.timing import step_time_ratio, time_steps, timed_recipes
 from fcnjax.training import DataSettings, ModelSettings, Recipe
 
 RECIPES = {name: Recipe(DataSettings("any_size_digits"), epochs=epochs) for name, epochs in (("a", 1), ("b", 2))}
@@ -68,6 +70,12 @@ def test_the_order_of_a_round_is_random(timed, tmp_path, monkeypatch):
     time_steps(RECIPES, tmp_path / "timing.json", rounds=20)
     first = order[::2]
     assert 5 < first.count(1) < 15
+
+
+def test_arms_that_differ_in_data_or_rate_alone_are_timed_once():
+    faster = dataclasses.replace(RECIPES["a"].optimizer, learning_rate=0.5)
+    recipes = {**RECIPES, "c": dataclasses.replace(RECIPES["a"], seed=7, optimizer=faster), "d": RECIPES["b"]}
+    assert list(timed_recipes(recipes)) == ["a", "b"]
 
 
 @pytest.mark.slow
