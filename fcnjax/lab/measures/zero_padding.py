@@ -24,8 +24,9 @@ class ZeroPadding:
     Each example gets zeros until its area has grown by a share, as if it were padded in a batch. For each share the
     values are "log loss", "Brier score", "accuracy" and "logit shift", the largest change of a logit, all followed by
     ", SHARE of zeros". The slopes of log loss and Brier score over the share, by least squares of each example, are
-    "log loss slope" and "Brier score slope". The number "logits differ, masked" is the largest change of a
-    logit if a batch is padded to twice its extents and masked, over the largest logit.
+    "log loss slope" and "Brier score slope". The number "logits differ, masked" is the largest change of a logit if a
+    batch is padded to twice its extents and masked, over the largest logit; "logits differ, not masked" is the same for
+    the largest share of zeros.
 
     Attributes:
         shares: padded over real area minus one; 0 is always measured besides.
@@ -52,7 +53,11 @@ class ZeroPadding:
             values[f"logit shift, {share:g} of zeros"] = np.abs(found - logits[0.0]).max(axis=1)
         for name, curve in curves.items() if self.shares else ():
             values[f"{name} slope"] = np.polyfit(list(logits), np.array(curve), 1)[0]
-        return Measured(values, {"logits differ, masked": _masked_difference(run, self.masked)})
+        numbers = {"logits differ, masked": _masked_difference(run, self.masked)}
+        if self.shares:
+            shift = values[f"logit shift, {max(self.shares):g} of zeros"].max()
+            numbers["logits differ, not masked"] = float(shift / np.abs(logits[0.0]).max())
+        return Measured(values, numbers)
 
 
 def _grown(source: Source, share: float) -> Source:

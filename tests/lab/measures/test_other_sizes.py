@@ -94,6 +94,8 @@ def test_zeros_are_part_of_the_image_and_slopes_are_least_squares(run):
             }
             for name, value in expected.items():
                 assert measured.values[f"{name}, {share:g} of zeros"][index] == pytest.approx(value, rel=1e-3, abs=1e-4)
+        number = measured.numbers["logits differ, not masked"]
+        assert number == measured.values["logit shift, 2 of zeros"].max() / np.abs(run.scores()).max()
         for name, curve in (("log loss", losses), ("Brier score", briers)):
             slope = np.polyfit([0.0, 0.5, 2.0], curve, 1)[0]
             assert measured.values[f"{name} slope"][index] == pytest.approx(slope, rel=1e-3, abs=1e-4)

@@ -1,0 +1,112 @@
+"""Padding bias: what do zeros around an image change if nothing masks them?
+
+Run `python -m experiments.padding_bias`. After an interruption, the same command does the missing runs.
+"""
+
+from fcnjax import lab
+
+SHARES = (0.25, 0.5, 1.0, 2.0)
+LARGEST = (40, 40)  # of the digits
+NETWORKS = ("masked", "group-norm")
+NONE, TWICE = "accuracy, 0 of zeros", "accuracy, 1 of zeros"
+NATS = {"unit": "nats for each time that the area grows by itself", "scale": 1.0, "margin": 0.05}
+
+
+def slope(arm: str, score: str = "log loss") -> tuple[lab.Term]:
+    """Returns the slope of a score over the share of zeros."""
+    return (lab.Term(arm, f"{score} slope"),)
+
+
+EXPERIMENT = lab.Experiment(
+    name="padding_bias",
+    title="What does padding cost if nothing masks it?",
+    question=(
+        "Images of different sizes are batched by appending zeros. What happens to the scores of a network that takes "
+        "these zeros for a part of the image, as usual convolutions and pools do?"
+    ),
+    varies="network",
+    settings={"digits": lab.Setting("configs/digits.py", seeds=3, folds=5, blocks=26)},
+    arms=(
+        lab.Arm("masked", "batch norm, masked", description="trained at native sizes, padding masked"),
+        lab.Arm(
+            "group-norm",
+            "group norm, masked",
+            {"model.norm": "group"},
+            "group norm in place of batch norm: its statistics are those of one image",
+        ),
+        lab.Arm(
+            "unmasked",
+            "batch norm, not masked",
+            description="trained and tested with zeros up to 40x40 that nothing masks",
+            sources=lab.zeros_to(LARGEST),
+        ),
+        lab.Arm("masked-again", "batch norm, masked, other seeds", description="A/A: as batch norm, masked", salt=1),
+        lab.Arm(
+            "shuffled",
+            "shuffled labels",
+            description="as batch norm, masked, trained on shuffled labels",
+            sources=lab.shuffled_labels(),
+            control=True,
+        ),
+    ),
+    measures=(lab.Scores(), lab.ZeroPadding(SHARES, arms=NETWORKS)),
+    claims=(
+        lab.Exact(
+            "With masks, padding a batch further moves no logit", "logits differ, masked", NETWORKS, at_most=1e-5
+        ),
+        lab.Superiority(
+            "With batch norm, zeros that are not masked raise the log loss, the more the more there are",
+            slope("masked"),
+            **NATS,
+        ),
+        lab.Superiority(
+            "With batch norm, as many zeros as pixels cost accuracy if they are not masked",
+            lab.difference("masked", "masked", NONE, TWICE),
+        ),
+        lab.Exact(
+            "Zeros that are not masked move no logit", "logits differ, not masked", NETWORKS, at_most=1e-5, control=True
+        ),
+        lab.Equivalence(
+            "Shuffled training labels cost less than a point", lab.difference("masked", "shuffled"), control=True
+        ),
+        lab.Equivalence(
+            "The same arm with other seeds is equally accurate within a point",
+            lab.difference("masked", "masked-again"),
+            exploratory=True,
+        ),
+        lab.Equivalence(
+            "A network trained and tested with the same zeros is as accurate without masks as with them, within a point",
+            lab.difference("masked", "unmasked"),
+            exploratory=True,
+        ),
+        lab.Superiority(
+            "With group norm, zeros that are not masked raise the log loss, the more the more there are",
+            slope("group-norm"),
+            exploratory=True,
+            **NATS,
+        ),
+        *(
+            lab.Superiority(
+                f"With {words}, zeros that are not masked raise the Brier score",
+                slope(arm, "Brier score"),
+                exploratory=True,
+                unit="for each time that the area grows by itself",
+                scale=1.0,
+            )
+            for arm, words in (("masked", "batch norm"), ("group-norm", "group norm"))
+        ),
+        *(
+            lab.Superiority(
+                f"With {words}, {share:g} times as many zeros as pixels cost accuracy if they are not masked",
+                lab.difference(arm, arm, NONE, f"accuracy, {share:g} of zeros"),
+                exploratory=True,
+            )
+            for arm, words in (("masked", "batch norm"), ("group-norm", "group norm"))
+            for share in SHARES
+            if (arm, share) != ("masked", 1.0)
+        ),
+    ),
+)
+
+if __name__ == "__main__":
+    lab.main(EXPERIMENT)
