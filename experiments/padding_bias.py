@@ -75,7 +75,7 @@ EXPERIMENT = lab.Experiment(
             exploratory=True,
         ),
         lab.Equivalence(
-            "A network trained and tested with the same zeros is as accurate without masks as with them, within a point",
+            "Trained and tested with the same zeros, a network is as accurate without masks, within a point",
             lab.difference("masked", "unmasked"),
             exploratory=True,
         ),
