@@ -124,6 +124,12 @@ EXPERIMENT = lab.Experiment(
     arms=ARMS,
     claims=CLAIMS,
     measures=MEASURES,
+    pictures=(
+        lab.ClassMaps(
+            ("linear", "hidden-conv", "softmax"),
+            "With a hidden layer, GAP-first has no such maps: its ReLU comes after the pool.",
+        ),
+    ),
 )
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from fcnjax.lab.measures import AtSizes, ByArea, Flips, Measured, SameFunction, 
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.plan import Plan, read_plan
 from fcnjax.lab.published.result import Result, read_result
-from fcnjax.lab.report import ClassMapRow, Picture, chart, class_map_panel, picture
+from fcnjax.lab.report import ClassMapRow, Picture, Section, Table, chart, class_map_panel, picture
+from fcnjax.lab.report.trained_maps import ClassMaps
 from fcnjax.lab.runner import Runner
 from fcnjax.lab.statistics import Estimate, clustered_mean, max_relative_difference
 
@@ -19,6 +20,7 @@ __all__ = [
     "AtSizes",
     "ByArea",
     "ClassMapRow",
+    "ClassMaps",
     "Decision",
     "Equivalence",
     "Estimate",
@@ -34,8 +36,10 @@ __all__ = [
     "Runner",
     "SameFunction",
     "Scores",
+    "Section",
     "Setting",
     "Superiority",
+    "Table",
     "Term",
     "TrainedRun",
     "ZeroPadding",

@@ -16,7 +16,7 @@ from fcnjax.lab.observations import Observations
 from fcnjax.lab.plan import FILE as PLAN
 from fcnjax.lab.plan import Plan, is_committed, read_plan
 from fcnjax.lab.published import outputs
-from fcnjax.lab.published.outputs import Finished, finish, write_outputs
+from fcnjax.lab.published.outputs import Finished, finish, publish_summary, write_outputs
 from fcnjax.lab.published.reproduction import (
     changed_keys,
     compare_results,
@@ -37,7 +37,7 @@ from fcnjax.lab.tuning import Pilots, tune
 from fcnjax.training import Recipe
 
 RESULTS = Path("experiments/results")  # of published results, relative to the root of the project
-RUNS = Path("runs")
+RUNS, README = Path("runs"), Path("README.md")
 CHANGED = 1  # exit code: a reproduction does not agree with the published result
 
 
@@ -244,6 +244,7 @@ def _run(request: Request) -> None:
         print_tables(finished.report)
         if request.flags.publish:
             page = write_outputs(finished, request.results, page=False)
+            publish_summary(RESULTS, README)
         print(f"\nreport: {page}")
 
 

@@ -11,7 +11,14 @@ from fcnjax.lab.experiment import Experiment
 from fcnjax.lab.observations import Observations
 from fcnjax.lab.plan import Plan
 from fcnjax.lab.published.result import FILE, Result, make_result
-from fcnjax.lab.report.index import entry_of, write_index_html, write_index_markdown
+from fcnjax.lab.report.index import (
+    entry_of,
+    has_section,
+    read_entries,
+    update_readme,
+    write_index_html,
+    write_index_markdown,
+)
 from fcnjax.lab.report.report import Report, Section, build_report
 from fcnjax.lab.report.tables import Table
 from fcnjax.lab.report.writers import write_csv, write_html, write_markdown
@@ -109,3 +116,15 @@ def write_index(folders: Iterable[Path], index: Path) -> Path:
     ]
     write_index_markdown(entries, index / "index.md")
     return write_index_html(entries, index / "index.html")
+
+
+def publish_summary(results: Path, readme: Path) -> None:
+    """Writes the index of all published results, and their section of the README if it has its markers.
+
+    Args:
+        results: folder of the published results, relative to the root of the project.
+        readme: the README, at the root of the project.
+    """
+    write_index_markdown(read_entries(results), results / "index.md")
+    if readme.exists() and has_section(readme):
+        update_readme(readme, read_entries(results, within=results.as_posix()))

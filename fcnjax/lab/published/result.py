@@ -21,7 +21,7 @@ from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.plan import Plan, describe_claim
 from fcnjax.lab.published.encoding import encoded
 from fcnjax.lab.report.summaries import summarize
-from fcnjax.lab.report.words import answer_words, verdict_counts
+from fcnjax.lab.report.words import answer_words, kind_of, verdict_counts
 
 FILE = "result.json"
 
@@ -114,7 +114,7 @@ def make_result(
         setting=setting,
         answer=answer_words(experiment, setting, decisions),
         verdicts=verdict_counts(experiment, decisions),
-        claims=[encoded(claim_row(decision)) for decision in decisions],
+        claims=[encoded(claim_row(experiment, decision)) for decision in decisions],
         arms=[encoded(row) for row in _arm_rows(experiment, setting, observations, plan)],
         runs=[encoded(run_row(run)) for arm in experiment.names for run in observations.of(arm)],
         seeds=len({run.seed for run in observations.runs}),
@@ -125,14 +125,14 @@ def make_result(
     )
 
 
-def claim_row(decision: Decision) -> dict[str, Any]:
-    """Returns a claim as the result holds it: what was planned, the verdict, and all numbers behind it."""
+def claim_row(experiment: Experiment, decision: Decision) -> dict[str, Any]:
+    """Returns a claim as the result holds it: kind, what was planned, the verdict, and all numbers behind it."""
     fields = {field.name: getattr(decision, field.name) for field in dataclasses.fields(decision)}
     del fields["claim"]
     described = describe_claim(decision.claim)
     if not isinstance(decision.claim, Exact):
         described |= {"unit": decision.claim.unit, "scale": decision.claim.scale}
-    return {**described, **fields, "evidence": decision.evidence}
+    return {"kind": kind_of(experiment, decision), **described, **fields, "evidence": decision.evidence}
 
 
 def run_row(run: Observation) -> dict[str, Any]:

@@ -153,6 +153,12 @@ def readme_section(entries: Iterable[Entry]) -> str:
     return "\n\n".join(parts)
 
 
+def has_section(path: Path | str) -> bool:
+    """Returns whether a README has a marker of the section of results."""
+    text = Path(path).read_text(encoding="utf-8")
+    return BEGIN in text or END in text
+
+
 def update_readme(path: Path | str, entries: Sequence[Entry]) -> Path:
     """Writes the section of results between the two marker comments of a README and returns the path.
 

@@ -1,0 +1,66 @@
+"""A picture of the class maps of trained arms: `ClassMaps`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fcnjax.data import PartialSource, Source
+from fcnjax.lab.measures import TrainedRun
+from fcnjax.lab.report.class_maps import ClassMapRow, class_map_panel
+from fcnjax.lab.report.report import Picture, picture
+from fcnjax.lab.runner import Runner
+from fcnjax.training.compile.compilation import jit
+
+
+@dataclass(frozen=True)
+class ClassMaps:
+    """Draws the class maps of some arms over the smallest, tallest, widest and largest test example of the first draw.
+
+    Attributes:
+        arms: names of the arms; each must have class maps.
+        remark: sentence at the end of the caption.
+    """
+
+    arms: tuple[str, ...]
+    remark: str = ""
+
+    def __call__(self, runner: Runner, observations: Any) -> Picture:
+        """Returns the picture; `observations` are not used."""
+        del observations
+        seed, fold = runner.seeds[0], runner.folds[0]
+        runs = {runner.experiment.arm(arm).title: runner.trained(arm, seed, fold) for arm in self.arms}
+        test = next(iter(runs.values())).sources["test"]
+        chosen = PartialSource(test, np.unique(_extremes(test)), {})
+        drawn = {title: _maps(run, chosen) for title, run in runs.items()}
+        rows = []
+        for index in range(len(chosen)):
+            example = chosen[index]
+            maps = {title: found[index][0] for title, found in drawn.items()}
+            predictions = {title: found[index][1] for title, found in drawn.items()}
+            rows.append(ClassMapRow(example.values, maps, predictions, example.label))
+        caption = (
+            "The map of the predicted class, over the smallest, tallest, widest and largest test example (seed "
+            f"{seed}, fold {fold}). The pool of each map gives the score of its class. {self.remark}"
+        )
+        return picture("class_maps", class_map_panel(rows, shared=False), caption.rstrip())
+
+
+def _extremes(source: Source) -> list[int]:
+    height, width = source.sizes.T.astype(float)
+    largest = (height / width, width / height, height * width)
+    return [int(np.argmin(height * width)), *(int(np.argmax(values)) for values in largest)]
+
+
+def _maps(run: TrainedRun, source: Source) -> list[tuple[np.ndarray, int]]:
+    """Returns the class maps [h, w, K], probabilities if the head makes them, and the predicted class of examples."""
+    model = run.model
+    program = jit(lambda batch: (model.class_maps(batch), model(batch)))
+    found: list[tuple[np.ndarray, int]] = [(np.zeros(0), 0)] * len(source)
+    for rows, inputs, _ in run.batches(source):
+        scores, logits = program(inputs)
+        for row, values, predicted in zip(rows, scores.unstack(), np.argmax(logits, -1), strict=False):
+            if row >= 0:
+                values = np.exp(values) if getattr(model.head, "ends_in_log_softmax", False) else np.asarray(values)
+                found[row] = values, int(predicted)
+    return found
