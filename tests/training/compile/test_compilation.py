@@ -174,7 +174,7 @@ def test_programs_are_compiled_ahead_in_the_order_of_their_first_use(sources):
         assert seen == ["jit(_make_state)"]
 
 
-def test_the_others_wait_for_the_first_step_unless_there_is_a_thread_for_each():
+def test_the_others_wait_for_the_first_step_unless_there_is_a_thread_for_each(monkeypatch):
     def make_jobs():
         programs = CompiledByShape(jnp.sin)
         return programs, [Compilation(programs, (n,), (jnp.zeros(n),)) for n in (1, 2, 3, 4)]
@@ -187,11 +187,27 @@ def test_the_others_wait_for_the_first_step_unless_there_is_a_thread_for_each():
         done = [programs.compile(job.shape, *job.args) for job in jobs]
     assert [float(program(jnp.zeros(n)).sum()) for n, program in enumerate(done, 1)] == [0, 0, 0, 0]
 
+    class Bar:
+        """Counts the programs that a progress bar shows."""
+
+        def __init__(self, total, **_):
+            self.total, self.shown = total, 0
+            bars.append(self)
+
+        def update(self):
+            self.shown += 1
+
+        def close(self):
+            assert self.shown == self.total
+
+    bars: list[Bar] = []
+    monkeypatch.setattr(compilation, "tqdm", Bar)
     programs, jobs = make_jobs()
     told = threading.Event()
     with compiling_ahead(jobs, first=jobs[2:3], progress=False, threads=4, done=lambda jobs, seconds: told.set()):
         assert told.wait(60)
     assert set(programs.programs) == {(1,), (2,), (3,), (4,)}
+    assert [(bar.shown, bar.total) for bar in bars] == [(4, 4)]
 
 
 def test_what_was_compiled_is_told_once(sources, capsys):

@@ -1,6 +1,7 @@
 """The default of every field of a config: runs and published results depend on them."""
 
-from fcnjax.training import DataSettings, Recipe
+from fcnjax.training import DataSettings, ModelSettings, Recipe
+from fcnjax.training.settings.default_config import digits_config, photos_config, sounds_config
 
 UNSET = {  # fields that are None
     "data": ("data_dir", "channels", "sample_rate"),
@@ -41,3 +42,33 @@ def test_defaults_are_pinned():
     expected = {group: dict.fromkeys(UNSET.get(group, ())) | fields for group, fields in SET.items()}
     expected |= expected.pop("")
     assert Recipe(DataSettings("x")).to_dict() == expected
+
+
+def changes_of(config) -> dict[str, object]:
+    """Returns the fields, as dotted paths, in which the recipe of a config differs from the default one."""
+
+    def flat(tree, prefix=""):
+        for name, value in tree.items():
+            yield from flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+
+    network = Recipe(DataSettings("x"), ModelSettings(config.model.name))
+    default = dict(flat(network.to_dict()))
+    return {n: v for n, v in flat(Recipe.from_config(config.to_dict()).to_dict()) if v != default[n]}
+
+
+PHOTOS = {"epochs": 30, "batch_size": 32, "max_buckets": 8, "data.channels": 3}
+PHOTOS |= {"data.mean": (0.485, 0.456, 0.406), "data.std": (0.229, 0.224, 0.225)}
+PHOTOS |= {"augment.flip": 0.5, "augment.rotation": 5.0, "augment.scale": 0.1, "augment.shift": 0.05}
+PHOTOS |= {"optimizer.learning_rate": 1e-3, "optimizer.weight_decay": 0.05}
+SOUNDS = {"epochs": 30, "batch_size": 32, "max_buckets": 6, "data.sample_rate": 8000, "frontend.name": "log_mel"}
+SOUNDS |= {"frontend.time_masks": 1, "frontend.frequency_masks": 1, "augment.gain": 6.0, "augment.time_shift": 0.1}
+SOUNDS |= {"optimizer.learning_rate": 2e-3, "optimizer.weight_decay": 0.05}
+DIGITS = {"deterministic": True, "augment.rotation": 6.0, "augment.scale": 0.08, "augment.shear": 0.05}
+DIGITS |= {"augment.shift": 0.05}
+
+
+def test_what_the_bases_of_configs_change_is_pinned():
+    assert changes_of(photos_config(name="x")) == PHOTOS
+    assert changes_of(digits_config(name="x")) == DIGITS
+    assert changes_of(sounds_config(name="x")) == SOUNDS | {"model.channels": (64, 128, 128)}
+    assert changes_of(sounds_config("resnet_cifar", name="x")) == SOUNDS
