@@ -6,6 +6,7 @@ examples: nothing of a plan depends on a test example. Pilots are cached like al
 
 import dataclasses
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from fcnjax.lab.claims import Exact
 from fcnjax.lab.experiment import Arm, ChangeSources, Experiment
 from fcnjax.lab.keys import FIRST_PILOT
 from fcnjax.lab.measures import Measured, TrainedRun
-from fcnjax.lab.observations import Observations
+from fcnjax.lab.observations import ContrastValues, Observations
 from fcnjax.lab.plan import Plan, describe_arm, describe_claim, describe_recipe, describe_setting, powers
 from fcnjax.lab.power import pilot_components
 from fcnjax.lab.published.result import facts_of
@@ -228,12 +229,15 @@ def pilot_variances(
 ) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
     """Returns the variance components of each statistical claim, and how many test examples of one seed count for it.
 
+    Two runs say little about the variance between runs. It is therefore taken as equal for all claims of one unit and
+    number of terms, controls apart, and averaged over them.
+
     Args:
         experiment: its claims.
         observations: the pilots at the tuned learning rates.
         pool: number of test examples of one seed.
     """
-    components, examples = {}, {}
+    components, examples, alike = {}, {}, defaultdict(dict)
     for claim in experiment.claims:
         if isinstance(claim, Exact):
             continue
@@ -242,4 +246,18 @@ def pilot_variances(
         share = len(values.values) / sum(len(run.ids) for run in runs)  # a metric may apply to some examples only
         components[claim.statement] = pilot_components(*values, unit=claim.largest_effect)
         examples[claim.statement] = max(1, round(share * pool))
+        if not claim.control:
+            residual = components[claim.statement]["residual"]
+            alike[claim.unit, len(claim.contrast)][claim.statement] = _run_variance(values, residual)
+    for variances in alike.values():
+        shared = max(0.0, float(np.mean(list(variances.values()))))
+        for statement in variances:
+            components[statement] |= {"run": shared}
     return components, examples
+
+
+def _run_variance(values: ContrastValues, residual: float) -> float:
+    """Returns the moment estimate of the variance between runs; below 0 where runs differ less than by chance."""
+    groups = [values.values[values.runs == run] for run in np.unique(values.runs)]
+    between = float(np.var([group.mean() for group in groups], ddof=1)) if len(groups) > 1 else math.nan
+    return between - residual * float(np.mean([1 / len(group) for group in groups]))
