@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compilations import counted_compilations
-from synthetic_data import make_recipe
+from synthetic_data import make_recipe, make_sources
 
 from fcnjax.data import ArraySource
 from fcnjax.training import CompiledByShape, Trainer, train
@@ -305,3 +305,11 @@ def test_a_program_that_does_not_fit_is_refused_before_the_first_step(sources, t
     monkeypatch.setattr(trainer_module, "device_memory_bytes", lambda device=None: 1)
     with pytest.raises(ValueError, match=r"needs .* GiB, the device has 0\.0 GiB; not even one row fits: make the ex"):
         smaller.check_memory(smaller.compilations(0, 0))
+
+
+def test_waiting_for_any_program_of_training_counts():
+    programs = Trainer(make_recipe(batching="mixed"), make_sources()).programs
+    assert programs.waited == 0
+    programs.train_step.waited, programs.accumulate_step.waited, programs.update.waited = 1.0, 20.0, 300.0
+    programs.evaluation_step.waited = 4000.0
+    assert programs.waited == 321

@@ -78,3 +78,13 @@ def test_a_folder_with_anything_but_a_run_is_refused(tmp_path, name):
     with pytest.raises(FileExistsError, match="must be empty or hold an interrupted run; choose another"):
         RunFolder(tmp_path, make_recipe())
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_run_that_another_process_began_in_between_is_refused(tmp_path):
+    waiting = RunFolder(tmp_path / "run", make_recipe())
+    with RunFolder(tmp_path / "run", make_recipe(epochs=7)) as other:
+        other.begin({})
+    with pytest.raises(FileExistsError, match="epochs"), waiting:
+        pass
+    with RunFolder(tmp_path / "run", make_recipe(epochs=7)):  # the lock was given back
+        pass

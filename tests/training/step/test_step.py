@@ -12,7 +12,7 @@ from fcnjax.data import ArraySource
 from fcnjax.padded import Padded
 from fcnjax.training import Trainer, make_model
 from fcnjax.training.build import SPLITS
-from fcnjax.training.step.step import Targets, TrainState, make_gradient, make_train_step, merge, split
+from fcnjax.training.step.step import Targets, TrainState, all_finite, make_gradient, make_train_step, merge, split
 
 STEPS = 50
 
@@ -140,3 +140,12 @@ def test_the_initial_weights_are_those_of_the_network_made_with_the_seed(trainer
     assert made.keys() == drawn.keys()
     for name, array in made.items():
         np.testing.assert_allclose(drawn[name], array, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_one_number_that_is_not_finite_in_any_array_is_noticed(broken, value):
+    arrays = [np.zeros((2, 3), np.float32), np.ones(4, np.float32), np.float32(5)]
+    assert all_finite({"a": arrays[0], "b": arrays[1:]})
+    arrays[broken] = np.where(np.arange(arrays[broken].size).reshape(arrays[broken].shape) == 0, value, arrays[broken])
+    assert not all_finite({"a": arrays[0], "b": arrays[1:]})
