@@ -9,12 +9,14 @@ import numpy as np
 
 from fcnjax.data import PartialSource, Source
 from fcnjax.data.planning.remainders import FILLER
-from fcnjax.data.sources.contents import sample_positions
-from fcnjax.lab.changes import with_zeros
+from fcnjax.lab.changes import scaled, with_zeros
 from fcnjax.lab.measures.scores import brier_score_of, correct_of, log_loss_of
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
 from fcnjax.padded import Padded
 from fcnjax.training.step.step import make_evaluation_step
+
+# Sizes of images in one padded batch, as shares of the largest bucket; the same in all runs of an arm.
+MASKED = np.array([(0.6, 0.6), (1.0, 0.6), (0.6, 1.0), (0.85, 0.75)])
 
 
 @dataclass(frozen=True)
@@ -24,18 +26,16 @@ class ZeroPadding:
     Each example gets zeros until its area has grown by a share, as if it were padded in a batch. For each share the
     values are "log loss", "Brier score", "accuracy" and "logit shift", the largest change of a logit, all followed by
     ", SHARE of zeros". The slopes of log loss and Brier score over the share, by least squares of each example, are
-    "log loss slope" and "Brier score slope". The number "logits differ, masked" is the largest change of a logit if a
-    batch is padded to twice its extents and masked, over the largest logit; "logits differ, not masked" is the same for
-    the largest share of zeros.
+    "log loss slope" and "Brier score slope". The number "logits differ, masked" is the largest difference between the
+    logits of some images alone, at their own size, and in one padded batch with masks, over the largest logit; "logits
+    differ, not masked" is the largest logit shift of the largest share of zeros, over the largest logit.
 
     Attributes:
         shares: padded over real area minus one; 0 is always measured besides.
-        masked: number of examples that are padded and masked.
         arms: the arms that are measured; empty for all.
     """
 
     shares: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
-    masked: int = 16
     arms: tuple[str, ...] = ()
 
     def __call__(self, run: TrainedRun) -> Measured | None:
@@ -53,7 +53,7 @@ class ZeroPadding:
             values[f"logit shift, {share:g} of zeros"] = np.abs(found - logits[0.0]).max(axis=1)
         for name, curve in curves.items() if self.shares else ():
             values[f"{name} slope"] = np.polyfit(list(logits), np.array(curve), 1)[0]
-        numbers = {"logits differ, masked": _masked_difference(run, self.masked)}
+        numbers = {"logits differ, masked": _masked_difference(run)}
         if self.shares:
             shift = values[f"logit shift, {max(self.shares):g} of zeros"].max()
             numbers["logits differ, not masked"] = float(shift / np.abs(logits[0.0]).max())
@@ -66,19 +66,20 @@ def _grown(source: Source, share: float) -> Source:
     return with_zeros(source, np.ceil(source.sizes * factor).astype(np.int32))
 
 
-def _masked_difference(run: TrainedRun, count: int) -> float:
-    """Returns how far logits move if a batch has twice the extents, all of it masked, over the largest logit."""
-    test = run.sources["test"]
-    chosen = np.array(sample_positions(len(test), count))
-    program, worst, largest = run.compiled(make_evaluation_step, run.recipe), 0.0, 0.0
-    for rows, inputs, labels in run.batches(PartialSource(test, chosen, {})):
-        extents = tuple(2 * extent for extent in inputs.values.shape[1:-1])
-        wider = Padded.stack([np.asarray(example) for example in inputs.unstack()], extents)
-        narrow, wide = (program(*run.state.evaluated, batch, labels).logits for batch in (inputs, wider))
+def _masked_difference(run: TrainedRun) -> float:
+    """Returns how far logits of images alone and in one padded batch differ, over the largest; NaN if one is NaN."""
+    chosen = PartialSource(run.sources["test"], np.arange(len(MASKED)), {})
+    program = run.compiled(make_evaluation_step, run.recipe)
+    differences, largest = [], []
+    sizes = np.ceil(MASKED * run.trainer.buckets.shapes[-1]).astype(np.int32)
+    for rows, inputs, labels in run.batches(scaled(chosen, sizes)):
         real = rows != FILLER
-        worst = max(worst, float(np.abs(narrow - wide)[real].max()))
-        largest = max(largest, float(np.abs(narrow)[real].max()))
-    return worst / largest
+        together = np.asarray(program(*run.state.evaluated, inputs, labels).logits)[real]
+        for example, label, logits in zip(inputs.unstack(), labels[real], together, strict=True):
+            alone = program(*run.state.evaluated, Padded.stack([np.asarray(example)]), label[None]).logits[0]
+            differences.append(np.abs(logits - alone).max())
+            largest.append(np.abs(alone).max())
+    return float(np.max(differences) / np.max(largest))  # unlike max(), propagates NaN
 
 
 SCORES = {"log loss": log_loss_of, "Brier score": brier_score_of}

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fcnjax.data import PartialSource, Source
+from fcnjax.data.planning.remainders import FILLER
 from fcnjax.lab.measures import TrainedRun
 from fcnjax.lab.report.class_maps import ClassMapRow, class_map_panel
 from fcnjax.lab.report.report import Picture, picture
@@ -59,8 +60,8 @@ def _maps(run: TrainedRun, source: Source) -> list[tuple[np.ndarray, int]]:
     found: list[tuple[np.ndarray, int]] = [(np.zeros(0), 0)] * len(source)
     for rows, inputs, _ in run.batches(source):
         scores, logits = program(inputs)
-        for row, values, predicted in zip(rows, scores.unstack(), np.argmax(logits, -1), strict=False):
-            if row >= 0:
-                values = np.exp(values) if getattr(model.head, "ends_in_log_softmax", False) else np.asarray(values)
-                found[row] = values, int(predicted)
+        real = rows != FILLER
+        for row, values, predicted in zip(rows[real], scores.unstack(), np.argmax(logits, -1)[real], strict=True):
+            values = np.exp(values) if getattr(model.head, "ends_in_log_softmax", False) else np.asarray(values)
+            found[row] = values, int(predicted)
     return found

@@ -1,6 +1,7 @@
 """Measures at other sizes and with zeros, compared with plain computations of one example at a time."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -101,15 +102,34 @@ def test_zeros_are_part_of_the_image_and_slopes_are_least_squares(run):
             assert measured.values[f"{name} slope"][index] == pytest.approx(slope, rel=1e-3, abs=1e-4)
 
 
-def test_masked_padding_moves_no_logit_and_padding_that_is_not_masked_does(run, monkeypatch):
+def test_images_alone_and_in_a_padded_batch_differ_only_if_masks_are_broken(run, monkeypatch):
     measured = lab.ZeroPadding(())(run)
     assert measured is not None
     assert 0 <= measured.numbers["logits differ, masked"] < 1e-6
-    stack = Padded.stack
-    unmasked = lambda examples, shape: (wide := stack(examples, shape)).replace(  # noqa: E731
-        wide.values, np.full_like(wide.sizes, shape)
-    )
-    monkeypatch.setattr("fcnjax.lab.measures.zero_padding.Padded.stack", unmasked)
+    batches = lab.TrainedRun.batches
+
+    def unmasked(self, source=None):
+        for rows, inputs, labels in batches(self, source):
+            whole = np.where(np.asarray(inputs.sizes) > 0, inputs.values.shape[1:-1], 0)
+            examples = inputs.unstack()
+            broken = inputs.replace(inputs.values, whole.astype(np.int32))
+            object.__setattr__(broken, "unstack", lambda examples=examples: examples)
+            yield rows, broken, labels
+
+    monkeypatch.setattr(lab.TrainedRun, "batches", unmasked)
     broken = lab.ZeroPadding(())(run)
     assert broken is not None
     assert broken.numbers["logits differ, masked"] > 1e-3
+
+
+def test_logits_that_are_not_numbers_decide_nothing(run, monkeypatch):
+    monkeypatch.setattr(lab.TrainedRun, "compiled", lambda self, make, recipe: not_a_number)
+    measured = lab.ZeroPadding(())(run)
+    assert measured is not None
+    assert np.isnan(measured.numbers["logits differ, masked"])
+
+
+def not_a_number(weights, statistics, inputs, labels):
+    """An evaluation step whose logits in a batch of one are not numbers."""
+    logits = np.ones((len(labels), 3))
+    return types.SimpleNamespace(logits=logits * np.nan if len(labels) == 1 else logits)
