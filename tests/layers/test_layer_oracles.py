@@ -225,3 +225,17 @@ def test_integers_are_refused(make, batch):
     whole = batch.replace((10 * batch.values).astype(jnp.uint8))
     with pytest.raises(TypeError, match="values of dtype uint8: layers take floating values"):
         make(nnx.Rngs(0))(whole)
+
+
+@pytest.mark.parametrize(("kernel", "taps"), [(3, [0.5, 1, 0.5]), (4, [0.25, 0.75, 0.75, 0.25])])
+def test_bilinear_weights_of_a_transposed_convolution_interpolate_each_channel(kernel, taps):
+    layer = layers.TransposedConvolution(2, 2, kernel, stride=2, rank=1, bilinear=True, rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(layer.kernel[...], np.array(taps)[:, None, None] * np.eye(2))
+
+
+@pytest.mark.parametrize(("channels", "kernel", "groups"), [(3, 4, 1), (2, 5, 1), (2, 2, 1), (2, 4, 2)])
+def test_weights_that_cannot_be_bilinear_are_refused(channels, kernel, groups):
+    with pytest.raises(ValueError, match="must have as many output as input channels, one group"):
+        layers.TransposedConvolution(
+            2, channels, kernel, stride=2, groups=groups, rank=1, bilinear=True, rngs=nnx.Rngs(0)
+        )

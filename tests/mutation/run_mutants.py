@@ -57,6 +57,10 @@ MIRRORS = {
     "fcnjax/training/run/": ["tests/training/run"],
     "fcnjax/training/run/interruption.py": ["tests/training/run/test_interruption.py"],
 }
+OWN = {
+    "fcnjax/training/run/event_files.py": ["tests/training/run/test_journal.py"]
+}  # tests of files whose name says less
+OWN |= {f"fcnjax/layers/{name}.py": ["tests/layers/test_layer_oracles.py"] for name in ("linear", "moments", "pyramid")}
 SLOW = ("fcnjax/training/compile/mesh.py", "fcnjax/training/run/interruption.py")  # only tests marked slow mirror them
 NOT_CAUGHT = ("survived", "too slow", "unclear")
 LEFT_OUT = ("__init__.py", "evaluation_figures.py")  # names only; pictures, which tests do not judge
@@ -120,17 +124,32 @@ def mutable_files() -> list[str]:
 
 
 def mirrors_of(file: str) -> list[list[str]]:
-    """Returns pytest's arguments for a file, twice: for its doctests and its own tests, and for all that mirror it."""
+    """Returns pytest's arguments for a file, twice: for its doctests and its own tests, and for all that mirror it.
+
+    A module without a file of tests has those that import it as its own.
+    """
     tests = MIRRORS[max((start for start in MIRRORS if file.startswith(start)), key=len)]
     (*folders, name) = Path(file).with_suffix("").parts[1:]
     own = Path("tests", *folders, f"test_{name}.py")
     quick = [
         file,
-        *([str(own)] if (ROOT / own).exists() else []),
+        *OWN.get(file, [str(own)] if (ROOT / own).exists() else importing(name)),
         *([FIRST] if CONTRACT in tests or "tests/layers" in tests else []),
     ]
     marks = [] if file in SLOW else ["-m", "not slow"]
     return [[*marks, *quick], [*marks, *tests]]
+
+
+@functools.cache
+def importing(name: str) -> list[str]:
+    """Returns the tests that import a module of this name, at most three, the shortest files first."""
+    found = [
+        path
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(rf"\b{name}\b.* import|import .*\b{name}\b", path.read_text())
+    ]
+    found.sort(key=lambda path: path.stat().st_size)
+    return [str(path.relative_to(ROOT)) for path in found[:3]]
 
 
 def read_equivalent(path: Path) -> dict[tuple[str, str, str], str]:
