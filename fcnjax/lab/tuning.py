@@ -15,7 +15,7 @@ import numpy as np
 
 from fcnjax.lab.claims import Exact
 from fcnjax.lab.experiment import Arm, Experiment
-from fcnjax.lab.keys import FIRST_PILOT
+from fcnjax.lab.keys import FIRST_PILOT, described
 from fcnjax.lab.measures.validation import LOSS, OnValidation, ValidationLoss
 from fcnjax.lab.observations import Observations
 from fcnjax.lab.plan import (
@@ -148,6 +148,8 @@ def tune(pilots: Pilots) -> Plan | None:
         arms={arm.name: describe_arm(arm) for arm in experiment.arms},
         data=describe_setting(setting),
         recipe=describe_recipe(pilots.recipe),
+        measures=[described(measure) for measure in experiment.measures],
+        at_edge=[arm for arm, tried in losses.items() if next_rate(tried) is not None],
         facts=facts_of(observations),
     )
 
@@ -171,7 +173,8 @@ def tuned_losses(pilots: Pilots) -> Losses | None:
     """Returns the validation losses of all pilots; None if other shards have not done theirs.
 
     Each arm that is its own leader is tried at the recipe's learning rate times `experiment.tuned`. Where the lowest or
-    the highest rate wins, the next one beyond it is tried too, at most `EXTENSIONS` times.
+    the highest rate wins, the next one beyond it is tried too, at most `EXTENSIONS` times; the
+    plan names the arms whose edge wins even then.
     """
     experiment = pilots.experiment
     leaders = [arm for arm in experiment.arms if leader_of(experiment, arm) is arm]

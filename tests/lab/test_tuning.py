@@ -71,6 +71,16 @@ def test_an_edge_that_wins_is_extended_three_times_at_most(pilots):
     assert [len(rates) for rates in asked] == [4, 2, 1, 1]
 
 
+def test_the_plan_names_the_arms_whose_edge_still_wins(project):
+    experiment = tiny_experiment(tuned=(16.0, 32.0))  # of 0.005, and the fake loss is lowest at 0.001
+    plan = tuning.tune(Pilots(experiment, "digits", RECIPE, project / "runs"))
+    assert plan.learning_rates["linear"] == 0.2  # 1.6, three times halved
+    assert plan.at_edge == ["linear", "hidden"]
+    plan = tuning.tune(Pilots(tiny_experiment(tuned=(0.005, 0.01, 0.02)), "digits", RECIPE, project / "runs"))
+    assert plan.learning_rates["linear"] == 0.001
+    assert plan.at_edge == []
+
+
 def test_a_rate_below_the_lowest_is_tried(pilots):
     LOSSES.update(linear=lambda rate: rate, hidden=lambda rate: abs(rate - 0.04))
     losses = tuned_losses(pilots)
