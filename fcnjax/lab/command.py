@@ -14,9 +14,10 @@ from fcnjax.commands.command_line import UsageError, parse, read_recipe, run_com
 from fcnjax.lab.experiment import Experiment, Setting
 from fcnjax.lab.observations import Observations
 from fcnjax.lab.plan import FILE as PLAN
-from fcnjax.lab.plan import Plan, is_committed, read_plan
+from fcnjax.lab.plan import Plan, committed_at, is_committed, read_plan
 from fcnjax.lab.published import outputs
 from fcnjax.lab.published.outputs import Finished, finish, publish_summary, write_outputs
+from fcnjax.lab.published.plan_first import begun_before
 from fcnjax.lab.published.reproduction import (
     changed_keys,
     compare_results,
@@ -237,8 +238,10 @@ def _run(request: Request) -> None:
         missing = f"{request.experiment.name}: there is no {request.results / PLAN}, so no arm is tuned; see --tune."
         print(missing, file=sys.stderr)
     runner = _runner(request, plan)
+    _check_begun(request, runner)
     observations = runner.run()
     if observations is not None:
+        _check_begun(request, runner)  # again: a run of another process may have ended since
         finished = _finish(request, plan, runner, observations)
         page = write_outputs(finished, request.workdir)
         print_tables(finished.report)
@@ -279,6 +282,22 @@ def _check_publishable(request: Request, plan: Plan | None) -> None:
         raise UsageError(f"--publish: must run what {path} planned; leave out changes of {', '.join(changed)}.")
     if not is_committed(path):
         raise UsageError(f"--publish: must follow a plan that was committed before; commit {path}.")
+
+
+def _check_begun(request: Request, runner: Runner) -> None:
+    """Raises UsageError if a run that is published began before its plan was committed."""
+    path = request.results / PLAN
+    committed = committed_at(path) if request.flags.publish else None
+    if committed is None:
+        return
+    keys = [runner.key(*job) for job in runner.jobs]
+    early = begun_before(request.workdir, keys, committed)
+    if early:
+        some = f"{len(early)} of {len(keys)} in {request.workdir} began before or do not say when, such as {early[0]}"
+        raise UsageError(
+            f"--publish: must have runs that began after {path} was committed, and {some}; "
+            "publish with a new --workdir."
+        )
 
 
 def _reproduce(request: Request) -> None:

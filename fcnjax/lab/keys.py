@@ -14,7 +14,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterable
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ from fcnjax.training.settings.recipe import PACE
 
 PACKAGE = Path(__file__).parents[1]
 LEFT_OUT = ("lab", "bench", "commands", "inference")  # rooms that no number of a run depends on
+SHARED = (
+    "measures/trained_run.py",
+    "measures/scores.py",
+    "changes.py",
+)  # modules of which other measures use functions
 FIRST_PILOT = 1000  # seeds from here on are those of pilots, such as tuning; no run that is reported has them
 LENGTH = 24  # hexadecimal digits of a key: 96 bits
 
@@ -70,7 +75,7 @@ def measure_key(arm: str, measures: Iterable[Callable[..., Any]]) -> str:
         arm: name of the arm, which measures may read.
         measures: the measures.
     """
-    shared = [code_of(PACKAGE / "lab" / name) for name in ("measures/trained_run.py", "changes.py")]
+    shared = [code_of(PACKAGE / "lab" / name) for name in SHARED]
     return hashed([arm, shared, [described(measure) for measure in measures]])[: LENGTH // 2]
 
 
@@ -112,7 +117,7 @@ def code_hash(package: Path = PACKAGE, left_out: Iterable[str] = LEFT_OUT) -> st
     files = sorted(package.rglob("*.py"))
     names = [file.relative_to(package).as_posix() for file in files]
     outside = tuple(f"{folder}/" for folder in left_out)
-    return hashed([[n, code_of(file)] for n, file in zip(names, files, strict=True) if not n.startswith(outside)])
+    return hashed([[n, _code_of(file)] for n, file in zip(names, files, strict=True) if not n.startswith(outside)])
 
 
 @cache
@@ -121,13 +126,16 @@ def _own_code() -> str:
     return code_hash()
 
 
+@cache
 def code_of(file: Path | str) -> str:
-    """Returns the hash of a module's syntax tree, without docstrings, experiments and what runs it as a program."""
-    return _code_of(Path(file), Path(file).stat().st_mtime_ns)
+    """Returns the hash of a module's syntax tree, without docstrings, experiments and what runs it as a program.
+
+    A process reads each file once: it also runs the code as it found it first, whatever the file holds later.
+    """
+    return _code_of(Path(file))
 
 
-@lru_cache(maxsize=1024)
-def _code_of(file: Path, changed: int) -> str:
+def _code_of(file: Path) -> str:
     tree = ast.parse(file.read_bytes())
     tree.body = [node for node in tree.body if not _declares(node)]
     for node in ast.walk(tree):

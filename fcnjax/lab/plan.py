@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fcnjax.atomic import read_json
 from fcnjax.lab.claims import Claim, Equivalence, Exact
 from fcnjax.lab.experiment import Arm, Experiment, Setting
+from fcnjax.lab.keys import described
 from fcnjax.lab.power import SUFFICIENT, planned_power, predicted_df, predicted_se
 from fcnjax.lab.published.encoding import decoded_number, digest_of, encoded
-from fcnjax.sealed import read_sealed, write_sealed
+from fcnjax.sealed import CHECKSUM, read_sealed, write_sealed
 from fcnjax.training import Recipe
 from fcnjax.training.settings.recipe import PACE
 
@@ -39,6 +41,8 @@ class Plan:
         arms: each arm as a mapping (see `describe_arm`), by name.
         data: config, overrides and number of training examples of the setting.
         recipe: the recipe that all arms share, without what does not change results.
+        measures: what identifies each measure: the code of its module, its name and its fields (see `keys.described`).
+        at_edge: arms whose learning rate is the lowest or the highest that was tried; a better one may lie beyond it.
         facts: versions and hardware of the pilots.
     """
 
@@ -54,6 +58,8 @@ class Plan:
     arms: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    measures: Sequence[Sequence[Any]] = ()
+    at_edge: Sequence[str] = ()
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -69,12 +75,13 @@ class Plan:
         return write_sealed(path, encoded(self._fields()))
 
     def check(self, experiment: Experiment, setting: str, path: Path | str) -> None:
-        """Raises ValueError if the plan was made for other claims, arms, seeds or folds than the experiment has."""
+        """Raises ValueError if the plan was made for other claims, arms, measures, seeds or folds."""
         planned = experiment.setting(setting)
         pairs = {
             "data": ((self.setting, self.data), (setting, describe_setting(planned))),
             "claims": (self.claims, [describe_claim(claim) for claim in experiment.claims]),
             "arms": (self.arms, {arm.name: describe_arm(arm) for arm in experiment.arms}),
+            "measures": (self.measures, [described(measure) for measure in experiment.measures]),
             "seeds": (self.seeds, planned.seeds),
             "folds": (self.folds, planned.folds),
         }
@@ -101,9 +108,11 @@ def read_plan(path: Path | str) -> Plan:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, was edited by hand, or is not a plan.
+        ValueError: if the file is damaged, was edited by hand, has no checksum, or is not a plan.
     """
     kept = read_sealed(Path(path))
+    if CHECKSUM not in read_json(Path(path)):
+        raise ValueError(f"{path}: must have the checksum that it was written with; restore it from a copy.")
     names = {field.name for field in dataclasses.fields(Plan)}
     if kept.keys() != names:
         raise ValueError(f"{path}: must hold the fields {sorted(names)}; run the experiment with --tune again.")
@@ -130,6 +139,15 @@ def is_committed(path: Path | str) -> bool:
     return done.returncode == 0 and not done.stdout.strip()
 
 
+def committed_at(path: Path | str) -> int | None:
+    """Returns when git got a file as it is, in seconds since 1970; None if it never did (see `is_committed`)."""
+    command = ["git", "-C", str(Path(path).parent), "log", "-1", "--format=%ct", "--", Path(path).name]
+    if not is_committed(path):
+        return None
+    time = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return int(time) if time else None
+
+
 def describe_claim(claim: Claim | Exact) -> dict[str, Any]:
     """Returns what a claim decides, as the plan and the result hold it."""
     common = {"statement": claim.statement, "control": claim.control}
@@ -151,7 +169,7 @@ def describe_arm(arm: Arm) -> dict[str, Any]:
     """Returns what an arm trains: its overrides, its change of the data, and its role."""
     return {
         "overrides": dict(arm.overrides),
-        "sources": None if arm.sources is None else repr(arm.sources),
+        "sources": None if arm.sources is None else described(arm.sources),
         "salt": arm.salt,
         "control": arm.control,
     }

@@ -134,6 +134,44 @@ def pilot_components(values: ArrayLike, examples: ArrayLike, runs: ArrayLike, un
     return found
 
 
+def pilot_run_variance(values: ArrayLike, examples: ArrayLike, runs: ArrayLike) -> float:
+    """Returns the moment estimate of the variance between pilot runs, without the floors of `pilot_components`.
+
+    Args:
+        values: [M], the contrast of each example and pilot run.
+        examples: int [M].
+        runs: int [M].
+
+    Returns:
+        The variance, below 0 where runs differ less than by chance; NaN if there is only one run or example.
+    """
+    x, run_of = np.asarray(values, np.float64), np.asarray(runs)
+    residual = clustered_mean(x, examples, run_of).components["residual"]
+    if math.isnan(residual):
+        return math.nan
+    groups = [x[run_of == run] for run in np.unique(run_of)]
+    between = float(np.var([group.mean() for group in groups], ddof=1))
+    return between - residual * float(np.mean([1 / len(group) for group in groups]))
+
+
+def shared_variances(variances: Mapping[str, float]) -> dict[str, float]:
+    """Returns the variance to plan with for each of several contrasts that are alike.
+
+    Two runs say little about the variance between runs, and too small a value promises power that the runs will not
+    have: each takes the larger one of its own estimate and the mean of all.
+
+    Args:
+        variances: estimate of each by name, as from `pilot_run_variance`; one that is NaN stays unknown, and leaves the
+            mean of the others as it is.
+
+    >>> shared_variances({"a": 0.25, "b": -0.125, "c": float("nan")})
+    {'a': 0.25, 'b': 0.0625, 'c': nan}
+    """
+    known = [variance for variance in variances.values() if not math.isnan(variance)]
+    mean = float(np.mean(known)) if known else 0.0
+    return {name: math.nan if math.isnan(own) else max(0.0, own, mean) for name, own in variances.items()}
+
+
 def _quantile(claims: int, df: float) -> float:
     """Returns the t at which a test at Holm's first step rejects: p is twice the smaller of two."""
     return float(stats.t.isf(ALPHA / (2 * claims), df))

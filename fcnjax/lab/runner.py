@@ -97,6 +97,7 @@ class Runner:
         if not 0 <= shard[0] < shard[1]:
             raise ValueError(f"shard={shard}: must be a number from 0 and a larger count, such as (0, 4).")
         self._shard, self._record_diverged, rates = shard, record_diverged, learning_rates or {}
+        self._measure_keys = {name: measure_key(name, experiment.measures) for name in experiment.names}
         # An interrupted run starts again, and no result depends on validation during training.
         recipe = dataclasses.replace(recipe, checkpoint_every=0, checkpoint_steps=0, checkpoint_best=0)
         recipe = dataclasses.replace(recipe, validate_every=0)
@@ -300,8 +301,7 @@ class Runner:
         return self.workdir / "runs" / key
 
     def _measured_path(self, job: Job, key: str) -> Path:
-        measures = measure_key(job.arm, self.experiment.measures)
-        return self.workdir / "measured" / f"{key}-{measures}.npz"
+        return self.workdir / "measured" / f"{key}-{self._measure_keys[job.arm]}.npz"
 
 
 class _Data(NamedTuple):

@@ -12,23 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
 
-from fcnjax.data import Source
 from fcnjax.lab.claims import Exact
-from fcnjax.lab.experiment import Arm, ChangeSources, Experiment
-from fcnjax.lab.keys import FIRST_PILOT
-from fcnjax.lab.measures import Measured, TrainedRun
-from fcnjax.lab.observations import ContrastValues, Observations
-from fcnjax.lab.plan import Plan, describe_arm, describe_claim, describe_recipe, describe_setting, powers
-from fcnjax.lab.power import pilot_components
+from fcnjax.lab.experiment import Arm, Experiment
+from fcnjax.lab.keys import FIRST_PILOT, described
+from fcnjax.lab.measures.validation import LOSS, OnValidation, ValidationLoss
+from fcnjax.lab.observations import Observations
+from fcnjax.lab.plan import (
+    Plan,
+    describe_arm,
+    describe_claim,
+    describe_recipe,
+    describe_setting,
+    powers,
+    primary_claims,
+)
+from fcnjax.lab.power import pilot_components, pilot_run_variance, shared_variances
 from fcnjax.lab.published.result import facts_of
 from fcnjax.lab.runner import Runner, arm_recipe
 from fcnjax.training import Recipe
 
 PILOT_SEEDS = (FIRST_PILOT, FIRST_PILOT + 1)
 EXTENSIONS = 3  # how often the range of learning rates grows where its edge is best
-LOSS = "validation loss"
+TRIED = (ValidationLoss(),)  # what is measured of a learning rate that is tried; it may be too large
 Losses = dict[str, dict[float, list[float]]]  # by arm and learning rate, one per pilot seed
 
 
@@ -75,45 +81,17 @@ class Pilots:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class OnValidation:
-    """Changes the splits of a pilot: the validation examples take the place of the test examples.
-
-    Attributes:
-        change: what the arm itself changes before that.
-    """
-
-    change: ChangeSources | None = None
-
-    def __call__(self, sources: Mapping[str, Source], seed: int) -> Mapping[str, Source]:
-        """Returns the splits of a pilot."""
-        changed = dict(sources) if self.change is None else dict(self.change(sources, seed))
-        return changed | {"test": changed["validation"]}
-
-
-@dataclasses.dataclass(frozen=True)
-class ValidationLoss:
-    """Measures the mean cross-entropy of the examples that a pilot is tested on; it may be infinite or NaN."""
-
-    def __call__(self, run: TrainedRun) -> Measured:
-        """Returns the loss as a number."""
-        known = run.labels >= 0
-        log_probabilities = log_softmax(run.scores()[known].astype(np.float64), axis=1)
-        return Measured({}, {LOSS: -float(log_probabilities[np.arange(known.sum()), run.labels[known]].mean())})
-
-
-TRIED = (ValidationLoss(),)  # what is measured of a learning rate that is tried; it may be too large
-
-
 def leader_of(experiment: Experiment, arm: Arm) -> Arm:
     """Returns the arm whose learning rate an arm takes; most arms are their own.
 
     An arm that repeats another one (`salt`), or a control that differs from it in its data alone, must differ in
-    nothing else: it takes the rate of the first arm with the same overrides.
+    nothing else: it takes the rate of the first arm with the same overrides, and in the first case the same data.
     """
-    if arm.salt or (arm.control and arm.sources is not None):
+    other_data = arm.control and arm.sources is not None
+    if arm.salt or other_data:
         for other in experiment.arms:
-            if not other.salt and not other.control and other.overrides == arm.overrides:
+            alike = other.overrides == arm.overrides and (other_data or other.sources == arm.sources)
+            if alike and not other.salt and not other.control:
                 return other
     return arm
 
@@ -151,16 +129,7 @@ def tune(pilots: Pilots) -> Plan | None:
     losses = tuned_losses(pilots)
     if losses is None:
         return None
-    rates = {}
-    for arm in experiment.arms:
-        tried = losses[leader_of(experiment, arm).name]
-        best = best_rate(tried)
-        if best is None:
-            raise ValueError(
-                f"arm {arm.name!r}: must have a finite validation loss at one of the learning rates {sorted(tried)}; "
-                "lower the learning rate of its recipe."
-            )
-        rates[arm.name] = best
+    rates = _best_rates(experiment, losses)
     runner = pilots.runner(experiment.arms, experiment.measures, rates)
     observations = runner.run()
     if observations is None:
@@ -179,15 +148,33 @@ def tune(pilots: Pilots) -> Plan | None:
         arms={arm.name: describe_arm(arm) for arm in experiment.arms},
         data=describe_setting(setting),
         recipe=describe_recipe(pilots.recipe),
+        measures=[described(measure) for measure in experiment.measures],
+        at_edge=[arm for arm, tried in losses.items() if next_rate(tried) is not None],
         facts=facts_of(observations),
     )
+
+
+def _best_rates(experiment: Experiment, losses: Losses) -> dict[str, float]:
+    """Returns the learning rate of each arm, its own or that of its leader."""
+    rates = {}
+    for arm in experiment.arms:
+        tried = losses[leader_of(experiment, arm).name]
+        best = best_rate(tried)
+        if best is None:
+            raise ValueError(
+                f"arm {arm.name!r}: must have a finite validation loss at one of the learning rates {sorted(tried)}; "
+                "lower the learning rate of its recipe."
+            )
+        rates[arm.name] = best
+    return rates
 
 
 def tuned_losses(pilots: Pilots) -> Losses | None:
     """Returns the validation losses of all pilots; None if other shards have not done theirs.
 
     Each arm that is its own leader is tried at the recipe's learning rate times `experiment.tuned`. Where the lowest or
-    the highest rate wins, the next one beyond it is tried too, at most `EXTENSIONS` times.
+    the highest rate wins, the next one beyond it is tried too, at most `EXTENSIONS` times; the
+    plan names the arms whose edge wins even then.
     """
     experiment = pilots.experiment
     leaders = [arm for arm in experiment.arms if leader_of(experiment, arm) is arm]
@@ -229,35 +216,35 @@ def pilot_variances(
 ) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
     """Returns the variance components of each statistical claim, and how many test examples of one seed count for it.
 
-    Two runs say little about the variance between runs. It is therefore taken as equal for all claims of one unit and
-    number of terms, controls apart, and averaged over them.
+    The variance between runs is shared by primary claims of one unit and number of terms (see `shared_variances`).
+    Exploratory and control claims may be about arms that differ far more: they keep their own, and change no other.
 
     Args:
         experiment: its claims.
         observations: the pilots at the tuned learning rates.
         pool: number of test examples of one seed.
+
+    Raises:
+        ValueError: if no example of the pilots has all terms of a contrast.
     """
     components, examples, alike = {}, {}, defaultdict(dict)
+    primary = primary_claims(experiment)
     for claim in experiment.claims:
         if isinstance(claim, Exact):
             continue
         values = observations.contrast(claim.contrast)
+        if not len(values.values):
+            raise ValueError(
+                f"claim {claim.statement!r}: must have a contrast with values in the pilots, and no validation example "
+                "has all of its metrics; change the contrast, or leave the claim out."
+            )
         runs = observations.of(claim.arms[0])
         share = len(values.values) / sum(len(run.ids) for run in runs)  # a metric may apply to some examples only
         components[claim.statement] = pilot_components(*values, unit=claim.largest_effect)
         examples[claim.statement] = max(1, round(share * pool))
-        if not claim.control:
-            residual = components[claim.statement]["residual"]
-            alike[claim.unit, len(claim.contrast)][claim.statement] = _run_variance(values, residual)
+        if claim in primary:
+            alike[claim.unit, len(claim.contrast)][claim.statement] = pilot_run_variance(*values)
     for variances in alike.values():
-        shared = max(0.0, float(np.mean(list(variances.values()))))
-        for statement in variances:
-            components[statement] |= {"run": shared}
+        for statement, variance in shared_variances(variances).items():
+            components[statement] |= {"run": variance}
     return components, examples
-
-
-def _run_variance(values: ContrastValues, residual: float) -> float:
-    """Returns the moment estimate of the variance between runs; below 0 where runs differ less than by chance."""
-    groups = [values.values[values.runs == run] for run in np.unique(values.runs)]
-    between = float(np.var([group.mean() for group in groups], ddof=1)) if len(groups) > 1 else math.nan
-    return between - residual * float(np.mean([1 / len(group) for group in groups]))

@@ -59,6 +59,9 @@ class FakeRunner:
         self.recipes = {arm.name: changed_recipe(recipe, arm.overrides) for arm in arms if recipe}
         self.draws = dataclasses.make_dataclass("FakeDraws", ["pool"])(range(POOL))
 
+    def key(self, arm: str, seed: int, fold: int) -> str:
+        return f"{arm}-{seed}-{fold}"
+
     def run(self, jobs=None):
         wanted = list(jobs or self.jobs)
         number, count = self.shard
@@ -83,7 +86,7 @@ class FakeRunner:
             arm,
             seed,
             fold,
-            f"{arm}-{seed}-{fold}",
+            self.key(arm, seed, fold),
             ids,
             {"accuracy": correct},
             numbers,

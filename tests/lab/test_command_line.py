@@ -124,6 +124,66 @@ def test_publishing_needs_a_committed_plan_of_this_config(project):
     }
 
 
+def write_run(key: str, started: str | None, *, finished: bool = True):
+    """Writes what a real run leaves; `started` is when it began."""
+    folder = Path("runs/tiny/runs") / key
+    folder.mkdir(parents=True, exist_ok=True)
+    if started is not None:
+        (folder / "environment.json").write_text(json.dumps([{"started": started}, {"started": "2026-03-01T00:00:00"}]))
+    if finished:
+        (folder / "result.json").write_text("{}")
+
+
+def test_runs_that_began_before_the_plan_was_committed_are_not_published(project, monkeypatch):
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-02-03T12:00:00Z")
+    run("--tune")
+    commit()
+    write_run("linear-0-0", "2026-02-03T12:00:00+00:00")
+    write_run("linear-0-1", "2026-02-03T13:30:00+01:00")
+    write_run("hidden-0-0", "2026-02-03T11:00:00+00:00", finished=False)
+    write_run("another-0-0", "2026-02-03T11:00:00+00:00")
+    FakeRunner.done.clear()
+    run("--publish")
+    (RESULTS / "result.json").unlink()
+    write_run("linear-0-1", "2026-02-03T12:30:00+01:00")
+    write_run("hidden-0-1", None)
+    FakeRunner.done.clear()
+    message = (
+        "must have runs that began after .*plan.json was committed, and 2 of 8 in runs/tiny began before or do not"
+    )
+    with pytest.raises(UsageError, match=message):
+        run("--publish")
+    assert not FakeRunner.done
+    assert not (RESULTS / "result.json").exists()
+    run()  # without publishing, it is shown
+    run("--publish", "--workdir=another")
+
+
+def test_what_was_measured_of_a_run_that_was_removed_is_not_published(project):
+    run("--tune")
+    commit()
+    path = Path("runs/tiny/measured/linear-0-0-0123456789ab.npz")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(UsageError, match="1 of 8 in runs/tiny began before or do not say when, such as linear-0-0; "):
+        run("--publish")
+
+
+def test_a_run_that_another_process_ends_meanwhile_must_follow_the_plan_too(project, monkeypatch):
+    run("--tune")
+    commit()
+    fake_run = FakeRunner.run
+
+    def meanwhile(runner):
+        write_run("linear-0-0", "2026-01-01T00:00:00+00:00")
+        return fake_run(runner)
+
+    monkeypatch.setattr(FakeRunner, "run", meanwhile)
+    with pytest.raises(UsageError, match="such as linear-0-0; publish with a new --workdir"):
+        run("--publish")
+    assert not (RESULTS / "result.json").exists()
+
+
 def test_two_equal_runs_publish_equal_results(project):
     publish()
     first = without_times(RESULTS / "result.json")

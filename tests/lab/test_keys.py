@@ -156,6 +156,24 @@ def test_measures_key_what_is_measured():
     assert measure_key("a", [lab.SameFunction("a", "late", (("head.pool_at", 1),))]) == measure_key("a", [same])
 
 
+@pytest.mark.parametrize("module", ["measures/trained_run.py", "measures/scores.py", "changes.py"])
+def test_modules_whose_functions_measures_share_are_part_of_their_key(monkeypatch, module):
+    measures = [lab.AtSizes(((9, 9),)), lab.ZeroPadding()]
+    before, code = measure_key("a", measures), keys.code_of
+    monkeypatch.setattr(keys, "code_of", lambda file: "new" if file == keys.PACKAGE / "lab" / module else code(file))
+    assert measure_key("a", measures) != before
+
+
+def test_a_module_keeps_the_key_of_the_code_that_this_process_runs(package):
+    file = package / "layers/area.py"
+    before = code_of(file)
+    file.write_text(CODE.replace("**2", "**3"))
+    assert code_of(file) == before
+    assert code_of(package / "lab/report.py") == before
+    (package / "lab/disk.py").write_text(file.read_text())
+    assert code_of(package / "lab/disk.py") != before
+
+
 @dataclasses.dataclass(frozen=True)
 class Wrapped:
     """Another measure, and a number."""

@@ -1,16 +1,21 @@
 """The plan: kept exactly, refused when it was edited or belongs to another experiment, and its planned power."""
 
 import dataclasses
+import datetime
 import json
 import math
 import subprocess
+from pathlib import Path
 
 import pytest
 from digits_experiment import tiny_experiment
 
 from fcnjax import lab
+from fcnjax.lab import keys
+from fcnjax.lab.keys import described
 from fcnjax.lab.plan import (
     Plan,
+    committed_at,
     describe_arm,
     describe_claim,
     describe_recipe,
@@ -45,6 +50,7 @@ def make_plan(experiment=EXPERIMENT, **changes) -> Plan:
         arms={arm.name: describe_arm(arm) for arm in experiment.arms},
         data=describe_setting(setting),
         recipe=describe_recipe(RECIPE),
+        measures=[described(measure) for measure in experiment.measures],
         facts={"versions": "jax 1"},
     )
     return dataclasses.replace(plan, **changes)
@@ -71,6 +77,24 @@ def test_a_plan_that_was_edited_is_refused(tmp_path):
         read_plan(path)
 
 
+def test_a_plan_without_a_checksum_is_refused(tmp_path):
+    path = make_plan().write(tmp_path / "plan.json")
+    kept = json.loads(path.read_text())
+    del kept["checksum"]
+    path.write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match=r"plan\.json: must have the checksum that it was written with; restore it"):
+        read_plan(path)
+
+
+@pytest.mark.parametrize("what", ["measures", "arms"])
+def test_a_plan_of_other_code_of_a_measure_or_a_change_of_data_is_refused(monkeypatch, what):
+    plan, code = make_plan(), keys.code_of
+    file = {"measures": "scores.py", "arms": "draws.py"}[what]
+    monkeypatch.setattr(keys, "code_of", lambda path: "edited" if Path(path).name == file else code(path))
+    with pytest.raises(ValueError, match=rf"its {what} have changed since"):
+        plan.check(EXPERIMENT, "digits", "plan.json")
+
+
 @pytest.mark.parametrize(
     ("what", "changes"),
     [
@@ -80,6 +104,8 @@ def test_a_plan_that_was_edited_is_refused(tmp_path):
         ("arms", {"arms": (dataclasses.replace(EXPERIMENT.arms[0], salt=2), *EXPERIMENT.arms[1:])}),
         ("seeds", {"settings": {"digits": dataclasses.replace(EXPERIMENT.setting("digits"), seeds=4)}}),
         ("folds", {"settings": {"digits": dataclasses.replace(EXPERIMENT.setting("digits"), folds=3)}}),
+        ("measures", {"measures": (lab.Scores(), lab.Flips())}),
+        ("measures", {"measures": ()}),
         ("data", {"settings": {"digits": dataclasses.replace(EXPERIMENT.setting("digits"), train_examples=9)}}),
     ],
 )
@@ -123,18 +149,31 @@ def test_other_seeds_change_the_power_and_not_the_digest():
     assert (more.digest, more.seeds) == (plan.digest, plan.seeds)
 
 
-def test_a_file_is_committed_only_as_it_is(tmp_path):
+def test_a_file_is_committed_only_as_it_is(tmp_path, monkeypatch):
     def git(*command):
         who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
         subprocess.run(["git", *who, "-C", str(tmp_path), *command], check=True, capture_output=True)
 
+    def committed():
+        assert is_committed(path) == (committed_at(path) is not None)
+        return committed_at(path)
+
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-01-02T03:04:05Z")
     path = make_plan().write(tmp_path / "plan.json")
-    assert not is_committed(path)
+    assert committed() is None
     git("init")
-    assert not is_committed(path)
+    assert committed() is None
     git("add", ".")
-    assert not is_committed(path)
+    assert committed() is None
     git("commit", "-m", "Plan")
-    assert is_committed(path)
+    first = committed()
+    assert first == datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC).timestamp()
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-01-02T03:05:05Z")
+    (tmp_path / "other.txt").write_text("another file")
+    git("add", ".")
+    git("commit", "-m", "Other")
+    assert committed() == first
     make_plan(seeds=2).write(path)
-    assert not is_committed(path)
+    assert committed() is None
+    git("commit", "-am", "Another plan")
+    assert committed() == datetime.datetime(2026, 1, 2, 3, 5, 5, tzinfo=datetime.UTC).timestamp()

@@ -294,6 +294,15 @@ def test_measures_of_ones_own_are_checked(folder):
             make_runner(folder, experiment=make_experiment(arms=(GAP,), measures=(lab.Scores(), measure))).run()
 
 
+def test_what_is_measured_keeps_the_key_of_the_code_that_the_runner_began_with(folder, monkeypatch):
+    runner = make_runner(folder, experiment=make_experiment(arms=(GAP,)), folds=(0,))
+    monkeypatch.setattr(runner_module, "measure_key", lambda arm, measures: "edited")  # while it trains
+    all_runs(runner)
+    kept = [path.name for path in (folder / "work/measured").iterdir()]
+    assert len(kept) == 1
+    assert "edited" not in kept[0]
+
+
 def test_seeds_of_pilots_and_arms_of_other_data_are_refused(folder):
     with pytest.raises(ValueError, match="seeds=1001: must be 1 to 1000; later ones are those of pilots"):
         make_runner(folder, seeds=1001)

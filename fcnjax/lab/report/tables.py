@@ -14,6 +14,8 @@ from fcnjax.lab.report.summaries import ArmSummary, Summary
 from fcnjax.lab.report.words import UNKNOWN, effect_digits, effect_words, interval_words, number_words, p_words
 from fcnjax.lab.statistics import Estimate
 
+EDGE = " ✓ edge"  # marks a learning rate that was chosen at the edge of those tried
+
 
 class Tuned(Protocol):
     """What reports need of a plan: tuned learning rates, validation losses by rate as text, and its digest."""
@@ -142,7 +144,10 @@ def power_table(decisions: Sequence[Decision]) -> Table:
 
 
 def tuning_table(summary: Summary, plan: Tuned) -> Table:
-    """Returns one row per tuned arm and one column per learning rate: the mean validation loss; ✓ marks the choice."""
+    """Returns one row per tuned arm and one column per learning rate: the mean validation loss; ✓ marks the choice.
+
+    A choice at the edge of what was tried is marked too: a better rate may lie beyond it.
+    """
     rates = sorted({rate for losses in plan.tuning.values() for rate in losses}, key=float)
     rows = []
     for arm in summary.experiment.arms:
@@ -150,12 +155,19 @@ def tuning_table(summary: Summary, plan: Tuned) -> Table:
         if not tried:
             continue
         chosen = plan.learning_rates.get(arm.name)
-        cells = (_tuned(tried.get(rate), chosen is not None and math.isclose(chosen, float(rate))) for rate in rates)
-        rows.append((arm.title, *cells))
+        edges = (min(tried, key=float), max(tried, key=float)) if len(tried) > 1 else ()
+        marks = {
+            rate: EDGE if rate in edges else " ✓"
+            for rate in tried
+            if chosen is not None and math.isclose(chosen, float(rate))
+        }
+        rows.append((arm.title, *(_tuned(tried.get(rate), marks.get(rate, "")) for rate in rates)))
     caption = (
         "Mean validation loss over pilot seeds, which no other run uses, at each learning rate; ✓ marks the rate with "
         "the lowest, with which the arm was trained."
     )
+    if any(cell.endswith(EDGE) for row in rows for cell in row):
+        caption += f' "{EDGE.strip()}": it is the lowest or the highest that was tried; a better one may lie beyond it.'
     return Table(("arm", *(f"{float(rate):.3g}" for rate in rates)), tuple(rows), caption)
 
 
@@ -211,9 +223,9 @@ def _power(power: float | None) -> str:
     return "-" if power is None or not np.isfinite(power) else f"{power:.2f}"
 
 
-def _tuned(losses: Sequence[float] | None, chosen: bool) -> str:
+def _tuned(losses: Sequence[float] | None, mark: str) -> str:
     if not losses:
         return "-"
     mean = float(np.mean(losses))
     words = f"{mean:#.3g}" if np.isfinite(mean) else "diverged"
-    return f"{words} ✓" if chosen else words
+    return words + mark

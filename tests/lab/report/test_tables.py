@@ -61,8 +61,14 @@ def test_the_table_of_tuning_marks_the_rate_that_was_used(summary):
     assert rows["linear, GAP-first"][0] == "-"
     assert rows["linear, GAP-first"][3] == f"{linear:#.3g} ✓"
     softmax = rows["linear, softmax before pool"]
-    assert (softmax[0], softmax[4]) == ("0.200 ✓", "diverged")
+    assert (softmax[0], softmax[4]) == ("0.200 ✓ edge", "diverged")
     assert sum("✓" in cell for row in rows.values() for cell in row) == len(rows)
+    assert '"✓ edge": it is the lowest or the highest that was tried' in table.caption
+    assert "edge" not in tables.tuning_table(summary, make_plan()).caption
+    for tried in plan.tuning.values():
+        del tried["0.025"], tried["0.05"], tried["0.2"]
+    plan.tuning["softmax-pool"] = {"0.0125": [0.2]}
+    assert "edge" not in str(tables.tuning_table(summary, plan)), "one rate alone has no edge"
 
 
 def test_the_table_of_power_has_the_numbers_of_each_statistical_claim(experiment, observations):
