@@ -6,7 +6,7 @@ edited by hand is refused.
 
 import dataclasses
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from fcnjax.training import Recipe
 from fcnjax.training.settings.recipe import PACE
 
 FILE = "plan.json"
+LATER = {"measures", "at_edge"}  # fields that plans did not hold at first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Plan:
         arms: each arm as a mapping (see `describe_arm`), by name.
         data: config, overrides and number of training examples of the setting.
         recipe: the recipe that all arms share, without what does not change results.
-        measures: what identifies each measure: the code of its module, its name and its fields (see `keys.described`).
+        measures: name and fields of each measure (see `describe_function`).
         at_edge: arms whose learning rate is the lowest or the highest that was tried; a better one may lie beyond it.
         facts: versions and hardware of the pilots.
     """
@@ -58,14 +59,15 @@ class Plan:
     arms: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    measures: Sequence[Sequence[Any]] = ()
+    measures: Sequence[str] = ()
     at_edge: Sequence[str] = ()
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """16 hexadecimal digits that identify the plan; `power` follows from the rest."""
-        return digest_of({name: value for name, value in self._fields().items() if name != "power"})
+        given = {name: value for name, value in self._fields().items() if value or name not in LATER}
+        return digest_of({name: value for name, value in given.items() if name != "power"})
 
     def _fields(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -81,10 +83,12 @@ class Plan:
             "data": ((self.setting, self.data), (setting, describe_setting(planned))),
             "claims": (self.claims, [describe_claim(claim) for claim in experiment.claims]),
             "arms": (self.arms, {arm.name: describe_arm(arm) for arm in experiment.arms}),
-            "measures": (self.measures, [described(measure) for measure in experiment.measures]),
+            "measures": (self.measures, [describe_function(measure) for measure in experiment.measures]),
             "seeds": (self.seeds, planned.seeds),
             "folds": (self.folds, planned.folds),
         }
+        if not self.measures:  # a plan that was written before plans held them
+            del pairs["measures"]
         changed = [name for name, (before, now) in pairs.items() if encoded(before) != encoded(now)]
         if changed:
             raise ValueError(
@@ -114,7 +118,7 @@ def read_plan(path: Path | str) -> Plan:
     if CHECKSUM not in read_json(Path(path)):
         raise ValueError(f"{path}: must have the checksum that it was written with; restore it from a copy.")
     names = {field.name for field in dataclasses.fields(Plan)}
-    if kept.keys() != names:
+    if not names - LATER <= kept.keys() <= names:
         raise ValueError(f"{path}: must hold the fields {sorted(names)}; run the experiment with --tune again.")
     tuning = {
         arm: {rate: [decoded_number(loss) for loss in losses] for rate, losses in rates.items()}
@@ -165,11 +169,21 @@ def describe_claim(claim: Claim | Exact) -> dict[str, Any]:
     }
 
 
+def describe_function(function: Callable[..., Any]) -> str:
+    """Returns the name and the fields of a measure or a change of sources, which no process or version changes.
+
+    Raises:
+        ValueError: if it has no such name (see `keys.described`).
+    """
+    described(function)
+    return repr(function) if dataclasses.is_dataclass(function) else f"{function.__module__}.{function.__qualname__}"
+
+
 def describe_arm(arm: Arm) -> dict[str, Any]:
     """Returns what an arm trains: its overrides, its change of the data, and its role."""
     return {
         "overrides": dict(arm.overrides),
-        "sources": None if arm.sources is None else described(arm.sources),
+        "sources": None if arm.sources is None else describe_function(arm.sources),
         "salt": arm.salt,
         "control": arm.control,
     }

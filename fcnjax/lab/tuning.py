@@ -15,13 +15,14 @@ import numpy as np
 
 from fcnjax.lab.claims import Exact
 from fcnjax.lab.experiment import Arm, Experiment
-from fcnjax.lab.keys import FIRST_PILOT, described
+from fcnjax.lab.keys import FIRST_PILOT
 from fcnjax.lab.measures.validation import LOSS, OnValidation, ValidationLoss
 from fcnjax.lab.observations import Observations
 from fcnjax.lab.plan import (
     Plan,
     describe_arm,
     describe_claim,
+    describe_function,
     describe_recipe,
     describe_setting,
     powers,
@@ -148,7 +149,7 @@ def tune(pilots: Pilots) -> Plan | None:
         arms={arm.name: describe_arm(arm) for arm in experiment.arms},
         data=describe_setting(setting),
         recipe=describe_recipe(pilots.recipe),
-        measures=[described(measure) for measure in experiment.measures],
+        measures=[describe_function(measure) for measure in experiment.measures],
         at_edge=[arm for arm, tried in losses.items() if next_rate(tried) is not None],
         facts=facts_of(observations),
     )
