@@ -313,3 +313,15 @@ def test_waiting_for_any_program_of_training_counts():
     programs.train_step.waited, programs.accumulate_step.waited, programs.update.waited = 1.0, 20.0, 300.0
     programs.evaluation_step.waited = 4000.0
     assert programs.waited == 321
+
+
+def test_a_run_waits_for_the_programs_up_to_its_first_step_and_the_largest():
+    trainer = Trainer(make_recipe(max_buckets=3), make_sources())
+    jobs = trainer.compilations(0, 0)
+    first = next(index for index, job in enumerate(jobs) if job.rows)
+    assert trainer.programs.begins_with(jobs) == [*jobs[: first + 1], trainer.programs.largest(jobs)]
+    later = [trainer.programs.for_checkpoints()[0], *jobs[first:]]
+    assert trainer.programs.begins_with(later)[:-1] == later[:2]
+    largest = trainer.programs.largest(jobs)
+    training = [job for job in jobs if job.programs is trainer.programs.train_step]
+    assert largest.positions == max(job.positions for job in training)

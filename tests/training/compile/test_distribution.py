@@ -8,8 +8,11 @@ import socket
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
+
+from fcnjax.training.compile.mesh import join_hosts
 
 PROGRAM = pathlib.Path(__file__).with_name("run_on_devices.py")
 TOLERANCE = 1e-5  # relative to the largest value of an array
@@ -126,3 +129,18 @@ def test_a_host_that_cannot_begin_ends_the_others_which_say_why(tmp_path, reques
     assert "fcnjax train: reading the data failed on host 1: " in said[0]
     assert "nothing" in said[0].splitlines()[-1]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("hosts", "host"), [(None, 0), (2, None), (2, 2), (2, -1), (0, 0)])
+def test_hosts_that_do_not_fit_their_address_are_refused_before_jax_starts(monkeypatch, hosts, host):
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **__: pytest.fail("started"))
+    with pytest.raises(ValueError, match=r"--coordinator=10\.0\.0\.1:8476: needs --hosts and --host"):
+        join_hosts("10.0.0.1:8476", hosts, host)
+
+
+def test_jax_is_told_the_hosts_and_on_a_known_cluster_finds_them_itself(monkeypatch):
+    started = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **_: started.append(given))
+    join_hosts("10.0.0.1:8476", 2, 1)
+    join_hosts("auto")
+    assert started == [("10.0.0.1:8476", 2, 1), (None, None, None)]
