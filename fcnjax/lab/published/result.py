@@ -21,7 +21,7 @@ from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.plan import Plan, describe_claim
 from fcnjax.lab.published.encoding import encoded
 from fcnjax.lab.report.summaries import summarize
-from fcnjax.lab.report.words import answer_words, kind_of, verdict_counts
+from fcnjax.lab.report.words import answer_words, kind_of, verdict_counts, verdict_of
 
 FILE = "result.json"
 
@@ -132,7 +132,8 @@ def claim_row(experiment: Experiment, decision: Decision) -> dict[str, Any]:
     described = describe_claim(decision.claim)
     if not isinstance(decision.claim, Exact):
         described |= {"unit": decision.claim.unit, "scale": decision.claim.scale}
-    return {"kind": kind_of(experiment, decision), **described, **fields, "evidence": decision.evidence}
+    words = {"words": verdict_of(decision).words, "evidence": decision.evidence}
+    return {"kind": kind_of(experiment, decision), **described, **fields, **words}
 
 
 def run_row(run: Observation) -> dict[str, Any]:

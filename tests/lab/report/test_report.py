@@ -147,8 +147,8 @@ def test_findings_are_the_answer_where_they_are_given(no_plots):
     experiment = small(findings={"digits": "Softmax belongs after the pool. So do others say."})
     assert small_report(experiment).answer == "Softmax belongs after the pool. So do others say."
     assert small_report().answer == (
-        'The first claim holds (+1.84 [+1.02, +2.65] points of accuracy): "Softmax before the pool is less accurate '
-        'than after". Of 2 claims, 2 hold.'
+        'The first claim holds (+1.84 [+1.02, +2.65] points of accuracy, margin 1 point): "Softmax before the pool is '
+        'less accurate than after". Of 2 claims, 2 hold.'
     )
 
 
