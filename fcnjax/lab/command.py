@@ -29,6 +29,7 @@ from fcnjax.lab.published.reproduction import (
 )
 from fcnjax.lab.published.result import FILE as RESULT
 from fcnjax.lab.published.result import facts_of, read_result
+from fcnjax.lab.report.words import finding_of, verdict_words
 from fcnjax.lab.report.writers import print_tables
 from fcnjax.lab.runner import Runner
 from fcnjax.lab.timing import FILE as TIMING
@@ -245,6 +246,7 @@ def _run(request: Request) -> None:
         if request.flags.publish:
             page = write_outputs(finished, request.results, page=False)
             publish_summary(RESULTS, README)
+            _tell_finding(request, finished)
         print(f"\nreport: {page}")
 
 
@@ -266,7 +268,15 @@ def _finish(request: Request, plan: Plan | None, runner: Runner, observations: O
         facts={"command": request.command},
         pictures=[draw(runner, observations) for draw in experiment.pictures],
         times=ratios,
+        changed=[] if plan is None else plan.differs_in(request.recipe),
     )
+
+
+def _tell_finding(request: Request, finished: Finished) -> None:
+    """Prints how to declare the finding of a published result, unless it has the one that the experiment declares."""
+    if not finding_of(request.experiment, request.setting_name, finished.decisions):
+        declared = f'lab.Finding("...", {verdict_words(finished.decisions)})'
+        print(f"\nfindings: write what was found as {request.setting_name!r}: {declared}, and publish again.")
 
 
 def _check_publishable(request: Request, plan: Plan | None) -> None:

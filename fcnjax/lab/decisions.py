@@ -7,7 +7,7 @@ their verdicts is wrong is at most 5 %. Controls are decided one by one, and exa
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from scipy import stats
@@ -210,7 +210,7 @@ def _with_verdict(decision: Decision, tests: _Tests, at: _Level) -> Decision:
     return replace(decision, verdict=verdict, p_holm=p_holm, below_margin=holds and fails)
 
 
-def _known_numbers(estimate: Estimate, tests: _Tests) -> dict[str, float]:
+def _known_numbers(estimate: Estimate, tests: _Tests) -> dict[str, Any]:
     """Returns p-values and interval of a decision; none if there is no standard error."""
     low, high = estimate.interval()
     return {"p": tests.p, "p_holds": tests.holds, "low": low, "high": high} if estimate.known else {}

@@ -124,6 +124,23 @@ def test_publishing_needs_a_committed_plan_of_this_config(project):
     }
 
 
+def test_a_finding_is_published_and_shown_for_the_planned_run_alone(project, capsys):
+    publish()
+    said = capsys.readouterr().out
+    verdicts = tuple(claim["verdict"] or "no verdict" for claim in read_result(RESULTS / "result.json").claims)
+    assert f"findings: write what was found as 'digits': lab.Finding(\"...\", {verdicts}), and publish" in said
+    found = tiny_experiment(findings={"digits": lab.Finding("A hidden layer helps.", verdicts)})
+    run("--publish", experiment=found)
+    assert read_result(RESULTS / "result.json").answer == "A hidden layer helps."
+    assert "findings:" not in capsys.readouterr().out
+    for flags in (["--config.epochs=2"], ["--seeds=2"]):
+        run(*flags, experiment=found)
+        assert "A hidden layer helps." not in Path("runs/tiny/report.md").read_text()
+        assert read_result("runs/tiny/result.json").answer != "A hidden layer helps."
+    run("--config.epochs=2", experiment=found)
+    assert "another recipe than was planned (epochs differs)" in Path("runs/tiny/report.md").read_text()
+
+
 def test_two_equal_runs_publish_equal_results(project):
     publish()
     first = without_times(RESULTS / "result.json")

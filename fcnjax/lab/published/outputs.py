@@ -50,6 +50,7 @@ def finish(
     facts: Mapping[str, str],
     pictures: Sequence[Any] = (),
     times: Sequence[StepTimeRatio] = (),
+    changed: Sequence[str] = (),
 ) -> Finished:
     """Decides the claims and builds result and report.
 
@@ -61,12 +62,13 @@ def finish(
         facts: texts by name, such as the command.
         pictures: drawn pictures of the experiment.
         times: step times, for a table of their own; they decide nothing.
+        changed: fields of the recipe that differ from the plan.
     """
     blocks = experiment.setting(setting).blocks
     decisions = decide(experiment, observations, plan, blocks)
-    result = make_result(experiment, setting, observations, decisions, plan, facts)
+    result = make_result(experiment, setting, observations, decisions, plan, facts, changed)
     extra = (timing_section(experiment, times),) if times else ()
-    report = build_report(experiment, setting, observations, decisions, plan, facts, pictures, extra)
+    report = build_report(experiment, setting, observations, decisions, plan, facts, pictures, extra, changed)
     return Finished(observations, decisions, result, report)
 
 

@@ -20,6 +20,7 @@ from fcnjax.lab.experiment import Experiment
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.plan import Plan, describe_claim
 from fcnjax.lab.published.encoding import encoded
+from fcnjax.lab.report.notes import is_as_planned
 from fcnjax.lab.report.summaries import summarize
 from fcnjax.lab.report.words import answer_words, kind_of, verdict_counts, verdict_of
 
@@ -96,6 +97,7 @@ def make_result(
     decisions: Sequence[Decision],
     plan: Plan | None,
     facts: Mapping[str, str],
+    changed: Sequence[str] = (),
 ) -> Result:
     """Returns the result of a finished experiment.
 
@@ -106,13 +108,15 @@ def make_result(
         decisions: the decided claims.
         plan: the plan of the runs; None if they were not planned.
         facts: texts by name, such as the command; those of the runs are added.
+        changed: fields of the recipe that differ from the plan.
     """
+    as_planned = is_as_planned(experiment.setting(setting).seeds, observations, plan, changed)
     return Result(
         name=experiment.name,
         title=experiment.title,
         question=experiment.question,
         setting=setting,
-        answer=answer_words(experiment, setting, decisions),
+        answer=answer_words(experiment, setting, decisions, as_planned),
         verdicts=verdict_counts(experiment, decisions),
         claims=[encoded(claim_row(experiment, decision)) for decision in decisions],
         arms=[encoded(row) for row in _arm_rows(experiment, setting, observations, plan)],

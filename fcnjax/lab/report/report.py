@@ -15,6 +15,7 @@ from fcnjax.lab.experiment import Experiment, Setting
 from fcnjax.lab.observations import Observations
 from fcnjax.lab.report.figures import NARROW, WIDE, accuracy_figure, loss_figure, size_figure
 from fcnjax.lab.report.forest import contrast_figure
+from fcnjax.lab.report.notes import is_as_planned, notes
 from fcnjax.lab.report.summaries import Summary, summarize
 from fcnjax.lab.report.tables import (
     Table,
@@ -29,7 +30,6 @@ from fcnjax.lab.report.tables import (
 from fcnjax.lab.report.words import (
     Verdict,
     answer_words,
-    failed_controls,
     kind_of,
     listed,
     verdict_counts,
@@ -138,6 +138,7 @@ def build_report(
     facts: Mapping[str, str] = MappingProxyType({}),
     pictures: Sequence[Picture] = (),
     extra: Sequence[Section] = (),
+    changed: Sequence[str] = (),
 ) -> Report:
     """Returns the report of an experiment.
 
@@ -150,6 +151,7 @@ def build_report(
         facts: texts by name, such as the command, before those of the runs.
         pictures: further pictures.
         extra: further sections, placed before "How it was measured".
+        changed: fields of the recipe that differ from the plan.
 
     Raises:
         ValueError: if there are no runs, or the experiment has no such setting.
@@ -157,17 +159,18 @@ def build_report(
     setting = experiment.setting(setting_name)
     summary = summarize(experiment, observations, setting.blocks)
     facts = {**facts, **_run_facts(observations, plan)}
-    shown = (Section("Pictures", pictures=tuple(pictures)),) if pictures else ()
+    shown = Section("Pictures", pictures=tuple(pictures)) if pictures else None
     before = (_verdict_section(experiment, decisions), _arm_section(summary, setting, plan), _size_section(summary))
     after = (_plan_section(summary, decisions, plan), _method_section(summary, setting, plan, facts))
+    as_planned = is_as_planned(setting.seeds, observations, plan, changed)
     return Report(
         title=experiment.title,
         question=experiment.question,
-        answer=answer_words(experiment, setting_name, decisions),
+        answer=answer_words(experiment, setting_name, decisions, as_planned),
         counts=verdict_counts(experiment, decisions),
         extent=f"{setting_name}, {len(summary.arms)} arms, {summary.runs:,} runs, {summary.examples:,} test examples",
-        warnings=_warnings(summary, setting_name, decisions, plan),
-        sections=tuple(filter(None, (*before, *shown, *extra, *after))),
+        warnings=notes(summary, setting_name, observations, decisions, plan, changed),
+        sections=tuple(filter(None, (*before, shown, *extra, *after))),
     )
 
 
@@ -175,29 +178,6 @@ def _png(figure: Figure, dpi: int) -> bytes:
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
-
-
-def _warnings(
-    summary: Summary, setting_name: str, decisions: Sequence[Decision], plan: Tuned | None
-) -> tuple[str, ...]:
-    found = [
-        f'A control did not fail: "{statement}". Trust no verdict of this page before the reason is known.'
-        for statement in failed_controls(decisions)
-    ]
-    setting = summary.experiment.setting(setting_name)
-    if summary.seeds < setting.seeds:
-        first = setting_name == next(iter(summary.experiment.settings))
-        folder = summary.experiment.name + ("" if first else f"_{setting_name}")
-        found.append(
-            f"This run has {summary.seeds} of {setting.seeds} planned seeds, so it decides less than was planned; for "
-            f"all seeds see experiments/results/{folder}, or run it without --seeds."
-        )
-    if plan is None and summary.experiment.tuned:
-        found.append("The arms were not tuned: differences between them may come from the learning rate.")
-    missing = len(summary.experiment.arms) - len(summary.arms)
-    if missing:
-        found.append(f"{missing} of {len(summary.experiment.arms)} arms have no runs.")
-    return tuple(found)
 
 
 def _verdict_section(experiment: Experiment, decisions: Sequence[Decision]) -> Section:

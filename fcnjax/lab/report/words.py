@@ -11,14 +11,14 @@ from typing import Literal
 
 from fcnjax.lab.claims import Claim, Equivalence, Exact
 from fcnjax.lab.decisions import Decision
-from fcnjax.lab.experiment import Experiment
+from fcnjax.lab.experiment import NO_VERDICT, Experiment
 from fcnjax.lab.statistics import number, scientific
 
 Kind = Literal["primary", "exact", "control", "exploratory"]
 Tone = Literal["good", "bad", "open", "plain"]
 SYMBOLS: dict[Tone, str] = {"good": "✓", "bad": "✗", "open": "?", "plain": "·"}
 TONES: dict[str | None, Tone] = {"holds": "good", "fails": "bad", "not decided": "open", None: "plain"}
-UNKNOWN, NO_VERDICT = "unknown", "no verdict"
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,34 @@ def verdict_counts(experiment: Experiment, decisions: Sequence[Decision]) -> dic
     return {verdict: found[verdict] for verdict in ("holds", "fails", "not decided") if found[verdict]}
 
 
-def answer_words(experiment: Experiment, setting_name: str, decisions: Sequence[Decision]) -> str:
-    """Returns the answer to the experiment's question: its finding for these data, else two sentences of verdicts."""
-    if setting_name in experiment.findings:
-        return experiment.findings[setting_name]
+def verdict_words(decisions: Sequence[Decision]) -> tuple[str, ...]:
+    """Returns the verdicts of all claims that are not declared exploratory, as a `Finding` names them."""
+    return tuple(d.verdict or NO_VERDICT for d in decisions if not getattr(d.claim, "exploratory", False))
+
+
+def finding_of(experiment: Experiment, setting_name: str, decisions: Sequence[Decision]) -> str:
+    """Returns the text of the experiment's finding for these data; empty if it was written for other verdicts."""
+    finding = experiment.findings.get(setting_name)
+    return finding.text if finding and finding.verdicts == verdict_words(decisions) else ""
+
+
+def answer_words(
+    experiment: Experiment, setting_name: str, decisions: Sequence[Decision], as_planned: bool = False
+) -> str:
+    """Returns the answer to the experiment's question: its finding if it is about this run, else verdicts in words.
+
+    Args:
+        experiment: the question, and what was found.
+        setting_name: name of the setting.
+        decisions: the decided claims.
+        as_planned: whether the runs have the planned seeds and recipe; a finding is about no others.
+    """
+    finding = finding_of(experiment, setting_name, decisions) if as_planned else ""
+    return finding or _decided_words(experiment, decisions)
+
+
+def _decided_words(experiment: Experiment, decisions: Sequence[Decision]) -> str:
+    """Returns the verdict of the first claim with its numbers, and how many claims have which verdict."""
     decided = [d for d in decisions if d.verdict and kind_of(experiment, d) in ("primary", "exact")]
     if not decided:
         return "No claim of this run has a verdict. The numbers below describe these runs, and no more."
