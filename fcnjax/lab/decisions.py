@@ -237,13 +237,8 @@ def _decide_exact(claim: Exact, observations: Observations) -> Decision:
                 where = f"arm {arm!r}, seed {run.seed}, fold {run.fold}"
                 raise ValueError(f"{where}: {unknown_name('number', claim.number, run.numbers)}")
             numbers.append(run.numbers[claim.number])
-    if claim.at_most is not None:
-        found = float(np.max(numbers))  # NaN if one is
-        holds = found <= claim.at_most
-    else:
-        found = float(np.min(numbers))
-        holds = found >= _limit(claim)
-    return Decision(claim=claim, verdict="holds" if holds else "fails", number=found)
+    found = float(np.max(numbers) if claim.at_most is not None else np.min(numbers))  # NaN if one is
+    return Decision(claim=claim, verdict="holds" if claim.allows(found) else "fails", number=found)
 
 
 def _limit(claim: Exact) -> float:
