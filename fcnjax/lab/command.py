@@ -32,7 +32,7 @@ from fcnjax.lab.published.result import FILE as RESULT
 from fcnjax.lab.published.result import facts_of, read_result
 from fcnjax.lab.report.words import finding_of, verdict_words
 from fcnjax.lab.report.writers import print_tables
-from fcnjax.lab.runner import Runner
+from fcnjax.lab.runner import Runner, arm_recipe
 from fcnjax.lab.timing import FILE as TIMING
 from fcnjax.lab.timing import step_time_ratio, time_steps, timed_recipes
 from fcnjax.lab.tuning import Pilots, tune
@@ -73,7 +73,7 @@ class Request:
         seeds: number of seeds.
         shard: which runs to do: number from 0, and count.
         flags: all flags by name.
-        command: the command, without what does not change results.
+        command: the command, with what changes results alone.
     """
 
     experiment: Experiment
@@ -126,14 +126,13 @@ def read_request(experiment: Experiment, argv: Sequence[str]) -> Request:
         UsageError: if a flag, a value or a field of the config cannot be used, or flags exclude each other.
         ValueError: if there is no such setting.
     """
-    setting_name = _setting_name(experiment, argv)
-    setting, default = experiment.setting(setting_name), f"--config={experiment.setting(setting_name).config}"
-    given_config = any(argument.split("=")[0] in ("-config", "--config") for argument in argv[1:])
-    given = parse(argv if given_config else [argv[0], default, *argv[1:]], lambda v: _define(experiment, v), "")
+    data, config = _text_of(argv, "data"), _text_of(argv, "config")
+    setting_name = next(iter(experiment.settings)) if data is None else data
+    setting = experiment.setting(setting_name)
+    default = [] if config is not None else [f"--config={setting.config}"]
+    given = parse([argv[0], *default, *argv[1:]], lambda v: _define(experiment, v), "")
     _check_flags(given)
     root = RUNS / "reproduce" if given.reproduce else RUNS
-    hidden = ("workdir", "publish", "shard", "reproduce", "fraction", "timing")
-    shown = [text for text in argv[1:] if text.lstrip("-").split("=")[0] not in hidden]
     return Request(
         experiment,
         setting_name,
@@ -142,8 +141,28 @@ def read_request(experiment: Experiment, argv: Sequence[str]) -> Request:
         given.seeds or setting.seeds,
         _shard(given.shard),
         given,
-        shlex.join(["python", "-m", f"experiments.{experiment.name}", *shown]),
+        _command(experiment, setting_name, given, config or setting.config),
     )
+
+
+def _text_of(argv: Sequence[str], name: str) -> str | None:
+    """Returns the value of a flag that has to be known before the others are read; None if it is not given."""
+    text = None
+    for argument, following in itertools.pairwise([*argv[1:], ""]):
+        flag, equals, value = argument.partition("=")
+        if flag in (f"-{name}", f"--{name}"):
+            text = value if equals else following
+    return text
+
+
+def _command(experiment: Experiment, setting_name: str, given: flags.FlagValues, config: str) -> str:
+    """Returns the command of a run, the same however its flags are written: those of what changes results, by name."""
+    setting = experiment.setting(setting_name)
+    values: dict[str, Any] = {"data": setting_name, "seeds": given.seeds or setting.seeds, "config": config}
+    values |= {name: given[name].value for name in given if name.startswith("config.") and given[name].present}
+    usual = {"data": next(iter(experiment.settings)), "seeds": setting.seeds, "config": setting.config}
+    shown = [f"--{name}={value}" for name, value in sorted(values.items()) if value != usual.get(name)]
+    return shlex.join(["python", "-m", f"experiments.{experiment.name}", *shown])
 
 
 def _define(experiment: Experiment, values: flags.FlagValues) -> None:
@@ -165,16 +184,6 @@ def _define(experiment: Experiment, values: flags.FlagValues) -> None:
     part = "With --reproduce: share of the runs, drawn at random, that are done again."
     flags.DEFINE_float("fraction", 1.0, part, flag_values=values)
     flags.DEFINE_string("shard", "1/1", "Do part I of N of the runs, as I/N, in this process.", flag_values=values)
-
-
-def _setting_name(experiment: Experiment, argv: Sequence[str]) -> str:
-    """Returns the value of --data, which has to be known before the config is read."""
-    name = next(iter(experiment.settings))
-    for argument, following in itertools.pairwise([*argv[1:], ""]):
-        flag, equals, value = argument.partition("=")
-        if flag in ("-data", "--data"):
-            name = value if equals else following
-    return name
 
 
 def _check_flags(given: Any) -> None:
@@ -233,6 +242,8 @@ def _tune(request: Request) -> None:
 
 def _run(request: Request) -> None:
     plan = _plan_of(request)
+    if request.flags.timing:
+        _check_timed(request)
     if request.flags.publish:
         _check_publishable(request, plan)
     elif plan is None and request.experiment.tuned:
@@ -278,6 +289,16 @@ def _tell_finding(request: Request, finished: Finished) -> None:
     if not finding_of(request.experiment, request.setting_name, finished.decisions):
         declared = f'lab.Finding("...", {verdict_words(finished.decisions)})'
         print(f"\nfindings: write what was found as {request.setting_name!r}: {declared}, and publish again.")
+
+
+def _check_timed(request: Request) -> None:
+    """Raises UsageError unless the steps of at least two arms may take different times."""
+    arms = request.experiment.arms
+    if len(timed_recipes({arm.name: arm_recipe(request.recipe, request.setting, arm) for arm in arms})) < 2:
+        raise UsageError(
+            f"--timing: must compare training steps, and all arms of {request.experiment.name} have the same one; "
+            "leave it out."
+        )
 
 
 def _check_publishable(request: Request, plan: Plan | None) -> None:

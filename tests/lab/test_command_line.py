@@ -150,6 +150,22 @@ def test_two_equal_runs_publish_equal_results(project):
     assert first["facts"]["command"] == "python -m experiments.tiny"
 
 
+@pytest.mark.parametrize(
+    ("argv", "shown"),
+    [
+        (["--workdir", "elsewhere", "--shard", "1/2", "--timing"], []),
+        (["--data", "digits", "--seeds", "1", "--config", "tiny.py"], []),
+        (["--data", "few", "-seeds=3", "--workdir=x"], ["--data=few", "--seeds=3"]),
+        (["--config.epochs", "2", "--config.batch_size=8"], ["--config.batch_size=8", "--config.epochs=2"]),
+        (["--config.batch_size=8", "--nopublish", "--config.epochs=2"], ["--config.batch_size=8", "--config.epochs=2"]),
+        (["--config=fcnjax:digits"], ["--config=fcnjax:digits"]),
+    ],
+)
+def test_the_command_holds_what_changes_results_however_it_is_written(project, argv, shown):
+    request = command.read_request(EXPERIMENT, ["tiny", *argv])
+    assert request.command == " ".join(["python -m experiments.tiny", *shown])
+
+
 def test_a_reproduction_repeats_all_runs_in_a_folder_of_its_own(project, capsys):
     publish()
     FakeRunner.done.clear()
@@ -244,6 +260,13 @@ def test_times_are_a_table_of_their_own(project, monkeypatch):
     text = Path("runs/tiny/report.md").read_text()
     assert "Time of a step" in text
     assert "1.000 [1.000, 1.000]" in text
+
+
+def test_arms_with_one_recipe_are_not_timed(project):
+    experiment = tiny_experiment(arms=EXPERIMENT.arms[::2], claims=EXPERIMENT.claims[1:2])
+    with pytest.raises(UsageError, match=r"^--timing: must compare training steps, and all arms of tiny have the same"):
+        run("--timing", experiment=experiment)
+    assert not FakeRunner.done
 
 
 def test_the_index_links_the_last_report_of_each_setting(project):
