@@ -158,20 +158,35 @@ def build_report(
     """
     setting = experiment.setting(setting_name)
     summary = summarize(experiment, observations, setting.blocks)
-    facts = {**facts, **_run_facts(observations, plan)}
-    shown = Section("Pictures", pictures=tuple(pictures)) if pictures else None
-    before = (_verdict_section(experiment, decisions), _arm_section(summary, setting, plan), _size_section(summary))
-    after = (_plan_section(summary, decisions, plan), _method_section(summary, setting, plan, facts))
-    as_planned = is_as_planned(setting.seeds, observations, plan, changed)
+    shown = (Section("Pictures", pictures=tuple(pictures)),) if pictures else ()
+    planned = is_as_planned(setting.seeds, observations, plan, changed)
     return Report(
         title=experiment.title,
         question=experiment.question,
-        answer=answer_words(experiment, setting_name, decisions, as_planned),
+        answer=answer_words(experiment, setting_name, decisions, planned),
         counts=verdict_counts(experiment, decisions),
         extent=f"{setting_name}, {len(summary.arms)} arms, {summary.runs:,} runs, {summary.examples:,} test examples",
         warnings=notes(summary, setting_name, observations, decisions, plan, changed),
-        sections=tuple(filter(None, (*before, shown, *extra, *after))),
+        sections=_sections(summary, setting, observations, decisions, plan, facts, (*shown, *extra)),
     )
+
+
+def _sections(
+    summary: Summary,
+    setting: Setting,
+    observations: Observations,
+    decisions: Sequence[Decision],
+    plan: Tuned | None,
+    facts: Mapping[str, str],
+    between: Sequence[Section],
+) -> tuple[Section, ...]:
+    """Returns what was found, the sections `between`, and how it was found."""
+    verdicts, arms = _verdict_section(summary.experiment, decisions), _arm_section(summary, setting, plan)
+    power, method = (
+        _plan_section(summary, decisions, plan),
+        _method_section(summary, setting, plan, observations, facts),
+    )
+    return tuple(filter(None, (verdicts, arms, _size_section(summary), *between, power, method)))
 
 
 def _png(figure: Figure, dpi: int) -> bytes:
@@ -248,7 +263,9 @@ def _plan_section(summary: Summary, decisions: Sequence[Decision], plan: Tuned |
     return Section("Power and tuning", tables=tables) if tables else None
 
 
-def _method_section(summary: Summary, setting: Setting, plan: Tuned | None, facts: Mapping[str, str]) -> Section:
+def _method_section(
+    summary: Summary, setting: Setting, plan: Tuned | None, observations: Observations, facts: Mapping[str, str]
+) -> Section:
     seeds = f"{summary.seeds} seed{'s' * (summary.seeds > 1)}"
     if summary.folds > 1:
         design = (
@@ -267,7 +284,7 @@ def _method_section(summary: Summary, setting: Setting, plan: Tuned | None, fact
         if plan is not None
         else "No arm was tuned."
     )
-    facts = {"config": setting.config, **facts}
+    facts = {"config": setting.config, **facts, **_run_facts(observations, plan)}
     return Section("How it was measured", (f"{design} {decided} {tuned}",), tables=(fact_table(facts),))
 
 
