@@ -16,7 +16,7 @@ from fcnjax.lab.observations import Observations
 from fcnjax.lab.plan import FILE as PLAN
 from fcnjax.lab.plan import Plan, is_committed, read_plan
 from fcnjax.lab.published import outputs
-from fcnjax.lab.published.outputs import Finished, finish, publish_summary, write_outputs
+from fcnjax.lab.published.outputs import Finished, finish, publish_summary, tell_finding, write_outputs
 from fcnjax.lab.published.reproduction import (
     changed_keys,
     compare_results,
@@ -30,7 +30,6 @@ from fcnjax.lab.published.reproduction import (
 )
 from fcnjax.lab.published.result import FILE as RESULT
 from fcnjax.lab.published.result import facts_of, read_result
-from fcnjax.lab.report.words import finding_of, verdict_words
 from fcnjax.lab.report.writers import print_tables
 from fcnjax.lab.runner import Runner, arm_recipe
 from fcnjax.lab.timing import FILE as TIMING
@@ -258,7 +257,7 @@ def _run(request: Request) -> None:
         if request.flags.publish:
             page = write_outputs(finished, request.results, page=False)
             publish_summary(RESULTS, README)
-            _tell_finding(request, finished)
+            tell_finding(request.experiment, request.setting_name, finished)
         print(f"\nreport: {page}")
 
 
@@ -284,21 +283,12 @@ def _finish(request: Request, plan: Plan | None, runner: Runner, observations: O
     )
 
 
-def _tell_finding(request: Request, finished: Finished) -> None:
-    """Prints how to declare the finding of a published result, unless it has the one that the experiment declares."""
-    if not finding_of(request.experiment, request.setting_name, finished.decisions):
-        declared = f'lab.Finding("...", {verdict_words(finished.decisions)})'
-        print(f"\nfindings: write what was found as {request.setting_name!r}: {declared}, and publish again.")
-
-
 def _check_timed(request: Request) -> None:
     """Raises UsageError unless the steps of at least two arms may take different times."""
     arms = request.experiment.arms
     if len(timed_recipes({arm.name: arm_recipe(request.recipe, request.setting, arm) for arm in arms})) < 2:
-        raise UsageError(
-            f"--timing: must compare training steps, and all arms of {request.experiment.name} have the same one; "
-            "leave it out."
-        )
+        same = f"all arms of {request.experiment.name} have the same one"
+        raise UsageError(f"--timing: must compare training steps, and {same}; leave it out.")
 
 
 def _check_publishable(request: Request, plan: Plan | None) -> None:
