@@ -79,7 +79,11 @@ def step_time_ratio(
 
 
 def timed_recipes(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    """Returns the recipes whose steps may take different times: of arms that differ in the rate alone, the first."""
+    """Returns the recipes whose steps may take different times: of arms that differ in the rate alone, the first.
+
+    Raises:
+        ValueError: if there are fewer than two.
+    """
 
     def timed(recipe: Recipe) -> Recipe:
         return dataclasses.replace(recipe, seed=0, optimizer=dataclasses.replace(recipe.optimizer, learning_rate=1.0))
@@ -88,6 +92,8 @@ def timed_recipes(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
     for arm, recipe in recipes.items():
         if timed(recipe) not in kept.values():
             kept[arm] = timed(recipe)
+    if len(kept) < 2:
+        raise ValueError("--timing: must compare training steps, and all arms have the same one; leave it out.")
     return kept
 
 

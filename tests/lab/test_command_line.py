@@ -264,7 +264,7 @@ def test_times_are_a_table_of_their_own(project, monkeypatch):
 
 def test_arms_with_one_recipe_are_not_timed(project):
     experiment = tiny_experiment(arms=EXPERIMENT.arms[::2], claims=EXPERIMENT.claims[1:2])
-    with pytest.raises(UsageError, match=r"^--timing: must compare training steps, and all arms of tiny have the same"):
+    with pytest.raises(ValueError, match=r"^--timing: must compare training steps, and all arms have the same one; "):
         run("--timing", experiment=experiment)
     assert not FakeRunner.done
 
