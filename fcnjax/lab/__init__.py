@@ -5,7 +5,7 @@ from fcnjax.lab.claims import Equivalence, Exact, Superiority, Term, difference
 from fcnjax.lab.command import main, write_index
 from fcnjax.lab.decisions import Decision, decide
 from fcnjax.lab.draws import few_examples, shuffled_labels
-from fcnjax.lab.experiment import Arm, Experiment, Setting
+from fcnjax.lab.experiment import Arm, Experiment, Finding, Setting
 from fcnjax.lab.measures import AtSizes, ByArea, Flips, Measured, SameFunction, Scores, TrainedRun, ZeroPadding
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.plan import Plan, read_plan
@@ -26,6 +26,7 @@ __all__ = [
     "Estimate",
     "Exact",
     "Experiment",
+    "Finding",
     "Flips",
     "Measured",
     "Observation",

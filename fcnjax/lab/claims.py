@@ -115,3 +115,9 @@ class Exact:
     def __post_init__(self):
         if (self.at_most is None) == (self.at_least is None):
             raise ValueError(f"claim {self.statement!r}: must have one limit, at_most or at_least.")
+
+    def allows(self, value: float) -> bool:
+        """Returns whether a number is within the limit; NaN is not."""
+        if self.at_most is not None:
+            return value <= self.at_most
+        return self.at_least is not None and value >= self.at_least

@@ -16,12 +16,13 @@ from fcnjax.lab.observations import Observations
 from fcnjax.lab.plan import FILE as PLAN
 from fcnjax.lab.plan import Plan, is_committed, read_plan
 from fcnjax.lab.published import outputs
-from fcnjax.lab.published.outputs import Finished, finish, publish_summary, write_outputs
+from fcnjax.lab.published.outputs import Finished, finish, publish_summary, tell_finding, write_outputs
 from fcnjax.lab.published.reproduction import (
     changed_keys,
     compare_results,
     compare_runs,
     end_reproduction,
+    is_reproduced,
     print_comparison,
     reproduction_folder,
     same_conditions,
@@ -30,7 +31,7 @@ from fcnjax.lab.published.reproduction import (
 from fcnjax.lab.published.result import FILE as RESULT
 from fcnjax.lab.published.result import facts_of, read_result
 from fcnjax.lab.report.writers import print_tables
-from fcnjax.lab.runner import Runner
+from fcnjax.lab.runner import Runner, arm_recipe
 from fcnjax.lab.timing import FILE as TIMING
 from fcnjax.lab.timing import step_time_ratio, time_steps, timed_recipes
 from fcnjax.lab.tuning import Pilots, tune
@@ -71,7 +72,7 @@ class Request:
         seeds: number of seeds.
         shard: which runs to do: number from 0, and count.
         flags: all flags by name.
-        command: the command, without what does not change results.
+        command: the command, with what changes results alone.
     """
 
     experiment: Experiment
@@ -124,14 +125,13 @@ def read_request(experiment: Experiment, argv: Sequence[str]) -> Request:
         UsageError: if a flag, a value or a field of the config cannot be used, or flags exclude each other.
         ValueError: if there is no such setting.
     """
-    setting_name = _setting_name(experiment, argv)
-    setting, default = experiment.setting(setting_name), f"--config={experiment.setting(setting_name).config}"
-    given_config = any(argument.split("=")[0] in ("-config", "--config") for argument in argv[1:])
-    given = parse(argv if given_config else [argv[0], default, *argv[1:]], lambda v: _define(experiment, v), "")
+    data, config = _text_of(argv, "data"), _text_of(argv, "config")
+    setting_name = next(iter(experiment.settings)) if data is None else data
+    setting = experiment.setting(setting_name)
+    default = [] if config is not None else [f"--config={setting.config}"]
+    given = parse([argv[0], *default, *argv[1:]], lambda v: _define(experiment, v), "")
     _check_flags(given)
     root = RUNS / "reproduce" if given.reproduce else RUNS
-    hidden = ("workdir", "publish", "shard", "reproduce", "fraction", "timing")
-    shown = [text for text in argv[1:] if text.lstrip("-").split("=")[0] not in hidden]
     return Request(
         experiment,
         setting_name,
@@ -140,8 +140,28 @@ def read_request(experiment: Experiment, argv: Sequence[str]) -> Request:
         given.seeds or setting.seeds,
         _shard(given.shard),
         given,
-        shlex.join(["python", "-m", f"experiments.{experiment.name}", *shown]),
+        _command(experiment, setting_name, given, config or setting.config),
     )
+
+
+def _text_of(argv: Sequence[str], name: str) -> str | None:
+    """Returns the value of a flag that has to be known before the others are read; None if it is not given."""
+    text = None
+    for argument, following in itertools.pairwise([*argv[1:], ""]):
+        flag, equals, value = argument.partition("=")
+        if flag in (f"-{name}", f"--{name}"):
+            text = value if equals else following
+    return text
+
+
+def _command(experiment: Experiment, setting_name: str, given: flags.FlagValues, config: str) -> str:
+    """Returns the command of a run, the same however its flags are written: those of what changes results, by name."""
+    setting = experiment.setting(setting_name)
+    values: dict[str, Any] = {"data": setting_name, "seeds": given.seeds or setting.seeds, "config": config}
+    values |= {name: given[name].value for name in given if name.startswith("config.") and given[name].present}
+    usual = {"data": next(iter(experiment.settings)), "seeds": setting.seeds, "config": setting.config}
+    shown = [f"--{name}={value}" for name, value in sorted(values.items()) if value != usual.get(name)]
+    return shlex.join(["python", "-m", f"experiments.{experiment.name}", *shown])
 
 
 def _define(experiment: Experiment, values: flags.FlagValues) -> None:
@@ -163,16 +183,6 @@ def _define(experiment: Experiment, values: flags.FlagValues) -> None:
     part = "With --reproduce: share of the runs, drawn at random, that are done again."
     flags.DEFINE_float("fraction", 1.0, part, flag_values=values)
     flags.DEFINE_string("shard", "1/1", "Do part I of N of the runs, as I/N, in this process.", flag_values=values)
-
-
-def _setting_name(experiment: Experiment, argv: Sequence[str]) -> str:
-    """Returns the value of --data, which has to be known before the config is read."""
-    name = next(iter(experiment.settings))
-    for argument, following in itertools.pairwise([*argv[1:], ""]):
-        flag, equals, value = argument.partition("=")
-        if flag in ("-data", "--data"):
-            name = value if equals else following
-    return name
 
 
 def _check_flags(given: Any) -> None:
@@ -231,6 +241,9 @@ def _tune(request: Request) -> None:
 
 def _run(request: Request) -> None:
     plan = _plan_of(request)
+    if request.flags.timing:
+        arms = request.experiment.arms  # if they are not worth timing, this says so before the runs
+        timed_recipes({arm.name: arm_recipe(request.recipe, request.setting, arm) for arm in arms})
     if request.flags.publish:
         _check_publishable(request, plan)
     elif plan is None and request.experiment.tuned:
@@ -245,6 +258,7 @@ def _run(request: Request) -> None:
         if request.flags.publish:
             page = write_outputs(finished, request.results, page=False)
             publish_summary(RESULTS, README)
+            tell_finding(request.experiment, request.setting_name, finished)
         print(f"\nreport: {page}")
 
 
@@ -266,6 +280,7 @@ def _finish(request: Request, plan: Plan | None, runner: Runner, observations: O
         facts={"command": request.command},
         pictures=[draw(runner, observations) for draw in experiment.pictures],
         times=ratios,
+        changed=[] if plan is None else plan.differs_in(request.recipe),
     )
 
 
@@ -293,7 +308,7 @@ def _reproduce(request: Request) -> None:
         if observations is None:
             return
         exact = same_conditions(published.facts, facts_of(observations))
-        lines = compare_runs(published, observations.runs, exact)
+        lines = compare_runs(published, observations.runs, exact, request.experiment.claims)
     else:
         observations = runner.run()
         if observations is None:
@@ -304,5 +319,5 @@ def _reproduce(request: Request) -> None:
         lines = compare_results(published, finished.result)
     end_reproduction(folder)
     print_comparison(lines, exact, changed_keys(published, observations.runs))
-    if not all(line.agrees for line in lines):
+    if not is_reproduced(lines):
         raise SystemExit(CHANGED)

@@ -7,7 +7,7 @@ their verdicts is wrong is at most 5 %. Controls are decided one by one, and exa
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from scipy import stats
@@ -39,6 +39,7 @@ class Decision:
         verdict: `holds`, `fails` or `not decided`; None if the claim is exploratory.
         estimate: the contrast, clustered by example and run; None for an exact claim.
         p: twice the smaller p-value of the two tests of the claim, at most 1.
+        p_holds: p-value of the test that the claim holds alone; neither doubled nor corrected.
         p_holm: `p` corrected for the family; equal to `p` for a control, None without a verdict.
         low: lower bound of the 95 % interval of the contrast, not corrected for the family.
         high: upper bound.
@@ -54,6 +55,7 @@ class Decision:
     verdict: Verdict | None
     estimate: Estimate | None = None
     p: float | None = None
+    p_holds: float | None = None
     p_holm: float | None = None
     low: float | None = None
     high: float | None = None
@@ -128,14 +130,11 @@ def decide_statistical(
     levels = dict(zip(family, _holm([tests[index].p for index in family]), strict=True))
     decisions = []
     for index, (claim, estimate) in enumerate(zip(claims, estimates, strict=True)):
-        low, high = estimate.interval()
         decision = Decision(
             claim=claim,
             verdict=None,
             estimate=estimate,
-            p=tests[index].p if estimate.known else None,
-            low=low if estimate.known else None,
-            high=high if estimate.known else None,
+            **_known_numbers(estimate, tests[index]),
             detectable=_detectable(estimate, 1 if claim.control else max(1, len(family))),
             planned_power=plan.power.get(claim.statement) if plan else None,
             by_block=by_block[index] if by_block else None,
@@ -211,6 +210,12 @@ def _with_verdict(decision: Decision, tests: _Tests, at: _Level) -> Decision:
     return replace(decision, verdict=verdict, p_holm=p_holm, below_margin=holds and fails)
 
 
+def _known_numbers(estimate: Estimate, tests: _Tests) -> dict[str, Any]:
+    """Returns p-values and interval of a decision; none if there is no standard error."""
+    low, high = estimate.interval()
+    return {"p": tests.p, "p_holds": tests.holds, "low": low, "high": high} if estimate.known else {}
+
+
 def _detectable(estimate: Estimate, claims: int) -> float | None:
     return detectable(estimate.se, estimate.df, claims) if estimate.known else None
 
@@ -232,13 +237,8 @@ def _decide_exact(claim: Exact, observations: Observations) -> Decision:
                 where = f"arm {arm!r}, seed {run.seed}, fold {run.fold}"
                 raise ValueError(f"{where}: {unknown_name('number', claim.number, run.numbers)}")
             numbers.append(run.numbers[claim.number])
-    if claim.at_most is not None:
-        found = float(np.max(numbers))  # NaN if one is
-        holds = found <= claim.at_most
-    else:
-        found = float(np.min(numbers))
-        holds = found >= _limit(claim)
-    return Decision(claim=claim, verdict="holds" if holds else "fails", number=found)
+    found = float(np.max(numbers) if claim.at_most is not None else np.min(numbers))  # NaN if one is
+    return Decision(claim=claim, verdict="holds" if claim.allows(found) else "fails", number=found)
 
 
 def _limit(claim: Exact) -> float:
@@ -277,7 +277,9 @@ def _statistical_evidence(decision: Decision, claim: Claim, estimate: Estimate) 
 
 def _test_words(decision: Decision, claim: Claim, digits: int) -> list[str]:
     """Returns the p-value, the margin, and which effect the test would find."""
-    p, name = (decision.p, "p") if decision.verdict is None or claim.control else (decision.p_holm, "Holm p")
+    p, name = (decision.p, "p") if claim.control else (decision.p_holm, "Holm p")
+    if decision.verdict is None:
+        p, name = decision.p_holds, "p (claim holds)"
     words = [] if p is None else [f"{name} {'< 0.001' if p < 0.001 else number(p, 3)}"]
     words.append(
         f"{'below the margin of' if decision.below_margin else 'margin'} {_scaled(claim, claim.margin, digits)}"

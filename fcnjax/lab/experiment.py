@@ -15,6 +15,8 @@ from fcnjax.naming import unknown_name
 from fcnjax.training import Recipe
 
 ChangeSources = Callable[[Mapping[str, Source], int], Mapping[str, Source]]  # (splits by name, seed) -> splits
+NO_VERDICT = "no verdict"
+VERDICTS = ("holds", "fails", "not decided", NO_VERDICT)
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -93,6 +95,32 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What was found, in plain words, and the verdicts that the words are about.
+
+    The report and the README show it only for a run with these verdicts and the planned seeds and recipe.
+
+    Attributes:
+        text: what was found and how it compares with the literature.
+        verdicts: `holds`, `fails`, `not decided` or `no verdict` of each claim that is not declared exploratory, in the
+            order of the claims.
+
+    Raises:
+        ValueError: if `text` is empty, or there is another verdict.
+    """
+
+    text: str
+    verdicts: tuple[str, ...]
+
+    def __post_init__(self):
+        if not self.text.strip():
+            raise ValueError(f"text={self.text!r} of a finding: must not be empty; say what was found.")
+        unknown = [verdict for verdict in self.verdicts if verdict not in VERDICTS]
+        if unknown or isinstance(self.verdicts, str):
+            raise ValueError(f"verdicts={self.verdicts!r} of a finding: must be a tuple of {', '.join(VERDICTS)}.")
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A question, its arms, what is measured of each run, and the claims.
 
@@ -108,11 +136,12 @@ class Experiment:
         size_unit: unit of the sizes of test examples, such as `px` for images.
         tuned: learning rates that are tried for each arm, as factors of the recipe's; empty tunes nothing.
         pictures: functions `(Runner, Observations) -> Picture` for the report.
-        findings: what was found and how it compares with the literature, in plain words, by setting; the report and the
-            README show it. Written after the run; it decides nothing.
+        findings: what was found, by setting, such as `{"digits": lab.Finding("Both are equal.", ("holds",))}`; it is
+            written after the run and decides nothing.
 
     Raises:
-        ValueError: if there are no arms or settings, a name occurs twice, or a claim names an unknown arm.
+        ValueError: if there are no arms or settings, a name occurs twice, a claim names an unknown arm, or a finding is
+            about an unknown setting.
     """
 
     name: str
@@ -126,7 +155,7 @@ class Experiment:
     size_unit: str = "px"
     tuned: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
     pictures: tuple[Callable[..., Any], ...] = ()
-    findings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    findings: Mapping[str, Finding] = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         _check_slug("name", self.name)
@@ -143,6 +172,10 @@ class Experiment:
         for claim in self.claims:
             for name in claim.arms:
                 self.arm(name)
+        for name, finding in self.findings.items():
+            self.setting(name)
+            if not isinstance(finding, Finding):
+                raise ValueError(f"findings={finding!r} of {name}: must be a lab.Finding, which names its verdicts.")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ than two processes do. Rounds time every arm once, in random order, so that a sl
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
-from fcnjax.atomic import read_json, write_json
+from fcnjax.atomic import locked_folder, read_json, write_json
+from fcnjax.bench import timing as bench_timing
 from fcnjax.bench.timing import InOwnProcess, TimedProgram
+from fcnjax.lab.keys import code_hash, code_of
 from fcnjax.lab.published.encoding import digest_of
 from fcnjax.memory import keep_large_blocks
 from fcnjax.training import Recipe, Trainer
@@ -24,6 +27,7 @@ from fcnjax.training.run.run_folder import environment
 
 FILE = "timing.json"
 ROUNDS = 10
+POLL = 1.0  # seconds between looks at a process that measures
 BLOCKS, STEPS = 5, 20  # a process reports the median of the mean step times of blocks
 
 
@@ -75,7 +79,11 @@ def step_time_ratio(
 
 
 def timed_recipes(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    """Returns the recipes whose steps may take different times: of arms that differ in the rate alone, the first."""
+    """Returns the recipes whose steps may take different times: of arms that differ in the rate alone, the first.
+
+    Raises:
+        ValueError: if there are fewer than two.
+    """
 
     def timed(recipe: Recipe) -> Recipe:
         return dataclasses.replace(recipe, seed=0, optimizer=dataclasses.replace(recipe.optimizer, learning_rate=1.0))
@@ -84,6 +92,8 @@ def timed_recipes(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
     for arm, recipe in recipes.items():
         if timed(recipe) not in kept.values():
             kept[arm] = timed(recipe)
+    if len(kept) < 2:
+        raise ValueError("--timing: must compare training steps, and all arms have the same one; leave it out.")
     return kept
 
 
@@ -92,21 +102,23 @@ def time_steps(
 ) -> dict[str, list[float]]:
     """Returns the milliseconds of a training step in each round, by arm; each is measured in a fresh process.
 
-    What was measured is kept at `path`: after an interruption, the same call measures the missing rounds.
+    What was measured is kept at `path`: after an interruption, the same call measures the missing rounds. One process
+    at a time measures; another one waits, and takes what was measured.
 
     Args:
         recipes: what to time, by arm.
-        path: a JSON file; one of other recipes, or of another machine, is replaced.
+        path: a JSON file; one of other recipes, code or versions, or of another machine, is replaced.
         rounds: number of processes of each arm.
         seed: seed of the order in each round.
     """
     path = Path(path)
-    about = environment()
-    machine = [about[name] for name in ("devices", "processor", "platform")]
-    key = digest_of([{arm: recipe.to_dict() for arm, recipe in recipes.items()}, machine])
-    kept = read_json(path) if path.exists() else {}
-    done = kept["rounds"][:rounds] if kept.get("key") == key else []
-    with tqdm(total=rounds * len(recipes), initial=len(done) * len(recipes), unit="process", desc="timing") as bar:
+    machine, key = _machine_and_key(recipes)
+    with ExitStack() as opened:
+        _wait_for_lock(opened, path.parent / "locks" / "timing")
+        kept = read_json(path) if path.exists() else {}
+        done = kept["rounds"][:rounds] if kept.get("key") == key else []
+        total, initial = rounds * len(recipes), len(done) * len(recipes)
+        bar = opened.enter_context(tqdm(total=total, initial=initial, unit="process", desc="timing"))
         for number in range(len(done), rounds):
             times = {}
             for arm in np.random.default_rng((seed, number)).permutation(list(recipes)).tolist():
@@ -115,6 +127,25 @@ def time_steps(
             done.append(times)
             write_json(path, {"key": key, "machine": machine, "rounds": done})
     return {arm: [times[arm] for times in done] for arm in recipes}
+
+
+def _machine_and_key(recipes: Mapping[str, Recipe]) -> tuple[list[str], str]:
+    """Returns the machine in words, and what identifies timings: recipes, machine, versions and code."""
+    about = environment()
+    machine = [about[name] for name in ("devices", "processor", "platform")]
+    code = [code_hash(), *map(code_of, (__file__, bench_timing.__file__))]
+    settings = [about[name] for name in ("python", "versions", "xla")]
+    return machine, digest_of([{arm: recipe.to_dict() for arm, recipe in recipes.items()}, machine, settings, code])
+
+
+def _wait_for_lock(opened: ExitStack, folder: Path) -> None:
+    """Locks a folder until `opened` is closed, after a wait if another process has it."""
+    while True:
+        try:
+            opened.enter_context(locked_folder(folder))
+            return
+        except FileExistsError:
+            time.sleep(POLL)
 
 
 def _timed_process(recipe: Recipe) -> float:

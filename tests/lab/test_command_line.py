@@ -124,6 +124,23 @@ def test_publishing_needs_a_committed_plan_of_this_config(project):
     }
 
 
+def test_a_finding_is_published_and_shown_for_the_planned_run_alone(project, capsys):
+    publish()
+    said = capsys.readouterr().out
+    verdicts = tuple(claim["verdict"] or "no verdict" for claim in read_result(RESULTS / "result.json").claims)
+    assert f"findings: write what was found as 'digits': lab.Finding(\"...\", {verdicts}), and publish" in said
+    found = tiny_experiment(findings={"digits": lab.Finding("A hidden layer helps.", verdicts)})
+    run("--publish", experiment=found)
+    assert read_result(RESULTS / "result.json").answer == "A hidden layer helps."
+    assert "findings:" not in capsys.readouterr().out
+    for flags in (["--config.epochs=2"], ["--seeds=2"]):
+        run(*flags, experiment=found)
+        assert "A hidden layer helps." not in Path("runs/tiny/report.md").read_text()
+        assert read_result("runs/tiny/result.json").answer != "A hidden layer helps."
+    run("--config.epochs=2", experiment=found)
+    assert "another recipe than was planned (epochs differs)" in Path("runs/tiny/report.md").read_text()
+
+
 def test_two_equal_runs_publish_equal_results(project):
     publish()
     first = without_times(RESULTS / "result.json")
@@ -131,6 +148,22 @@ def test_two_equal_runs_publish_equal_results(project):
     run("--publish", "--workdir=another")
     assert without_times(RESULTS / "result.json") == first
     assert first["facts"]["command"] == "python -m experiments.tiny"
+
+
+@pytest.mark.parametrize(
+    ("argv", "shown"),
+    [
+        (["--workdir", "elsewhere", "--shard", "1/2", "--timing"], []),
+        (["--data", "digits", "--seeds", "1", "--config", "tiny.py"], []),
+        (["--data", "few", "-seeds=3", "--workdir=x"], ["--data=few", "--seeds=3"]),
+        (["--config.epochs", "2", "--config.batch_size=8"], ["--config.batch_size=8", "--config.epochs=2"]),
+        (["--config.batch_size=8", "--nopublish", "--config.epochs=2"], ["--config.batch_size=8", "--config.epochs=2"]),
+        (["--config=fcnjax:digits"], ["--config=fcnjax:digits"]),
+    ],
+)
+def test_the_command_holds_what_changes_results_however_it_is_written(project, argv, shown):
+    request = command.read_request(EXPERIMENT, ["tiny", *argv])
+    assert request.command == " ".join(["python -m experiments.tiny", *shown])
 
 
 def test_a_reproduction_repeats_all_runs_in_a_folder_of_its_own(project, capsys):
@@ -227,6 +260,13 @@ def test_times_are_a_table_of_their_own(project, monkeypatch):
     text = Path("runs/tiny/report.md").read_text()
     assert "Time of a step" in text
     assert "1.000 [1.000, 1.000]" in text
+
+
+def test_arms_with_one_recipe_are_not_timed(project):
+    experiment = tiny_experiment(arms=EXPERIMENT.arms[::2], claims=EXPERIMENT.claims[1:2])
+    with pytest.raises(ValueError, match=r"^--timing: must compare training steps, and all arms have the same one; "):
+        run("--timing", experiment=experiment)
+    assert not FakeRunner.done
 
 
 def test_the_index_links_the_last_report_of_each_setting(project):

@@ -105,6 +105,9 @@ def test_a_claim_that_holm_stops_before_is_not_decided():
 
 
 def test_exploratory_claims_show_numbers_without_a_verdict():
+    found = one(replace(BETTER, exploratory=True), -0.05, 0.01)
+    assert (found.p < 0.001, found.p_holds > 0.99) == (True, True)
+    assert ", p (claim holds) 1.000, " in found.evidence
     found = one(replace(BETTER, exploratory=True), 0.05, 0.01)
     assert (found.verdict, found.p_holm, found.untested) == (None, None, "")
     assert found.low < 0.05 < found.high

@@ -45,6 +45,8 @@ def test_arms_and_settings_are_found_by_name():
         ({"settings": {}}, "e: must have at least one arm and one setting"),
         ({"arms": (A, A, B)}, r"must have different names; \['a'\] repeat"),
         ({"arms": (A,)}, "unknown arm of e 'b'"),
+        ({"findings": {"digits": "Yes."}}, "findings='Yes.' of digits: must be a lab.Finding"),
+        ({"findings": {"digit": lab.Finding("Yes.", ())}}, "unknown data 'digit': did you mean 'digits'"),
         ({"claims": (BETTER, BETTER)}, r"must have different statements; \['A is better than B'\] repeat"),
     ],
 )
@@ -64,6 +66,9 @@ def test_inconsistent_experiments_are_refused(changes, message):
         (lambda: lab.Setting("c.py", train_examples=0), "train_examples=0 of c.py: must be at least 1, or None"),
         (lambda: lab.Superiority("s", ()), "claim 's': must have a contrast of at least one term"),
         (lambda: lab.Equivalence("s", lab.difference("a", "b"), margin=0.0), "margin=0.0: must be above 0"),
+        (lambda: lab.Finding(" ", ("holds",)), "text=' ' of a finding: must not be empty"),
+        (lambda: lab.Finding("Yes.", ("hold",)), "of a finding: must be a tuple of holds, fails, not decided, no verd"),
+        (lambda: lab.Finding("Yes.", "holds"), "verdicts='holds' of a finding: must be a tuple"),
         (lambda: lab.Exact("s", "n", ("a",)), "claim 's': must have one limit"),
         (lambda: lab.Exact("s", "n", ("a",), at_most=1, at_least=0), "claim 's': must have one limit"),
     ],

@@ -90,7 +90,9 @@ def test_a_plan_of_another_experiment_is_refused(what, changes):
 
 def test_titles_and_findings_do_not_change_a_plan():
     arms = tuple(dataclasses.replace(arm, title=f"{arm.title}!") for arm in EXPERIMENT.arms)
-    make_plan().check(tiny_experiment(arms=arms, findings={"digits": "Yes."}), "digits", "plan.json")
+    make_plan().check(
+        tiny_experiment(arms=arms, findings={"digits": lab.Finding("Yes.", ("holds",))}), "digits", "plan.json"
+    )
 
 
 def test_a_plan_names_the_fields_of_another_recipe():

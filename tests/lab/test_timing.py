@@ -1,13 +1,16 @@
 """Ratios of step times, and timings that go on where they stopped."""
 
 import dataclasses
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
+from fcnjax.atomic import locked_folder
 from fcnjax.lab import timing
 from fcnjax.lab.timing import step_time_ratio, time_steps, timed_recipes
 from fcnjax.training import DataSettings, ModelSettings, Recipe
+from fcnjax.training.run.run_folder import environment
 
 RECIPES = {name: Recipe(DataSettings("any_size_digits"), epochs=epochs) for name, epochs in (("a", 1), ("b", 2))}
 
@@ -62,6 +65,41 @@ def test_timings_of_other_recipes_are_not_taken(timed, tmp_path):
     path = tmp_path / "timing.json"
     time_steps({"a": RECIPES["a"]}, path, rounds=2)
     assert time_steps({"a": RECIPES["b"]}, path, rounds=2) == {"a": [2.0] * 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("environment", lambda: {**environment(), "versions": {"jax": "0.0.1"}}),
+        ("code_hash", lambda: "other"),
+        ("code_of", lambda file: "other"),
+    ],
+)
+def test_timings_of_other_code_or_versions_are_not_taken(timed, tmp_path, monkeypatch, name, changed):
+    path = tmp_path / "timing.json"
+    time_steps(RECIPES, path, rounds=1)
+    time_steps(RECIPES, path, rounds=1)
+    assert len(timed) == 2
+    monkeypatch.setattr(timing, name, changed)
+    time_steps(RECIPES, path, rounds=1)
+    assert len(timed) == 4
+
+
+def test_a_second_process_waits_and_takes_what_the_first_one_measured(timed, tmp_path, monkeypatch):
+    path = tmp_path / "timing.json"
+    first = time_steps(RECIPES, path, rounds=2)
+    measured = path.read_text()
+    path.unlink()
+    with ExitStack() as other:
+        other.enter_context(locked_folder(tmp_path / "locks" / "timing"))
+
+        def end(seconds):
+            path.write_text(measured)
+            other.close()
+
+        monkeypatch.setattr(timing.time, "sleep", end)
+        assert time_steps(RECIPES, path, rounds=2) == first
+    assert len(timed) == 4
 
 
 def test_the_order_of_a_round_is_random(timed, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from fcnjax.lab.report.index import (
 )
 from fcnjax.lab.report.report import Report, Section, build_report
 from fcnjax.lab.report.tables import Table
+from fcnjax.lab.report.words import finding_of, verdict_words
 from fcnjax.lab.report.writers import write_csv, write_html, write_markdown
 from fcnjax.lab.timing import ROUNDS, StepTimeRatio
 
@@ -50,6 +51,7 @@ def finish(
     facts: Mapping[str, str],
     pictures: Sequence[Any] = (),
     times: Sequence[StepTimeRatio] = (),
+    changed: Sequence[str] = (),
 ) -> Finished:
     """Decides the claims and builds result and report.
 
@@ -61,12 +63,13 @@ def finish(
         facts: texts by name, such as the command.
         pictures: drawn pictures of the experiment.
         times: step times, for a table of their own; they decide nothing.
+        changed: fields of the recipe that differ from the plan.
     """
     blocks = experiment.setting(setting).blocks
     decisions = decide(experiment, observations, plan, blocks)
-    result = make_result(experiment, setting, observations, decisions, plan, facts)
+    result = make_result(experiment, setting, observations, decisions, plan, facts, changed)
     extra = (timing_section(experiment, times),) if times else ()
-    report = build_report(experiment, setting, observations, decisions, plan, facts, pictures, extra)
+    report = build_report(experiment, setting, observations, decisions, plan, facts, pictures, extra, changed)
     return Finished(observations, decisions, result, report)
 
 
@@ -116,6 +119,13 @@ def write_index(folders: Iterable[Path], index: Path) -> Path:
     ]
     write_index_markdown(entries, index / "index.md")
     return write_index_html(entries, index / "index.html")
+
+
+def tell_finding(experiment: Experiment, setting: str, finished: Finished) -> None:
+    """Prints how to declare the finding of a published result, unless it has the one that the experiment declares."""
+    if not finding_of(experiment, setting, finished.decisions):
+        declared = f'lab.Finding("...", {verdict_words(finished.decisions)})'
+        print(f"\nfindings: write what was found as {setting!r}: {declared}, and publish again.")
 
 
 def publish_summary(results: Path, readme: Path) -> None:

@@ -20,8 +20,9 @@ from fcnjax.lab.experiment import Experiment
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.plan import Plan, describe_claim
 from fcnjax.lab.published.encoding import encoded
+from fcnjax.lab.report.notes import is_as_planned
 from fcnjax.lab.report.summaries import summarize
-from fcnjax.lab.report.words import answer_words, kind_of, verdict_counts
+from fcnjax.lab.report.words import answer_words, kind_of, verdict_counts, verdict_of
 
 FILE = "result.json"
 
@@ -96,6 +97,7 @@ def make_result(
     decisions: Sequence[Decision],
     plan: Plan | None,
     facts: Mapping[str, str],
+    changed: Sequence[str] = (),
 ) -> Result:
     """Returns the result of a finished experiment.
 
@@ -106,13 +108,15 @@ def make_result(
         decisions: the decided claims.
         plan: the plan of the runs; None if they were not planned.
         facts: texts by name, such as the command; those of the runs are added.
+        changed: fields of the recipe that differ from the plan.
     """
+    as_planned = is_as_planned(experiment.setting(setting).seeds, observations, plan, changed)
     return Result(
         name=experiment.name,
         title=experiment.title,
         question=experiment.question,
         setting=setting,
-        answer=answer_words(experiment, setting, decisions),
+        answer=answer_words(experiment, setting, decisions, as_planned),
         verdicts=verdict_counts(experiment, decisions),
         claims=[encoded(claim_row(experiment, decision)) for decision in decisions],
         arms=[encoded(row) for row in _arm_rows(experiment, setting, observations, plan)],
@@ -132,7 +136,8 @@ def claim_row(experiment: Experiment, decision: Decision) -> dict[str, Any]:
     described = describe_claim(decision.claim)
     if not isinstance(decision.claim, Exact):
         described |= {"unit": decision.claim.unit, "scale": decision.claim.scale}
-    return {"kind": kind_of(experiment, decision), **described, **fields, "evidence": decision.evidence}
+    words = {"words": verdict_of(decision).words, "evidence": decision.evidence}
+    return {"kind": kind_of(experiment, decision), **described, **fields, **words}
 
 
 def run_row(run: Observation) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def _draw_row(axes: Axes, place: float, decision: Decision) -> None:
 def _write_row(axes: Axes, place: float, decision: Decision, wide: bool) -> None:
     """Writes the statement, and the numbers with the verdict: beside the axis if it is wide, else above the row."""
     verdict = verdict_of(decision)
-    numbers, words = effect_words(decision).replace("-", "\u2212"), f"{verdict.symbol} {verdict.words}"
+    numbers, words = effect_words(decision).replace("-", "\u2212"), f"{verdict.symbol} {verdict.short}"
     style = {"fontsize": 8.5, "parse_math": False, "transform": axes.get_yaxis_transform()}
     if wide:
         statement = textwrap.fill(decision.claim.statement, 46, break_on_hyphens=False)

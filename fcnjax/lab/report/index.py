@@ -4,8 +4,9 @@ What is read of a `result.json`:
 
 - `name`, `title`, `question`, `setting`, `answer`: texts.
 - `verdicts`: number of primary and exact claims by verdict.
-- `claims`: for each `statement`, `verdict` and `control`; for its numbers `estimate` with `mean`, and `low`, `high`,
-  `scale` and `unit`, or `number` and `at_most` or `at_least` if it is exact. A `kind` of `control` leaves it out.
+- `claims`: for each `statement`, `verdict`, its `words` if there are any, and `control`; for its numbers `estimate`
+  with `mean`, and `low`, `high`, `scale` and `unit`, or `number` and `at_most` or `at_least` if it is exact. A `kind`
+  of `control` leaves it out.
 - `runs`: one entry per run.
 - `page`: path of the report, from the folder of the result.
 - `facts`, with `versions`, and `times`, with `ended`: texts, shown if they are there.
@@ -146,7 +147,7 @@ def readme_section(entries: Iterable[Entry]) -> str:
     for entry in entries:
         heading = f"**[{plain(entry.title)}]({_url(entry.page)})** ({plain(entry.setting)}, {entry.runs:,} runs)"
         lines = [f"{heading}. {plain(entry.answer)}"]
-        lines += [f"- {SYMBOLS[TONES[c['verdict']]]} {c['verdict']}: {_claim_words(c)}" for c in entry.claims]
+        lines += [f"- {SYMBOLS[TONES[c['verdict']]]} {_claim_words(c)}" for c in entry.claims]
         if entry.controls:
             lines.append(f"- {entry.control_words}; what is broken on purpose must fail.")
         parts.append("\n".join((lines[0], "", *lines[1:])) if len(lines) > 1 else lines[0])
@@ -173,7 +174,7 @@ def update_readme(path: Path | str, entries: Sequence[Entry]) -> Path:
 
 
 def _claim_words(claim: Mapping[str, Any]) -> str:
-    """Returns the statement and the numbers of a claim of a result."""
+    """Returns verdict, statement and numbers of a claim of a result."""
     estimate = claim.get("estimate")
     if estimate:
         scale = claim["scale"]
@@ -183,7 +184,8 @@ def _claim_words(claim: Mapping[str, Any]) -> str:
         limits = {"at most": claim.get("at_most"), "at least": claim.get("at_least")}
         limit = [f"must be {words} {scientific(value)}" for words, value in limits.items() if value is not None]
         numbers = ", ".join([scientific(_finite(claim.get("number"))), *limit])
-    return f"{plain(claim['statement'])} ({plain(numbers)})."
+    verdict = claim.get("words", claim["verdict"])
+    return f"{plain(verdict)}: {plain(claim['statement'])} ({plain(numbers)})."
 
 
 def _is_control(claim: Mapping[str, Any]) -> bool:

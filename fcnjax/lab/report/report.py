@@ -15,6 +15,7 @@ from fcnjax.lab.experiment import Experiment, Setting
 from fcnjax.lab.observations import Observations
 from fcnjax.lab.report.figures import NARROW, WIDE, accuracy_figure, loss_figure, size_figure
 from fcnjax.lab.report.forest import contrast_figure
+from fcnjax.lab.report.notes import is_as_planned, notes
 from fcnjax.lab.report.summaries import Summary, summarize
 from fcnjax.lab.report.tables import (
     Table,
@@ -29,7 +30,6 @@ from fcnjax.lab.report.tables import (
 from fcnjax.lab.report.words import (
     Verdict,
     answer_words,
-    failed_controls,
     kind_of,
     listed,
     verdict_counts,
@@ -138,6 +138,7 @@ def build_report(
     facts: Mapping[str, str] = MappingProxyType({}),
     pictures: Sequence[Picture] = (),
     extra: Sequence[Section] = (),
+    changed: Sequence[str] = (),
 ) -> Report:
     """Returns the report of an experiment.
 
@@ -150,54 +151,48 @@ def build_report(
         facts: texts by name, such as the command, before those of the runs.
         pictures: further pictures.
         extra: further sections, placed before "How it was measured".
+        changed: fields of the recipe that differ from the plan.
 
     Raises:
         ValueError: if there are no runs, or the experiment has no such setting.
     """
     setting = experiment.setting(setting_name)
     summary = summarize(experiment, observations, setting.blocks)
-    facts = {**facts, **_run_facts(observations, plan)}
     shown = (Section("Pictures", pictures=tuple(pictures)),) if pictures else ()
-    before = (_verdict_section(experiment, decisions), _arm_section(summary, setting, plan), _size_section(summary))
-    after = (_plan_section(summary, decisions, plan), _method_section(summary, setting, plan, facts))
+    planned = is_as_planned(setting.seeds, observations, plan, changed)
     return Report(
         title=experiment.title,
         question=experiment.question,
-        answer=answer_words(experiment, setting_name, decisions),
+        answer=answer_words(experiment, setting_name, decisions, planned),
         counts=verdict_counts(experiment, decisions),
         extent=f"{setting_name}, {len(summary.arms)} arms, {summary.runs:,} runs, {summary.examples:,} test examples",
-        warnings=_warnings(summary, setting_name, decisions, plan),
-        sections=tuple(filter(None, (*before, *shown, *extra, *after))),
+        warnings=notes(summary, setting_name, observations, decisions, plan, changed),
+        sections=_sections(summary, setting, observations, decisions, plan, facts, (*shown, *extra)),
     )
+
+
+def _sections(
+    summary: Summary,
+    setting: Setting,
+    observations: Observations,
+    decisions: Sequence[Decision],
+    plan: Tuned | None,
+    facts: Mapping[str, str],
+    between: Sequence[Section],
+) -> tuple[Section, ...]:
+    """Returns what was found, the sections `between`, and how it was found."""
+    verdicts, arms = _verdict_section(summary.experiment, decisions), _arm_section(summary, setting, plan)
+    power, method = (
+        _plan_section(summary, decisions, plan),
+        _method_section(summary, setting, plan, observations, facts),
+    )
+    return tuple(filter(None, (verdicts, arms, _size_section(summary), *between, power, method)))
 
 
 def _png(figure: Figure, dpi: int) -> bytes:
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
-
-
-def _warnings(
-    summary: Summary, setting_name: str, decisions: Sequence[Decision], plan: Tuned | None
-) -> tuple[str, ...]:
-    found = [
-        f'A control did not fail: "{statement}". Trust no verdict of this page before the reason is known.'
-        for statement in failed_controls(decisions)
-    ]
-    setting = summary.experiment.setting(setting_name)
-    if summary.seeds < setting.seeds:
-        first = setting_name == next(iter(summary.experiment.settings))
-        folder = summary.experiment.name + ("" if first else f"_{setting_name}")
-        found.append(
-            f"This run has {summary.seeds} of {setting.seeds} planned seeds, so it decides less than was planned; for "
-            f"all seeds see experiments/results/{folder}, or run it without --seeds."
-        )
-    if plan is None and summary.experiment.tuned:
-        found.append("The arms were not tuned: differences between them may come from the learning rate.")
-    missing = len(summary.experiment.arms) - len(summary.arms)
-    if missing:
-        found.append(f"{missing} of {len(summary.experiment.arms)} arms have no runs.")
-    return tuple(found)
 
 
 def _verdict_section(experiment: Experiment, decisions: Sequence[Decision]) -> Section:
@@ -268,7 +263,9 @@ def _plan_section(summary: Summary, decisions: Sequence[Decision], plan: Tuned |
     return Section("Power and tuning", tables=tables) if tables else None
 
 
-def _method_section(summary: Summary, setting: Setting, plan: Tuned | None, facts: Mapping[str, str]) -> Section:
+def _method_section(
+    summary: Summary, setting: Setting, plan: Tuned | None, observations: Observations, facts: Mapping[str, str]
+) -> Section:
     seeds = f"{summary.seeds} seed{'s' * (summary.seeds > 1)}"
     if summary.folds > 1:
         design = (
@@ -287,7 +284,7 @@ def _method_section(summary: Summary, setting: Setting, plan: Tuned | None, fact
         if plan is not None
         else "No arm was tuned."
     )
-    facts = {"config": setting.config, **facts}
+    facts = {"config": setting.config, **facts, **_run_facts(observations, plan)}
     return Section("How it was measured", (f"{design} {decided} {tuned}",), tables=(fact_table(facts),))
 
 

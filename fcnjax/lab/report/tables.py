@@ -109,13 +109,16 @@ def exploratory_table(decisions: Sequence[Decision]) -> Table:
             decision.untested or "declared exploratory",
             *_unit(decision, units),
             effect_words(decision),
-            p_words(decision.p),
+            p_words(decision.p_holds),
             _power(decision.planned_power),
         )
         for decision in decisions
     )
-    columns = ("statement", "why", *["unit"] * (len(units) > 1), "difference [95 %]", "p, uncorrected", "planned power")
-    caption = f"Numbers without a verdict: they describe these runs.{_unit_words(units)}"
+    columns = ("statement", "why", *["unit"] * (len(units) > 1), "difference [95 %]", "p, claim holds", "planned power")
+    caption = (
+        "Numbers without a verdict: they describe these runs. A small p speaks for the claim, and a large one does not "
+        f"speak against it; it is not corrected for the number of claims.{_unit_words(units)}"
+    )
     return Table(columns, rows, caption, left=2 + (len(units) > 1))
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fcnjax.lab.claims import Exact
+from fcnjax.lab.claims import Claim, Equivalence, Exact
 from fcnjax.lab.decisions import Decision
-from fcnjax.lab.experiment import Experiment
+from fcnjax.lab.experiment import NO_VERDICT, Experiment
 from fcnjax.lab.statistics import number, scientific
 
 Kind = Literal["primary", "exact", "control", "exploratory"]
@@ -26,16 +26,18 @@ class Verdict:
     """A decided claim as a page shows it.
 
     Attributes:
-        words: the verdict, such as `holds` or `fails, as it must`.
+        words: the verdict, such as `holds`, `fails, as it must` or `fails, below the margin of 1 point`.
         tone: whether the verdict is good or bad news, open, or neither; it chooses a symbol and a color.
         statement: the claim, without its period.
         evidence: the numbers, in one or two sentences.
+        short: `words` without the size of the margin, for figures that show it.
     """
 
     words: str
     tone: Tone
     statement: str
     evidence: str
+    short: str
 
     @property
     def symbol(self) -> str:
@@ -94,13 +96,30 @@ def kind_of(experiment: Experiment, decision: Decision) -> Kind:
 def verdict_of(decision: Decision) -> Verdict:
     """Returns a decision in words; that of a claim which must fail says whether it did."""
     claim, verdict = decision.claim, decision.verdict
-    words, tone = verdict or "no verdict", TONES[verdict]
+    words, tone = verdict or NO_VERDICT, TONES[verdict]
+    short = words
     if claim.control:
         words = "fails, as it must" if verdict == "fails" else f"{words}, but must fail"
-        tone = "good" if verdict == "fails" else "bad"
-    elif decision.below_margin:
-        words = f"{words}, below margin"
-    return Verdict(words, tone, claim.statement, decision.evidence)
+        tone, short = "good" if verdict == "fails" else "bad", words
+    elif not isinstance(claim, Exact) and (side := _side(decision)):
+        words, short = f"{words}, {side} the margin of {_margin_words(claim)}", f"{words}, {side} margin"
+    return Verdict(words, tone, claim.statement, decision.evidence, short)
+
+
+def _side(decision: Decision) -> str:
+    """Returns where a contrast lies that failed its claim, or that holds and is small: `below` or `outside` the margin.
+
+    A superiority fails because the contrast is below the margin, also where its interval lies above 0.
+    """
+    if isinstance(decision.claim, Exact) or not (decision.verdict == "fails" or decision.below_margin):
+        return ""
+    return "outside" if isinstance(decision.claim, Equivalence) else "below"
+
+
+def _margin_words(claim: Claim) -> str:
+    """Returns the margin of a claim with the first word of its unit, such as `1 point` or `0.05 nats`."""
+    size, unit = f"{claim.scale * claim.margin:g}", claim.unit.partition(" ")[0]
+    return f"{size} {unit.removesuffix('s') if size == '1' else unit}".strip()
 
 
 def verdict_counts(experiment: Experiment, decisions: Sequence[Decision]) -> dict[str, int]:
@@ -110,17 +129,45 @@ def verdict_counts(experiment: Experiment, decisions: Sequence[Decision]) -> dic
     return {verdict: found[verdict] for verdict in ("holds", "fails", "not decided") if found[verdict]}
 
 
-def answer_words(experiment: Experiment, setting_name: str, decisions: Sequence[Decision]) -> str:
-    """Returns the answer to the experiment's question: its finding for these data, else two sentences of verdicts."""
-    if setting_name in experiment.findings:
-        return experiment.findings[setting_name]
+def verdict_words(decisions: Sequence[Decision]) -> tuple[str, ...]:
+    """Returns the verdicts of all claims that are not declared exploratory, as a `Finding` names them."""
+    return tuple(d.verdict or NO_VERDICT for d in decisions if not getattr(d.claim, "exploratory", False))
+
+
+def finding_of(experiment: Experiment, setting_name: str, decisions: Sequence[Decision]) -> str:
+    """Returns the text of the experiment's finding for these data; empty if it was written for other verdicts."""
+    finding = experiment.findings.get(setting_name)
+    return finding.text if finding and finding.verdicts == verdict_words(decisions) else ""
+
+
+def answer_words(
+    experiment: Experiment, setting_name: str, decisions: Sequence[Decision], as_planned: bool = False
+) -> str:
+    """Returns the answer to the experiment's question: its finding if it is about this run, else verdicts in words.
+
+    Args:
+        experiment: the question, and what was found.
+        setting_name: name of the setting.
+        decisions: the decided claims.
+        as_planned: whether the runs have the planned seeds and recipe; a finding is about no others.
+    """
+    finding = finding_of(experiment, setting_name, decisions) if as_planned else ""
+    return finding or _decided_words(experiment, decisions)
+
+
+def _decided_words(experiment: Experiment, decisions: Sequence[Decision]) -> str:
+    """Returns the verdict of the first claim with its numbers, and how many claims have which verdict."""
     decided = [d for d in decisions if d.verdict and kind_of(experiment, d) in ("primary", "exact")]
     if not decided:
         return "No claim of this run has a verdict. The numbers below describe these runs, and no more."
     first = decided[0]
     numbers = effect_words(first)
-    numbers += ", exact" if isinstance(first.claim, Exact) else f" {first.claim.unit}"
-    verdict = {"holds": "holds", "fails": "fails", "not decided": "is not decided"}[first.verdict or ""]
+    if isinstance(first.claim, Exact):
+        numbers += ", exact"
+    else:
+        numbers += f" {first.claim.unit}, margin {_margin_words(first.claim)}"
+    verdict = "is not decided" if first.verdict == "not decided" else first.verdict
+    verdict = f"{verdict}, {side} the margin" if (side := _side(first)) else verdict
     opening = f'The first claim {verdict} ({numbers}): "{first.claim.statement}".'
     return f"{opening} {count_words(verdict_counts(experiment, decisions))}"
 

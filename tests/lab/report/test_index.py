@@ -89,6 +89,12 @@ def test_the_readme_says_answers_and_numbers():
     )
 
 
+def test_the_readme_says_below_which_margin_a_claim_fails():
+    small = {**RESULT["claims"][0], "verdict": "fails", "words": "fails, below the margin of 1 point"}
+    section = pages.readme_section([pages.entry_of({**RESULT, "claims": [small]})])
+    assert "- ✗ fails, below the margin of 1 point: Both orders are as accurate (" in section
+
+
 def test_a_readme_is_updated_between_its_markers_and_nowhere_else(tmp_path):
     path = tmp_path / "README.md"
     path.write_text(f"# Title\n\n{BEGIN}\nbefore\n{END}\n\nrest\n")

@@ -10,10 +10,11 @@ from rich.console import Console
 from synthetic_report import SEEDS, make_decisions, make_experiment, make_observations, make_plan, make_report
 
 from fcnjax.lab import report as pages
-from fcnjax.lab.experiment import Setting
+from fcnjax.lab.experiment import Finding, Setting
 from fcnjax.lab.observations import Observations
 
 NASTY = '<script>alert(1)</script> & "q" | [bold]x[/bold] `c` *s* $x^$'
+VERDICTS = ("holds", "holds", "fails", "holds")  # of the four claims about these arms that are not exploratory
 FEW = ("linear-gap", "softmax-pool", "linear-again", "shuffled")
 
 
@@ -47,7 +48,7 @@ def nasty():
     arms = tuple(dataclasses.replace(arm, title=NASTY, description=NASTY) for arm in experiment.arms)
     claims = tuple(dataclasses.replace(claim, statement=f"{i} {NASTY}") for i, claim in enumerate(experiment.claims))
     changed = dataclasses.replace(
-        experiment, arms=arms, claims=claims, title=NASTY, question=NASTY, findings={"digits": NASTY}
+        experiment, arms=arms, claims=claims, title=NASTY, question=NASTY, findings={"digits": Finding(NASTY, VERDICTS)}
     )
     return small_report(changed, facts={NASTY: NASTY})
 
@@ -143,13 +144,51 @@ def test_the_terminal_shows_texts_as_they_are(nasty):
     assert "✓ fails, as it must" in printed
 
 
-def test_findings_are_the_answer_where_they_are_given(no_plots):
-    experiment = small(findings={"digits": "Softmax belongs after the pool. So do others say."})
-    assert small_report(experiment).answer == "Softmax belongs after the pool. So do others say."
+FOUND = "Softmax belongs after the pool. So do others say."
+
+
+def test_a_finding_is_the_answer_where_it_was_given_for_these_verdicts(no_plots):
+    report = small_report(small(findings={"digits": Finding(FOUND, VERDICTS)}))
+    assert (report.answer, report.warnings) == (FOUND, ())
     assert small_report().answer == (
-        'The first claim holds (+1.84 [+1.02, +2.65] points of accuracy): "Softmax before the pool is less accurate '
-        'than after". Of 2 claims, 2 hold.'
+        'The first claim holds (+1.84 [+1.02, +2.65] points of accuracy, margin 1 point): "Softmax before the pool is '
+        'less accurate than after". Of 2 claims, 2 hold.'
     )
+
+
+def test_a_finding_about_other_verdicts_is_left_out_and_a_note_says_so(no_plots):
+    report = small_report(small(findings={"digits": Finding(FOUND, ("holds", "fails", "fails", "holds"))}))
+    assert report.answer.startswith("The first claim holds")
+    assert report.warnings == (
+        "The written finding is left out: it is about other verdicts (holds, fails, fails, holds) than those of this "
+        "run (holds, holds, fails, holds).",
+    )
+
+
+@pytest.mark.parametrize("changes", [{"changed": ("epochs",)}, {"plan": None}, {"seeds": 4}])
+def test_a_finding_is_about_the_planned_seeds_and_recipe_alone(no_plots, changes):
+    changes = dict(changes)
+    settings = {"digits": Setting("configs/digits.py", changes.pop("seeds", SEEDS), 5, blocks=40)}
+    report = small_report(small(findings={"digits": Finding(FOUND, VERDICTS)}, settings=settings), **changes)
+    assert report.answer.startswith("The first claim holds")
+    assert len(report.warnings) == 1
+    assert "finding" not in report.warnings[0]
+
+
+def test_another_recipe_than_planned_is_said(no_plots):
+    notes = [small_report(changed=names).warnings for names in (("epochs",), ("epochs", "model.norm"))]
+    assert "This run has another recipe than was planned (epochs differs)" in notes[0][0]
+    assert "This run has another recipe than was planned (epochs and model.norm differ)" in notes[1][0]
+
+
+def test_runs_on_several_machines_or_with_several_versions_are_said(no_plots):
+    experiment = small()
+    whole = make_observations(experiment.names)
+    facts = {"hardware": "1 x gpu", "versions": "jax 0.11.0, flax 0.12.8"}
+    runs = (dataclasses.replace(whole.runs[0], facts=facts), *whole.runs[1:])
+    hardware, versions = small_report(experiment, dataclasses.replace(whole, runs=runs)).warnings
+    assert hardware.startswith("The runs were made on different hardware (1 x gpu; 2 CPU cores): what differs")
+    assert versions.startswith("The runs were made with different versions (jax 0.11.0; jax 0.10.2): what differs")
 
 
 def test_nothing_warns_of_a_run_as_planned_and_a_control_that_does_not_fail_does(report, no_plots):

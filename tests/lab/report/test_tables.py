@@ -2,8 +2,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from synthetic_report import ERRORS, make_decisions, make_plan
+from synthetic_report import ERRORS, make_decisions, make_experiment, make_plan
 
+from fcnjax.lab.claims import Superiority, difference
 from fcnjax.lab.observations import Observations
 from fcnjax.lab.report import summarize, tables
 
@@ -75,6 +76,18 @@ def test_the_table_of_power_has_the_numbers_of_each_statistical_claim(experiment
     assert found["detectable"] == [f"{100 * decision.detectable:.2f}" for decision in statistical]
     assert found["planned power"][:2] == ["0.91", "0.91"]
     assert table.caption.endswith("All in points of accuracy.")
+
+
+def test_the_p_of_an_exploratory_claim_is_that_of_the_claim(observations):
+    better = Superiority("Softmax belongs last", difference("linear-gap", "softmax-pool"), exploratory=True)
+    worse = dataclasses.replace(better, statement="It belongs first", contrast=better.contrast[::-1])
+    worse = dataclasses.replace(worse, contrast=tuple(dataclasses.replace(t, weight=-t.weight) for t in worse.contrast))
+    experiment = make_experiment(claims=(better, worse))
+    decisions = make_decisions(experiment, observations)
+    found = columns(tables.exploratory_table(decisions))
+    assert found["p, claim holds"] == ["0.00013", "1"]
+    assert decisions[0].p == pytest.approx(2 * decisions[0].p_holds)
+    assert decisions[0].p_holds + decisions[1].p_holds == pytest.approx(1)
 
 
 def test_claims_of_several_units_say_which(experiment, observations):

@@ -4,7 +4,7 @@ import math
 import pytest
 from synthetic_report import make_experiment
 
-from fcnjax.lab.claims import Exact, Superiority, difference
+from fcnjax.lab.claims import Equivalence, Exact, Superiority, difference
 from fcnjax.lab.decisions import Decision
 from fcnjax.lab.report import words
 from fcnjax.lab.statistics import Estimate
@@ -43,7 +43,7 @@ def test_numbers_and_counts_in_words(call, expected):
     ("verdict", "control", "expected", "tone", "symbol"),
     [
         ("holds", False, "holds", "good", "✓"),
-        ("fails", False, "fails", "bad", "✗"),
+        ("fails", False, "fails, below the margin of 1 point", "bad", "✗"),
         ("not decided", False, "not decided", "open", "?"),
         (None, False, "no verdict", "plain", "·"),
         ("fails", True, "fails, as it must", "good", "✓"),
@@ -57,7 +57,40 @@ def test_a_verdict_has_words_and_a_symbol_besides_its_color(verdict, control, ex
 
 
 def test_an_effect_below_the_margin_is_said():
-    assert words.verdict_of(dataclasses.replace(decided("holds"), below_margin=True)).words == "holds, below margin"
+    found = words.verdict_of(dataclasses.replace(decided("holds"), below_margin=True))
+    assert (found.words, found.short) == ("holds, below the margin of 1 point", "holds, below margin")
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [
+        (CLAIM, "fails, below the margin of 1 point"),
+        (dataclasses.replace(CLAIM, margin=0.005), "fails, below the margin of 0.5 points"),
+        (
+            dataclasses.replace(CLAIM, margin=0.05, scale=1.0, unit="nats per area"),
+            "fails, below the margin of 0.05 nats",
+        ),
+        (Equivalence("They are equal", CLAIM.contrast), "fails, outside the margin of 1 point"),
+        (Exact("Two are one", "n", ("linear-gap",), at_most=0.0), "fails"),
+    ],
+)
+def test_a_failure_says_on_which_side_of_the_margin(claim, expected):
+    exact = isinstance(claim, Exact)
+    found = Decision(claim, "fails", number=0.5) if exact else dataclasses.replace(decided("fails"), claim=claim)
+    assert words.verdict_of(found).words == expected
+
+
+def test_the_answer_names_the_margin_of_its_first_claim():
+    experiment = make_experiment()
+    small = Decision(CLAIM, "fails", ESTIMATE, p=0.01, low=0.0037, high=0.0095)
+    assert words.answer_words(experiment, "digits", [small]) == (
+        "The first claim fails, below the margin (+1.23 [+0.37, +0.95] points of accuracy, margin 1 point): "
+        '"The maximum is better". Of 1 claim, 1 fails.'
+    )
+    opened = dataclasses.replace(small, verdict="not decided")
+    assert "The first claim is not decided (+1.23 [+0.37, +0.95] points of accuracy, margin 1 point)" in (
+        words.answer_words(experiment, "digits", [opened])
+    )
 
 
 def test_counts_and_the_answer_leave_controls_and_claims_without_verdict_out():
