@@ -131,8 +131,9 @@ EXPERIMENT = lab.Experiment(
         "digits": lab.Finding(
             "With a linear head and the mean, both orders are one function, as Network in Network and class activation "
             "maps assume; across a ReLU they are two, and equally accurate within a point on these digits. The order "
-            "costs accuracy where the pool or what precedes it bends the scores: a maximum that comes last (5.61 points "
-            "[4.36, 6.87]) and softmax before the mean (2.05 [1.26, 2.83]), both without a verdict at this size of test.",
+            "costs accuracy where the pool or what precedes it bends the scores: a maximum that comes last (5.61 "
+            "points [4.36, 6.87]) and softmax before the mean (2.05 [1.26, 2.83]), both without a verdict at this size "
+            "of test.",
             ("holds", "no verdict", "holds", "holds", "holds", "fails", "fails"),
         )
     },
