@@ -240,8 +240,12 @@ def run_tests(copy: Path, arguments: Sequence[str], limit: float) -> tuple[str, 
         try:
             output, _ = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # the processes that tests have started, too
             return "too slow", ""
+        finally:
+            with contextlib.suppress(
+                ProcessLookupError
+            ):  # tests that crash leave processes, which would fill the memory
+                os.killpg(process.pid, signal.SIGKILL)
     if process.returncode == 5:  # a module without doctests or tests of its own
         return "survived", output
     if process.returncode == 4:  # otherwise 1, a test failed; 2, an import failed; below 0, the process crashed
