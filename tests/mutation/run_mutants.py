@@ -228,24 +228,20 @@ def passes(copy: Path, test: str, limit: float) -> bool:
 def run_tests(copy: Path, arguments: Sequence[str], limit: float) -> tuple[str, str]:
     """Returns the verdict and the output of tests in a copy; they stop at the first failure."""
     command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:cacheprovider", *arguments]
-    with subprocess.Popen(
-        command,
-        cwd=copy,
-        env=os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryFile("w+") as file:  # a pipe would stay open in processes that a crashed test leaves
+        pipes = {"stdout": file, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(command, cwd=copy, env=environment, start_new_session=True, **pipes)
         try:
-            output, _ = process.communicate(timeout=limit)
+            process.wait(limit)
         except subprocess.TimeoutExpired:
             return "too slow", ""
         finally:
-            with contextlib.suppress(
-                ProcessLookupError
-            ):  # tests that crash leave processes, which would fill the memory
-                os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # those processes, too
+            process.wait()
+        file.seek(0)
+        output = file.read()
     if process.returncode == 5:  # a module without doctests or tests of its own
         return "survived", output
     if process.returncode == 4:  # otherwise 1, a test failed; 2, an import failed; below 0, the process crashed
