@@ -33,6 +33,7 @@ EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 MAX_WORKERS = 2
 CONTRACT, ARGUMENTS = "tests/layers/test_layers_contract.py", "tests/test_arguments.py"
 DEFAULTS = [ARGUMENTS, "tests/layers/test_layer_defaults.py"]
+LAYERS = [ARGUMENTS, "tests/layers", "tests/oracles/test_windows.py", "tests/oracles/test_norms.py"]
 FIRST = f"{CONTRACT}::test_outputs_depend_on_what_they_should"  # every layer in seconds: most mistakes end there
 TOP = ["tests/training/test_build.py", "tests/training/test_speed.py", "tests/training/test_reestimation.py"]
 TOP += ["tests/training/compile/test_compilation.py", "tests/training/compile/test_memory_fit.py"]
@@ -40,7 +41,8 @@ TOP += ["tests/training/compile/test_compilation.py", "tests/training/compile/te
 MIRRORS = {
     "fcnjax/geometry.py": ["tests/test_geometry.py", ARGUMENTS, "tests/layers"],
     "fcnjax/padded.py": ["tests/test_padded.py", ARGUMENTS, CONTRACT, "tests/models/test_models.py"],
-    "fcnjax/layers/": [ARGUMENTS, "tests/layers", "tests/oracles/test_windows.py", "tests/oracles/test_norms.py"],
+    "fcnjax/layers/": LAYERS,
+    "fcnjax/layers/normalization.py": ["tests/training/test_reestimation.py", *LAYERS],
     "fcnjax/pooling/": [
         ARGUMENTS,
         "tests/layers/test_layer_defaults.py",
