@@ -33,6 +33,7 @@ EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 MAX_WORKERS = 2
 CONTRACT, ARGUMENTS = "tests/layers/test_layers_contract.py", "tests/test_arguments.py"
 DEFAULTS = [ARGUMENTS, "tests/layers/test_layer_defaults.py"]
+LAYERS = [ARGUMENTS, "tests/layers", "tests/oracles/test_windows.py", "tests/oracles/test_norms.py"]
 FIRST = f"{CONTRACT}::test_outputs_depend_on_what_they_should"  # every layer in seconds: most mistakes end there
 TOP = ["tests/training/test_build.py", "tests/training/test_speed.py", "tests/training/test_reestimation.py"]
 TOP += ["tests/training/compile/test_compilation.py", "tests/training/compile/test_memory_fit.py"]
@@ -40,7 +41,8 @@ TOP += ["tests/training/compile/test_compilation.py", "tests/training/compile/te
 MIRRORS = {
     "fcnjax/geometry.py": ["tests/test_geometry.py", ARGUMENTS, "tests/layers"],
     "fcnjax/padded.py": ["tests/test_padded.py", ARGUMENTS, CONTRACT, "tests/models/test_models.py"],
-    "fcnjax/layers/": [ARGUMENTS, "tests/layers", "tests/oracles/test_windows.py", "tests/oracles/test_norms.py"],
+    "fcnjax/layers/": LAYERS,
+    "fcnjax/layers/normalization.py": ["tests/training/test_reestimation.py", *LAYERS],
     "fcnjax/pooling/": [
         ARGUMENTS,
         "tests/layers/test_layer_defaults.py",
@@ -228,20 +230,20 @@ def passes(copy: Path, test: str, limit: float) -> bool:
 def run_tests(copy: Path, arguments: Sequence[str], limit: float) -> tuple[str, str]:
     """Returns the verdict and the output of tests in a copy; they stop at the first failure."""
     command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:cacheprovider", *arguments]
-    with subprocess.Popen(
-        command,
-        cwd=copy,
-        env=os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryFile("w+") as file:  # a pipe would stay open in processes that a crashed test leaves
+        pipes = {"stdout": file, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(command, cwd=copy, env=environment, start_new_session=True, **pipes)
         try:
-            output, _ = process.communicate(timeout=limit)
+            process.wait(limit)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # the processes that tests have started, too
             return "too slow", ""
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # those processes, too
+            process.wait()
+        file.seek(0)
+        output = file.read()
     if process.returncode == 5:  # a module without doctests or tests of its own
         return "survived", output
     if process.returncode == 4:  # otherwise 1, a test failed; 2, an import failed; below 0, the process crashed
