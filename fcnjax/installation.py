@@ -30,6 +30,7 @@ NEEDED = (  # one module of each package in `dependencies` of pyproject.toml
     "safetensors",
     "sklearn",
     "scipy",
+    "statsmodels",
     "soundfile",
     "soxr",
     "tensorboardX",
