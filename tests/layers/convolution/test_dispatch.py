@@ -46,6 +46,18 @@ def test_a_cpu_computes_products_slices_or_the_librarys_convolution(shape, kerne
     assert primitives("cpu", shape, kernel, **options) == found
 
 
+def test_few_narrow_groups_on_a_cpu_are_one_dense_convolution():
+    def is_grouped(channels: int, outputs: int, groups: int, taps: int) -> bool:
+        text = program("cpu", (2, 9, 9, channels), (taps, channels // groups, outputs), groups=groups)
+        return f"feature_group_count={groups}" in text
+
+    groups, width = dispatch.MAX_GROUPS, dispatch.MAX_WIDTH
+    assert not is_grouped(groups * width, groups, groups, 3)
+    assert is_grouped(groups * (width + 1), groups, groups, 3)
+    assert is_grouped((groups + 1) * width, groups + 1, groups + 1, 3)
+    assert not is_grouped(groups * 2, groups, groups, 7)  # however many taps
+
+
 def test_other_platforms_get_the_librarys_convolution_but_for_products_of_channels():
     assert primitives("gpu", (2, 9, 9, 4), (3, 4, 8), stride=2) == {"conv_general_dilated"}
     assert primitives("gpu", (2, 9, 9, 4), (3, 1, 4), groups=4) == {"conv_general_dilated"}

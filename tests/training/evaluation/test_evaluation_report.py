@@ -115,6 +115,13 @@ def test_tables_are_whole_on_a_terminal_of_80_columns_whatever_the_names():
     assert f"{metrics.calibration.error:.4f}" in text
 
 
+def test_of_classes_with_one_accuracy_the_larger_comes_first():
+    labels = np.array([0, 0, 1, 1, 1, 1, 2, 2, 3])
+    predictions = np.array([0, 1, 1, 1, 0, 0, 2, 0, 3])
+    metrics = measure(np.eye(4)[predictions], labels, np.ones((9, 2), int))
+    assert worst_classes(metrics) == [1, 0, 2]  # a half each: of 4, of 2, of 2
+
+
 def test_the_worst_come_first_and_what_is_perfect_is_not_among_them():
     logits = np.eye(4)[[0, 0, 1, 2, 2, 2, 0, 3]]  # predictions
     metrics = measure(logits, np.array([0, 0, 0, 1, 1, 2, 2, 3]), np.ones((8, 2)))
