@@ -104,3 +104,9 @@ def test_the_compiled_program_names_the_layers(batch):
 def test_branches_that_do_not_fit_are_refused(make, message, batch):
     with pytest.raises(ValueError, match=message):
         make()(batch)
+
+
+def test_extents_of_a_branch_that_does_not_fit_its_shortcut_are_refused_without_a_batch():
+    with pytest.raises(ValueError, match=r"SkipConnection: its branch returns \(2, 3\)"):
+        layers.SkipConnection([layers.MaxPool(2)]).out_extent((5, 6))
+    assert layers.SkipConnection([conv(3, padding=1)]).out_extent((5, 6)) == (5, 6)

@@ -1,5 +1,6 @@
 """The figures that a run reports, against those that its metrics and its optimizer hold."""
 
+import copy
 import dataclasses
 import json
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 from event_readers import shown_scalars
 
+from fcnjax.data import BucketPlan
 from fcnjax.training import train
+from fcnjax.training.run.reports import Reports
 from fcnjax.training.run.run_folder import RunFolder
 from fcnjax.training.step.optimizer import learning_rate_at
 
@@ -47,6 +50,19 @@ def test_intervals_count_their_own_steps(reported):
     assert [(row["step"], row["epoch"], row["steps"]) for row in rows] == [
         (step, (step - 1) // 3, count) for step, count in zip(STEPS, np.diff([0, *STEPS]).tolist(), strict=True)
     ]
+
+
+def test_speed_is_that_of_examples_with_their_own_number_of_axes(trainer, tmp_path, monkeypatch):
+    signals = copy.copy(trainer)
+    signals.buckets = BucketPlan(np.array([[4], [6], [8]], np.int32))
+    ranks = []
+    monkeypatch.setattr("fcnjax.training.run.reports.Speed", ranks.append)
+    with RunFolder(tmp_path / "run", trainer.recipe) as folder:
+        with Reports(folder, trainer.recipe, signals, 0, terminal=False):
+            pass
+        with Reports(folder, trainer.recipe, trainer, 0, terminal=False):
+            pass
+    assert ranks == [1, 2]
 
 
 def test_evaluations_are_reported_as_in_the_metrics(reported):
