@@ -70,14 +70,8 @@ EXPERIMENT = lab.Experiment(
             ALONE,
             at_most=1e-5,
         ),
-        lab.Equivalence(
-            "Shuffled training labels cost less than a point", lab.difference("fixed", "shuffled"), control=True
-        ),
-        lab.Equivalence(
-            "The same arm with other seeds is equally accurate within a point",
-            lab.difference("fixed", "fixed-again"),
-            exploratory=True,
-        ),
+        lab.shuffled_costs_little("fixed", "shuffled"),
+        lab.same_with_other_seeds("fixed", "fixed-again"),
         lab.Superiority(
             "At 28x16, statistics of batch norms measured at that size help the network trained at 28x28",
             lab.difference("fixed", "fixed", ANEW, THERE),

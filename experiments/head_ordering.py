@@ -82,14 +82,8 @@ CLAIMS = (
         at_most=1e-12,
         control=True,
     ),
-    lab.Equivalence(
-        "Shuffled training labels cost less than a point", lab.difference("hidden-gap", "shuffled"), control=True
-    ),
-    lab.Equivalence(
-        "The same arm with other seeds is equally accurate within a point",
-        lab.difference("hidden-gap", "hidden-again"),
-        exploratory=True,
-    ),
+    lab.shuffled_costs_little("hidden-gap", "shuffled"),
+    lab.same_with_other_seeds("hidden-gap", "hidden-again"),
     order("deep", "With two hidden layers", exploratory=True),
     order("max", "With the maximum as the pool", exploratory=True),
     order("norm", "With batch norm in the head", exploratory=True),

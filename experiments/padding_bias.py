@@ -77,14 +77,8 @@ EXPERIMENT = lab.Experiment(
             )
             for arm, words in WORDS.items()
         ),
-        lab.Equivalence(
-            "Shuffled training labels cost less than a point", lab.difference("masked", "shuffled"), control=True
-        ),
-        lab.Equivalence(
-            "The same arm with other seeds is equally accurate within a point",
-            lab.difference("masked", "masked-again"),
-            exploratory=True,
-        ),
+        lab.shuffled_costs_little("masked", "shuffled"),
+        lab.same_with_other_seeds("masked", "masked-again"),
         lab.Equivalence(
             "Trained, augmented and tested with the same zeros, a network is as accurate without masks",
             lab.difference("masked", "unmasked"),

@@ -1,11 +1,10 @@
-"""Changes of the examples of an arm, or of those that a measure tests: other sizes, zeros around, a canvas.
+"""Changes of the examples of an arm, or of those that a measure tests: other sizes, parts, zeros around.
 
 Axes: N examples, D spatial axes. The one idea: a change is a pure function of the example and its id, so every arm and
 every run sees the same one.
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from fcnjax.data import Example, Source
 from fcnjax.data.size_table import frozen_table
 from fcnjax.data.sources.contents import Contents
 from fcnjax.data.sources.resized import resample
+from fcnjax.data.tfds.any_size_digits import draw_size
 
 
 class ChangedSource(Source):
@@ -108,12 +108,7 @@ class AnySize:
 
     def size_of(self, number: int) -> tuple[int, int]:
         """Returns the height and width of the example with this id."""
-        rng = np.random.default_rng(number)
-        while True:
-            sides = rng.uniform(math.log(self.smallest), math.log(self.largest), 2)
-            height, width = (round(math.exp(side)) for side in sides)
-            if max(height, width) <= self.aspect * min(height, width):
-                return height, width
+        return draw_size(np.random.default_rng(number), self.smallest, self.largest, self.aspect)
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,17 @@ class Equivalence(_Contrast):
     """
 
 
+def shuffled_costs_little(arm: str, shuffled: str) -> Equivalence:
+    """Returns the claim that must fail in every experiment: an arm that learns shuffled labels is as accurate."""
+    return Equivalence("Shuffled training labels cost less than a point", difference(arm, shuffled), control=True)
+
+
+def same_with_other_seeds(arm: str, again: str) -> Equivalence:
+    """Returns the claim about an arm and the arm that repeats it (A/A): its numbers are shown without a verdict."""
+    statement = "The same arm with other seeds is equally accurate within a point"
+    return Equivalence(statement, difference(arm, again), exploratory=True)
+
+
 Claim = Superiority | Equivalence
 
 

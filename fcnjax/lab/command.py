@@ -124,7 +124,7 @@ def read_request(experiment: Experiment, argv: Sequence[str]) -> Request:
 
     Raises:
         UsageError: if a flag, a value or a field of the config cannot be used, or flags exclude each other.
-        ValueError: if there is no such setting.
+        ValueError: if the setting is unknown.
     """
     data, config = _text_of(argv, "data"), _text_of(argv, "config")
     setting_name = next(iter(experiment.settings)) if data is None else data

@@ -5,9 +5,9 @@ their verdicts is wrong is at most 5 %. Controls are decided one by one, and exa
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -16,18 +16,12 @@ from statsmodels.stats.multitest import multipletests
 from fcnjax.lab.claims import Claim, Exact, Superiority
 from fcnjax.lab.experiment import Experiment
 from fcnjax.lab.observations import Observations
+from fcnjax.lab.plan import Plan
 from fcnjax.lab.power import ALPHA, SUFFICIENT, detectable
 from fcnjax.lab.statistics import Estimate, clustered_mean, number, scientific
 from fcnjax.naming import unknown_name
 
 Verdict = Literal["holds", "fails", "not decided"]
-
-
-class Planned(Protocol):
-    """What decisions need of a plan: the planned power by statement."""
-
-    @property
-    def power(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,7 @@ class Decision:
 
 
 def decide(
-    experiment: Experiment, observations: Observations, plan: Planned | None = None, blocks: int = 0
+    experiment: Experiment, observations: Observations, plan: Plan | None = None, blocks: int = 0
 ) -> list[Decision]:
     """Returns the decisions of all claims, in their order.
 
@@ -110,7 +104,7 @@ def decide(
 def decide_statistical(
     claims: Sequence[Claim],
     estimates: Sequence[Estimate],
-    plan: Planned | None = None,
+    plan: Plan | None = None,
     by_block: Sequence[Estimate | None] | None = None,
 ) -> list[Decision]:
     """Returns the decisions of statistical claims from the estimates of their contrasts.
@@ -165,7 +159,7 @@ class _Level(NamedTuple):
     p_holm: float
 
 
-def _why_untested(claim: Claim, plan: Planned | None) -> str:
+def _why_untested(claim: Claim, plan: Plan | None) -> str:
     """Returns why a claim gets no verdict, or the empty text."""
     if claim.exploratory:
         return "exploratory"
@@ -211,7 +205,7 @@ def _with_verdict(decision: Decision, tests: _Tests, at: _Level) -> Decision:
 
 
 def _known_numbers(estimate: Estimate, tests: _Tests) -> dict[str, Any]:
-    """Returns p-values and interval of a decision; none if there is no standard error."""
+    """Returns p-values and interval of a decision; none if the standard error is unknown."""
     low, high = estimate.interval()
     return {"p": tests.p, "p_holds": tests.holds, "low": low, "high": high} if estimate.known else {}
 

@@ -65,9 +65,9 @@ class Arm:
 class Setting:
     """The data on which an experiment runs, and how often.
 
-    A run is one draw: a seed and a fold. With folds, the training and test examples of the recipe are divided anew for
-    every seed, and each is tested once per seed; without, every draw tests the whole test split. The validation
-    examples serve tuning only.
+    A run is one draw: a seed and a fold. With folds, the training and test examples of the recipe are divided in
+    another way for every seed, and each is tested once per seed; without, every draw tests the whole test split. The
+    validation examples serve tuning only.
 
     Attributes:
         config: path of the config, from the root of the project, or `fcnjax:NAME`.
@@ -140,7 +140,7 @@ class Experiment:
             written after the run and decides nothing.
 
     Raises:
-        ValueError: if there are no arms or settings, a name occurs twice, a claim names an unknown arm, or a finding is
+        ValueError: without arms or settings, or if a name occurs twice, a claim names an unknown arm, or a finding is
             about an unknown setting.
     """
 

@@ -111,7 +111,7 @@ class Observations:
         example, is left out, and so are examples to which a metric does not apply (NaN).
 
         Raises:
-            ValueError: if there is no term, an arm has no run, or a run lacks a metric.
+            ValueError: if `terms` is empty, an arm has no run, or a run lacks a metric.
         """
         runs_of = {term.arm: {(run.seed, run.fold): run for run in self.of(term.arm)} for term in terms}
         for arm, runs in runs_of.items():

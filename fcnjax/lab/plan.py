@@ -111,7 +111,7 @@ def read_plan(path: Path | str) -> Plan:
     """Returns a plan that was written.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if the file is damaged, was edited by hand, has no checksum, or is not a plan.
     """
     kept = read_sealed(Path(path))
@@ -138,7 +138,7 @@ def is_committed(path: Path | str) -> bool:
     changes = ["status", "--porcelain", "--ignored", "--", Path(path).name]
     try:
         done = subprocess.run([*command, *changes], capture_output=True, text=True, check=False)
-    except OSError:  # there is no git
+    except OSError:  # git is not installed
         return False
     return done.returncode == 0 and not done.stdout.strip()
 

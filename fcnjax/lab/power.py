@@ -32,7 +32,7 @@ def planned_power(claim: Claim, se: float, claims: int, df: float = math.inf) ->
         df: degrees of freedom, as from `predicted_df`.
 
     Returns:
-        The power; 0 if the standard error is unknown or there are no degrees of freedom.
+        The power; 0 if the standard error is unknown or `df` is below 1.
 
     Raises:
         ValueError: if `se` is not above 0 or `claims` is below 1.
@@ -61,7 +61,7 @@ def detectable(se: float, df: float, claims: int) -> float:
         claims: number of claims that Holm's procedure corrects, at least 1.
 
     Returns:
-        The difference; infinity if the standard error is unknown or there are no degrees of freedom.
+        The difference; infinity if the standard error is unknown or `df` is below 1.
 
     Raises:
         ValueError: if `se` is not above 0 or `claims` is below 1.

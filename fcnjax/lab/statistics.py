@@ -187,35 +187,6 @@ def _components(x: np.ndarray, rank: np.ndarray, run: np.ndarray) -> dict[str, f
     return dict(zip(("example", "run", "residual"), (max(0.0, float(each)) for each in found), strict=True))
 
 
-def max_relative_difference(a: ArrayLike, b: ArrayLike) -> float:
-    """Returns `max|a - b| / max|b|`, the largest difference relative to the largest reference value.
-
-    Args:
-        a: values of any shape, at least one.
-        b: reference values of the same shape.
-
-    Returns:
-        The ratio, at least 0: 0 if both are zero everywhere, infinity if only `b` is, NaN if either holds a NaN.
-
-    Raises:
-        ValueError: if the shapes differ, or the arrays are empty.
-
-    Source: derived here.
-
-    >>> max_relative_difference([1.0, 2.0], [1.0, 4.0])
-    0.5
-    """
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if first.shape != second.shape:
-        raise ValueError(f"a of shape {first.shape}, b of shape {second.shape}: must have equal shapes, to be paired.")
-    if first.size == 0:
-        raise ValueError(f"a of shape {first.shape}: must hold at least one value.")
-    difference, scale = float(np.max(np.abs(first - second))), float(np.max(np.abs(second)))
-    if scale == 0:
-        return 0.0 if difference == 0 else math.inf if difference > 0 else math.nan
-    return difference / scale
-
-
 def number(value: float, digits: int = 2, signed: bool = False) -> str:
     """Returns `value` as text with `digits` decimals; a number that rounds to zero has no sign."""
     text = f"{value:{'+' if signed else ''}.{digits}f}"

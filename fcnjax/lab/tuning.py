@@ -174,8 +174,8 @@ def tuned_losses(pilots: Pilots) -> Losses | None:
     """Returns the validation losses of all pilots; None if other shards have not done theirs.
 
     Each arm that is its own leader is tried at the recipe's learning rate times `experiment.tuned`. Where the lowest or
-    the highest rate wins, the next one beyond it is tried too, at most `EXTENSIONS` times; the
-    plan names the arms whose edge wins even then.
+    the highest rate wins, the next one beyond it is tried too, at most `EXTENSIONS` times; the plan
+    names the arms whose edge wins even then.
     """
     experiment = pilots.experiment
     leaders = [arm for arm in experiment.arms if leader_of(experiment, arm) is arm]

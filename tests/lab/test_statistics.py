@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 from simulated_pairs import LOPSIDED_MEAN, constant, drawn, even, lopsided
 
-from fcnjax.lab.statistics import clustered_mean, max_relative_difference, number, scientific, varying_share
+from fcnjax.lab.measures.scores import max_relative_difference
+from fcnjax.lab.statistics import clustered_mean, number, scientific, varying_share
 
 
 def one_way(values, groups):

@@ -60,6 +60,14 @@ def make_runner(folder: Path, **options: Any) -> lab.Runner:
     return lab.Runner(experiment, None, recipe, workdir, **options)
 
 
+def make_normed_runner(folder: Path, *arms: lab.Arm) -> lab.Runner:
+    """Returns a runner of arms with batch norms and two buckets, whose data it writes into `folder`."""
+    write_data(folder)
+    recipe = make_recipe(folder, max_buckets=2)
+    recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, norm="batch"))
+    return make_runner(folder, experiment=make_experiment(arms=arms), recipe=recipe)
+
+
 def start_process(folder: Path, log: Path) -> subprocess.Popen:
     """Starts a process that does all runs, and writes the key of each run that it trains to a line of `log`."""
     command = [sys.executable, __file__, str(folder), str(log)]

@@ -47,9 +47,21 @@ def digit_size(index: int, seed: int = SIZE_SEED) -> tuple[int, int]:
     True
     """
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, index])))
+    return draw_size(rng, SMALLEST, LARGEST, LARGEST_ASPECT)
+
+
+def draw_size(rng: np.random.Generator, smallest: int, largest: int, aspect: float) -> tuple[int, int]:
+    """Returns a height and a width, log-uniform and apart; pairs whose ratio is above `aspect` are drawn again.
+
+    Args:
+        rng: where they are drawn from.
+        smallest: shortest side in pixels.
+        largest: longest side in pixels.
+        aspect: largest ratio of the longer side to the shorter one.
+    """
     while True:
-        height, width = (round(math.exp(side)) for side in rng.uniform(math.log(SMALLEST), math.log(LARGEST), size=2))
-        if max(height, width) <= LARGEST_ASPECT * min(height, width):
+        height, width = (round(math.exp(side)) for side in rng.uniform(math.log(smallest), math.log(largest), size=2))
+        if max(height, width) <= aspect * min(height, width):
             return height, width
 
 

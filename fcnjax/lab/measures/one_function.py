@@ -16,6 +16,7 @@ from fcnjax.data import PartialSource, Source
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.data.sources.contents import sample_positions
 from fcnjax.lab.experiment import changed_recipe
+from fcnjax.lab.measures.scores import max_relative_difference
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
 from fcnjax.padded import Padded
 from fcnjax.training import Recipe, abstract_model
@@ -61,7 +62,8 @@ class SameFunction:
             raise ValueError(f"changes={self.changes} of arm {self.arm!r}: must keep the parameters of its network.")
         test = run.sources["test"]
         source = PartialSource(test, np.array(sample_positions(len(test), self.examples)), {})
-        logits, gradients = map(_apart, _exactly(run, own, source), _exactly(run, other, source))
+        exact = _exactly(run, own, source), _exactly(run, other, source)
+        logits, gradients = map(max_relative_difference, *exact)
         numbers = {"logits": logits, "gradients": gradients, "functions": float(np.maximum(logits, gradients))}
         return Measured({}, {f"{what} differ, {self.name}": number for what, number in numbers.items()})
 
@@ -106,8 +108,3 @@ def _exactly(run: TrainedRun, recipe: Recipe, source: Source) -> tuple[np.ndarra
         sums = gradients if sums is None else sums + gradients
     assert sums is not None
     return logits, sums / len(source)
-
-
-def _apart(a: np.ndarray, b: np.ndarray) -> float:
-    """Returns the largest difference over the largest absolute value of `b`; NaN if an array holds NaN."""
-    return float(np.max(np.abs(a - b)) / np.max(np.abs(b)))

@@ -4,9 +4,11 @@ Axes: N test examples, K classes.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import log_softmax, softmax
 
 from fcnjax.data.planning.remainders import FILLER
@@ -48,6 +50,35 @@ def brier_score_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     probabilities = softmax(logits.astype(np.float64), axis=1)
     distance = np.sum((probabilities - np.eye(logits.shape[1])[np.maximum(labels, 0)]) ** 2, axis=1)
     return np.where(labels >= 0, distance, np.nan)
+
+
+def max_relative_difference(a: ArrayLike, b: ArrayLike) -> float:
+    """Returns `max|a - b| / max|b|`, the largest difference relative to the largest reference value.
+
+    Args:
+        a: values of any shape, at least one.
+        b: reference values of the same shape.
+
+    Returns:
+        The ratio, at least 0: 0 if both are zero everywhere, infinity if only `b` is, NaN if either holds a NaN.
+
+    Raises:
+        ValueError: if the shapes differ, or the arrays are empty.
+
+    Source: derived here.
+
+    >>> max_relative_difference([1.0, 2.0], [1.0, 4.0])
+    0.5
+    """
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape:
+        raise ValueError(f"a of shape {first.shape}, b of shape {second.shape}: must have equal shapes, to be paired.")
+    if first.size == 0:
+        raise ValueError(f"a of shape {first.shape}: must hold at least one value.")
+    difference, scale = float(np.max(np.abs(first - second))), float(np.max(np.abs(second)))
+    if scale == 0:
+        return 0.0 if difference == 0 else math.inf if difference > 0 else math.nan
+    return difference / scale
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,9 @@ numbers may change, and they need not run again.
 import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
-from scipy.special import log_softmax
-
 from fcnjax.data import Source
 from fcnjax.lab.experiment import ChangeSources
+from fcnjax.lab.measures.scores import log_loss_of
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
 
 LOSS = "validation loss"
@@ -39,6 +37,5 @@ class ValidationLoss:
 
     def __call__(self, run: TrainedRun) -> Measured:
         """Returns the loss as a number."""
-        known = run.labels >= 0
-        log_probabilities = log_softmax(run.scores()[known].astype(np.float64), axis=1)
-        return Measured({}, {LOSS: -float(log_probabilities[np.arange(known.sum()), run.labels[known]].mean())})
+        losses = log_loss_of(run.scores(), run.labels)
+        return Measured({}, {LOSS: float(losses[run.labels >= 0].mean())})

@@ -10,7 +10,7 @@ import numpy as np
 from fcnjax.data import PartialSource, Source
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.lab.changes import scaled, with_zeros
-from fcnjax.lab.measures.scores import brier_score_of, correct_of, log_loss_of
+from fcnjax.lab.measures.scores import brier_score_of, correct_of, log_loss_of, max_relative_difference
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
 from fcnjax.padded import Padded
 from fcnjax.training.step.step import make_evaluation_step
@@ -70,16 +70,15 @@ def _masked_difference(run: TrainedRun) -> float:
     """Returns how far logits of images alone and in one padded batch differ, over the largest; NaN if one is NaN."""
     chosen = PartialSource(run.sources["test"], np.arange(len(MASKED)), {})
     program = run.compiled(make_evaluation_step, run.recipe)
-    differences, largest = [], []
+    alone, together = [], []
     sizes = np.ceil(MASKED * run.trainer.buckets.shapes[-1]).astype(np.int32)
     for rows, inputs, labels in run.batches(scaled(chosen, sizes)):
         real = rows != FILLER
-        together = np.asarray(program(*run.state.evaluated, inputs, labels).logits)[real]
-        for example, label, logits in zip(inputs.unstack(), labels[real], together, strict=True):
-            alone = program(*run.state.evaluated, Padded.stack([np.asarray(example)]), label[None]).logits[0]
-            differences.append(np.abs(logits - alone).max())
-            largest.append(np.abs(alone).max())
-    return float(np.max(differences) / np.max(largest))  # unlike max(), propagates NaN
+        together.extend(np.asarray(program(*run.state.evaluated, inputs, labels).logits)[real])
+        for example, label in zip(inputs.unstack(), labels[real], strict=True):
+            own = Padded.stack([np.asarray(example)])
+            alone.append(program(*run.state.evaluated, own, label[None]).logits[0])
+    return max_relative_difference(together, alone)
 
 
 SCORES = {"log loss": log_loss_of, "Brier score": brier_score_of}

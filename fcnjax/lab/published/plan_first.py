@@ -10,7 +10,7 @@ from fcnjax.training.run.run_folder import is_finished, read_environments
 def begun_before(workdir: Path, keys: Iterable[str], moment: float) -> list[str]:
     """Returns the keys of runs that began before a moment, or that do not say when they began.
 
-    Runs that are not finished begin anew, and do not count.
+    Runs that are not finished begin again, and do not count.
 
     Args:
         workdir: folder of the runs (see `fcnjax.lab.runner`).

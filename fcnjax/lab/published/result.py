@@ -78,7 +78,7 @@ def read_result(path: Path | str) -> Result:
     """Returns a result that was written.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if the file is not JSON or not a result.
     """
     if not Path(path).exists():

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 
 from fcnjax.lab.decisions import Decision
 from fcnjax.lab.observations import Observations
+from fcnjax.lab.plan import Plan
 from fcnjax.lab.report.summaries import Summary
-from fcnjax.lab.report.tables import Tuned
 from fcnjax.lab.report.words import failed_controls, finding_of, listed, verdict_words
 
 CONDITIONS = {"hardware": "on different hardware", "versions": "with different versions"}  # facts of runs
 
 
-def is_as_planned(planned_seeds: int, observations: Observations, plan: Tuned | None, changed: Sequence[str]) -> bool:
+def is_as_planned(planned_seeds: int, observations: Observations, plan: Plan | None, changed: Sequence[str]) -> bool:
     """Returns whether runs have the seeds and the recipe of a plan.
 
     Args:
@@ -28,7 +28,7 @@ def notes(
     setting_name: str,
     observations: Observations,
     decisions: Sequence[Decision],
-    plan: Tuned | None,
+    plan: Plan | None,
     changed: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Returns what keeps the verdicts of a run from being trusted or compared, a sentence or two each.
@@ -51,7 +51,7 @@ def notes(
     return (*controls, *planned, *_run_notes(summary, observations))
 
 
-def _plan_notes(summary: Summary, setting_name: str, plan: Tuned | None, changed: Sequence[str]) -> list[str]:
+def _plan_notes(summary: Summary, setting_name: str, plan: Plan | None, changed: Sequence[str]) -> list[str]:
     found, setting = [], summary.experiment.setting(setting_name)
     if summary.seeds < setting.seeds:
         first = setting_name == next(iter(summary.experiment.settings))

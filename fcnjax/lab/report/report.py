@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from fcnjax.lab.decisions import Decision
 from fcnjax.lab.experiment import Experiment, Setting
 from fcnjax.lab.observations import Observations
+from fcnjax.lab.plan import Plan
 from fcnjax.lab.report.figures import NARROW, WIDE, accuracy_figure, loss_figure, size_figure
 from fcnjax.lab.report.forest import contrast_figure
 from fcnjax.lab.report.notes import is_as_planned, notes
 from fcnjax.lab.report.summaries import Summary, summarize
 from fcnjax.lab.report.tables import (
     Table,
-    Tuned,
     arm_table,
     exploratory_table,
     fact_table,
@@ -134,7 +134,7 @@ def build_report(
     setting_name: str,
     observations: Observations,
     decisions: Sequence[Decision],
-    plan: Tuned | None = None,
+    plan: Plan | None = None,
     facts: Mapping[str, str] = MappingProxyType({}),
     pictures: Sequence[Picture] = (),
     extra: Sequence[Section] = (),
@@ -176,7 +176,7 @@ def _sections(
     setting: Setting,
     observations: Observations,
     decisions: Sequence[Decision],
-    plan: Tuned | None,
+    plan: Plan | None,
     facts: Mapping[str, str],
     between: Sequence[Section],
 ) -> tuple[Section, ...]:
@@ -228,7 +228,7 @@ _GROUPS = (
 )
 
 
-def _arm_section(summary: Summary, setting: Setting, plan: Tuned | None) -> Section:
+def _arm_section(summary: Summary, setting: Setting, plan: Plan | None) -> Section:
     by = f"{setting.blocks} blocks of neighboring examples" if setting.blocks else "example"
     words = f"Intervals (95 %) are clustered by {by} and by run." if any(a.accuracy for a in summary.arms) else ""
     tables = [arm_table(summary, summary.intact, plan, words)]
@@ -257,14 +257,14 @@ def _size_section(summary: Summary) -> Section | None:
     return Section("Accuracy by size", (words,), tables=(size_table(summary),), pictures=(drawn,))
 
 
-def _plan_section(summary: Summary, decisions: Sequence[Decision], plan: Tuned | None) -> Section | None:
+def _plan_section(summary: Summary, decisions: Sequence[Decision], plan: Plan | None) -> Section | None:
     power = power_table(decisions)
     tables = ((power,) if power.rows else ()) + ((tuning_table(summary, plan),) if plan and plan.tuning else ())
     return Section("Power and tuning", tables=tables) if tables else None
 
 
 def _method_section(
-    summary: Summary, setting: Setting, plan: Tuned | None, observations: Observations, facts: Mapping[str, str]
+    summary: Summary, setting: Setting, plan: Plan | None, observations: Observations, facts: Mapping[str, str]
 ) -> Section:
     seeds = f"{summary.seeds} seed{'s' * (summary.seeds > 1)}"
     if summary.folds > 1:
@@ -288,7 +288,7 @@ def _method_section(
     return Section("How it was measured", (f"{design} {decided} {tuned}",), tables=(fact_table(facts),))
 
 
-def _run_facts(observations: Observations, plan: Tuned | None) -> dict[str, str]:
+def _run_facts(observations: Observations, plan: Plan | None) -> dict[str, str]:
     """Returns the facts of all runs, those that differ between runs side by side, and the digest of the plan."""
     names = dict.fromkeys(name for run in observations.runs for name in run.facts)
     facts = {

@@ -3,31 +3,19 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from fcnjax.lab.claims import Exact
 from fcnjax.lab.decisions import Decision
 from fcnjax.lab.observations import Observation, Observations
+from fcnjax.lab.plan import Plan
 from fcnjax.lab.report.summaries import ArmSummary, Summary
 from fcnjax.lab.report.words import UNKNOWN, effect_digits, effect_words, interval_words, number_words, p_words
 from fcnjax.lab.statistics import Estimate
 
 EDGE = " ✓ edge"  # marks a learning rate that was chosen at the edge of those tried
-
-
-class Tuned(Protocol):
-    """What reports need of a plan: tuned learning rates, validation losses by rate as text, and its digest."""
-
-    @property
-    def learning_rates(self) -> Mapping[str, float]: ...
-
-    @property
-    def tuning(self) -> Mapping[str, Mapping[str, Sequence[float]]]: ...
-
-    @property
-    def digest(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +45,7 @@ class Table:
                 )
 
 
-def arm_table(summary: Summary, arms: Sequence[ArmSummary], plan: Tuned | None = None, caption: str = "") -> Table:
+def arm_table(summary: Summary, arms: Sequence[ArmSummary], plan: Plan | None = None, caption: str = "") -> Table:
     """Returns one row per arm: description, accuracy, tuned learning rate, last training loss, and costs if known.
 
     Args:
@@ -146,7 +134,7 @@ def power_table(decisions: Sequence[Decision]) -> Table:
     return Table((*columns, *numbers), tuple(rows), f"{caption}{_unit_words(units)}", left=len(columns))
 
 
-def tuning_table(summary: Summary, plan: Tuned) -> Table:
+def tuning_table(summary: Summary, plan: Plan) -> Table:
     """Returns one row per tuned arm and one column per learning rate: the mean validation loss; ✓ marks the choice.
 
     A choice at the edge of what was tried is marked too: a better rate may lie beyond it.

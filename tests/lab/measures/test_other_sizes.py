@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
-from tiny_experiment import CONV, GAP, make_experiment, make_recipe, make_runner, write_data
+from tiny_experiment import CONV, GAP, make_normed_runner
 
 from fcnjax import lab
 from fcnjax.data.sources.resized import resample
@@ -15,11 +15,7 @@ from fcnjax.padded import Padded
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> lab.TrainedRun:
-    folder = tmp_path_factory.mktemp("sizes")
-    write_data(folder)
-    recipe = make_recipe(folder, max_buckets=2)
-    recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, norm="batch"))
-    return make_runner(folder, experiment=make_experiment(arms=(GAP, CONV)), recipe=recipe).trained("gap", 0, 1)
+    return make_normed_runner(tmp_path_factory.mktemp("sizes"), GAP, CONV).trained("gap", 0, 1)
 
 
 def logits_of(run: lab.TrainedRun, values: np.ndarray) -> np.ndarray:

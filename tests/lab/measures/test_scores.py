@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_experiment import CONV, GAP, HIDDEN, make_experiment, make_recipe, make_runner, write_data
+from tiny_experiment import CONV, GAP, HIDDEN, make_normed_runner
 
 from fcnjax import lab
 from fcnjax.data import PartialSource
@@ -20,12 +20,7 @@ EARLY = lab.Arm("early", "early", {**HIDDEN, "head.pool_at": 0})
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory) -> lab.Runner:
-    folder = tmp_path_factory.mktemp("measures")
-    write_data(folder)
-    recipe = make_recipe(folder, max_buckets=2)
-    recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, norm="batch"))
-    experiment = make_experiment(arms=(GAP, CONV, EARLY))
-    return make_runner(folder, experiment=experiment, recipe=recipe)
+    return make_normed_runner(tmp_path_factory.mktemp("measures"), GAP, CONV, EARLY)
 
 
 @pytest.fixture(scope="module")
