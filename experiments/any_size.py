@@ -30,7 +30,9 @@ EXPERIMENT = lab.Experiment(
         "digits": lab.Setting(
             "configs/digits.py", overrides={"data.name": "any_size_digits/fixed_28x28"}, seeds=3, folds=5, blocks=26
         ),
-        "mnist": lab.Setting("configs/mnist.py", overrides={"epochs": 3}, seeds=8, folds=1, train_examples=6000),
+        "mnist": lab.Setting(
+            "configs/mnist.py", overrides={"epochs": 6, "batch_size": 32}, seeds=8, folds=1, train_examples=6000
+        ),
     },
     arms=(
         lab.Arm("fixed", "trained at 28x28", description="every image at 28x28"),

@@ -1,7 +1,8 @@
 """Head ordering: does it matter whether a classifier pools first or classifies first?
 
 Run `python -m experiments.head_ordering`, or `make ablation` for one seed. After an interruption, the same command does
-the missing runs.
+the missing runs. `--data=mnist` asks the same of MNIST, once `fcnjax prepare mnist` has prepared it:
+96 runs of 2 minutes on two cores, or of seconds on a GPU.
 """
 
 from fcnjax import lab
@@ -20,7 +21,9 @@ DEEP = {**LINEAR, "head.hidden": (128, 128)}
 MAXIMUM = {**HIDDEN, "head.pool": "max"}
 NORMED = {**LINEAR, "head.norm": "batch"}
 AVERAGED = {**LINEAR, "head.log_softmax": True, "head.pool": "logsumexp", "head.pool_r": 1.0}
-FEW = lab.few_examples(200)
+DIGITS = ("digits",)
+MARGINS = {"digits": ("a point", 0.01), "mnist": ("half a point", 0.005)}
+FEW = {"sources": lab.few_examples(200), "settings": DIGITS}
 GAP, CONV = {"head.pool_at": 0}, {"head.pool_at": 3}
 
 ARMS = (
@@ -34,8 +37,8 @@ ARMS = (
     lab.Arm("max-conv", "max pool last", {**MAXIMUM, **CONV}, "the same layers, max pool last"),
     lab.Arm("norm-gap", "batch norm, GAP-first", {**NORMED, **GAP}, "pool -> batch norm -> linear 10"),
     lab.Arm("norm-conv", "batch norm, conv-first", {**NORMED, "head.pool_at": 2}, "the same layers, pool last"),
-    lab.Arm("few-gap", "200 digits, GAP-first", {**HIDDEN, **GAP}, "as hidden, GAP-first", sources=FEW),
-    lab.Arm("few-conv", "200 digits, conv-first", {**HIDDEN, **CONV}, "as hidden, conv-first", sources=FEW),
+    lab.Arm("few-gap", "200 digits, GAP-first", {**HIDDEN, **GAP}, "as hidden, GAP-first", **FEW),
+    lab.Arm("few-conv", "200 digits, conv-first", {**HIDDEN, **CONV}, "as hidden, conv-first", **FEW),
     lab.Arm("hidden-again", "hidden, GAP-first, other seeds", {**HIDDEN, **GAP}, "A/A: as hidden, GAP-first", salt=1),
     lab.Arm(
         "shuffled",
@@ -48,51 +51,49 @@ ARMS = (
 )
 
 
-def order(kind: str, words: str, **options) -> lab.Equivalence:
-    """Returns the claim that the order of a head makes no difference of a point."""
-    statement = f"{words}, pooling first and classifying first are equally accurate within a point"
-    return lab.Equivalence(statement, lab.difference(f"{kind}-gap", f"{kind}-conv"), **options)
+def order(kind: str, words: str, setting: str = "digits", **options) -> lab.Equivalence:
+    """Returns the claim that the order of a head makes no difference beyond the margin of a setting."""
+    within, margin = MARGINS[setting]
+    statement = f"{words}, pooling first and classifying first are equally accurate within {within}"
+    contrast = lab.difference(f"{kind}-gap", f"{kind}-conv")
+    return lab.Equivalence(statement, contrast, margin, settings=(setting,), **options)
 
 
+def one_function(words: str, arm: str, other: str, **options) -> lab.Exact:
+    """Returns the claim that an arm computes the same in another order."""
+    return lab.Exact(f"{words} one function", f"functions differ, {other}", (arm,), at_most=1e-12, **options)
+
+
+KINDS = {
+    "deep": "With two hidden layers",
+    "max": "With the maximum as the pool",
+    "norm": "With batch norm in the head",
+}
 CLAIMS = (
-    order("hidden", "Across a ReLU"),
+    *(order("hidden", "Across a ReLU", setting) for setting in MARGINS),
     lab.Superiority("A linear head is more accurate than softmax before the pool", lab.difference("linear", "softmax")),
-    lab.Exact(
-        "With a linear head and the mean, pooling first and classifying first are one function",
-        "functions differ, conv-first",
-        ("linear",),
-        at_most=1e-12,
+    one_function("With a linear head and the mean, pooling first and classifying first are", "linear", "conv-first"),
+    one_function(
+        "With a hidden layer, pooling before or after the last linear layer is",
+        "hidden-conv",
+        "pool before the classifier",
     ),
-    lab.Exact(
-        "With a hidden layer, pooling before or after the last linear layer is one function",
-        "functions differ, pool before the classifier",
-        ("hidden-conv",),
-        at_most=1e-12,
+    one_function(
+        "The maximum commutes with the ReLU: max pooling before or after it is", "max-conv", "pool before the ReLU"
     ),
-    lab.Exact(
-        "The maximum commutes with the ReLU: max pooling before or after it is one function",
-        "functions differ, pool before the ReLU",
-        ("max-conv",),
-        at_most=1e-12,
-    ),
-    lab.Exact(
-        "With a hidden layer, pooling first and classifying first are one function",
-        "functions differ, conv-first",
-        ("hidden-gap",),
-        at_most=1e-12,
-        control=True,
+    one_function(
+        "With a hidden layer, pooling first and classifying first are", "hidden-gap", "conv-first", control=True
     ),
     lab.shuffled_costs_little("hidden-gap", "shuffled"),
     lab.same_with_other_seeds("hidden-gap", "hidden-again"),
-    order("deep", "With two hidden layers", exploratory=True),
-    order("max", "With the maximum as the pool", exploratory=True),
-    order("norm", "With batch norm in the head", exploratory=True),
+    *(order(kind, words, setting, exploratory=True) for setting in MARGINS for kind, words in KINDS.items()),
     order("few", "With 200 training digits", exploratory=True),
     *(
         lab.Equivalence(
             f"On the {which} third of the digits, both hidden orders are equally accurate within a point",
             lab.difference("hidden-gap", "hidden-conv", f"accuracy, {which} third"),
             exploratory=True,
+            settings=DIGITS,
         )
         for which in ("smallest", "largest")
     ),
@@ -117,7 +118,10 @@ EXPERIMENT = lab.Experiment(
         "GAP-first) or classifies first (1x1 convolution to one map per class, then pooling: conv-first)?"
     ),
     varies="head",
-    settings={"digits": lab.Setting("configs/digits.py", seeds=3, folds=5, blocks=26)},
+    settings={
+        "digits": lab.Setting("configs/digits.py", seeds=3, folds=5, blocks=26),
+        "mnist": lab.Setting("configs/mnist.py", overrides={"epochs": 3}, seeds=8, folds=1),
+    },
     arms=ARMS,
     claims=CLAIMS,
     measures=MEASURES,

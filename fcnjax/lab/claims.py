@@ -41,6 +41,7 @@ class _Contrast:
             outside of the family of claims that Holm's procedure corrects.
         unit: name of the metric in words.
         scale: factor of the numbers in the report, such as 100 for points of accuracy.
+        settings: names of the settings in which the claim is made; empty for all.
     """
 
     statement: str
@@ -50,6 +51,7 @@ class _Contrast:
     control: bool = False
     unit: str = "points of accuracy"
     scale: float = 100.0
+    settings: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not self.margin > 0:
@@ -111,6 +113,7 @@ class Exact:
         at_most: the claim holds if the largest number of all runs is at most this.
         at_least: the claim holds if the smallest number of all runs is at least this.
         control: whether the claim is about something broken on purpose, so that it must fail.
+        settings: names of the settings in which the claim is made; empty for all.
 
     Raises:
         ValueError: unless exactly one limit is given.
@@ -122,6 +125,7 @@ class Exact:
     at_most: float | None = None
     at_least: float | None = None
     control: bool = False
+    settings: tuple[str, ...] = ()
 
     def __post_init__(self):
         if (self.at_most is None) == (self.at_least is None):

@@ -134,7 +134,7 @@ def read_request(experiment: Experiment, argv: Sequence[str]) -> Request:
     _check_flags(given)
     root = RUNS / "reproduce" if given.reproduce else RUNS
     return Request(
-        experiment,
+        experiment.within(setting_name),
         setting_name,
         read_recipe(given.config),
         Path(given.workdir or root / folder_name(experiment, setting_name)),

@@ -3,6 +3,7 @@
 All classes are frozen and validate themselves. Nothing here trains or depends on a particular experiment.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ class Arm:
             name, its fields and the code of its module key the run: use a frozen dataclass or a function of a module.
         salt: 0, or another number for an arm that repeats another one with other seeds (an A/A arm).
         control: whether the arm is broken on purpose; the report lists it apart.
+        settings: names of the settings in which the arm is trained; empty for all.
 
     Raises:
         ValueError: if `name` is not a slug or `title` is empty.
@@ -53,6 +55,7 @@ class Arm:
     sources: ChangeSources | None = None
     salt: int = 0
     control: bool = False
+    settings: tuple[str, ...] = ()
 
     def __post_init__(self):
         _check_slug("name", self.name)
@@ -140,8 +143,8 @@ class Experiment:
             written after the run and decides nothing.
 
     Raises:
-        ValueError: without arms or settings, or if a name occurs twice, a claim names an unknown arm, or a finding is
-            about an unknown setting.
+        ValueError: without arms or settings, or if a name occurs twice, a claim names an unknown arm, or one that its
+            setting lacks, or an arm, a claim or a finding names an unknown setting.
     """
 
     name: str
@@ -172,6 +175,11 @@ class Experiment:
         for claim in self.claims:
             for name in claim.arms:
                 self.arm(name)
+        for part in (*self.arms, *self.claims):
+            for name in part.settings:
+                self.setting(name)
+        for setting in self.settings:
+            self._check_claims_of(setting)
         for name, finding in self.findings.items():
             self.setting(name)
             if not isinstance(finding, Finding):
@@ -193,6 +201,17 @@ class Experiment:
                 return arm
         raise ValueError(unknown_name(f"arm of {self.name}", name, self.names))
 
+    def within(self, setting: str) -> "Experiment":
+        """Returns the experiment with the arms and claims of one setting; it keeps its other settings.
+
+        Raises:
+            ValueError: if the experiment has no such setting; the message names the nearest one.
+        """
+        self.setting(setting)
+        arms, claims = self._parts_in(setting)
+        same = len(arms) == len(self.arms) and len(claims) == len(self.claims)
+        return self if same else dataclasses.replace(self, arms=arms, claims=claims)
+
     def setting(self, name: str | None = None) -> Setting:
         """Returns the setting called `name`, or the first one.
 
@@ -204,6 +223,22 @@ class Experiment:
         if name not in self.settings:
             raise ValueError(unknown_name("data", name, tuple(self.settings)))
         return self.settings[name]
+
+    def _parts_in(self, setting: str) -> tuple[tuple[Arm, ...], tuple[Claim | Exact, ...]]:
+        arms = tuple(arm for arm in self.arms if setting in (arm.settings or self.settings))
+        return arms, tuple(claim for claim in self.claims if setting in (claim.settings or self.settings))
+
+    def _check_claims_of(self, setting: str) -> None:
+        """Raises ValueError if a claim of a setting is about an arm that the setting lacks."""
+        arms, claims = self._parts_in(setting)
+        names = {arm.name for arm in arms}
+        for claim in claims:
+            lacking = sorted(set(claim.arms) - names)
+            if lacking:
+                raise ValueError(
+                    f"claim {claim.statement!r}: must be about arms of {setting!r}, which lacks {', '.join(lacking)}; "
+                    "give the claim other settings or other arms."
+                )
 
 
 def changed_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

@@ -37,10 +37,11 @@ def recipe_of(setting: lab.Setting) -> Recipe:
 @every
 def test_an_experiment_is_a_short_file_with_few_primary_claims_and_controls(experiment):
     assert (ROOT / "experiments" / f"{experiment.name}.py").read_text().count("\n") < 150
-    primary = [c for c in experiment.claims if not (c.control or getattr(c, "exploratory", False))]
-    statistical = [claim for claim in primary if not isinstance(claim, lab.Exact)]
-    assert 1 <= len(statistical) <= 3
-    assert any(claim.control for claim in experiment.claims)
+    for setting in experiment.settings:
+        claims = experiment.within(setting).claims
+        primary = [c for c in claims if not (c.control or getattr(c, "exploratory", False))]
+        assert 1 <= sum(not isinstance(claim, lab.Exact) for claim in primary) <= 3
+        assert any(claim.control for claim in claims)
     assert any(arm.control for arm in experiment.arms)
     again = [arm for arm in experiment.arms if arm.salt]
     assert any(arm.name in claim.arms for arm in again for claim in experiment.claims)
@@ -50,8 +51,8 @@ def test_an_experiment_is_a_short_file_with_few_primary_claims_and_controls(expe
 
 @every
 def test_every_arm_has_a_recipe_in_every_setting(experiment):
-    for setting in experiment.settings.values():
-        for arm in experiment.arms:
+    for name, setting in experiment.settings.items():
+        for arm in experiment.within(name).arms:
             arm_recipe(recipe_of(setting), setting, arm)
 
 
@@ -63,11 +64,11 @@ def test_published_results_follow_their_plan_and_their_controls_failed(experimen
         pytest.skip("not published yet")
     for name, folder in published:
         result, plan = lab.read_result(folder / "result.json"), lab.read_plan(folder / "plan.json")
-        plan.check(experiment, name, folder / "plan.json")
+        plan.check(experiment.within(name), name, folder / "plan.json")
         assert result.plan == plan.digest
-        setting = experiment.setting(name)
-        assert len(result.runs) == len(experiment.arms) * setting.seeds * setting.folds
-        assert [claim["statement"] for claim in result.claims] == [claim.statement for claim in experiment.claims]
+        setting, planned = experiment.setting(name), experiment.within(name)
+        assert len(result.runs) == len(planned.arms) * setting.seeds * setting.folds
+        assert [claim["statement"] for claim in result.claims] == [claim.statement for claim in planned.claims]
         controls = [claim for claim in result.claims if claim["control"]]
         assert [claim["verdict"] for claim in controls] == ["fails"] * len(controls)
         assert (folder / "report.md").exists()
@@ -77,6 +78,7 @@ def test_published_results_follow_their_plan_and_their_controls_failed(experimen
 
 @every
 def test_exact_claims_hold_on_a_few_digits_and_those_of_broken_functions_fail(experiment, tmp_path, monkeypatch):
+    experiment = experiment.within(next(iter(experiment.settings)))
     exact = tuple(claim for claim in experiment.claims if isinstance(claim, lab.Exact))
     arms = tuple(arm for arm in experiment.arms if any(arm.name in claim.arms for claim in exact))
     few = dataclasses.replace(experiment, arms=arms, claims=exact, pictures=())

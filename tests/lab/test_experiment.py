@@ -9,6 +9,7 @@ from fcnjax.lab.experiment import Experiment
 
 A, B = lab.Arm("a", "A", {"head.hidden": (8,)}), lab.Arm("b", "B")
 SETTINGS = {"digits": lab.Setting("configs/digits.py"), "mnist": lab.Setting("configs/mnist.py", seeds=5, folds=1)}
+ONLY_MNIST = dataclasses.replace(B, settings=("mnist",))
 BETTER = lab.Superiority("A is better than B", lab.difference("a", "b"))
 
 
@@ -37,6 +38,16 @@ def test_arms_and_settings_are_found_by_name():
         made.setting("mist")
 
 
+def test_arms_and_claims_of_one_setting_are_left_out_in_the_others():
+    alone = lab.Exact("A is exact", "gap", ("a",), at_most=1.0)
+    made = experiment(arms=(A, ONLY_MNIST), claims=(dataclasses.replace(BETTER, settings=("mnist",)), alone))
+    assert made.within("mnist") is made
+    assert (made.within("digits").arms, made.within("digits").claims) == ((A,), (alone,))
+    assert made.within("digits").settings == made.settings
+    with pytest.raises(ValueError, match=r"unknown data 'mist': did you mean 'mnist'"):
+        made.within("mist")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -47,6 +58,9 @@ def test_arms_and_settings_are_found_by_name():
         ({"arms": (A,)}, "unknown arm of e 'b'"),
         ({"findings": {"digits": "Yes."}}, "findings='Yes.' of digits: must be a lab.Finding"),
         ({"findings": {"digit": lab.Finding("Yes.", ())}}, "unknown data 'digit': did you mean 'digits'"),
+        ({"arms": (A, dataclasses.replace(B, settings=("digit",)))}, "unknown data 'digit': did you mean 'digits'"),
+        ({"claims": (dataclasses.replace(BETTER, settings=("mist",)),)}, "unknown data 'mist': did you mean 'mnist'"),
+        ({"arms": (A, ONLY_MNIST)}, "'A is better than B': must be about arms of 'digits', which lacks b"),
         ({"claims": (BETTER, BETTER)}, r"must have different statements; \['A is better than B'\] repeat"),
     ],
 )

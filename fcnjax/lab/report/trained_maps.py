@@ -13,10 +13,14 @@ from fcnjax.lab.report.report import Picture, picture
 from fcnjax.lab.runner import Runner
 from fcnjax.training.compile.compilation import jit
 
+FIRST = 4  # examples that are drawn if all have one size
+
 
 @dataclass(frozen=True)
 class ClassMaps:
     """Draws the class maps of some arms over the smallest, tallest, widest and largest test example of the first draw.
+
+    If all examples have one size, it draws the first four.
 
     Attributes:
         arms: names of the arms; each must have class maps.
@@ -32,7 +36,8 @@ class ClassMaps:
         seed, fold = runner.seeds[0], runner.folds[0]
         runs = {runner.experiment.arm(arm).title: runner.trained(arm, seed, fold) for arm in self.arms}
         test = next(iter(runs.values())).sources["test"]
-        chosen = PartialSource(test, np.unique(_extremes(test)), {})
+        positions, which = _shown(test)
+        chosen = PartialSource(test, positions, {})
         drawn = {title: _maps(run, chosen) for title, run in runs.items()}
         rows = []
         for index in range(len(chosen)):
@@ -41,16 +46,20 @@ class ClassMaps:
             predictions = {title: found[index][1] for title, found in drawn.items()}
             rows.append(ClassMapRow(example.values, maps, predictions, example.label))
         caption = (
-            "The map of the predicted class, over the smallest, tallest, widest and largest test example (seed "
-            f"{seed}, fold {fold}). The pool of each map gives the score of its class. {self.remark}"
+            f"The map of the predicted class, over the {which} (seed {seed}, fold {fold}). The pool of each map gives "
+            f"the score of its class. {self.remark}"
         )
         return picture("class_maps", class_map_panel(rows, shared=False), caption.rstrip())
 
 
-def _extremes(source: Source) -> list[int]:
+def _shown(source: Source) -> tuple[np.ndarray, str]:
+    """Returns the positions of the examples that are drawn, and which ones they are in words."""
     height, width = source.sizes.T.astype(float)
     largest = (height / width, width / height, height * width)
-    return [int(np.argmin(height * width)), *(int(np.argmax(values)) for values in largest)]
+    extremes = np.unique([np.argmin(height * width), *(np.argmax(values) for values in largest)])
+    if len(extremes) > 1:
+        return extremes, "smallest, tallest, widest and largest test example"
+    return np.arange(min(FIRST, len(source))), f"first {FIRST} test examples"
 
 
 def _maps(run: TrainedRun, source: Source) -> list[tuple[np.ndarray, int]]:
