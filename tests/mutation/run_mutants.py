@@ -110,6 +110,8 @@ def main():
     ):
         todo = [pool.submit(tried, mutation, free, given.limit) for mutation in wanted if mutation not in results]
         for done in tqdm(as_completed(todo), total=len(todo), unit=" mutations"):
+            if done.exception():  # ends the run at once; what is done is kept
+                pool.shutdown(wait=False, cancel_futures=True)
             result = done.result()
             results[result.mutation] = result
             file.write(json.dumps([*result.mutation, result.verdict, round(result.seconds, 1)]) + "\n")
@@ -215,7 +217,9 @@ def tried(mutation: Mutation, free: "queue.Queue[Path]", limit: float) -> Result
 
 def failing(output: str) -> str:
     """Returns the test, or the file that could not be imported, at which pytest stopped; empty if it crashed."""
-    found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
+    found = re.search(
+        r"^(?:FAILED|ERROR) (\S+\.py(?:::\w+)*(?:\[.*?\])?)(?: - .*)?$", output, re.MULTILINE
+    )  # no line of a log
     return found[1] if found else ""
 
 

@@ -74,3 +74,10 @@ def test_a_mutation_is_caught_by_a_test_that_fails(tmp_path):
     verdict, output = run_tests(tmp_path, ["test_it.py"], 60)
     assert (verdict, failing(output)) == ("caught", "test_it.py::test_wrong")
     assert run_tests(tmp_path, ["test_it.py"], 0.01)[0] == "too slow"
+
+
+def test_a_line_of_a_log_is_no_test_that_failed():
+    log = "ERROR    absl:future.py:387 [process=0] raised an exception: File too large\n"
+    assert failing(log) == ""
+    assert failing(f"{log}FAILED tests/test_a.py::test_b[x - y] - assert 1 == 2\n") == "tests/test_a.py::test_b[x - y]"
+    assert failing(f"{log}ERROR tests/test_a.py - ImportError: no c\n") == "tests/test_a.py"
