@@ -141,7 +141,20 @@ def _code_of(file: Path) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
-    return hashed(ast.dump(tree))
+    return hashed(_plain(tree))
+
+
+def _plain(part: Any) -> Any:
+    """Returns a part of a syntax tree as lists of texts, the same in all versions of Python.
+
+    Fields without content are left out: versions of Python differ in which of them there are.
+    """
+    if isinstance(part, list):
+        return [_plain(each) for each in part]
+    if not isinstance(part, ast.AST):
+        return repr(part)
+    fields = {name: value for name, value in ast.iter_fields(part) if value not in (None, [])}
+    return [type(part).__name__, {name: _plain(value) for name, value in fields.items()}]
 
 
 def _declares(node: ast.stmt) -> bool:

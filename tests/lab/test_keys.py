@@ -73,6 +73,12 @@ def test_what_computes_changes_the_key_unless_it_is_in_a_room_that_runs_do_not_u
     assert code_hash(package) != before
 
 
+def test_the_key_of_code_is_the_same_in_all_versions_of_python(package):
+    generic = "def first(values=[], *, at=None):\n    return [f\"{values[at]!r}: {'a'}\"] if values else None\n"
+    (package / "generic.py").write_text(generic)
+    assert code_hash(package) == "0540bc820f7ad6bd449b2b47"
+
+
 def test_a_new_module_and_another_name_change_the_key(package):
     before = code_hash(package)
     (package / "layers/disk.py").write_text(CODE)

@@ -128,6 +128,7 @@ def test_the_worst_come_first_and_what_is_perfect_is_not_among_them():
     assert worst_classes(metrics) == [1, 2, 0]
     assert worst_classes(metrics, 1) == [1]
     assert worst_confusions(metrics) == [(1, 2, 2), (0, 1, 1), (2, 0, 1)]
+    assert [column.justify for column in summary_tables(metrics, "abcd")[-1].columns] == ["left", "left", "right"]
     perfect = measure(np.eye(3), np.arange(3), np.ones((3, 2)))
     assert worst_classes(perfect) == worst_confusions(perfect) == []
     assert "least accurate" not in told(summary_tables(perfect, "abc"))
