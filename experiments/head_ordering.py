@@ -64,11 +64,7 @@ def one_function(words: str, arm: str, other: str, **options) -> lab.Exact:
     return lab.Exact(f"{words} one function", f"functions differ, {other}", (arm,), at_most=1e-12, **options)
 
 
-KINDS = {
-    "deep": "With two hidden layers",
-    "max": "With the maximum as the pool",
-    "norm": "With batch norm in the head",
-}
+KINDS = {"deep": "two hidden layers", "max": "the maximum as the pool", "norm": "batch norm in the head"}
 CLAIMS = (
     *(order("hidden", "Across a ReLU", setting) for setting in MARGINS),
     lab.Superiority("A linear head is more accurate than softmax before the pool", lab.difference("linear", "softmax")),
@@ -86,7 +82,7 @@ CLAIMS = (
     ),
     lab.shuffled_costs_little("hidden-gap", "shuffled"),
     lab.same_with_other_seeds("hidden-gap", "hidden-again"),
-    *(order(kind, words, setting, exploratory=True) for setting in MARGINS for kind, words in KINDS.items()),
+    *(order(kind, f"With {words}", setting, exploratory=True) for setting in MARGINS for kind, words in KINDS.items()),
     order("few", "With 200 training digits", exploratory=True),
     *(
         lab.Equivalence(
@@ -133,7 +129,13 @@ EXPERIMENT = lab.Experiment(
             "points [4.36, 6.87]) and softmax before the mean (2.05 [1.26, 2.83]), both without a verdict at this size "
             "of test.",
             ("holds", "no verdict", "holds", "holds", "holds", "fails", "fails"),
-        )
+        ),
+        "mnist": lab.Finding(
+            "Across a ReLU, both orders are equally accurate on MNIST: 99.18 and 99.17 %, a difference of 0.01 points "
+            "[-0.06, 0.08]. Softmax before the mean costs 0.19 points [0.04, 0.34], and a maximum that comes last 0.29 "
+            "[0.15, 0.44] (exploratory): the signs of the small set, at a tenth of the size or less.",
+            ("holds", "holds", "holds", "holds", "holds", "fails", "fails"),
+        ),
     },
     pictures=(
         lab.ClassMaps(
