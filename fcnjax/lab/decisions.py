@@ -274,13 +274,19 @@ def _test_words(decision: Decision, claim: Claim, digits: int) -> list[str]:
     p, name = (decision.p, "p") if claim.control else (decision.p_holm, "Holm p")
     if decision.verdict is None:
         p, name = decision.p_holds, "p (claim holds)"
-    words = [] if p is None else [f"{name} {'< 0.001' if p < 0.001 else number(p, 3)}"]
+    words = [] if p is None else [f"{name} {_p_words(p)}"]
+    if decision.below_margin and decision.p_holds is not None:  # the smaller p is then that of the margin
+        words.append(f"p (claim holds) {_p_words(decision.p_holds)}")
     words.append(
         f"{'below the margin of' if decision.below_margin else 'margin'} {_scaled(claim, claim.margin, digits)}"
     )
     if decision.detectable is not None:
         words.append(f"detectable with power {SUFFICIENT}: {_scaled(claim, decision.detectable, digits)}")
     return words
+
+
+def _p_words(p: float) -> str:
+    return "< 0.001" if p < 0.001 else number(p, 3)
 
 
 def _spread_words(decision: Decision, claim: Claim, estimate: Estimate, digits: int) -> str:

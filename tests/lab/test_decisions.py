@@ -228,6 +228,11 @@ def test_evidence_is_in_the_unit_and_scale_of_the_claim():
     )
 
 
+def test_a_small_effect_that_holds_shows_the_p_of_both_tests():
+    assert "Holm p < 0.001, p (claim holds) 0.003, below the margin of 1.00" in one(BETTER, 0.0032, 0.001).evidence
+    assert "p (claim holds)" not in one(BETTER, 0.03, 0.001).evidence
+
+
 def rate(claim, verdict, repetitions, mean):
     rng = np.random.default_rng(0)
     found = [decide_statistical([claim], [clustered_mean(*even(rng, mean=mean))])[0] for _ in range(repetitions)]
