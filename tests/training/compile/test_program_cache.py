@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fcnjax.training.compile.program_cache import FOLDER, cache_contents, cache_folder, clear_cache
+from fcnjax.training.compile.program_cache import FOLDER, LARGEST, cache_contents, cache_folder, clear_cache
 
 PROGRAM = """
 import json, sys
@@ -23,7 +23,8 @@ jobs = [jax.random.normal(jax.random.key(n), (n, n)) for n in (30, 50)]
 sums = [float(step(x.shape, x)) for x in jobs]
 memory = [step.programs[x.shape].memory_analysis().temp_size_in_bytes for x in jobs]
 hit = hits.count("/jax/compilation_cache/cache_hits")
-print(json.dumps([str(folder), cache_contents().programs, hit, sums, memory]))
+bound = jax.config.jax_compilation_cache_max_size
+print(json.dumps([str(folder), cache_contents().programs, hit, sums, memory, bound]))
 """
 
 
@@ -37,10 +38,10 @@ def run(**environment: str) -> list:
 
 def test_a_later_process_reads_the_programs_and_computes_the_same(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
-    _, where, programs, hits, sums, memory = run(**{FOLDER: str(folder)})
-    assert (where, hits) == (str(folder), 0)
+    _, where, programs, hits, sums, memory, bound = run(**{FOLDER: str(folder)})
+    assert (where, hits, bound) == (str(folder), 0, LARGEST)
     assert programs >= 2
-    _, _, again, hits, sums_again, memory_again = run(**{FOLDER: str(folder)})
+    _, _, again, hits, sums_again, memory_again, _ = run(**{FOLDER: str(folder)})
     assert again == programs
     assert hits == programs
     assert sums_again == sums
@@ -60,8 +61,9 @@ def test_a_later_process_reads_the_programs_and_computes_the_same(tmp_path, monk
 def test_programs_make_room_for_later_ones(tmp_path):
     _, _, all_of_them, *_ = run(**{FOLDER: str(tmp_path / "roomy")})
     whole = sum(file.stat().st_size for file in (tmp_path / "roomy").iterdir())
-    _, _, kept, *_ = run(**{FOLDER: str(tmp_path / "small"), "JAX_COMPILATION_CACHE_MAX_SIZE": str(whole // 2)})
+    _, _, kept, *_, bound = run(**{FOLDER: str(tmp_path / "small"), "JAX_COMPILATION_CACHE_MAX_SIZE": str(whole // 2)})
     assert 0 < kept < all_of_them
+    assert bound == whole // 2
     assert sum(file.stat().st_size for file in (tmp_path / "small").iterdir()) <= whole // 2
 
 

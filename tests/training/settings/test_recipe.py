@@ -87,6 +87,13 @@ def test_fields_of_the_fcn_have_no_default_for_other_networks():
     }
 
 
+def test_a_flatten_dense_head_has_some_of_the_options_and_refuses_the_others():
+    given = {"flatten": (3, 3), "hidden": (8,), "activation": "gelu", "dropout": 0.5}
+    assert make_recipe(head=given).head.options == given
+    with pytest.raises(ValueError, match=r"config\.head\.norm='batch': must be None; a flatten-dense head"):
+        make_recipe(head={**given, "norm": "batch"}).head.options  # noqa: B018
+
+
 def test_every_field_has_help():
     helps = field_help(Recipe)
     assert helps.keys() == dotted(default_config()).keys()
