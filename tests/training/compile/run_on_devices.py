@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from synthetic_data import make_recipe, make_sources
 
 from fcnjax.training import Recipe, Trainer, train
-from fcnjax.training.compile.mesh import is_first_host, join_hosts
+from fcnjax.training.compile.mesh import gather_texts, is_first_host, join_hosts, sum_over_hosts
 from fcnjax.training.run.checkpoints import Checkpoints
 from fcnjax.training.run.run_folder import RunFolder
 
@@ -67,12 +67,20 @@ def main():
     jax.config.update("jax_num_cpu_devices", max(given.devices))
     if given.coordinator:
         join_hosts(given.coordinator, given.hosts, given.host, heartbeat_seconds=10)
+        check_gathering(given.hosts, given.host)
     if given.die_after:
         die_after(given.die_after)
     for variant in given.variants:
         for devices in given.devices:
             recipe = dataclasses.replace(RECIPE, **VARIANTS[variant])
             run_on(recipe, devices, given.out / f"{variant}_{devices}", all_hosts=bool(given.coordinator))
+
+
+def check_gathering(hosts: int, host: int):
+    """Raises RuntimeError unless what all hosts say reaches each of them."""
+    total, texts = sum_over_hosts(host + 1), gather_texts("é" * host)
+    if (total, texts) != (hosts * (hosts + 1) // 2, ["é" * each for each in range(hosts)]):
+        raise RuntimeError(f"{hosts} hosts gathered {total} and {texts}")
 
 
 def run_on(recipe: Recipe, devices: int, folder: Path, all_hosts: bool = False):
