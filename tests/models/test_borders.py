@@ -113,6 +113,16 @@ def test_every_convolution_with_pads_has_the_border(name, border):
         assert border != "valid" or not any(sum(window.padding) for window in convolution.window(2))
 
 
+@pytest.mark.parametrize(("border", "mode"), [("replicate", "edge"), ("reflect", "reflect"), ("circular", "wrap")])
+def test_an_axis_without_pads_has_no_border_and_the_others_have_theirs(border, mode):
+    layer = Convolution(2, 3, (3, 1), rank=2, padding=[(1, 1), (0, 0)], border=border, rngs=nnx.Rngs(0))
+    plain = Convolution(2, 3, (3, 1), rank=2, padding=[(0, 0), (0, 0)], rngs=nnx.Rngs(0))
+    (values,) = draw([(5, 4)])
+    extended = np.pad(values, [(1, 1), (0, 0), (0, 0)], mode=mode)
+    found, wanted = (each(Padded.stack([x])).unstack()[0] for each, x in ((layer, values), (plain, extended)))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_the_head_may_have_a_border_of_its_own():
     model = network("fcn", "reflect", head={"kernel": 3, "border": "circular"})
     assert [convolution.border for convolution in convolutions(model)] == ["reflect", "reflect", "circular"]
