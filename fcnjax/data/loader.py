@@ -4,8 +4,12 @@ Axes: K buckets, C channels. The one idea: batches come from random access by st
 whole state of the data, for any number of threads, processes and hosts. This is the only file that imports grain.
 """
 
+import functools
+import multiprocessing
+import os
 import pickle
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import Any, NamedTuple, TypeVar
@@ -88,6 +92,8 @@ def load_batches(
         return iter(())
 
     def load(global_step: int) -> tuple[StepPlan | MixedStep, Batch | tuple[Batch, ...]] | _Failure:
+        if workers:
+            _end_with_parent()
         try:
             step = plan.step(int(global_step)).filled(rows_multiple_of).shard(host, hosts)
             return step, tuple(map(read, step.micro_batches)) if isinstance(step, MixedStep) else read(step)
@@ -208,6 +214,19 @@ def _iterate(steps: grain.IterDataset, workers: int) -> Iterator[Any]:
         ) from error
     finally:
         iterator.close()
+
+
+@functools.cache
+def _end_with_parent() -> None:
+    """Ends this process, a worker, once the process that started it has ended, even if it was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent,), name="end with parent", daemon=True).start()
+
+
+def _exit_after(parent: Any) -> None:
+    parent.join()
+    os._exit(1)  # at once: other threads may wait for the parent
 
 
 def _plain(item: Any) -> Any:

@@ -4,9 +4,13 @@ import errno
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections import deque
 from itertools import islice
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -287,6 +291,44 @@ def test_worker_processes_read_the_same_and_their_end_is_noticed():
     with pytest.raises(RuntimeError, match="workers=2: one of the processes that read data died.*-9"):
         deque(islice(loaded, 100), maxlen=0)
     assert not [child for child in started if child.is_alive()]
+
+
+ENDLESS = """
+import multiprocessing, time
+import numpy as np
+from fcnjax.data import ArraySource, EvaluationPlan, load_batches, plan_buckets
+
+if __name__ == "__main__":
+    source = ArraySource([np.zeros((4, 4, 1), np.uint8)] * 64, [0] * 64)
+    buckets = plan_buckets(source.sizes, max_buckets=1)
+    loaded = load_batches(source, EvaluationPlan(source.sizes, buckets, 1), mean=0.0, std=1.0, workers=2)
+    next(loaded), next(loaded)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_process_that_is_killed(tmp_path):
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    with subprocess.Popen([sys.executable, tmp_path / "endless.py"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        workers = [int(word) for word in process.stdout.readline().split()]
+        process.kill()
+    assert len(workers) == 2
+    end = time.monotonic() + 30
+    while left := [worker for worker in workers if is_running(worker)]:
+        assert time.monotonic() < end, f"{left} still run"
+        time.sleep(0.1)
+
+
+def is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+        state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return state != "Z"  # ended, and nobody has asked how
 
 
 class Awkward(Exception):
