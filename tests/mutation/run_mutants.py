@@ -59,9 +59,11 @@ MIRRORS = {
     "fcnjax/training/run/": ["tests/training/run"],
     "fcnjax/training/run/interruption.py": ["tests/training/run/test_interruption.py"],
 }
-OWN = {
-    "fcnjax/training/run/event_files.py": ["tests/training/run/test_journal.py"]
-}  # tests of files whose name says less
+OWN = {  # tests of files whose name says less
+    "fcnjax/training/run/event_files.py": ["tests/training/run/test_journal.py"],
+    "fcnjax/training/run/run_folder.py": [f"tests/training/run/test_{name}.py" for name in ("run_folder", "loop")],
+    "fcnjax/layers/convolution/borders.py": ["tests/oracles/test_windows.py", "tests/models/test_borders.py"],
+}
 OWN |= {f"fcnjax/layers/{name}.py": ["tests/layers/test_layer_oracles.py"] for name in ("linear", "moments", "pyramid")}
 SLOW = ("fcnjax/training/compile/mesh.py", "fcnjax/training/run/interruption.py")  # only tests marked slow mirror them
 NOT_CAUGHT = ("survived", "too slow", "unclear")
