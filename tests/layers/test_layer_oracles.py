@@ -69,6 +69,20 @@ def test_batch_norm_outside_training_uses_and_keeps_the_running_statistics(batch
     np.testing.assert_array_equal(norm.variance[...], before[1])
 
 
+def test_batch_norm_of_one_position_in_training_does_not_depend_on_its_values():
+    norm, weights = contract.randomize(layers.BatchNorm(4)), jnp.arange(1.0, 5.0)
+    batch = Padded.stack(contract.draw_examples([(1, 1)], channels=4, seed=1))
+    graphdef, state = nnx.split(norm)
+    state = nnx.to_pure_dict(state)
+
+    def output(values):
+        return nnx.merge(graphdef, state)(batch.replace(values), train=True).values
+
+    np.testing.assert_allclose(output(batch.values)[0, 0, 0], norm.bias[...], atol=1e-6)
+    gradient = jax.jit(jax.grad(lambda values: jnp.sum(output(values)[0, 0, 0] * weights)))(batch.values)
+    np.testing.assert_allclose(gradient, 0.0, atol=1e-4)
+
+
 def test_batch_norm_of_only_filler_rows_changes_nothing():
     norm = contract.randomize(layers.BatchNorm(4))
     before = np.asarray(norm.mean[...]), np.asarray(norm.variance[...])
