@@ -6,7 +6,7 @@ import pytest
 from compilations import counted_compilations
 from synthetic_data import make_recipe, make_sources
 
-from fcnjax.data import ArraySource, PartialSource
+from fcnjax.data import ArraySource, PartialSource, host_bytes
 from fcnjax.training import Trainer
 
 
@@ -78,3 +78,11 @@ def test_any_examples_are_evaluated_also_beyond_the_buckets():
     logits = whole.evaluate(state, large).logits
     alone = Trainer(make_recipe(), dict.fromkeys(("train", "validation", "test"), large))
     np.testing.assert_allclose(logits, alone.evaluate(state, "test").logits, rtol=1e-5, atol=1e-6)
+
+
+def test_the_bound_of_memory_counts_the_batches_of_the_loader_and_one_in_transfer():
+    sources = make_sources()
+    trainer = Trainer(make_recipe(loader={"threads": 3, "prefetch": 5}), sources)
+    plan, rows = trainer.plan(0), trainer.mesh.size
+    wanted = host_bytes(plan, sources["train"].channels, threads=3, prefetch=5 + 1, rows_multiple_of=rows)
+    assert trainer.feed.host_bytes(plan) == wanted
