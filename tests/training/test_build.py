@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from synthetic_data import make_recipe
+from synthetic_data import make_recipe, make_sources
 
 from fcnjax.data import ArraySource, UnreadableExample, plan_buckets
 from fcnjax.training import Trainer, build, train
@@ -141,3 +141,9 @@ def test_buckets_that_no_training_example_needs_have_rows_too():
     buckets = make_buckets(recipe, {"train": small, "validation": large, "test": large})
     plan = build.make_plan(recipe, small, buckets, None, 0)
     assert plan.rows_per_bucket.tolist() == [2, 1]
+
+
+def test_a_bucket_of_one_batch_counts_among_the_programs():
+    trainer = Trainer(make_recipe(max_buckets=1, batch_size=64), make_sources())
+    assert trainer.plan(0).batches_per_bucket.tolist() == [1]
+    assert "programs to compile: 1 for training, 1 for evaluation" in describe_run(trainer)

@@ -55,6 +55,12 @@ def test_a_resumed_run_records_what_is_left(tmp_path, first, traced):
     assert traced_steps(tmp_path) == traced
 
 
+def test_a_second_trace_of_a_run_goes_into_the_same_folder(tmp_path):
+    (tmp_path / "profile").mkdir()
+    run(tmp_path, ProfileSettings(start=1, steps=2), range(1, 4))
+    assert traced_steps(tmp_path) == [[1, 2]]
+
+
 def test_no_steps_no_trace(tmp_path):
     run(tmp_path, ProfileSettings(), range(1, 20))
     assert not list(tmp_path.iterdir())
