@@ -61,6 +61,7 @@ MIRRORS = {
 }
 OWN = {  # tests of files whose name says less
     "fcnjax/training/run/event_files.py": ["tests/training/run/test_journal.py"],
+    "fcnjax/training/run/preparation.py": [TOP[0]],
     "fcnjax/training/feeding.py": ["tests/training/test_trainer.py", "tests/training/run/test_loop.py"],
     "fcnjax/training/compile/programs.py": ["tests/training/step/test_mixed.py", *TOP[3:4]],
     "fcnjax/layers/convolution/borders.py": ["tests/oracles/test_windows.py", "tests/models/test_borders.py"],
