@@ -1,6 +1,6 @@
 """The parts of every experiment: arms, draws, measures, claims, decisions, the report, and the command line."""
 
-from fcnjax.lab.changes import any_size, zeros_to
+from fcnjax.lab.changes import Scenes, any_size, zeros_to
 from fcnjax.lab.claims import (
     Equivalence,
     Exact,
@@ -45,6 +45,7 @@ __all__ = [
     "Result",
     "Runner",
     "SameFunction",
+    "Scenes",
     "Scores",
     "Section",
     "Setting",
