@@ -4,12 +4,15 @@ Run `python -m experiments.pooling`. After an interruption, the same command doe
 the same of MNIST, once `fcnjax prepare mnist` has prepared it.
 """
 
+import dataclasses
+
 from fcnjax import lab
 
 SIDES = (40, 56, 80)  # of canvases on which every test digit is put; the last has twice the largest area of training
 SCENES = lab.Scenes(canvas=(40, 56), digit=(16, 20))
-NARROW = {"data.name": "any_size_digits/fixed_28x28", "model.channels": (16, 32, 64)}  # scenes cost four times a digit
-SHUFFLED = lab.Scenes(canvas=(40, 56), digit=(16, 20), before=lab.shuffled_labels())
+# Half the channels of the config: a scene has three times the pixels of a digit.
+NARROW = {"data.name": "any_size_digits/fixed_28x28", "model.channels": (16, 32, 64)}
+SHUFFLED = dataclasses.replace(SCENES, before=lab.shuffled_labels())
 # Every field of the head that matters here, so that none comes from the config: a linear layer, then the pool.
 HEAD = {"head.hidden": (), "head.norm": "none", "head.dropout": 0.0, "head.log_softmax": False, "head.pool_at": 1}
 POOLS = {
@@ -99,7 +102,7 @@ EXPERIMENT = lab.Experiment(
         "mnist": lab.Setting(
             "configs/mnist.py",
             overrides={
-                "model.channels": (16, 32, 64),
+                "model.channels": NARROW["model.channels"],
                 "data.validation_split": "train[59000:]",
                 "data.test_split": "test[:2000]",
                 "max_buckets": 2,
