@@ -1,5 +1,7 @@
 """Scenes: where the object lies, what surrounds it, and what draws them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -103,6 +105,23 @@ def test_clutter_is_as_dense_on_every_canvas():
     np.testing.assert_allclose(shares, expected, atol=0.03)
 
 
+def test_clutter_lies_anywhere_and_its_brightest_part_is_seen():
+    train = ArraySource([np.full((10, 10, 1), value, np.uint8) for value in (50, 150)], [0, 1], first_id=0)
+    scenes = dataclasses.replace(SCENES, sparsity=2)
+    placed = scenes({"train": train, "test": flat_source(0, 900, 60)}, 0)["test"].on_canvas((20, 20))
+    values = np.stack([placed[index].values[:, :, 0] for index in range(60)])
+    assert (values == 50).sum() < 0.2 * (values > 0).sum()  # half of it if the last part were seen
+    assert (values > 0).any(axis=0).all()
+
+
+def test_fragments_come_from_anywhere_in_an_example():
+    rows, columns = np.meshgrid(np.arange(8), np.arange(8), indexing="ij")
+    train = ArraySource([(10 * rows + columns).astype(np.uint8)[:, :, None]] * 200, [0] * 200)
+    scenes = lab.Scenes(canvas=(20, 30), digit=(8, 8), fragment=4)
+    corners = scenes.fragments_of(train).values[:, 0, 0, 0]
+    assert set(corners.tolist()) == {10 * row + column for row in range(5) for column in range(5)}
+
+
 def test_fragments_are_parts_of_training_examples_as_large_as_those_in_scenes(splits):
     fragments = SCENES.fragments_of(splits["train"])
     assert fragments.values.shape == (6, 4, 4, 1)
@@ -151,10 +170,8 @@ def test_scenes_are_composed_once(splits, monkeypatch):
 
 
 def test_labels_are_those_that_came_before(splits):
-    plain, shuffled = (
-        SCENES(splits, 5),
-        lab.Scenes((20, 30), (8, 12), 1.5, 4, 60, before=lab.shuffled_labels())(splits, 5),
-    )
+    plain = SCENES(splits, 5)
+    shuffled = dataclasses.replace(SCENES, before=lab.shuffled_labels())(splits, 5)
     expected = lab.shuffled_labels()(splits, 5)["train"].labels
     np.testing.assert_array_equal(shuffled["train"].labels, expected)
     assert [shuffled["train"][index].label for index in range(6)] == expected.tolist() != plain["train"].labels.tolist()
