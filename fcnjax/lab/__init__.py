@@ -1,6 +1,6 @@
 """The parts of every experiment: arms, draws, measures, claims, decisions, the report, and the command line."""
 
-from fcnjax.lab.changes import any_size, zeros_to
+from fcnjax.lab.changes import Scenes, any_size, zeros_to
 from fcnjax.lab.claims import (
     Equivalence,
     Exact,
@@ -14,7 +14,18 @@ from fcnjax.lab.command import main, write_index
 from fcnjax.lab.decisions import Decision, decide
 from fcnjax.lab.draws import few_examples, shuffled_labels
 from fcnjax.lab.experiment import Arm, Experiment, Finding, Setting
-from fcnjax.lab.measures import AtSizes, ByArea, Flips, Measured, SameFunction, Scores, TrainedRun, ZeroPadding
+from fcnjax.lab.measures import (
+    AtSizes,
+    ByArea,
+    Flips,
+    Localization,
+    Measured,
+    OnCanvases,
+    SameFunction,
+    Scores,
+    TrainedRun,
+    ZeroPadding,
+)
 from fcnjax.lab.measures.scores import max_relative_difference
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.plan import Plan, read_plan
@@ -37,14 +48,17 @@ __all__ = [
     "Experiment",
     "Finding",
     "Flips",
+    "Localization",
     "Measured",
     "Observation",
     "Observations",
+    "OnCanvases",
     "Picture",
     "Plan",
     "Result",
     "Runner",
     "SameFunction",
+    "Scenes",
     "Scores",
     "Section",
     "Setting",

@@ -107,3 +107,14 @@ def test_arms_of_head_ordering_differ_in_the_head_alone(experiment):
         gap, conv = heads[f"{kind}-gap"], heads[f"{kind}-conv"]
         assert {key for key in gap if gap[key] != conv[key]} == {"pool_at"}
         assert gap["pool_at"] == 0 < conv["pool_at"]
+
+
+@pytest.mark.parametrize("experiment", ["pooling", "small_objects"], indirect=True)
+def test_arms_on_scenes_see_the_same_ones_and_differ_in_the_head_alone(experiment):
+    scenes = experiment.arms[0].sources
+    assert isinstance(scenes, lab.Scenes)
+    for arm in experiment.arms:
+        assert isinstance(arm.sources, lab.Scenes)
+        assert (arm.sources.before is not None) == arm.control
+        assert dataclasses.replace(arm.sources, before=None) == scenes
+        assert all(field.startswith("head.") for field in arm.overrides)

@@ -1,5 +1,7 @@
 """Measures: functions from a trained run to what is measured of it."""
 
+from fcnjax.lab.measures.canvases import OnCanvases as OnCanvases
+from fcnjax.lab.measures.localization import Localization as Localization
 from fcnjax.lab.measures.one_function import SameFunction as SameFunction
 from fcnjax.lab.measures.other_sizes import AtSizes as AtSizes
 from fcnjax.lab.measures.scores import ByArea as ByArea
