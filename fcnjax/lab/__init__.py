@@ -14,7 +14,20 @@ from fcnjax.lab.command import main, write_index
 from fcnjax.lab.decisions import Decision, decide
 from fcnjax.lab.draws import few_examples, shuffled_labels
 from fcnjax.lab.experiment import Arm, Experiment, Finding, Setting
-from fcnjax.lab.measures import AtSizes, ByArea, Flips, Measured, SameFunction, Scores, TrainedRun, ZeroPadding
+from fcnjax.lab.measures import (
+    AtSizes,
+    BucketCosts,
+    ByArea,
+    Flips,
+    InBuckets,
+    Measured,
+    RealPixels,
+    RemeasuredStatistics,
+    SameFunction,
+    Scores,
+    TrainedRun,
+    ZeroPadding,
+)
 from fcnjax.lab.measures.scores import max_relative_difference
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.plan import Plan, read_plan
@@ -27,6 +40,7 @@ from fcnjax.lab.statistics import Estimate, clustered_mean
 __all__ = [
     "Arm",
     "AtSizes",
+    "BucketCosts",
     "ByArea",
     "ClassMapRow",
     "ClassMaps",
@@ -37,11 +51,14 @@ __all__ = [
     "Experiment",
     "Finding",
     "Flips",
+    "InBuckets",
     "Measured",
     "Observation",
     "Observations",
     "Picture",
     "Plan",
+    "RealPixels",
+    "RemeasuredStatistics",
     "Result",
     "Runner",
     "SameFunction",
