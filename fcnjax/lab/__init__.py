@@ -1,6 +1,6 @@
 """The parts of every experiment: arms, draws, measures, claims, decisions, the report, and the command line."""
 
-from fcnjax.lab.changes import any_size, zeros_to
+from fcnjax.lab.changes import any_size, any_size_of_area, one_size, zeros_to
 from fcnjax.lab.claims import (
     Equivalence,
     Exact,
@@ -71,6 +71,7 @@ __all__ = [
     "TrainedRun",
     "ZeroPadding",
     "any_size",
+    "any_size_of_area",
     "chart",
     "class_map_panel",
     "clustered_mean",
@@ -79,6 +80,7 @@ __all__ = [
     "few_examples",
     "main",
     "max_relative_difference",
+    "one_size",
     "picture",
     "read_plan",
     "read_result",
