@@ -1,6 +1,6 @@
 """The parts of every experiment: arms, draws, measures, claims, decisions, the report, and the command line."""
 
-from fcnjax.lab.changes import Scenes, any_size, zeros_to
+from fcnjax.lab.changes import Scenes, any_size, any_size_of_area, one_size, zeros_to
 from fcnjax.lab.claims import (
     Equivalence,
     Exact,
@@ -16,11 +16,15 @@ from fcnjax.lab.draws import few_examples, shuffled_labels
 from fcnjax.lab.experiment import Arm, Experiment, Finding, Setting
 from fcnjax.lab.measures import (
     AtSizes,
+    BucketCosts,
     ByArea,
     Flips,
+    InBuckets,
     Localization,
     Measured,
     OnCanvases,
+    RealPixels,
+    RemeasuredStatistics,
     SameFunction,
     Scores,
     TrainedRun,
@@ -38,6 +42,7 @@ from fcnjax.lab.statistics import Estimate, clustered_mean
 __all__ = [
     "Arm",
     "AtSizes",
+    "BucketCosts",
     "ByArea",
     "ClassMapRow",
     "ClassMaps",
@@ -48,6 +53,7 @@ __all__ = [
     "Experiment",
     "Finding",
     "Flips",
+    "InBuckets",
     "Localization",
     "Measured",
     "Observation",
@@ -55,6 +61,8 @@ __all__ = [
     "OnCanvases",
     "Picture",
     "Plan",
+    "RealPixels",
+    "RemeasuredStatistics",
     "Result",
     "Runner",
     "SameFunction",
@@ -68,6 +76,7 @@ __all__ = [
     "TrainedRun",
     "ZeroPadding",
     "any_size",
+    "any_size_of_area",
     "chart",
     "class_map_panel",
     "clustered_mean",
@@ -76,6 +85,7 @@ __all__ = [
     "few_examples",
     "main",
     "max_relative_difference",
+    "one_size",
     "picture",
     "read_plan",
     "read_result",

@@ -1,9 +1,13 @@
 """Measures: functions from a trained run to what is measured of it."""
 
+from fcnjax.lab.measures.batching import InBuckets as InBuckets
+from fcnjax.lab.measures.batching import RemeasuredStatistics as RemeasuredStatistics
 from fcnjax.lab.measures.canvases import OnCanvases as OnCanvases
 from fcnjax.lab.measures.localization import Localization as Localization
 from fcnjax.lab.measures.one_function import SameFunction as SameFunction
 from fcnjax.lab.measures.other_sizes import AtSizes as AtSizes
+from fcnjax.lab.measures.pixels import BucketCosts as BucketCosts
+from fcnjax.lab.measures.pixels import RealPixels as RealPixels
 from fcnjax.lab.measures.scores import ByArea as ByArea
 from fcnjax.lab.measures.scores import Flips as Flips
 from fcnjax.lab.measures.scores import Scores as Scores
