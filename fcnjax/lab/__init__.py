@@ -14,7 +14,20 @@ from fcnjax.lab.command import main, write_index
 from fcnjax.lab.decisions import Decision, decide
 from fcnjax.lab.draws import few_examples, shuffled_labels
 from fcnjax.lab.experiment import Arm, Experiment, Finding, Setting
-from fcnjax.lab.measures import AtSizes, ByArea, Flips, Measured, SameFunction, Scores, TrainedRun, ZeroPadding
+from fcnjax.lab.measures import (
+    AtAnySize,
+    AtSizes,
+    ByArea,
+    Flips,
+    Measured,
+    MovedSideways,
+    Overfitting,
+    SameFunction,
+    Scores,
+    SlidingCrops,
+    TrainedRun,
+    ZeroPadding,
+)
 from fcnjax.lab.measures.scores import max_relative_difference
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.plan import Plan, read_plan
@@ -26,6 +39,7 @@ from fcnjax.lab.statistics import Estimate, clustered_mean
 
 __all__ = [
     "Arm",
+    "AtAnySize",
     "AtSizes",
     "ByArea",
     "ClassMapRow",
@@ -38,8 +52,10 @@ __all__ = [
     "Finding",
     "Flips",
     "Measured",
+    "MovedSideways",
     "Observation",
     "Observations",
+    "Overfitting",
     "Picture",
     "Plan",
     "Result",
@@ -48,6 +64,7 @@ __all__ = [
     "Scores",
     "Section",
     "Setting",
+    "SlidingCrops",
     "Superiority",
     "Table",
     "Term",
