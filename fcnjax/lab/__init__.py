@@ -1,6 +1,6 @@
 """The parts of every experiment: arms, draws, measures, claims, decisions, the report, and the command line."""
 
-from fcnjax.lab.changes import any_size, zeros_to
+from fcnjax.lab.changes import among_noise, any_size, tones, zeros_to
 from fcnjax.lab.claims import (
     Equivalence,
     Exact,
@@ -15,6 +15,7 @@ from fcnjax.lab.decisions import Decision, decide
 from fcnjax.lab.draws import few_examples, shuffled_labels
 from fcnjax.lab.experiment import Arm, Experiment, Finding, Setting
 from fcnjax.lab.measures import (
+    AsImages,
     AtAnySize,
     AtSizes,
     ByArea,
@@ -39,6 +40,7 @@ from fcnjax.lab.statistics import Estimate, clustered_mean
 
 __all__ = [
     "Arm",
+    "AsImages",
     "AtAnySize",
     "AtSizes",
     "ByArea",
@@ -70,6 +72,7 @@ __all__ = [
     "Term",
     "TrainedRun",
     "ZeroPadding",
+    "among_noise",
     "any_size",
     "chart",
     "class_map_panel",
@@ -85,6 +88,7 @@ __all__ = [
     "same_with_other_seeds",
     "shuffled_costs_little",
     "shuffled_labels",
+    "tones",
     "write_index",
     "zeros_to",
 ]

@@ -8,6 +8,7 @@ from fcnjax.lab.measures.overfitting import Overfitting as Overfitting
 from fcnjax.lab.measures.scores import ByArea as ByArea
 from fcnjax.lab.measures.scores import Flips as Flips
 from fcnjax.lab.measures.scores import Scores as Scores
+from fcnjax.lab.measures.signals_as_images import AsImages as AsImages
 from fcnjax.lab.measures.trained_run import Measured as Measured
 from fcnjax.lab.measures.trained_run import TrainedRun as TrainedRun
 from fcnjax.lab.measures.translation import MovedSideways as MovedSideways
