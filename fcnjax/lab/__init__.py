@@ -1,6 +1,6 @@
 """The parts of every experiment: arms, draws, measures, claims, decisions, the report, and the command line."""
 
-from fcnjax.lab.changes import Scenes, any_size, any_size_of_area, one_size, zeros_to
+from fcnjax.lab.changes import Scenes, among_noise, any_size, any_size_of_area, one_size, tones, zeros_to
 from fcnjax.lab.claims import (
     Equivalence,
     Exact,
@@ -15,6 +15,8 @@ from fcnjax.lab.decisions import Decision, decide
 from fcnjax.lab.draws import few_examples, shuffled_labels
 from fcnjax.lab.experiment import Arm, Experiment, Finding, Setting
 from fcnjax.lab.measures import (
+    AsImages,
+    AtAnySize,
     AtSizes,
     BucketCosts,
     ByArea,
@@ -22,11 +24,14 @@ from fcnjax.lab.measures import (
     InBuckets,
     Localization,
     Measured,
+    MovedSideways,
     OnCanvases,
+    Overfitting,
     RealPixels,
     RemeasuredStatistics,
     SameFunction,
     Scores,
+    SlidingCrops,
     TrainedRun,
     ZeroPadding,
 )
@@ -41,6 +46,8 @@ from fcnjax.lab.statistics import Estimate, clustered_mean
 
 __all__ = [
     "Arm",
+    "AsImages",
+    "AtAnySize",
     "AtSizes",
     "BucketCosts",
     "ByArea",
@@ -56,9 +63,11 @@ __all__ = [
     "InBuckets",
     "Localization",
     "Measured",
+    "MovedSideways",
     "Observation",
     "Observations",
     "OnCanvases",
+    "Overfitting",
     "Picture",
     "Plan",
     "RealPixels",
@@ -70,11 +79,13 @@ __all__ = [
     "Scores",
     "Section",
     "Setting",
+    "SlidingCrops",
     "Superiority",
     "Table",
     "Term",
     "TrainedRun",
     "ZeroPadding",
+    "among_noise",
     "any_size",
     "any_size_of_area",
     "chart",
@@ -92,6 +103,7 @@ __all__ = [
     "same_with_other_seeds",
     "shuffled_costs_little",
     "shuffled_labels",
+    "tones",
     "write_index",
     "zeros_to",
 ]

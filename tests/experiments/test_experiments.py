@@ -11,7 +11,8 @@ from fcnjax import lab
 from fcnjax.data import PartialSource, Source
 from fcnjax.lab.command import folder_name
 from fcnjax.lab.runner import Runner, arm_recipe
-from fcnjax.training import Recipe, load_sources
+from fcnjax.layers.layer import parameter_count
+from fcnjax.training import Recipe, abstract_model, load_sources
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "experiments" / "results"
@@ -118,3 +119,32 @@ def test_arms_on_scenes_see_the_same_ones_and_differ_in_the_head_alone(experimen
         assert (arm.sources.before is not None) == arm.control
         assert dataclasses.replace(arm.sources, before=None) == scenes
         assert all(field.startswith("head.") for field in arm.overrides)
+
+
+@pytest.mark.parametrize("experiment", ["flatten_vs_gap"], indirect=True)
+def test_arms_of_flatten_vs_gap_take_equally_many_steps_and_state_their_weights(experiment, tmp_path):
+    runner = Runner(experiment, None, recipe_of(experiment.setting()), tmp_path)
+    for arm in experiment.arms:
+        trainer = runner.trainer(arm.name, 0, 0)
+        assert trainer.steps == 560, arm.name
+        weights = parameter_count(abstract_model(trainer.recipe, trainer.sources["train"]).head)
+        if arm.description.endswith("weights"):
+            assert arm.description.endswith(f" {weights:,} weights"), arm.name
+        expected = int(arm.name.partition("-")[2]) if arm.name[-1].isdigit() else 1277
+        assert len(trainer.sources["train"]) == expected, arm.name
+    trees = {arm.name: runner.recipes[arm.name].to_dict() for arm in experiment.arms}
+    heads = {name: (tree.pop("head"), tree.pop("epochs"))[0] for name, tree in trees.items()}
+    assert all(tree == trees["gap"] for tree in trees.values())
+    for count in ("100", "320"):
+        assert all(heads[f"{head}-{count}"] == heads[head] for head in ("gap", "flatten", "dropped"))
+
+
+@pytest.mark.parametrize("experiment", ["flatten_vs_gap"], indirect=True)
+def test_the_slope_of_flatten_vs_gap_is_that_of_least_squares(experiment):
+    counts, weights = np.array([100, 320, 1277]), {term.arm: term.weight for term in experiment.claims[0].contrast}
+    advantages = np.array([3.0, 0.5, 0.25])
+    values = dict(zip(("gap-100", "gap-320", "gap"), 90 + advantages, strict=True))
+    values |= dict.fromkeys(("flatten-100", "flatten-320", "flatten"), 90.0)
+    slope = np.polyfit(np.log(counts) / np.log(4), advantages, 1)[0]
+    assert sum(weights[name] * value for name, value in values.items()) == pytest.approx(-slope, abs=1e-2)
+    assert weights.keys() == values.keys()

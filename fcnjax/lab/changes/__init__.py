@@ -11,3 +11,6 @@ from fcnjax.lab.changes.changed_sizes import with_zeros as with_zeros
 from fcnjax.lab.changes.changed_sizes import zeros_to as zeros_to
 from fcnjax.lab.changes.scenes import Scenes as Scenes
 from fcnjax.lab.changes.scenes import SceneSource as SceneSource
+from fcnjax.lab.changes.tone_signals import Tones as Tones
+from fcnjax.lab.changes.tone_signals import among_noise as among_noise
+from fcnjax.lab.changes.tone_signals import tones as tones

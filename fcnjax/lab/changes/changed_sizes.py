@@ -1,4 +1,4 @@
-"""Changes of the sizes of examples: scaled, cropped, with zeros around.
+"""Changes of the examples of an arm, or of those that a measure tests: other sizes, parts, zeros around.
 
 Axes: N examples, D spatial axes. The one idea: a change is a pure function of the example and its id, so every arm and
 every run sees the same one.
