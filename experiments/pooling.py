@@ -106,6 +106,7 @@ EXPERIMENT = lab.Experiment(
                 "data.validation_split": "train[59000:]",
                 "data.test_split": "test[:2000]",
                 "max_buckets": 2,
+                "batch_size": 32,  # as many steps as with the digits
                 "epochs": 3,
             },
             seeds=8,
