@@ -14,7 +14,19 @@ from fcnjax.lab.command import main, write_index
 from fcnjax.lab.decisions import Decision, decide
 from fcnjax.lab.draws import few_examples, shuffled_labels
 from fcnjax.lab.experiment import Arm, Experiment, Finding, Setting
-from fcnjax.lab.measures import AtSizes, ByArea, Flips, Measured, SameFunction, Scores, TrainedRun, ZeroPadding
+from fcnjax.lab.measures import (
+    AtSizes,
+    ByArea,
+    Flips,
+    Measured,
+    PositionProbe,
+    RolledFeatures,
+    RolledScores,
+    SameFunction,
+    Scores,
+    TrainedRun,
+    ZeroPadding,
+)
 from fcnjax.lab.measures.scores import max_relative_difference
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.plan import Plan, read_plan
@@ -42,7 +54,10 @@ __all__ = [
     "Observations",
     "Picture",
     "Plan",
+    "PositionProbe",
     "Result",
+    "RolledFeatures",
+    "RolledScores",
     "Runner",
     "SameFunction",
     "Scores",
