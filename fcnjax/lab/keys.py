@@ -31,6 +31,7 @@ LEFT_OUT = ("lab", "bench", "commands", "inference")  # rooms that no number of 
 SHARED = (
     "measures/trained_run.py",
     "measures/scores.py",
+    "measures/features.py",
     "changes.py",
 )  # modules of which other measures use functions
 FIRST_PILOT = 1000  # seeds from here on are those of pilots, such as tuning; no run that is reported has them

@@ -6,12 +6,10 @@ its content does not tell where a position is, and only the borders of a network
 Axes: N examples, P positions of the features of one example, D spatial axes, S spatial extents, C channels.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -23,15 +21,13 @@ from fcnjax.data import PartialSource, Source
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.data.sources.contents import sample_positions
 from fcnjax.lab.changes import ChangedSource, scaled
+from fcnjax.lab.measures.features import STAGES, exact_features, features_of
 from fcnjax.lab.measures.scores import correct_of, max_relative_difference
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
 from fcnjax.layers import BatchNorm
 from fcnjax.padded import Padded
 from fcnjax.training.step.step import Arrays, merge, split
 
-Features = dict[str, list[np.ndarray]]  # [*S, C] of each example by stage
-
-STAGES = ("first block", "last block")
 ROLL = 0x726F6C6C  # "roll" in ASCII; hashed with the id of an example
 # Extents of the images of `RolledFeatures` and their shifts, in strides of the network; the same in all runs.
 EXTENTS, SHIFTS = np.array([(2, 3), (3, 2), (3, 3), (2, 2)]), ((1, 0), (0, 1), (1, 2), (1, 1))
@@ -127,11 +123,7 @@ class RolledFeatures:
         chosen = PartialSource(run.sources["test"], np.arange(len(EXTENTS)), {})
         images = images_of(run, scaled(chosen, EXTENTS * strides))
         moved = [_shifted(image, shift * strides) for image, shift in zip(images, SHIFTS, strict=True)]
-        recipe = dataclasses.replace(run.recipe, model=dataclasses.replace(run.recipe.model, dtype=None))
-        arrays = jax.tree.map(lambda array: np.asarray(array, np.float64), run.state.evaluated)
-        with jax.enable_x64(True):
-            batch = Padded.stack([jnp.asarray(image, jnp.float64) for image in (*images, *moved)])
-            features = run.compiled(make_stages, recipe)(*arrays, batch)[STAGES[-1]].unstack()
+        features = exact_features(run, [*images, *moved])
         expected = [_shifted(each, shift) for each, shift in zip(features[: len(images)], SHIFTS, strict=True)]
         pairs = (np.concatenate([each.ravel() for each in some]) for some in (features[len(images) :], expected))
         return Measured({}, {"features differ, rolled": max_relative_difference(*pairs)})
@@ -139,16 +131,6 @@ class RolledFeatures:
 
 def _shifted(values: np.ndarray, shift: Sequence[int]) -> np.ndarray:
     return np.roll(values, shift, tuple(range(len(shift))))
-
-
-def make_stages(graphdef: Any) -> Callable[..., dict[str, Padded]]:
-    """Returns `stages(weights, statistics, batch) -> features`, as in evaluation, by stage."""
-
-    def stages(weights: Arrays, statistics: Arrays, batch: Padded) -> dict[str, Padded]:
-        blocks = list(merge(graphdef, weights, statistics).intermediates(batch).values())
-        return dict(zip(STAGES, (blocks[0], blocks[-1]), strict=True))
-
-    return stages
 
 
 def make_statistics(graphdef: Any) -> Callable[..., Arrays]:
@@ -164,22 +146,6 @@ def make_statistics(graphdef: Any) -> Callable[..., Arrays]:
         return {name: found[name] for name in statistics}
 
     return measured
-
-
-def features_of(run: TrainedRun, arrays: tuple[Arrays, Arrays], source: Source) -> Features:
-    """Returns the features of examples by stage, with weights and statistics of the network of a run.
-
-    Examples that cannot be decoded have features of no position.
-    """
-    program, channels = run.compiled(make_stages, run.recipe), dict.fromkeys(STAGES, 0)
-    found: dict[str, dict[int, np.ndarray]] = {stage: {} for stage in STAGES}
-    for rows, inputs, _ in run.batches(source):
-        for stage, features in program(*arrays, inputs).items():
-            found[stage] |= dict(zip(rows[rows != FILLER].tolist(), features.unstack(), strict=True))
-            channels[stage] = features.channels
-    rank = source.sizes.shape[1]
-    none = {stage: np.zeros((*[0] * rank, count), np.float32) for stage, count in channels.items()}
-    return {stage: [each.get(row, none[stage]) for row in range(len(source))] for stage, each in found.items()}
 
 
 def images_of(run: TrainedRun, source: Source) -> list[np.ndarray]:
