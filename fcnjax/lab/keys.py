@@ -31,6 +31,7 @@ LEFT_OUT = ("lab", "bench", "commands", "inference")  # rooms that no number of 
 SHARED = (
     "measures/trained_run.py",
     "measures/scores.py",
+    "measures/maps/features.py",
     "changes/changed_sizes.py",
     "changes/scenes.py",
 )  # modules of which other measures use functions

@@ -2,12 +2,15 @@
 
 import dataclasses
 import importlib
+import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from flax import nnx
 
-from fcnjax import lab
+from fcnjax import lab, models
 from fcnjax.data import PartialSource, Source
 from fcnjax.lab.command import folder_name
 from fcnjax.lab.runner import Runner, arm_recipe
@@ -148,3 +151,17 @@ def test_the_slope_of_flatten_vs_gap_is_that_of_least_squares(experiment):
     slope = np.polyfit(np.log(counts) / np.log(4), advantages, 1)[0]
     assert sum(weights[name] * value for name, value in values.items()) == pytest.approx(-slope, abs=1e-2)
     assert weights.keys() == values.keys()
+
+
+@pytest.mark.parametrize("experiment", ["all_conv"], indirect=True)
+def test_arms_of_all_conv_have_the_parameters_fields_and_products_that_they_state(experiment):
+    (stated,) = re.findall(r"([0-9,]+) weights", experiment.question)
+    for arm in experiment.arms[:4]:
+        given = arm_recipe(recipe_of(experiment.setting()), experiment.setting(), arm).model
+        create = partial(models.create, given.name, classes=10, in_channels=1, **given.options)
+        model = nnx.eval_shape(lambda create=create: create(rngs=nnx.Rngs(0)))
+        rows = model.trace((28, 28))
+        assert f"{sum(row.parameters for row in rows):,}" == stated
+        field, products = re.findall(r"field (\d+) px, ([\d.]+) million", arm.description)[0]
+        assert model.receptive_field == (int(field), int(field))
+        assert float(products) == pytest.approx(sum(row.multiply_adds for row in rows) / 1e6, rel=0.03)

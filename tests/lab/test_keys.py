@@ -163,7 +163,14 @@ def test_measures_key_what_is_measured():
 
 
 @pytest.mark.parametrize(
-    "module", ["measures/trained_run.py", "measures/scores.py", "changes/changed_sizes.py", "changes/scenes.py"]
+    "module",
+    [
+        "measures/trained_run.py",
+        "measures/scores.py",
+        "measures/maps/features.py",
+        "changes/changed_sizes.py",
+        "changes/scenes.py",
+    ],
 )
 def test_modules_whose_functions_measures_share_are_part_of_their_key(monkeypatch, module):
     measures = [lab.AtSizes(((9, 9),)), lab.ZeroPadding()]

@@ -5,7 +5,11 @@ from fcnjax.lab.measures.batching import RemeasuredStatistics as RemeasuredStati
 from fcnjax.lab.measures.canvases import OnCanvases as OnCanvases
 from fcnjax.lab.measures.dense_head import AtAnySize as AtAnySize
 from fcnjax.lab.measures.dense_head import SlidingCrops as SlidingCrops
-from fcnjax.lab.measures.localization import Localization as Localization
+from fcnjax.lab.measures.maps.localization import Localization as Localization
+from fcnjax.lab.measures.maps.positions import PositionProbe as PositionProbe
+from fcnjax.lab.measures.maps.positions import RolledFeatures as RolledFeatures
+from fcnjax.lab.measures.maps.positions import RolledScores as RolledScores
+from fcnjax.lab.measures.maps.receptive_fields import ReceptiveFields as ReceptiveFields
 from fcnjax.lab.measures.one_function import SameFunction as SameFunction
 from fcnjax.lab.measures.other_sizes import AtSizes as AtSizes
 from fcnjax.lab.measures.overfitting import Overfitting as Overfitting
