@@ -225,6 +225,19 @@ def test_metrics_that_the_disk_does_not_take_wait_and_come_before_any_checkpoint
         stopping._file = disk
 
 
+def test_checkpoints_are_saved_when_they_are_due_and_not_at_every_validation(trainer, tmp_path, monkeypatch):
+    saved, save = [], Checkpoints.save
+
+    def recorded(self, step, *given):
+        saved.append(step)
+        save(self, step, *given)
+
+    monkeypatch.setattr(Checkpoints, "save", recorded)
+    recipe = dataclasses.replace(trainer.recipe, checkpoint_every=2, validate_every=1)
+    train(recipe, tmp_path, trainer=trainer, progress=False)
+    assert saved == [6]  # after the last step, weights are saved instead
+
+
 def test_a_run_without_checkpoints_leaves_only_its_weights(finished, trainer, tmp_path):
     recipe = dataclasses.replace(trainer.recipe, checkpoint_every=0)
     run = train(recipe, tmp_path, trainer=trainer, progress=False)

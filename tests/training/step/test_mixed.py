@@ -11,7 +11,7 @@ from synthetic_data import COUNTS, Damaged, make_recipe, relative
 from fcnjax.padded import Padded
 from fcnjax.training import Trainer
 from fcnjax.training.compile.programs import parts_of
-from fcnjax.training.step.step import Targets, make_gradient
+from fcnjax.training.step.step import Targets, make_gradient, make_train_step
 
 STEPS = 20
 
@@ -59,6 +59,8 @@ def test_the_buckets_change_neither_losses_nor_weights(sources, one_bucket, buck
 def test_a_step_is_the_step_of_one_large_batch(sources, one_bucket):
     """The same examples in one batch of one bucket, with the step that bucket batching uses."""
     trainer, losses, _ = one_bucket
+    [(planned, parts)] = trainer.batches(1, 0, 1)
+    ours, _ = trainer.step(trainer.initial_state(1), 1, planned, parts)
     recipe = trainer.recipe
     plan = trainer.plan(1)
     step = plan.step(0)
@@ -67,9 +69,12 @@ def test_a_step_is_the_step_of_one_large_batch(sources, one_bucket):
     batch = Padded.stack([example.values for example in examples], (18, 20))
     targets = Targets(np.array([e.label for e in examples], np.int32), np.array([e.id for e in examples], np.int32))
     state = trainer.initial_state(1)
-    gradient = jax.jit(make_gradient(trainer.graphdef, augment=recipe.augment))
-    loss, *_ = gradient(state.weights, state.statistics, batch, targets, np.array([1, 0], np.uint32))
+    train_step = jax.jit(make_train_step(make_gradient(trainer.graphdef, augment=recipe.augment), trainer.optimizer))
+    after, loss = train_step(state, batch, targets, np.array([1, 0], np.uint32))
     assert losses[0] == pytest.approx(float(loss), rel=1e-5)
+    for name, array in after.weights.items():
+        moved, expected = (np.asarray(each) - np.asarray(state.weights[name]) for each in (ours.weights[name], array))
+        np.testing.assert_allclose(moved, expected, atol=1e-4 * np.abs(expected).max(), err_msg=name)
 
 
 def test_each_bucket_is_compiled_once(sources, one_bucket):
