@@ -63,8 +63,11 @@ OWN = {  # tests of files whose name says less
     "fcnjax/training/run/event_files.py": ["tests/training/run/test_journal.py"],
     "fcnjax/training/feeding.py": ["tests/training/test_trainer.py", "tests/training/run/test_loop.py"],
     "fcnjax/training/compile/programs.py": ["tests/training/step/test_mixed.py", *TOP[3:4]],
-    "fcnjax/training/run/run_folder.py": [f"tests/training/run/test_{name}.py" for name in ("run_folder", "loop")],
     "fcnjax/layers/convolution/borders.py": ["tests/oracles/test_windows.py", "tests/models/test_borders.py"],
+}
+OWN |= {
+    f"fcnjax/training/run/{name}.py": [f"tests/training/run/test_{name}.py", "tests/training/run/test_loop.py"]
+    for name in ("checkpoints", "reports", "run_folder")
 }
 OWN |= {f"fcnjax/layers/{name}.py": ["tests/layers/test_layer_oracles.py"] for name in ("linear", "moments", "pyramid")}
 SLOW = ("fcnjax/training/compile/mesh.py", "fcnjax/training/run/interruption.py")  # only tests marked slow mirror them
