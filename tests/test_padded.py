@@ -127,6 +127,11 @@ def test_passes_through_sharding():
         ([np.ones((3, 1)), np.ones((5, 1))], {"shape": (4,)}, r"example 1 of size \(5,\): must fit"),
         ([np.ones((3, 1))], {"shape": (4, 4)}, r"shape=\(4, 4\): must have 1 entries"),
         ([np.ones((3, 1))] * 2, {"batch_size": 1}, "batch_size=1: must be at least 2"),
+        (
+            [np.ones((2, 2, 2, 2, 1))],
+            {},
+            r"example 0 of shape \(2, 2, 2, 2, 1\): must be \[\*spatial, channels\] with 1 to 3",
+        ),
     ],
 )
 def test_stack_refuses(examples, options, message):

@@ -133,3 +133,11 @@ def test_buckets_are_planned_for_the_crops_of_mixed_batches_alone(batching, area
         sizes += [recipe.crop.sizes(seed, 0, train.ids, train.sizes) for seed in (0, 1)]
     wanted = plan_buckets(np.concatenate(sizes), max_buckets=3)
     assert make_buckets(recipe, sources).shapes.tolist() == wanted.shapes.tolist()
+
+
+def test_buckets_that_no_training_example_needs_have_rows_too():
+    recipe = make_recipe(batching="mixed", batch_size=4, max_buckets=2)
+    small, large = (ArraySource([np.ones((side, side, 1), np.float32)] * 6, [0, 1] * 3) for side in (5, 20))
+    buckets = make_buckets(recipe, {"train": small, "validation": large, "test": large})
+    plan = build.make_plan(recipe, small, buckets, None, 0)
+    assert plan.rows_per_bucket.tolist() == [2, 1]

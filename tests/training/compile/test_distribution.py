@@ -140,7 +140,8 @@ def test_hosts_that_do_not_fit_their_address_are_refused_before_jax_starts(monke
 
 def test_jax_is_told_the_hosts_and_on_a_known_cluster_finds_them_itself(monkeypatch):
     started = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **_: started.append(given))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **options: started.append((given, options)))
     join_hosts("10.0.0.1:8476", 2, 1)
-    join_hosts("auto")
-    assert started == [("10.0.0.1:8476", 2, 1), (None, None, None)]
+    join_hosts("auto", heartbeat_seconds=10)
+    assert [given for given, _ in started] == [("10.0.0.1:8476", 2, 1), (None, None, None)]
+    assert [options["heartbeat_timeout_seconds"] for _, options in started] == [60, 10]

@@ -6,9 +6,10 @@ import json
 import pytest
 from synthetic_data import make_recipe
 
+from fcnjax.sealed import write_sealed
 from fcnjax.training import Recipe
 from fcnjax.training.run.preparation import check_trainer
-from fcnjax.training.run.run_folder import RunFolder
+from fcnjax.training.run.run_folder import CONFIG, RunFolder
 
 # The fields that an interrupted run may change, because they do not change what it computes. Another field in this
 # list needs a proof that a run resumed with another value ends with the same bits.
@@ -54,6 +55,12 @@ def test_only_fields_that_change_no_result_may_differ_when_a_run_is_resumed(inte
                 RunFolder(path, recipe)
     finally:
         (path / "config.json").write_text(before)
+
+
+def test_a_run_of_a_version_with_another_field_is_refused_naming_it(tmp_path):
+    write_sealed(tmp_path / CONFIG, {**make_recipe().to_dict(), "compile_cost": 0.5})
+    with pytest.raises(FileExistsError, match=r"another config \(compile_cost was 0.5 and is None\)"):
+        RunFolder(tmp_path, make_recipe())
 
 
 @pytest.mark.parametrize("name", Recipe.field_names())

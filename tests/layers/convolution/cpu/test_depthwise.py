@@ -68,6 +68,18 @@ def test_the_sum_of_slices_is_the_library_convolution(monkeypatch, size, kernel,
     contract.assert_close(*map(jax.jit(derivatives, static_argnums=0), (ours, library)), "derivatives")
 
 
+@pytest.mark.parametrize(("examples", "one_by_one"), [(3, False), (4, True)])
+def test_the_gradient_of_a_kernel_takes_examples_one_by_one_beyond_32_mib(examples, one_by_one):
+    windows = geometry.windows(2, 3, 1, 1, 0)
+    shapes = (examples, 128, 128, 16), (3, 3, 1, 16), (examples, 2)  # 9 MiB of an example at the nine taps
+    x, w, sizes = (jax.ShapeDtypeStruct(s, d) for s, d in zip(shapes, ("float32", "float32", "int32"), strict=True))
+
+    def total(w, x, sizes):
+        return jnp.sum(depthwise.correlate_depthwise(x, w, windows, sizes))
+
+    assert ("scan[" in str(jax.make_jaxpr(jax.grad(total))(w, x, sizes))) == one_by_one
+
+
 def test_half_precision_adds_in_float32():
     rng = np.random.default_rng(0)
     windows = geometry.windows(2, 7, 1, 1, 3)
