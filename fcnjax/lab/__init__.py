@@ -1,6 +1,6 @@
 """The parts of every experiment: arms, draws, measures, claims, decisions, the report, and the command line."""
 
-from fcnjax.lab.changes import any_size, zeros_to
+from fcnjax.lab.changes import Scenes, among_noise, any_size, any_size_of_area, one_size, tones, zeros_to
 from fcnjax.lab.claims import (
     Equivalence,
     Exact,
@@ -14,7 +14,31 @@ from fcnjax.lab.command import main, write_index
 from fcnjax.lab.decisions import Decision, decide
 from fcnjax.lab.draws import few_examples, shuffled_labels
 from fcnjax.lab.experiment import Arm, Experiment, Finding, Setting
-from fcnjax.lab.measures import AtSizes, ByArea, Flips, Measured, SameFunction, Scores, TrainedRun, ZeroPadding
+from fcnjax.lab.measures import (
+    AsImages,
+    AtAnySize,
+    AtSizes,
+    BucketCosts,
+    ByArea,
+    Flips,
+    InBuckets,
+    Localization,
+    Measured,
+    MovedSideways,
+    OnCanvases,
+    Overfitting,
+    PositionProbe,
+    RealPixels,
+    ReceptiveFields,
+    RemeasuredStatistics,
+    RolledFeatures,
+    RolledScores,
+    SameFunction,
+    Scores,
+    SlidingCrops,
+    TrainedRun,
+    ZeroPadding,
+)
 from fcnjax.lab.measures.scores import max_relative_difference
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.plan import Plan, read_plan
@@ -26,7 +50,10 @@ from fcnjax.lab.statistics import Estimate, clustered_mean
 
 __all__ = [
     "Arm",
+    "AsImages",
+    "AtAnySize",
     "AtSizes",
+    "BucketCosts",
     "ByArea",
     "ClassMapRow",
     "ClassMaps",
@@ -37,23 +64,38 @@ __all__ = [
     "Experiment",
     "Finding",
     "Flips",
+    "InBuckets",
+    "Localization",
     "Measured",
+    "MovedSideways",
     "Observation",
     "Observations",
+    "OnCanvases",
+    "Overfitting",
     "Picture",
     "Plan",
+    "PositionProbe",
+    "RealPixels",
+    "ReceptiveFields",
+    "RemeasuredStatistics",
     "Result",
+    "RolledFeatures",
+    "RolledScores",
     "Runner",
     "SameFunction",
+    "Scenes",
     "Scores",
     "Section",
     "Setting",
+    "SlidingCrops",
     "Superiority",
     "Table",
     "Term",
     "TrainedRun",
     "ZeroPadding",
+    "among_noise",
     "any_size",
+    "any_size_of_area",
     "chart",
     "class_map_panel",
     "clustered_mean",
@@ -62,12 +104,14 @@ __all__ = [
     "few_examples",
     "main",
     "max_relative_difference",
+    "one_size",
     "picture",
     "read_plan",
     "read_result",
     "same_with_other_seeds",
     "shuffled_costs_little",
     "shuffled_labels",
+    "tones",
     "write_index",
     "zeros_to",
 ]

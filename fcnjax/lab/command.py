@@ -32,9 +32,9 @@ from fcnjax.lab.published.reproduction import (
 from fcnjax.lab.published.result import FILE as RESULT
 from fcnjax.lab.published.result import facts_of, read_result
 from fcnjax.lab.report.writers import print_tables
-from fcnjax.lab.runner import Runner, arm_recipe
+from fcnjax.lab.runner import Runner
 from fcnjax.lab.timing import FILE as TIMING
-from fcnjax.lab.timing import step_time_ratio, time_steps, timed_recipes
+from fcnjax.lab.timing import time_arms, timed_arms, training_time, work_of
 from fcnjax.lab.tuning import Pilots, tune
 from fcnjax.training import Recipe
 
@@ -177,7 +177,7 @@ def _define(experiment: Experiment, values: flags.FlagValues) -> None:
         "tune": "Tune the learning rate of each arm on pilots, and write the plan.",
         "publish": "Write the result and the report into experiments/results.",
         "reproduce": "Run again and compare with the published result; exit code 1 if it does not agree.",
-        "timing": "Also measure the time of a training step, each arm in 10 fresh processes.",
+        "timing": "Also measure times of training, each arm in 10 fresh processes.",
     }
     for name, text in texts.items():
         flags.DEFINE_bool(name, False, text, flag_values=values)
@@ -244,7 +244,7 @@ def _run(request: Request) -> None:
     plan = _plan_of(request)
     if request.flags.timing:
         arms = request.experiment.arms  # if they are not worth timing, this says so before the runs
-        timed_recipes({arm.name: arm_recipe(request.recipe, request.setting, arm) for arm in arms})
+        timed_arms(arms, request.recipe, request.setting)
     if request.flags.publish:
         _check_publishable(request, plan)
     elif plan is None and request.experiment.tuned:
@@ -270,11 +270,11 @@ def _finish(request: Request, plan: Plan | None, runner: Runner, observations: O
     experiment = request.experiment
     if plan is not None:
         plan = plan.for_seeds(experiment, request.seeds)
-    ratios = []
+    times = []
     if request.flags.timing:
-        times = time_steps(timed_recipes(runner.recipes), request.workdir / TIMING)
-        first, *others = times
-        ratios = [step_time_ratio(times, arm, first) for arm in others]
+        timed = timed_arms(experiment.arms, request.recipe, request.setting)
+        timings, work = time_arms(timed, request.workdir / TIMING), work_of(timed)
+        times = [training_time(timings, work, arm, next(iter(timed))) for arm in timed]
     return finish(
         experiment,
         request.setting_name,
@@ -282,7 +282,7 @@ def _finish(request: Request, plan: Plan | None, runner: Runner, observations: O
         plan,
         facts={"command": request.command},
         pictures=[draw(runner, observations) for draw in experiment.pictures],
-        times=ratios,
+        times=times,
         changed=[] if plan is None else plan.differs_in(request.recipe),
     )
 

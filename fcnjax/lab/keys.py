@@ -31,7 +31,9 @@ LEFT_OUT = ("lab", "bench", "commands", "inference")  # rooms that no number of 
 SHARED = (
     "measures/trained_run.py",
     "measures/scores.py",
-    "changes.py",
+    "measures/maps/features.py",
+    "changes/changed_sizes.py",
+    "changes/scenes.py",
 )  # modules of which other measures use functions
 FIRST_PILOT = 1000  # seeds from here on are those of pilots, such as tuning; no run that is reported has them
 LENGTH = 24  # hexadecimal digits of a key: 96 bits

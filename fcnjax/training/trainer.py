@@ -302,14 +302,6 @@ class Trainer:
         largest = max((job for job in jobs if job.rows), key=lambda job: math.prod(job.shape))
         return largest.shape, rows_that_fit(largest, int(share * device_memory_bytes()), self.mesh.size)
 
-    def typical_batch(self) -> tuple[StepPlan, Batch]:
-        """Returns the first training batch in the bucket that most steps use, for measuring a step."""
-        plan = self.plan(0)
-        assert isinstance(plan, EpochPlan)
-        bucket = int(np.argmax(plan.batches_per_bucket))
-        first = next(i for i in range(plan.steps_per_epoch) if plan.step(i).bucket == bucket)
-        return next(iter(self.feed.batches("train", plan, first, first + 1)))
-
     def whole_training_batches(self) -> Iterator[tuple[tuple[int, ...], Padded]]:
         """Yields the bucket and the batch of each step of one pass over the training examples, shuffled.
 

@@ -2,16 +2,20 @@
 
 import dataclasses
 import importlib
+import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from flax import nnx
 
-from fcnjax import lab
+from fcnjax import lab, models
 from fcnjax.data import PartialSource, Source
 from fcnjax.lab.command import folder_name
 from fcnjax.lab.runner import Runner, arm_recipe
-from fcnjax.training import Recipe, load_sources
+from fcnjax.layers.layer import parameter_count
+from fcnjax.training import Recipe, abstract_model, load_sources
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "experiments" / "results"
@@ -107,3 +111,57 @@ def test_arms_of_head_ordering_differ_in_the_head_alone(experiment):
         gap, conv = heads[f"{kind}-gap"], heads[f"{kind}-conv"]
         assert {key for key in gap if gap[key] != conv[key]} == {"pool_at"}
         assert gap["pool_at"] == 0 < conv["pool_at"]
+
+
+@pytest.mark.parametrize("experiment", ["pooling", "small_objects"], indirect=True)
+def test_arms_on_scenes_see_the_same_ones_and_differ_in_the_head_alone(experiment):
+    scenes = experiment.arms[0].sources
+    assert isinstance(scenes, lab.Scenes)
+    for arm in experiment.arms:
+        assert isinstance(arm.sources, lab.Scenes)
+        assert (arm.sources.before is not None) == arm.control
+        assert dataclasses.replace(arm.sources, before=None) == scenes
+        assert all(field.startswith("head.") for field in arm.overrides)
+
+
+@pytest.mark.parametrize("experiment", ["flatten_vs_gap"], indirect=True)
+def test_arms_of_flatten_vs_gap_take_equally_many_steps_and_state_their_weights(experiment, tmp_path):
+    runner = Runner(experiment, None, recipe_of(experiment.setting()), tmp_path)
+    for arm in experiment.arms:
+        trainer = runner.trainer(arm.name, 0, 0)
+        assert trainer.steps == 560, arm.name
+        weights = parameter_count(abstract_model(trainer.recipe, trainer.sources["train"]).head)
+        if arm.description.endswith("weights"):
+            assert arm.description.endswith(f" {weights:,} weights"), arm.name
+        expected = int(arm.name.partition("-")[2]) if arm.name[-1].isdigit() else 1277
+        assert len(trainer.sources["train"]) == expected, arm.name
+    trees = {arm.name: runner.recipes[arm.name].to_dict() for arm in experiment.arms}
+    heads = {name: (tree.pop("head"), tree.pop("epochs"))[0] for name, tree in trees.items()}
+    assert all(tree == trees["gap"] for tree in trees.values())
+    for count in ("100", "320"):
+        assert all(heads[f"{head}-{count}"] == heads[head] for head in ("gap", "flatten", "dropped"))
+
+
+@pytest.mark.parametrize("experiment", ["flatten_vs_gap"], indirect=True)
+def test_the_slope_of_flatten_vs_gap_is_that_of_least_squares(experiment):
+    counts, weights = np.array([100, 320, 1277]), {term.arm: term.weight for term in experiment.claims[0].contrast}
+    advantages = np.array([3.0, 0.5, 0.25])
+    values = dict(zip(("gap-100", "gap-320", "gap"), 90 + advantages, strict=True))
+    values |= dict.fromkeys(("flatten-100", "flatten-320", "flatten"), 90.0)
+    slope = np.polyfit(np.log(counts) / np.log(4), advantages, 1)[0]
+    assert sum(weights[name] * value for name, value in values.items()) == pytest.approx(-slope, abs=1e-2)
+    assert weights.keys() == values.keys()
+
+
+@pytest.mark.parametrize("experiment", ["all_conv"], indirect=True)
+def test_arms_of_all_conv_have_the_parameters_fields_and_products_that_they_state(experiment):
+    (stated,) = re.findall(r"([0-9,]+) weights", experiment.question)
+    for arm in experiment.arms[:4]:
+        given = arm_recipe(recipe_of(experiment.setting()), experiment.setting(), arm).model
+        create = partial(models.create, given.name, classes=10, in_channels=1, **given.options)
+        model = nnx.eval_shape(lambda create=create: create(rngs=nnx.Rngs(0)))
+        rows = model.trace((28, 28))
+        assert f"{sum(row.parameters for row in rows):,}" == stated
+        field, products = re.findall(r"field (\d+) px, ([\d.]+) million", arm.description)[0]
+        assert model.receptive_field == (int(field), int(field))
+        assert float(products) == pytest.approx(sum(row.multiply_adds for row in rows) / 1e6, rel=0.03)

@@ -315,16 +315,17 @@ def test_a_shard_does_its_part(project):
 
 
 def test_times_are_a_table_of_their_own(project, monkeypatch):
-    monkeypatch.setattr(timing, "_timed_process", lambda recipe: 2.0)
+    monkeypatch.setattr(timing, "_timed_process", lambda arm: timing.Timing(2.0, 3.0))
     run("--timing")
     text = Path("runs/tiny/report.md").read_text()
-    assert "Time of a step" in text
+    assert "Time of training" in text
+    assert "| hidden | 2.00 | 7,500 | 3.0 | 0.01 |" in text  # 90 digits in 6 steps of 2 ms
     assert "1.000 [1.000, 1.000]" in text
 
 
 def test_arms_with_one_recipe_are_not_timed(project):
     experiment = tiny_experiment(arms=EXPERIMENT.arms[::2], claims=EXPERIMENT.claims[1:2])
-    with pytest.raises(ValueError, match=r"^--timing: must compare training steps, and all arms have the same one; "):
+    with pytest.raises(ValueError, match=r"^--timing: must compare trainings, and all arms have the same one; "):
         run("--timing", experiment=experiment)
     assert not FakeRunner.done
 

@@ -162,7 +162,16 @@ def test_measures_key_what_is_measured():
     assert measure_key("a", [lab.SameFunction("a", "late", (("head.pool_at", 1),))]) == measure_key("a", [same])
 
 
-@pytest.mark.parametrize("module", ["measures/trained_run.py", "measures/scores.py", "changes.py"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "measures/trained_run.py",
+        "measures/scores.py",
+        "measures/maps/features.py",
+        "changes/changed_sizes.py",
+        "changes/scenes.py",
+    ],
+)
 def test_modules_whose_functions_measures_share_are_part_of_their_key(monkeypatch, module):
     measures = [lab.AtSizes(((9, 9),)), lab.ZeroPadding()]
     before, code = measure_key("a", measures), keys.code_of

@@ -36,6 +36,8 @@ NETWORKS = {
         "fcn",
         {"norm": "batch", "head": {"norm": "batch", "hidden": (4,), "kernel": 3, "score_activation": "tanh"}},
     ),
+    "fcn max_pool": ("fcn", {"downsampling": "max_pool"}),
+    "fcn dilation": ("fcn", {"downsampling": "dilation", "norm": "group"}),
     "fcn8s": ("fcn8s", SMALL_FCN),
     "fcn32s": ("fcn32s", SMALL_FCN),
     "nin": ("nin", {"width": 6}),
@@ -127,6 +129,40 @@ def test_no_rows_are_evaluated_and_leave_the_running_statistics():
         model(Padded(jnp.zeros((0, 9, 2)), jnp.zeros((0, 1), jnp.int32)))
     with pytest.raises(ValueError, match=r"sizes of shape \(0, 3\): this network takes 2 spatial axes"):
         model.check_sizes(np.zeros((0, 3), np.int32))
+
+
+@pytest.mark.parametrize(
+    ("downsampling", "field", "stride", "sizes"),
+    [
+        ("stride", 10, 4, [14, 7]),
+        ("max_pool", 13, 4, [14, 7]),
+        ("dilation", 10, 1, [28, 28]),
+        ("none", 7, 1, [28, 28]),
+    ],
+)
+def test_ways_to_downsample_have_weights_of_one_shape(downsampling, field, stride, sizes):
+    model, plain = (nnx.eval_shape(functools.partial(make, **given)) for given in ({"downsampling": downsampling}, {}))
+    assert model.receptive_field == (field, field)
+    assert model.stride == (stride, stride)
+    assert [row.size[0] for row in model.trace((28, 28))[1:3]] == sizes
+    shapes, expected = ([array.shape for array in jax.tree.leaves(nnx.state(each))] for each in (model, plain))
+    assert shapes == expected
+
+
+def test_dilations_give_the_features_of_strides_at_every_position():
+    """The algorithme a trous: at every fourth position, the same weights give what two blocks of stride 2 give."""
+    strided, dilated = (make(downsampling=each, border="zero") for each in ("stride", "dilation"))
+    nnx.update(dilated, nnx.state(contract.randomize(strided)))
+    batch = Padded.stack(draw([(12, 16), (16, 8)]))
+    features, dense = strided.features(batch).unstack(), dilated.features(batch).unstack()
+    for expected, found in zip(features, dense, strict=True):
+        np.testing.assert_allclose(found[::4, ::4], expected, rtol=1e-4, atol=1e-5)
+        assert not np.allclose(found[1::4, 1::4], expected, atol=1e-2)
+
+
+def test_an_unknown_way_to_downsample_is_refused():
+    with pytest.raises(ValueError, match="stride"):
+        make(downsampling="strides")
 
 
 RESNET_SIZES = CONVNEXT_SIZES = [56, 56, 28, 14, 7]

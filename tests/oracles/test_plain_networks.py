@@ -53,6 +53,14 @@ def fcn(f, x):
     return f.conv(torch.relu(f.conv(x, "head.layers.0", padding=1)), "head.layers.2")
 
 
+def fcn_of_stride_1(f, x, dilations, pool):
+    for block, dilation in enumerate(dilations):
+        x = F.pad(x, (dilation, 2 * dilation, dilation, 2 * dilation))
+        x = F.gelu(f.conv(x, f"blocks.{block}.layers.0", dilation=dilation), approximate="tanh")
+        x = F.max_pool2d(x, 2) if pool else x
+    return f.conv(x, "head.layers.0")
+
+
 def nin(f, x):
     for block, layers in enumerate(((0, 2, 4), (0, 2, 4), (0, 2))):
         for layer in layers:
@@ -116,13 +124,25 @@ def dense_fcn(f, x, finest):
     return f.conv(x, "head.layers.0")
 
 
-# name -> (options, function that returns class maps, smallest size)
+PLAIN_FCN = {"channels": (4, 6, 5), "activation": "gelu", "norm": "none"}
+# name and variant -> (options, function that returns class maps, smallest size)
 NETWORKS = {
     "fcn": (
         {"channels": (4, 6), "activation": "gelu", "head": {"hidden": (5,), "kernel": 3}},
         fcn,
         (4, 4),
     ),
+    "fcn, max_pool": (
+        PLAIN_FCN | {"downsampling": "max_pool"},
+        lambda f, x: fcn_of_stride_1(f, x, (1, 1, 1), True),
+        (8, 8),
+    ),
+    "fcn, dilation": (
+        PLAIN_FCN | {"downsampling": "dilation"},
+        lambda f, x: fcn_of_stride_1(f, x, (1, 2, 4), False),
+        (1, 1),
+    ),
+    "fcn, none": (PLAIN_FCN | {"downsampling": "none"}, lambda f, x: fcn_of_stride_1(f, x, (1, 1, 1), False), (1, 1)),
     "nin": ({"width": 6}, nin, (4, 4)),
     "all_cnn_c": ({"width": 4}, all_cnn_c, (9, 9)),
     "resnet_cifar": ({"depth": 8, "width": 6}, resnet_cifar, (1, 1)),
@@ -148,7 +168,7 @@ def test_logits_class_maps_and_gradients(name, dtype):
     options, reference, smallest = NETWORKS[name]
     sizes = [smallest, (23, 24), (24, 17), (16, 9)]
     with jax.enable_x64(dtype is np.float64):
-        model = models.create(name, classes=CLASSES, in_channels=CHANNELS, rngs=nnx.Rngs(0), **options)
+        model = models.create(name.split(",")[0], classes=CLASSES, in_channels=CHANNELS, rngs=nnx.Rngs(0), **options)
         graphdef, weights, rest = nnx.split(contract.randomize(model), nnx.Param, ...)
         weights, rest = (jax.tree.map(lambda array: array.astype(dtype), tree) for tree in (weights, rest))
         rng = np.random.default_rng(1)

@@ -23,7 +23,7 @@ from fcnjax.lab.report.report import Report, Section, build_report
 from fcnjax.lab.report.tables import Table
 from fcnjax.lab.report.words import finding_of, verdict_words
 from fcnjax.lab.report.writers import write_csv, write_html, write_markdown
-from fcnjax.lab.timing import ROUNDS, StepTimeRatio
+from fcnjax.lab.timing import ROUNDS, TrainingTime
 
 
 class Finished(NamedTuple):
@@ -50,7 +50,7 @@ def finish(
     *,
     facts: Mapping[str, str],
     pictures: Sequence[Any] = (),
-    times: Sequence[StepTimeRatio] = (),
+    times: Sequence[TrainingTime] = (),
     changed: Sequence[str] = (),
 ) -> Finished:
     """Decides the claims and builds result and report.
@@ -62,7 +62,7 @@ def finish(
         plan: the plan for the number of seeds that were run; None if there is none.
         facts: texts by name, such as the command.
         pictures: drawn pictures of the experiment.
-        times: step times, for a table of their own; they decide nothing.
+        times: times of training, for a table of their own; they decide nothing.
         changed: fields of the recipe that differ from the plan.
     """
     blocks = experiment.setting(setting).blocks
@@ -85,24 +85,30 @@ def write_outputs(finished: Finished, folder: Path, *, page: bool = True) -> Pat
     return write_html(finished.report, folder / "report.html") if page else text
 
 
-def timing_section(experiment: Experiment, times: Sequence[StepTimeRatio]) -> Section:
-    """Returns the section of a report on step times."""
+def timing_section(experiment: Experiment, times: Sequence[TrainingTime]) -> Section:
+    """Returns the section of a report on times of training."""
     baseline = experiment.arm(times[0].baseline).title
     rows = [
         (
             experiment.arm(each.arm).title,
             f"{each.milliseconds:.2f}",
-            f"{each.ratio:.3f} [{each.low:.3f}, {each.high:.3f}]",
+            f"{each.images_per_second:,.0f}",
+            f"{each.compiling:.1f}",
+            f"{each.seconds:.2f}",
+            "1" if each.arm == each.baseline else f"{each.ratio:.3f} [{each.low:.3f}, {each.high:.3f}]",
             str(each.processes),
         )
         for each in times
     ]
-    columns = ("arm", "median, ms", f"time / time of {baseline} [95 %]", "processes")
+    last = (f"time / time of {baseline} [95 %]", "processes")
+    columns = ("arm", "step, ms", "images/s", "compilation, s", "all steps, s", *last)
     words = (
-        f"Time of a training step, each arm in {ROUNDS} fresh processes in random order; the interval is Student's, of "
-        "the logarithm of the ratio in each round. No claim is decided by it."
+        f"Each arm in {ROUNDS} fresh processes in random order: medians, and the ratio of the times of all steps, with "
+        "Student's interval of its logarithm over rounds. A step is the mean of steps that have the buckets of an "
+        "epoch in proportion. Compilation is that of the programs of training, on all cores and without a cache; it "
+        "is not part of the time of all steps, nor are evaluation and the wait for input. No claim is decided by it."
     )
-    return Section("Time of a step", (words,), tables=(Table(columns, tuple(rows)),))
+    return Section("Time of training", (words,), tables=(Table(columns, tuple(rows)),))
 
 
 def write_index(folders: Iterable[Path], index: Path) -> Path:

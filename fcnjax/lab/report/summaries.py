@@ -14,7 +14,8 @@ from fcnjax.lab.experiment import Arm, Experiment
 from fcnjax.lab.observations import Observations
 from fcnjax.lab.statistics import Estimate, clustered_mean
 
-_COSTS = ("parameters", "multiply-adds")  # numbers of runs that the table of arms shows, where a measure gives them
+# Numbers of runs that the table of arms shows, where a measure gives them.
+_COSTS = ("parameters", "multiply-adds", "real pixels", "waste, %", "buckets", "programs")
 
 
 @dataclass(frozen=True, eq=False)

@@ -128,7 +128,9 @@ class ModelSettings:
 
     Attributes:
         name: a key of `fcnjax.models.MODELS`.
-        channels: output channels of each block of `fcn`, which halves the size; None means (32, 64, 128).
+        channels: output channels of each block of `fcn`; None means (32, 64, 128).
+        downsampling: how each block of `fcn` halves the size, "stride" or "max_pool", or keeps it, "dilation" or "none"
+            (see `fcnjax.models.fcn`); None means "stride".
         norm: norm of `fcn`: "batch", "group", "layer" or "none"; None means "batch".
         activation: activation of `fcn`, after each convolution and norm; None means "gelu".
         dropout: rate of channel dropout, in [0, 1).
@@ -142,6 +144,7 @@ class ModelSettings:
 
     name: str = "fcn"
     channels: tuple[int, ...] | None = None
+    downsampling: str | None = None
     norm: str | None = None
     activation: str | None = None
     dropout: float | None = None

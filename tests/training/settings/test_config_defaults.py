@@ -5,7 +5,7 @@ from fcnjax.training.settings.default_config import digits_config, photos_config
 
 UNSET = {  # fields that are None
     "data": ("data_dir", "channels", "sample_rate"),
-    "model": ("dropout", "depth", "width", "border", "dtype"),
+    "model": ("downsampling", "dropout", "depth", "width", "border", "dtype"),
     "head": ("norm", "dropout", "score_activation", "flatten", "pool_r", "pool_p", "pool_heads", "pool_k", "pool_at"),
     "optimizer": ("clip_norm",),
     "loss": ("class_weights",),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fcnjax import lab
-from fcnjax.data import ArraySource
+from fcnjax.data import ArraySource, Source
 from fcnjax.data.sources.resized import resample
 from fcnjax.lab.changes import AnySize, cropped, scaled, with_zeros
 
@@ -61,6 +61,40 @@ def test_only_training_images_get_any_size(source):
     assert splits["train"].sizes.tolist() == [list(lab.any_size(8, 16).size_of(number)) for number in (40, 41, 42)]
     assert splits["test"] is splits["validation"] is source
     assert splits["train"][1].values.shape[:2] == tuple(splits["train"].sizes[1])
+
+
+@pytest.mark.parametrize(("area", "count"), [(300, 40), (784, 40), (784, 400)])
+def test_any_size_of_an_area_has_that_mean_and_the_drawn_sizes_times_a_factor(area, count):
+    rng, change = np.random.default_rng(1), lab.any_size_of_area(area, 14, 48)
+    images = [rng.integers(0, 255, (10, 10, 1)).astype(np.uint8) for _ in range(count)]
+    train = ArraySource(images, [0] * count, first_id=7)
+    splits = change({"train": train, "validation": train, "test": train}, 3)
+    sizes, drawn = splits["train"].sizes, np.array([lab.any_size(14, 48).size_of(number) for number in train.ids])
+    assert sizes.prod(axis=1).mean() == pytest.approx(area, rel=0.005)
+    assert 14 <= sizes.min() < sizes.max() <= 48
+    free = (sizes > 14) & (sizes < 48)  # not at a limit
+    assert free.mean() > 0.5
+    factors = (sizes / drawn)[free]
+    assert np.all(np.abs(sizes - np.median(factors) * drawn)[free] < 1)  # one factor, and rounding
+    assert splits["train"][3].values.shape == (*sizes[3], 1)
+    assert splits["test"] is splits["validation"] is train
+
+
+def test_an_area_outside_of_the_limits_is_refused():
+    with pytest.raises(ValueError, match="area=100: must be 196 to 2304"):
+        lab.any_size_of_area(100, 14, 48)
+    images = ArraySource([np.zeros((5, 5, 1), np.uint8)] * 3, [0] * 3)
+    every: dict[str, Source] = {"train": images, "validation": images, "test": images}
+    for side in (14, 48):  # the limits themselves are allowed
+        assert np.all(lab.any_size_of_area(side**2, 14, 48)(every, 0)["train"].sizes == side)
+
+
+def test_one_size_is_that_of_training_and_validation_images(source):
+    splits = lab.one_size((14, 15))({"train": source, "validation": source, "test": source}, 2)
+    for name in ("train", "validation"):
+        assert splits[name].sizes.tolist() == [[14, 15]] * 3
+        np.testing.assert_array_equal(splits[name][1].values, resample(source[1].values, (14, 15)))
+    assert splits["test"] is source
 
 
 def test_contents_tell_changes_apart(source):
