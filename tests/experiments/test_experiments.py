@@ -20,6 +20,7 @@ from fcnjax.training import Recipe, abstract_model, load_sources
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "experiments" / "results"
 NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("[!_]*.py"))
+USUAL = ("head_ordering", "borders", "flatten_vs_gap", "scale_of_training")  # the others train in `make test-long`
 FEW = {"train": 80, "validation": 20, "test": 40}
 
 
@@ -80,7 +81,11 @@ def test_published_results_follow_their_plan_and_their_controls_failed(experimen
             assert result.answer == experiment.findings[name].text
 
 
-@every
+@pytest.mark.parametrize(
+    "experiment",
+    [name if name in USUAL else pytest.param(name, marks=pytest.mark.long) for name in NAMES],
+    indirect=True,
+)
 def test_exact_claims_hold_on_a_few_digits_and_those_of_broken_functions_fail(experiment, tmp_path, monkeypatch):
     experiment = experiment.within(next(iter(experiment.settings)))
     exact = tuple(claim for claim in experiment.claims if isinstance(claim, lab.Exact))

@@ -9,7 +9,7 @@ from tiny_experiment import CONV, GAP, HIDDEN, make_normed_runner
 
 from fcnjax import lab
 from fcnjax.geometry import ReceptiveField
-from fcnjax.lab.measures import localization
+from fcnjax.lab.measures.maps import localization
 from fcnjax.lab.measures.maps.localization import THRESHOLDS, best_threshold, boxes_at, centered_boxes, heat_of, iou_of
 from fcnjax.padded import Padded
 

@@ -8,7 +8,7 @@ from tiny_experiment import make_normed_runner
 
 from fcnjax import lab
 from fcnjax.data import ArraySource
-from fcnjax.lab.measures import positions
+from fcnjax.lab.measures.maps import positions
 from fcnjax.lab.measures.maps.positions import coordinates, r2_of_position, rolled, untrained_arrays
 from fcnjax.layers import BatchNorm
 from fcnjax.padded import Padded

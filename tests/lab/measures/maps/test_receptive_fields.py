@@ -4,7 +4,7 @@ import pytest
 from tiny_experiment import make_normed_runner
 
 from fcnjax import lab
-from fcnjax.lab.measures import receptive_fields
+from fcnjax.lab.measures.maps import receptive_fields
 
 CHANNELS = {"model.channels": (4, 6)}
 SIZES = {"stride": 10, "max_pool": 13, "dilation": 10, "none": 7}
