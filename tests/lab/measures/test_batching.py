@@ -57,7 +57,7 @@ def without_gradients(monkeypatch):
     monkeypatch.setattr(batching, "_gradient_numbers", lambda run, batches: {})
 
 
-@pytest.mark.parametrize("name", ["shallow", "group"])
+@pytest.mark.parametrize("name", [pytest.param("shallow", marks=pytest.mark.long), "group"])
 def test_gradients_in_buckets_are_those_of_plain_batches(runs, name):
     run = runs[name]
     measured = lab.InBuckets()(run)

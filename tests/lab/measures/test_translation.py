@@ -1,6 +1,7 @@
 """Images moved sideways, pixel by pixel, and the accuracy on them, one image at a time."""
 
 import numpy as np
+import pytest
 from tiny_experiment import GAP, make_normed_runner
 
 from fcnjax import lab
@@ -37,6 +38,7 @@ def test_images_move_left_or_right_with_zeros_by_their_id():
     assert moved_sideways(source, 2).contents != changed.contents != source.contents
 
 
+@pytest.mark.long
 def test_accuracy_is_that_of_each_moved_image(tmp_path):
     run = make_normed_runner(tmp_path, GAP).trained("gap", 0, 1)
     measured = lab.MovedSideways((1, 4))(run)

@@ -91,6 +91,7 @@ def found_alone(run: lab.TrainedRun, split: str, index: int) -> tuple[np.ndarray
     return heat_of(own, example.values.shape[:2], HALVED), peak
 
 
+@pytest.mark.long
 def test_values_are_those_of_each_scene_alone(run):
     measured = lab.Localization()(run)
     validation, test = run.sources["validation"], run.sources["test"]

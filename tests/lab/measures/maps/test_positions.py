@@ -129,6 +129,7 @@ def test_rolled_images_are_rolled_by_offsets_that_are_all_equally_likely():
     assert abs(np.corrcoef(np.transpose(shares))[0, 1]) < 0.15
 
 
+@pytest.mark.long
 def test_accuracy_on_rolled_images_is_that_of_each_alone(run):
     measured = lab.RolledScores()(run)
     source = rolled(run.sources["test"])
@@ -137,6 +138,7 @@ def test_accuracy_on_rolled_images_is_that_of_each_alone(run):
         assert measured.values["accuracy, rolled"][index] == (logits.argmax() == run.labels[index])
 
 
+@pytest.mark.long
 def test_the_probe_is_fitted_on_training_images_and_tested_on_test_images(run):
     measured = lab.PositionProbe(penalty=2.0)(run)
     assert measured is not None
