@@ -170,8 +170,7 @@ def _divided(images: Sequence[np.ndarray], labels: np.ndarray, sizes: np.ndarray
 
 
 def _gradient_numbers(run: TrainedRun, batches: _Batches) -> dict[str, float]:
-    program = run.compiled(make_gradient_of_sum, run.recipe)
-    arrays = _in_float64(run.state.evaluated)
+    program, arrays = run.compiled(make_gradient_of_sum, run.recipe), run.exact_arrays
 
     def sums(parts: Parts) -> np.ndarray:
         """Returns the gradients of the summed loss of each part [parts, weights]."""
@@ -188,11 +187,9 @@ def _gradient_numbers(run: TrainedRun, batches: _Batches) -> dict[str, float]:
 
 
 def _statistic_numbers(run: TrainedRun, batches: _Batches) -> dict[str, float]:
-    arrays = _in_float64(run.state.evaluated)
-
     def pooled(parts: Parts) -> np.ndarray:
         """Returns mean and variance [2, C] of the first batch norm."""
-        found = _pooled(run, arrays, [batch for batch, _ in parts])
+        found = _pooled(run, run.exact_arrays, [batch for batch, _ in parts])
         first = next(name for name in found if name.endswith("mean")).removesuffix("mean")
         return np.stack([found[f"{first}mean"], found[f"{first}variance"]])
 
@@ -234,7 +231,3 @@ def _distance(a: Arrays, b: Arrays) -> float:
         for name in names
     ]
     return float(np.sqrt(np.mean(np.square(np.concatenate(shifts)))))
-
-
-def _in_float64(arrays: tuple[Arrays, Arrays]) -> tuple[Arrays, Arrays]:
-    return jax.tree.map(lambda array: np.asarray(array, np.float64), arrays)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from fcnjax.data import EvaluationPlan, PartialSource, Source
+from fcnjax.data import PartialSource, Source
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.data.sources.contents import sample_positions
 from fcnjax.heads import FlattenDenseHead, convolutionalize
@@ -24,7 +23,7 @@ from fcnjax.models import Classifier
 from fcnjax.naming import joined
 from fcnjax.padded import Padded
 from fcnjax.training import abstract_model
-from fcnjax.training.build import make_buckets, rows_of
+from fcnjax.training.build import make_buckets
 from fcnjax.training.step.step import Arrays, merge
 
 
@@ -62,13 +61,13 @@ class SlidingCrops:
         size = [crop + step * (n - 1) for crop, step, n in zip(self.crop, stride, self.grid, strict=True)]
         test = run.sources["test"]
         chosen = PartialSource(test, np.array(sample_positions(len(test), self.examples)), {})
-        images = [image for _, inputs in _batches(run, scaled(chosen, size)) for image in inputs.unstack()]
+        batches = _batches(run, scaled(chosen, size))
+        images = [np.asarray(image, np.float64) for _, inputs, _ in batches for image in inputs.unstack()]
         boxes = [_box(np.multiply(at, stride).tolist(), self.crop) for at in np.ndindex(*self.grid)]
         crops = [image[box] for image in images for box in boxes]
         program = run.compiled(make_both_scores, recipe)
         with jax.enable_x64(True):
-            given = (*run.state.evaluated, Padded.stack(images), Padded.stack(crops))
-            maps, logits, dense = map(np.asarray, program(*jax.tree.map(_in_float64, given)))
+            maps, logits, dense = map(np.asarray, program(*run.exact_arrays, Padded.stack(images), Padded.stack(crops)))
         if dense.dtype != np.float64:
             raise TypeError(f"arm {run.arm!r}: its logits are {dense.dtype}; a layer must keep the dtype float64.")
         dense = dense.reshape(len(images), len(boxes), -1)  # [N, P, K]
@@ -105,7 +104,7 @@ class AtAnySize:
             return correct_of(run.scores(source), run.labels)
         program = run.compiled(make_converted_scores, run.recipe)
         logits = np.zeros((len(source), len(source.class_names)))
-        for rows, inputs in _batches(run, source):
+        for rows, inputs, _ in _batches(run, source):
             real = rows != FILLER
             logits[rows[real]] = np.asarray(program(*run.state.evaluated, inputs))[real]
         return correct_of(logits, run.labels)
@@ -153,19 +152,10 @@ def _refuses(model: Classifier, size: Sequence[int]) -> bool:
     return False
 
 
-def _batches(run: TrainedRun, source: Source) -> Iterator[tuple[np.ndarray, Padded]]:
-    """Yields examples of any sizes in batches: their positions in the source int [B] (filler rows: -1), and inputs."""
-    trainer, buckets = run.trainer, make_buckets(run.recipe, {"test": source})
-    plan = EvaluationPlan(source.sizes, buckets, rows_of(buckets))
-    for step, batch in trainer.feed.batches(source, plan, 0, len(plan)):
-        inputs, _ = trainer.feed.inputs(batch)
-        yield np.where(np.asarray(inputs.real), step.filled(trainer.mesh.size).rows, FILLER), inputs
+def _batches(run: TrainedRun, source: Source) -> Iterator[tuple[np.ndarray, Padded, np.ndarray]]:
+    """Yields examples of any sizes in batches, as `TrainedRun.batches`."""
+    return run.batches(source, make_buckets(run.recipe, {"test": source}))
 
 
 def _box(corner: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
     return tuple(slice(start, start + extent) for start, extent in zip(corner, size, strict=True))
-
-
-def _in_float64(array: Any) -> Any:
-    """Returns a floating array in float64, and any other as it is."""
-    return jnp.asarray(array, jnp.float64) if jnp.issubdtype(array.dtype, jnp.floating) else array

@@ -3,7 +3,6 @@
 Axes: N test examples, K classes, B rows of a batch.
 """
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +55,7 @@ class SameFunction:
         """
         if run.arm != self.arm:
             return None
-        computed = dataclasses.replace(run.recipe, model=dataclasses.replace(run.recipe.model, dtype=None))
+        computed = run.exact_recipe
         own, other = (changed_recipe(computed, dict(changes)) for changes in (self.own, self.changes))
         if not _parameters(run, computed) == _parameters(run, own) == _parameters(run, other):
             raise ValueError(f"changes={self.changes} of arm {self.arm!r}: must keep the parameters of its network.")
@@ -93,8 +92,7 @@ def _exactly(run: TrainedRun, recipe: Recipe, source: Source) -> tuple[np.ndarra
 
     The network is that of the recipe, with the weights and statistics of the run.
     """
-    program = run.compiled(make_exact_step, recipe)
-    arrays = jax.tree.map(lambda array: np.asarray(array, np.float64), run.state.evaluated)
+    program, arrays = run.compiled(make_exact_step, recipe), run.exact_arrays
     logits, sums = np.full((len(source), len(source.class_names)), np.nan), None
     for rows, inputs, labels in run.batches(source):
         with jax.enable_x64(True):

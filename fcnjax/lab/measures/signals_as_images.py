@@ -18,7 +18,6 @@ from fcnjax.lab.measures.scores import max_relative_difference
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
 from fcnjax.padded import Padded
 from fcnjax.training import abstract_model
-from fcnjax.training.compile.compilation import CompileSettings, jit
 from fcnjax.training.step.step import Arrays, merge, split
 
 
@@ -79,15 +78,14 @@ def _scores(run: TrainedRun, inputs: Padded, height: int) -> np.ndarray:
     weights, statistics = (
         _widened(_behind(front, arrays), wanted) for arrays, wanted in zip(run.state.evaluated, shapes, strict=True)
     )
-    if (make_logits, graphdef) not in run.programs:
-        run.programs[make_logits, graphdef] = jit(make_logits(graphdef), settings=CompileSettings.of(recipe))
+    program = run.compiled_for(graphdef, make_logits, recipe)
     with jax.enable_x64(True):
         values, sizes = np.asarray(batch.values, np.float64), np.asarray(batch.sizes)
         if height:
             values = np.repeat(values[:, None], height, axis=1)
             sizes = np.concatenate([np.where(sizes > 0, height, 0), sizes], axis=1)
         batch = Padded(jnp.asarray(values), jnp.asarray(sizes, jnp.int32))
-        return np.asarray(run.programs[make_logits, graphdef](weights, statistics, batch))
+        return np.asarray(program(weights, statistics, batch))
 
 
 def _behind(front: int, arrays: Mapping[str, Any]) -> dict[str, Any]:

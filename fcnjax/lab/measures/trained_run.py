@@ -10,14 +10,16 @@ One of your own, in the file of the experiment:
 Axes: N test examples, K classes, B rows of a batch.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import jax
 import numpy as np
 
-from fcnjax.data import EvaluationPlan, Source
+from fcnjax.data import BucketPlan, EvaluationPlan, Source
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.models import Classifier
 from fcnjax.padded import Padded
@@ -25,7 +27,7 @@ from fcnjax.training import Recipe, Trainer, abstract_model
 from fcnjax.training.build import rows_of
 from fcnjax.training.compile.compilation import CompileSettings, jit
 from fcnjax.training.evaluation import EvaluationResult
-from fcnjax.training.step.step import TrainState, split
+from fcnjax.training.step.step import Arrays, TrainState, split
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +84,16 @@ class TrainedRun:
         """The trained network."""
         return self.trainer.model(self.state)
 
+    @cached_property
+    def exact_recipe(self) -> Recipe:
+        """The recipe with a network that computes in the dtype of its inputs, such as float64."""
+        return dataclasses.replace(self.recipe, model=dataclasses.replace(self.recipe.model, dtype=None))
+
+    @cached_property
+    def exact_arrays(self) -> tuple[Arrays, Arrays]:
+        """The weights and statistics that are evaluated, in float64."""
+        return jax.tree.map(lambda array: np.asarray(array, np.float64), self.state.evaluated)
+
     def scores(self, source: str | Source = "test") -> np.ndarray:
         """Returns the logits of a split, or of other examples, in their order: float32 [examples, K].
 
@@ -97,21 +109,29 @@ class TrainedRun:
                 and returns the function, such as `make_evaluation_step`.
             recipe: describes the network.
         """
-        graphdef = split(abstract_model(recipe, self.sources["train"]))[0]
+        return self.compiled_for(split(abstract_model(recipe, self.sources["train"]))[0], make, recipe)
+
+    def compiled_for(
+        self, graphdef: Any, make: Callable[[Any], Callable[..., Any]], recipe: Recipe
+    ) -> Callable[..., Any]:
+        """Returns what `compiled` does, for a network of another structure."""
         if (make, graphdef) not in self.programs:
             self.programs[make, graphdef] = jit(make(graphdef), settings=CompileSettings.of(recipe))
         return self.programs[make, graphdef]
 
-    def batches(self, source: Source | None = None) -> Iterator[tuple[np.ndarray, Padded, np.ndarray]]:
+    def batches(
+        self, source: Source | None = None, buckets: BucketPlan | None = None
+    ) -> Iterator[tuple[np.ndarray, Padded, np.ndarray]]:
         """Yields examples in batches: their positions in the source int [B], inputs, and labels int [B].
 
         Args:
-            source: examples whose sizes fit the buckets of the run; None: the test examples.
+            source: examples whose sizes fit the buckets; None: the test examples.
+            buckets: buckets with batch sizes; None: those of the run.
 
         Positions of filler rows, and of examples that cannot be decoded, are -1.
         """
         source = self.sources["test"] if source is None else source
-        trainer, buckets = self.trainer, self.trainer.buckets
+        trainer, buckets = self.trainer, self.trainer.buckets if buckets is None else buckets
         plan = EvaluationPlan(source.sizes, buckets, rows_of(buckets))
         for step, batch in trainer.feed.batches(source, plan, 0, len(plan)):
             inputs, targets = trainer.feed.inputs(batch)

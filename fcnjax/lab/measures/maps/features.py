@@ -3,17 +3,19 @@
 Axes: S spatial extents, C channels.
 """
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fcnjax import geometry
 from fcnjax.data import Source
 from fcnjax.data.planning.remainders import FILLER
+from fcnjax.heads import FlattenDenseHead, Head
 from fcnjax.lab.measures.trained_run import TrainedRun
+from fcnjax.layers import Layer
 from fcnjax.padded import Padded
 from fcnjax.training.step.step import Arrays, merge
 
@@ -48,6 +50,12 @@ def features_of(run: TrainedRun, arrays: tuple[Arrays, Arrays], source: Source) 
     return {stage: [each.get(row, none[stage]) for row in range(len(source))] for stage, each in found.items()}
 
 
+def fields_of(parts: Iterable[Layer | Head | FlattenDenseHead], rank: int) -> list[geometry.ReceptiveField]:
+    """Returns the receptive field of what the last of some parts of a network gives, along each axis."""
+    windows = [part.windows(rank) for part in parts]
+    return [geometry.receptive_field(each[axis] for of_part in windows for each in of_part) for axis in range(rank)]
+
+
 def exact_features(run: TrainedRun, images: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Returns the features that the head of a trained network receives, float64 [*S, C] of each image.
 
@@ -55,8 +63,6 @@ def exact_features(run: TrainedRun, images: Sequence[np.ndarray]) -> list[np.nda
         run: the run.
         images: values [*S, C] as the network receives them; the same extents in all runs, or each call compiles.
     """
-    recipe = dataclasses.replace(run.recipe, model=dataclasses.replace(run.recipe.model, dtype=None))
-    arrays = jax.tree.map(lambda array: np.asarray(array, np.float64), run.state.evaluated)
     with jax.enable_x64(True):
         batch = Padded.stack([jnp.asarray(image, jnp.float64) for image in images])
-        return run.compiled(make_stages, recipe)(*arrays, batch)[STAGES[-1]].unstack()
+        return run.compiled(make_stages, run.exact_recipe)(*run.exact_arrays, batch)[STAGES[-1]].unstack()

@@ -18,9 +18,9 @@ from fcnjax import geometry, pooling
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.heads import Head
 from fcnjax.lab.measures.canvases import scenes_of
+from fcnjax.lab.measures.maps.features import fields_of
 from fcnjax.lab.measures.scores import max_relative_difference
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
-from fcnjax.models import Classifier
 from fcnjax.padded import Padded
 from fcnjax.training.step.step import Arrays, merge
 
@@ -142,7 +142,7 @@ def make_maps(graphdef: Any) -> Callable[..., tuple[Padded, jax.Array]]:
 
 def _found(run: TrainedRun, split: str) -> _Found:
     source, program = scenes_of(run, split), run.compiled(make_maps, run.recipe)
-    axes = _fields(run.model)
+    axes = fields_of((*run.model.blocks, run.model.head), run.model.rank)
     heat, peaks = [np.zeros(0)] * len(source), np.zeros((len(source), 2))
     pooled = np.zeros((len(source), len(source.class_names)))
     for rows, inputs, labels in run.batches(source):
@@ -180,9 +180,3 @@ def _interpolation(cells: int, positions: int, field: geometry.ReceptiveField) -
 def _centers(field: geometry.ReceptiveField, cells: int) -> np.ndarray:
     """Returns the middles of receptive fields, in pixels from the edge of a scene [cells]."""
     return float(field.start) + field.size / 2 + float(field.stride) * np.arange(cells)
-
-
-def _fields(model: Classifier) -> tuple[geometry.ReceptiveField, ...]:
-    """Returns the receptive field of a class map along each axis."""
-    windows = [each for part in (*model.blocks, model.head) for each in part.windows(model.rank)]
-    return tuple(geometry.receptive_field(each[axis] for each in windows) for axis in range(model.rank))

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fcnjax import geometry
-from fcnjax.geometry import ReceptiveField
-from fcnjax.lab.measures.maps.features import exact_features
+from fcnjax.lab.measures.maps.features import exact_features, fields_of
 from fcnjax.lab.measures.scores import max_relative_difference
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
 
@@ -39,7 +37,7 @@ class ReceptiveFields:
         """Returns the numbers; None for an arm that is not measured."""
         if self.arms and run.arm not in self.arms:
             return None
-        size, stride, start = np.array(fields_of(run), np.int64).T
+        size, stride, start = np.array(fields_of(run.model.blocks, run.model.rank), np.int64).T
         middle = 1 - start // stride  # the first position whose window begins after the first pixel
         first = middle * stride + start
         windows = {"the receptive field": (first, size)}
@@ -51,13 +49,6 @@ class ReceptiveFields:
         own, *others = (features[tuple(middle)] for features in exact_features(run, images))
         changes = {name: max_relative_difference(other, own) for name, other in zip(windows, others, strict=True)}
         return Measured({}, {f"features change, outside of {name}": change for name, change in changes.items()})
-
-
-def fields_of(run: TrainedRun) -> list[ReceptiveField]:
-    """Returns the receptive field of the features that the head receives, one per spatial axis."""
-    rank = run.model.rank
-    windows = [each for block in run.model.blocks for each in block.windows(rank)]
-    return [geometry.receptive_field(each[axis] for each in windows) for axis in range(rank)]
 
 
 def _replaced(image: np.ndarray, other: np.ndarray, first: np.ndarray, extents: np.ndarray) -> np.ndarray:

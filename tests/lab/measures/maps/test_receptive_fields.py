@@ -38,8 +38,9 @@ def test_features_depend_on_their_whole_receptive_field_and_on_no_other_pixel(ru
 def test_a_window_that_is_off_by_one_pixel_is_noticed(runner, arm, change, monkeypatch):
     true_fields = receptive_fields.fields_of
 
-    def wrong(run):
-        return [field._replace(**{k: getattr(field, k) + by for k, by in change.items()}) for field in true_fields(run)]
+    def wrong(parts, rank):
+        fields = true_fields(parts, rank)
+        return [field._replace(**{k: getattr(field, k) + by for k, by in change.items()}) for field in fields]
 
     monkeypatch.setattr(receptive_fields, "fields_of", wrong)
     assert numbers_of(runner, arm)[STATED] > 1e-4
