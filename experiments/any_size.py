@@ -57,10 +57,12 @@ EXPERIMENT = lab.Experiment(
         lab.Superiority(
             "A network trained at 28x28 is less accurate on the same digits scaled to 28x16",
             lab.difference("fixed", "fixed", HERE, THERE),
+            margin=0.1,
         ),
         lab.Superiority(
             "At 28x16, training at any size is more accurate than training at 28x28",
             lab.difference("any-size", "fixed", THERE),
+            margin=0.1,
         ),
         lab.Equivalence(
             "At 28x28, training at any size is as accurate as training at 28x28, within a point",

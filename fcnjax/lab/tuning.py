@@ -217,8 +217,9 @@ def pilot_variances(
 ) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
     """Returns the variance components of each statistical claim, and how many test examples of one seed count for it.
 
-    The variance between runs is shared by primary claims of one unit and number of terms (see `shared_variances`).
-    Exploratory and control claims may be about arms that differ far more: they keep their own, and change no other.
+    The variance between runs is shared by primary claims of one unit, margin and number of terms (see
+    `shared_variances`): where an effect is large, runs vary more than where there is none. Exploratory and control
+    claims may be about arms that differ far more: they keep their own, and change no other.
 
     Args:
         experiment: its claims.
@@ -244,7 +245,7 @@ def pilot_variances(
         components[claim.statement] = pilot_components(*values, unit=claim.largest_effect)
         examples[claim.statement] = max(1, round(share * pool))
         if claim in primary:
-            alike[claim.unit, len(claim.contrast)][claim.statement] = pilot_run_variance(*values)
+            alike[claim.unit, claim.margin, len(claim.contrast)][claim.statement] = pilot_run_variance(*values)
     for variances in alike.values():
         for statement, variance in shared_variances(variances).items():
             components[statement] |= {"run": variance}

@@ -181,8 +181,13 @@ def test_the_variance_between_runs_is_shared_by_primary_claims_of_one_kind():
     found = variances((FAR, NEAR), observations)
     assert found["far"]["run"] == own["far"]  # its own is larger than the mean of both
     assert found["near"]["run"] == np.mean(list(own.values()))
-    points = dataclasses.replace(NEAR, unit="points of log loss")
-    assert variances((FAR, points), observations)["near"]["run"] == max(0, own["near"])
+
+
+@pytest.mark.parametrize("other", [{"unit": "points of log loss"}, {"margin": 0.1}])
+def test_a_claim_of_another_kind_shares_no_variance_between_runs(other):
+    observations = accuracies(PILOTS)
+    own = pilot_run_variance(*observations.contrast(NEAR.contrast))
+    assert variances((FAR, dataclasses.replace(NEAR, **other)), observations)["near"]["run"] == max(0, own)
 
 
 @pytest.mark.parametrize("other", [BROKEN, TRIED])
