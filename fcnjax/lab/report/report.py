@@ -3,6 +3,7 @@
 `fcnjax.lab.report.writers` writes it as Markdown, HTML or terminal tables; nothing here depends on an output format.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,6 +17,7 @@ from fcnjax.lab.observations import Observations
 from fcnjax.lab.plan import Plan
 from fcnjax.lab.report.figures import NARROW, WIDE, accuracy_figure, loss_figure, size_figure
 from fcnjax.lab.report.forest import contrast_figure
+from fcnjax.lab.report.metrics import drawn_kinds, metric_figure, metric_table, metrics_of, number_table
 from fcnjax.lab.report.notes import is_as_planned, notes
 from fcnjax.lab.report.summaries import Summary, summarize
 from fcnjax.lab.report.tables import (
@@ -186,7 +188,8 @@ def _sections(
         _plan_section(summary, decisions, plan),
         _method_section(summary, setting, plan, observations, facts),
     )
-    return tuple(filter(None, (verdicts, arms, _size_section(summary), *between, power, method)))
+    measured = _metric_section(summary, observations)
+    return tuple(filter(None, (verdicts, arms, _size_section(summary), measured, *between, power, method)))
 
 
 def _png(figure: Figure, dpi: int) -> bytes:
@@ -255,6 +258,21 @@ def _size_section(summary: Summary) -> Section | None:
     caption = "Accuracy by size of the test example, with 95 % bands; the other arms in gray."
     drawn = chart("accuracy_by_size", lambda width: size_figure(summary, width), caption)
     return Section("Accuracy by size", (words,), tables=(size_table(summary),), pictures=(drawn,))
+
+
+def _metric_section(summary: Summary, observations: Observations) -> Section | None:
+    metrics = metrics_of(observations, [each.arm.name for each in summary.intact])
+    numbers = number_table(summary, observations)
+    tables = ((metric_table(summary, metrics),) if metrics else ()) + ((numbers,) if numbers else ())
+    pictures = tuple(
+        chart(
+            f"metric_{re.sub('[^a-z0-9]+', '_', kind.lower())}",
+            lambda width, each=each: metric_figure(summary, each, width),
+            f"{kind[0].upper()}{kind[1:]} in each way in which it was measured: mean with 95 % interval.",
+        )
+        for kind, each in drawn_kinds(metrics).items()
+    )
+    return Section("What was measured", tables=tables, pictures=pictures) if tables else None
 
 
 def _plan_section(summary: Summary, decisions: Sequence[Decision], plan: Plan | None) -> Section | None:

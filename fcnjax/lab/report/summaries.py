@@ -15,7 +15,7 @@ from fcnjax.lab.observations import Observations
 from fcnjax.lab.statistics import Estimate, clustered_mean
 
 # Numbers of runs that the table of arms shows, where a measure gives them.
-_COSTS = ("parameters", "multiply-adds", "real pixels", "waste, %", "buckets", "programs")
+COSTS = ("parameters", "multiply-adds", "real pixels", "waste, %", "buckets", "programs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +170,7 @@ def _arm_summary(arm: Arm, observations: Observations, blocks: int, sizes: SizeG
         last_loss=float(np.mean([loss.mean() for loss in last])) if last else float("nan"),
         costs={
             name: float(np.mean([run.numbers[name] for run in runs]))
-            for name in _COSTS
+            for name in COSTS
             if all(name in run.numbers for run in runs)
         },
     )

@@ -63,6 +63,7 @@ def test_the_answer_comes_first_and_sections_in_order(report):
         "All contrasts",
         "Arms",
         "Accuracy by size",
+        "What was measured",
         "Pictures",
         "Power and tuning",
         "How it was measured",
@@ -234,6 +235,7 @@ def test_a_diverged_arm_without_sizes_or_accuracy_still_makes_a_report(tmp_path)
     assert [section.title for section in report.sections] == [
         "Verdicts",
         "Arms",
+        "What was measured",
         "Power and tuning",
         "How it was measured",
     ]
