@@ -4,24 +4,20 @@ What is read of a `result.json`:
 
 - `name`, `title`, `question`, `setting`, `answer`: texts.
 - `verdicts`: number of primary and exact claims by verdict.
-- `claims`: for each `statement`, `verdict`, its `words` if there are any, and `control`; for its numbers `estimate`
-  with `mean`, and `low`, `high`, `scale` and `unit`, or `number` and `at_most` or `at_least` if it is exact. A `kind`
-  of `control` leaves it out.
+- `claims`: for each its `verdict`, and `control`.
 - `runs`: one entry per run.
 - `page`: path of the report, from the folder of the result.
 - `facts`, with `versions`, and `times`, with `ended`: texts, shown if they are there.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fcnjax.atomic import read_json, write_text
-from fcnjax.lab.report.words import SYMBOLS, TONES, count_words, counted, effect_digits, interval_words
+from fcnjax.lab.report.words import SYMBOLS, TONES, count_words, counted
 from fcnjax.lab.report.writers import plain, render_html
-from fcnjax.lab.statistics import scientific
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"  # the README's section stands between them
 _NEEDED = ("name", "title", "question", "setting", "answer", "verdicts", "claims", "runs", "page")
@@ -39,7 +35,6 @@ class Entry:
         verdicts: number of primary and exact claims by verdict.
         controls: number of claims that must fail.
         failed: number of those that did.
-        claims: primary and exact claims with a verdict, as in the result.
         runs: number of runs.
         measured: versions, and the day on which the runs ended; may be empty.
         page: path of the report, from the page that links to it.
@@ -52,7 +47,6 @@ class Entry:
     verdicts: Mapping[str, int]
     controls: int
     failed: int
-    claims: Sequence[Mapping[str, Any]]
     runs: int
     measured: str
     page: str
@@ -89,7 +83,6 @@ def entry_of(result: Mapping[str, Any], folder: str = "") -> Entry:
         verdicts={verdict: counts[verdict] for verdict in ("holds", "fails", "not decided") if counts.get(verdict)},
         controls=len(controls),
         failed=sum(claim["verdict"] == "fails" for claim in controls),
-        claims=[claim for claim in result["claims"] if claim["verdict"] and not _is_control(claim)],
         runs=len(result["runs"]),
         measured=", ".join(filter(None, (result.get("facts", {}).get("versions", ""), ended))),
         page=f"{folder}/{result['page']}" if folder else result["page"],
@@ -124,7 +117,7 @@ def write_index_markdown(entries: Sequence[Entry], path: Path | str) -> Path:
     """Writes the index as GitHub Markdown and returns the path."""
     lines = ["| experiment | answer | verdicts | data | measured with |", "| --- | --- | --- | --- | --- |"]
     for entry in entries:
-        counts = " · ".join([*_count_parts(entry), *filter(None, [entry.control_words])])
+        counts = " · ".join(_counts(entry))
         link = f"**[{plain(entry.title)}]({_url(entry.page)})** {plain(entry.question)}"
         cells = (entry.answer, counts, f"{entry.setting}, {entry.runs:,} runs", entry.measured)
         lines.append(f"| {' | '.join((link, *map(plain, cells)))} |")
@@ -142,15 +135,11 @@ def summary_words(entries: Sequence[Entry]) -> str:
 
 
 def readme_section(entries: Iterable[Entry]) -> str:
-    """Returns the README's section of results: for each experiment its answer, and its verdicts with their numbers."""
+    """Returns the README's section of results: for each experiment its verdicts, counted, and its answer."""
     parts = []
     for entry in entries:
-        heading = f"**[{plain(entry.title)}]({_url(entry.page)})** ({plain(entry.setting)}, {entry.runs:,} runs)"
-        lines = [f"{heading}. {plain(entry.answer)}"]
-        lines += [f"- {SYMBOLS[TONES[c['verdict']]]} {_claim_words(c)}" for c in entry.claims]
-        if entry.controls:
-            lines.append(f"- {entry.control_words}; what is broken on purpose must fail.")
-        parts.append("\n".join((lines[0], "", *lines[1:])) if len(lines) > 1 else lines[0])
+        extent = f"{plain(entry.setting)}, {entry.runs:,} runs: {' · '.join(_counts(entry))}"
+        parts.append(f"**[{plain(entry.title)}]({_url(entry.page)})** ({extent}). {plain(entry.answer)}")
     return "\n\n".join(parts)
 
 
@@ -173,33 +162,10 @@ def update_readme(path: Path | str, entries: Sequence[Entry]) -> Path:
     return write_text(path, f"{before}{BEGIN}\n\n{readme_section(entries)}\n\n{after}")
 
 
-def _claim_words(claim: Mapping[str, Any]) -> str:
-    """Returns verdict, statement and numbers of a claim of a result."""
-    estimate = claim.get("estimate")
-    if estimate:
-        scale = claim["scale"]
-        ends = [scale * _finite(value) for value in (estimate["mean"], claim["low"], claim["high"])]
-        numbers = f"{interval_words(*ends, digits=effect_digits(scale), signed=True)} {claim['unit']}"
-    else:
-        limits = {"at most": claim.get("at_most"), "at least": claim.get("at_least")}
-        limit = [f"must be {words} {scientific(value)}" for words, value in limits.items() if value is not None]
-        numbers = ", ".join([scientific(_finite(claim.get("number"))), *limit])
-    verdict = claim.get("words", claim["verdict"])
-    return f"{plain(verdict)}: {plain(claim['statement'])} ({plain(numbers)})."
-
-
-def _is_control(claim: Mapping[str, Any]) -> bool:
-    """Returns whether a claim of a result must fail, or is about an arm that repeats another one."""
-    return bool(claim.get("control")) or claim.get("kind") == "control"
-
-
-def _finite(value: Any) -> float:
-    """Returns a number of a result; NaN for None and for the texts that stand for numbers which are not finite."""
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _count_parts(entry: Entry) -> list[str]:
-    return [f"{SYMBOLS[TONES[verdict]]} {counted(verdict, count)}" for verdict, count in entry.verdicts.items()]
+def _counts(entry: Entry) -> list[str]:
+    """Returns the verdicts of an entry, counted, and whether its controls failed."""
+    counts = [f"{SYMBOLS[TONES[verdict]]} {counted(verdict, count)}" for verdict, count in entry.verdicts.items()]
+    return [*counts, *filter(None, [entry.control_words])]
 
 
 def _url(page: str) -> str:
