@@ -28,7 +28,7 @@ class Metric:
 
     Attributes:
         name: its name, such as "accuracy, scaled to 16x16".
-        percent: whether each example is right or wrong, so that means are shown in per cent.
+        percent: whether it is an accuracy, or each example is right or wrong: means are shown in per cent.
         estimates: its mean by name of an arm; an arm that was not measured so is missing.
     """
 
@@ -63,9 +63,9 @@ def metrics_of(observations: Observations, arms: Sequence[str]) -> tuple[Metric,
     """
     runs = [run for run in observations.runs if run.arm in arms]
     names = dict.fromkeys(name for run in runs for name in run.values)
-    kinds = dict.fromkeys(map(_kind_of, names))
     if sum(_kind_of(name) == "accuracy" for name in names) == 1:
         names.pop("accuracy", None)
+    kinds = dict.fromkeys(map(_kind_of, names))
     found = [_metrics_of_kind(observations, arms, [n for n in names if _kind_of(n) == kind]) for kind in kinds]
     return tuple(metric for metrics in found for metric in metrics)
 
@@ -83,7 +83,8 @@ def _metrics_of_kind(observations: Observations, arms: Sequence[str], names: Seq
     joined = {
         name: np.concatenate([np.zeros(0), *(each.values for each in of.values())]) for name, of in values.items()
     }
-    percent = all(np.isin(each, (0.0, 1.0)).all() for each in joined.values())
+    shares = _kind_of(names[0]).endswith("accuracy")  # of an example too, where it is the mean of its placements
+    percent = shares or all(np.isin(each, (0.0, 1.0)).all() for each in joined.values())
     metrics = []
     for name, each in joined.items():
         if each.size and np.all(np.isfinite(each)):
