@@ -118,6 +118,17 @@ EXPERIMENT = lab.Experiment(
     measures=(lab.Scores(), lab.OnCanvases(SIDES), lab.Localization()),
     claims=CLAIMS,
     pictures=(lab.ClassMaps(SHOWN, "Clutter comes from other digits."),),
+    findings={
+        "digits": lab.Finding(
+            "Attention is more accurate than the mean (3.6 points [1.4, 5.9]), and GeM most of all (5.5 [3.9, 7.1], "
+            "without a verdict). The log odds of the mean fall by 1.6 nats with each doubling of the area, those of "
+            "log-sum-exp by 0.1. Class maps of the mean box the object in 53 % of scenes, those of the maximum in "
+            "12 %: it needs no more than one part, as Zhou et al. and Choe et al. found. That the maximum and "
+            "log-sum-exp are 13 and 11 points less accurate has no verdict: their gradient reaches few positions, and "
+            "560 steps are few for them (last training losses 0.80 and 0.69, of the mean 0.45).",
+            ("holds", "holds", "holds", "holds", "fails", "fails"),
+        )
+    },
 )
 
 if __name__ == "__main__":

@@ -120,6 +120,17 @@ EXPERIMENT = lab.Experiment(
         lab.SameFunction("hidden-gap", "conv-first", (("head.pool_at", 3),)),
     ),
     claims=CLAIMS,
+    findings={
+        "digits": lab.Finding(
+            "Of two heads with a hidden layer, the one that pools last is 10 points [7, 13] more accurate on 80x80 "
+            "pixels, and loses 2.9 points [2.1, 3.8] less with each doubling of the area, for 13 % more multiply-adds; "
+            "at 32x32 pixels they differ by 1.6 points [-0.2, 3.4]. Yet a linear head, in which the order is no "
+            "question, is 4.5 to 5.5 points more accurate than that one at every size (without a verdict). "
+            "Log-sum-exp loses less with the area than the mean (1.7 points [1.2, 2.1]), from a start 9 points lower, "
+            "after a training of 560 steps that may be short for it.",
+            ("holds", "holds", "holds", "holds", "fails", "fails"),
+        )
+    },
 )
 
 if __name__ == "__main__":
