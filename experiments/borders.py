@@ -8,7 +8,7 @@ from fcnjax import lab
 LAST, FIRST = "R2 of position, last block", "R2 of position, first block"
 UNTRAINED, SHUFFLED, PLAIN = (f"R2 of position, {name}" for name in ("untrained", "shuffled", "not rolled"))
 ROLLED = "accuracy, rolled"
-R2 = {"unit": "of R2", "scale": 1.0, "margin": 0.1}
+R2 = {"unit": "R2", "scale": 1.0, "margin": 0.1}
 WORDS = {
     "zero": "zeros",
     "partial": "zeros, and outputs scaled by the ratio of all taps to those inside",
@@ -129,6 +129,16 @@ EXPERIMENT = lab.Experiment(
             if name not in ("zero", "circular")
         ),
     ),
+    findings={
+        "digits": lab.Finding(
+            "Zeros beyond the edge tell a network where it is: position is decoded from rolled digits with an R2 of "
+            "0.55, against 0 with the opposite edge or without pads, as Islam et al. and Kayhan and van Gemert found "
+            "(0.24 with the image mirrored, 0.11 with its edge repeated). Training adds nothing to it: the claim that "
+            "it does fails, untrained features have an R2 of 0.62. Zeros are 1.4 points [0.8, 2.1] more accurate than "
+            "the opposite edge on digits in the middle, and 35 points [32, 37] less on rolled ones (no verdict).",
+            ("holds", "fails", "holds", "holds", "fails", "fails", "fails"),
+        )
+    },
 )
 
 if __name__ == "__main__":
