@@ -31,7 +31,8 @@ from fcnjax.lab.published.reproduction import (
 )
 from fcnjax.lab.published.result import FILE as RESULT
 from fcnjax.lab.published.result import facts_of, read_result
-from fcnjax.lab.report.writers import print_tables
+from fcnjax.lab.report.tables import planned_table
+from fcnjax.lab.report.writers import print_table, print_tables
 from fcnjax.lab.runner import Runner
 from fcnjax.lab.timing import FILE as TIMING
 from fcnjax.lab.timing import time_arms, timed_arms, training_time, work_of
@@ -237,6 +238,7 @@ def _tune(request: Request) -> None:
     plan = tune(pilots)
     if plan is not None:
         path = plan.write(request.results / PLAN)
+        print_table(planned_table(request.experiment, plan))
         print(f"plan: {path}; commit it before the run.")
 
 

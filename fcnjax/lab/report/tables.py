@@ -9,8 +9,10 @@ import numpy as np
 
 from fcnjax.lab.claims import Exact
 from fcnjax.lab.decisions import Decision
+from fcnjax.lab.experiment import Experiment
 from fcnjax.lab.observations import Observation, Observations
-from fcnjax.lab.plan import Plan
+from fcnjax.lab.plan import Plan, primary_claims
+from fcnjax.lab.power import SUFFICIENT, detectable, predicted_df, predicted_se
 from fcnjax.lab.report.summaries import ArmSummary, Summary
 from fcnjax.lab.report.words import UNKNOWN, effect_digits, effect_words, interval_words, number_words, p_words
 from fcnjax.lab.statistics import Estimate
@@ -132,6 +134,30 @@ def power_table(decisions: Sequence[Decision]) -> Table:
     )
     numbers = ("margin", "planned power", "standard error", "detectable")
     return Table((*columns, *numbers), tuple(rows), f"{caption}{_unit_words(units)}", left=len(columns))
+
+
+def planned_table(experiment: Experiment, plan: Plan) -> Table:
+    """Returns one row per primary claim of a plan: its margin and power, and the margin that a power of 0.8 needs.
+
+    Args:
+        experiment: the experiment, with the claims of the plan's setting.
+        plan: its plan.
+    """
+    primary, rows = primary_claims(experiment), []
+    family = sum(plan.power[claim.statement] >= SUFFICIENT for claim in primary)
+    for claim in primary:
+        parts, examples = plan.components[claim.statement], plan.examples[claim.statement]
+        se = predicted_se(parts, examples, plan.seeds, plan.folds, claim.largest_effect)
+        needed = detectable(se, predicted_df(examples, plan.seeds, plan.folds), max(1, family))
+        margins = (number_words(claim.scale * each, effect_digits(claim.scale)) for each in (claim.margin, needed))
+        power = plan.power[claim.statement]
+        words = "can be decided" if power >= SUFFICIENT else "no verdict"
+        rows.append((claim.statement, claim.unit, words, *margins, _power(power)))
+    caption = (
+        f"What the runs can decide, by the pilots. A primary claim with a power below {SUFFICIENT} gets no verdict; "
+        "needed: about the smallest margin with that power (an equivalence needs somewhat more)."
+    )
+    return Table(("statement", "unit", "", "margin", "needed", "planned power"), tuple(rows), caption, left=3)
 
 
 def tuning_table(summary: Summary, plan: Plan) -> Table:

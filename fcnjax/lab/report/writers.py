@@ -99,6 +99,19 @@ def print_tables(report: Report, console: Console | None = None) -> None:
         _print_section(section, console)
 
 
+def print_table(table: Table, console: Console | None = None) -> None:
+    """Prints a table with its caption on the terminal.
+
+    Args:
+        table: what to print.
+        console: where to print it; standard output by default.
+    """
+    drawn = tight_table(*map(escape, table.columns), title=escape(table.caption) or None, left=table.left)
+    for row in table.rows:
+        drawn.add_row(*map(escape, row))
+    (console or Console()).print(drawn)
+
+
 def plain(text: str) -> str:
     """Returns the text on one line, with everything escaped that Markdown or HTML in Markdown would interpret."""
     line = re.sub(r"([\\`*|<~])", r"\\\1", " ".join(text.split()))
@@ -117,10 +130,7 @@ def _print_section(section: Section, console: Console) -> None:
         console.print(f"[{color}]{verdict.symbol} {verdict.words}[/{color}]: {escape(verdict.statement)}")
         console.print(f"  [dim]{escape(verdict.evidence)}[/dim]")
     for table in section.tables:
-        drawn = tight_table(*map(escape, table.columns), title=escape(table.caption) or None, left=table.left)
-        for row in table.rows:
-            drawn.add_row(*map(escape, row))
-        console.print(drawn)
+        print_table(table, console)
     for part in section.parts:
         _print_section(part, console)
 

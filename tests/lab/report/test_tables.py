@@ -6,6 +6,8 @@ from synthetic_report import ERRORS, make_decisions, make_experiment, make_plan
 
 from fcnjax.lab.claims import Superiority, difference
 from fcnjax.lab.observations import Observations
+from fcnjax.lab.plan import Plan, powers
+from fcnjax.lab.power import planned_power, predicted_df, predicted_se
 from fcnjax.lab.report import summarize, tables
 
 
@@ -70,6 +72,28 @@ def test_the_table_of_tuning_marks_the_rate_that_was_used(summary):
         del tried["0.025"], tried["0.05"], tried["0.2"]
     plan.tuning["softmax-pool"] = {"0.0125": [0.2]}
     assert "edge" not in str(tables.tuning_table(summary, plan)), "one rate alone has no edge"
+
+
+def test_the_table_of_a_plan_says_which_primary_claims_can_be_decided():
+    alike = dict.fromkeys(("example", "residual"), 0.02) | {"run": 0.0}
+    claims = (
+        Superiority("wide", difference("linear-gap", "softmax-pool"), margin=0.05),
+        Superiority("narrow", difference("linear-gap", "softmax-pool"), margin=0.005),
+        Superiority("shown", difference("linear-gap", "max-pool"), exploratory=True),
+    )
+    experiment = dataclasses.replace(make_experiment(), claims=claims)
+    components = dict.fromkeys(("wide", "narrow", "shown"), alike)
+    examples = dict.fromkeys(components, 1597)
+    power = powers(experiment, components, examples, 3, 5)
+    plan = Plan("digits", {}, {}, power, components, seeds=3, folds=5, examples=examples)
+    found = columns(tables.planned_table(experiment, plan))
+    assert found["statement"] == ["wide", "narrow"]
+    assert found[""] == ["can be decided", "no verdict"]
+    assert found["margin"] == ["5.00", "0.50"]
+    needed = float(found["needed"][0]) / 100
+    at_it = dataclasses.replace(claims[0], margin=needed)
+    se = predicted_se(alike, 1597, 3, 5)
+    assert planned_power(at_it, se, 1, predicted_df(1597, 3, 5)) == pytest.approx(0.8, abs=0.01)
 
 
 def test_the_table_of_power_has_the_numbers_of_each_statistical_claim(experiment, observations):
