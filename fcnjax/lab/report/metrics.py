@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -153,19 +154,13 @@ def metric_figure(summary: Summary, metrics: Sequence[Metric], width: float = WI
     arms = [each for each in summary.intact if not each.arm.salt and _has_any(each, metrics)]
     styles, row = arm_styles(summary.experiment), _ARM * len(arms) + _GAP
     columns = 4 if width >= WIDE else 2
-    legend = 0.22 * -(-len(arms) // columns)
-    figure = Figure(figsize=(width, 0.8 + legend + row * len(metrics)), layout="constrained")
+    height = 0.8 + 0.22 * -(-len(arms) // columns) + row * len(metrics)  # with the legend
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     for top, metric in enumerate(metrics):
         for place, each in enumerate(arms):
-            estimate = metric.estimates.get(each.arm.name)
-            if estimate is not None:
-                y = top + ((place + 0.5) / len(arms) - 0.5) * _ARM * len(arms) / row
-                color, marker = styles[each.arm.name]
-                axes.plot(metric.scale * estimate.mean, y, marker, color=color, markersize=5, markeredgewidth=0)
-                ends = np.array(estimate.interval())
-                if np.all(np.isfinite(ends)):
-                    axes.plot(metric.scale * ends, [y, y], color=color, linewidth=1.6, solid_capstyle="butt")
+            y = top + (place + 0.5 - len(arms) / 2) * _ARM / row
+            _draw_mean(axes, y, metric, metric.estimates.get(each.arm.name), styles[each.arm.name])
         if top:
             axes.axhline(top - 0.5, color="#dddddd", linewidth=0.7)
     axes.set_yticks(range(len(metrics)), [fold_words(each.way, width, 36) for each in metrics], parse_math=False)
@@ -174,10 +169,21 @@ def metric_figure(summary: Summary, metrics: Sequence[Metric], width: float = WI
     axes.xaxis.set_major_locator(MaxNLocator(8 if width >= WIDE else 5, steps=[1, 2, 5, 10]))
     tidy(axes, "x")
     axes.tick_params(axis="y", length=0)
-    handles = [axes.plot([], [], styles[each.arm.name][1], color=styles[each.arm.name][0])[0] for each in arms]
+    handles = [axes.plot([], [], marker, color=color)[0] for color, marker in (styles[each.arm.name] for each in arms)]
     titles = [fold_words(each.arm.title, width, 28) for each in arms]
     figure.legend(handles, titles, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False)
     return figure
+
+
+def _draw_mean(axes: Axes, y: float, metric: Metric, estimate: Estimate | None, style: tuple[str, str]) -> None:
+    """Draws the mean of a metric in one arm with its 95 % interval, if it was measured there."""
+    if estimate is None:
+        return
+    color, marker = style
+    axes.plot(metric.scale * estimate.mean, y, marker, color=color, markersize=5, markeredgewidth=0)
+    ends = np.array(estimate.interval())
+    if np.all(np.isfinite(ends)):
+        axes.plot(metric.scale * ends, [y, y], color=color, linewidth=1.6, solid_capstyle="butt")
 
 
 def _has_any(each: ArmSummary, metrics: Sequence[Metric]) -> bool:
