@@ -20,8 +20,7 @@ HEADS = {
 EPOCHS = {100: 80, 320: 28, 1277: 7}
 FEW, MORE, ALL = EPOCHS
 FIXED = {"data.name": "any_size_digits/fixed_28x28"}
-SIZES = ((24, 24), (32, 32), (40, 40), (24, 40))
-MOVED = "accuracy, moved by 4 px"
+SIZES, MOVED = ((24, 24), (32, 32), (40, 40), (24, 40)), "accuracy, moved by 4 px"
 NATS = {"unit": "nats of the gap from training to test log loss", "scale": 1.0, "margin": 0.05}
 
 
@@ -59,11 +58,8 @@ def shrinking() -> tuple[lab.Term, ...]:
     logs = {count: math.log(count, 4) for count in EPOCHS}
     mean = sum(logs.values()) / len(logs)
     weights = {count: (mean - log) / sum((each - mean) ** 2 for each in logs.values()) for count, log in logs.items()}
-    return tuple(
-        lab.Term(term.arm, weight=round(weight * term.weight, 4))
-        for count, weight in weights.items()
-        for term in advantage(count)
-    )
+    terms = ((term, weight * term.weight) for count, weight in weights.items() for term in advantage(count))
+    return tuple(lab.Term(term.arm, weight=round(weight, 4)) for term, weight in terms)
 
 
 EXPERIMENT = lab.Experiment(
@@ -71,8 +67,7 @@ EXPERIMENT = lab.Experiment(
     title="Flatten or pool?",
     question=(
         "Networks of a fixed input size flatten their features into one dense layer, with weights for each position. "
-        "Does global average pooling (GAP) in its place overfit less, and what becomes of the dense layer at another "
-        "size, where its weights can serve as a convolution?"
+        "Does global average pooling (GAP) overfit less, and what becomes of the dense layer at another size?"
     ),
     varies="head",
     settings={"digits": lab.Setting("configs/digits.py", overrides=FIXED, seeds=3, folds=5, blocks=26)},
@@ -139,6 +134,15 @@ EXPERIMENT = lab.Experiment(
             for size in SIZES
         ),
     ),
+    findings={
+        "digits": lab.Finding(
+            "Tuned alike, GAP and flatten are equally accurate (0.15 points [-0.19, 0.48]). Each fourfold fewer digits "
+            "bring GAP less than a point (with 100 it leads by 0.9 [0.1, 1.7], no verdict): little of what Network in "
+            "Network reports. Moved by 4 px, digits cost GAP 4 points and flatten 23. Flatten refuses sizes with "
+            "other than 3x3 features; as a convolution it scores crops exactly, unless features are padded.",
+            ("fails", "holds", "holds", "holds", "holds", "holds", "fails", "fails"),
+        )
+    },
 )
 
 if __name__ == "__main__":
