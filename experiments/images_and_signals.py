@@ -120,6 +120,16 @@ EXPERIMENT = lab.Experiment(
             )
         ),
     ),
+    findings={
+        "tones": lab.Finding(
+            "Heads of signals behave as those of images, by the same code: linear orders are one function, orders "
+            "across a ReLU are equally accurate (a difference of 0.23 points [-0.19, 0.66]), and, without a verdict, "
+            "softmax before the pool costs 6 points and a maximum that comes last 28. Where the tones are a quarter of "
+            "the signal or more, and the rest is noise, classifying first is 3.2 points [2.3, 4.1] more accurate than "
+            "pooling first, as with a small object on a large canvas.",
+            ("holds", "holds", "holds", "holds", "holds", "fails", "fails", "fails"),
+        )
+    },
 )
 
 if __name__ == "__main__":
