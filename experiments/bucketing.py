@@ -11,6 +11,7 @@ STEPS = {"batching": "bucket", "batch_size": 16, "pixel_budget": None, "multiple
 MIXED = {**STEPS, "batching": "mixed"}
 GROUP = {"model.norm": "group"}
 ONE, TWO, EIGHT = ({"max_buckets": count} for count in (1, 2, 8))
+SPLIT = ("one", "group-mixed-one")
 REMEASURED = ("one", "eight", "mixed-eight")
 ALL_SIZES, BY_BUCKET = "accuracy, statistics of all sizes", "accuracy, statistics by bucket"
 
@@ -131,12 +132,17 @@ EXPERIMENT = lab.Experiment(
     settings={"digits": lab.Setting("configs/digits.py", seeds=4, folds=5, blocks=26)},
     arms=ARMS,
     claims=CLAIMS,
-    measures=(
-        lab.Scores(),
-        lab.BucketCosts(),
-        lab.InBuckets(("one", "group-mixed-one")),
-        lab.RemeasuredStatistics(REMEASURED),
-    ),
+    measures=(lab.Scores(), lab.BucketCosts(), lab.InBuckets(SPLIT), lab.RemeasuredStatistics(REMEASURED)),
+    findings={
+        "digits": lab.Finding(
+            "With group norm, buckets change nothing: a batch has one gradient in one bucket, two, and image by image "
+            "(3e-15), and one and eight buckets end equally accurate, with 135 and 39 % padding. Batch norm sees its "
+            "batch: steps of one of eight buckets may cost a point (0.95 [0.36, 1.55], not decided); parts of one or "
+            "two digits cost 4.4 [3.4, 5.4], of which statistics measured again win 0.9 back (no verdict). Two buckets "
+            "cost nothing that these runs show, with 79 % padding.",
+            ("not decided", "holds", "holds", "holds", "fails", "fails", "fails", "fails", "fails"),
+        )
+    },
 )
 
 if __name__ == "__main__":
