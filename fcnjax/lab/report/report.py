@@ -17,7 +17,7 @@ from fcnjax.lab.observations import Observations
 from fcnjax.lab.plan import Plan
 from fcnjax.lab.report.figures import NARROW, WIDE, accuracy_figure, loss_figure, size_figure
 from fcnjax.lab.report.forest import contrast_figure
-from fcnjax.lab.report.metrics import drawn_kinds, metric_figure, metric_table, metrics_of, number_table
+from fcnjax.lab.report.measured import drawn_kinds, metric_figure, metric_table, metrics_of, number_table
 from fcnjax.lab.report.notes import is_as_planned, notes
 from fcnjax.lab.report.summaries import Summary, summarize
 from fcnjax.lab.report.tables import (

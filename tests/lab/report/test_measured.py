@@ -6,7 +6,7 @@ import pytest
 from fcnjax.lab import Arm, Experiment, Setting
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.lab.report.figures import NARROW, WIDE
-from fcnjax.lab.report.metrics import drawn_kinds, metric_figure, metric_table, metrics_of, number_table
+from fcnjax.lab.report.measured import drawn_kinds, metric_figure, metric_table, metrics_of, number_table
 from fcnjax.lab.report.summaries import summarize
 from fcnjax.lab.statistics import clustered_mean
 
