@@ -264,11 +264,12 @@ def _metric_section(summary: Summary, observations: Observations) -> Section | N
     metrics = metrics_of(observations, [each.arm.name for each in summary.intact])
     numbers = number_table(summary, observations)
     tables = ((metric_table(summary, metrics),) if metrics else ()) + ((numbers,) if numbers else ())
+    way = "in each way in which it was measured: mean with 95 % interval, clustered by example and by run."
     pictures = tuple(
         chart(
             f"metric_{re.sub('[^a-z0-9]+', '_', kind.lower())}",
             lambda width, each=each: metric_figure(summary, each, width),
-            f"{kind[0].upper()}{kind[1:]} in each way in which it was measured: mean with 95 % interval.",
+            f"{kind[0].upper()}{kind[1:]} {way}",
         )
         for kind, each in drawn_kinds(metrics).items()
     )
