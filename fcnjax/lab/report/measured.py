@@ -100,38 +100,53 @@ def _kind_of(name: str) -> str:
 
 
 def metric_table(summary: Summary, metrics: Sequence[Metric]) -> Table:
-    """Returns one row per metric and one column per arm: its mean and standard error.
+    """Returns the mean and standard error of each metric in each arm.
 
     Args:
-        summary: of all arms; those that are broken on purpose have no column.
+        summary: of all arms; those that are broken on purpose are left out.
         metrics: at least one.
     """
-    rows = []
-    for metric in metrics:
-        cells = (_estimate_words(metric, metric.estimates.get(each.arm.name)) for each in summary.intact)
-        rows.append((metric.name + ", %" * metric.percent, *cells))
+    cells = {
+        metric.name + ", %" * metric.percent: [
+            _estimate_words(metric, metric.estimates.get(each.arm.name)) for each in summary.intact
+        ]
+        for metric in metrics
+    }
     caption = (
         "Mean ± standard error over test examples and runs, clustered by both. Arms are compared by the contrasts "
         "above, whose values are paired: two means may lie closer than their errors, and differ for certain."
     )
-    return Table(("metric", *(each.arm.title for each in summary.intact)), tuple(rows), caption)
+    return _by_arm("metric", cells, summary, caption)
 
 
 def number_table(summary: Summary, observations: Observations) -> Table | None:
-    """Returns one row per number without sampling error and one column per arm; None if there are none.
+    """Returns each number without sampling error in each arm; None if there are none.
 
     Args:
-        summary: of all arms; those that are broken on purpose have no column.
+        summary: of all arms; those that are broken on purpose are left out.
         observations: the runs.
     """
-    arms = {each.arm.title: observations.of(each.arm.name) for each in summary.intact}
-    names = dict.fromkeys(name for runs in arms.values() for run in runs for name in run.numbers if name not in COSTS)
-    rows = []
-    for name in names:
-        found = ([run.numbers[name] for run in runs if name in run.numbers] for runs in arms.values())
-        rows.append((name, *(_range_words(values) for values in found)))
+    runs = [observations.of(each.arm.name) for each in summary.intact]
+    names = dict.fromkeys(name for of in runs for run in of for name in run.numbers if name not in COSTS)
+    cells = {name: [_range_words([r.numbers[name] for r in of if name in r.numbers]) for of in runs] for name in names}
     caption = "Numbers of the runs that have no sampling error: one value, or the smallest and the largest of all runs."
-    return Table(("number", *arms), tuple(rows), caption) if rows else None
+    return _by_arm("number", cells, summary, caption) if cells else None
+
+
+def _by_arm(what: str, cells: Mapping[str, Sequence[str]], summary: Summary, caption: str) -> Table:
+    """Returns a table of cells, one per arm under each name; its columns are the names or the arms, the fewer of both.
+
+    Args:
+        what: heading of the names.
+        cells: by name, in the order of the intact arms.
+        summary: of all arms.
+        caption: what the table shows.
+    """
+    titles = [each.arm.title for each in summary.intact]
+    if len(cells) < len(titles):
+        rows = zip(titles, *cells.values(), strict=True)
+        return Table(("arm", *cells), tuple(rows), caption)
+    return Table((what, *titles), tuple((name, *each) for name, each in cells.items()), caption)
 
 
 def drawn_kinds(metrics: Sequence[Metric]) -> dict[str, tuple[Metric, ...]]:

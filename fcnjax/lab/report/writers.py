@@ -158,8 +158,9 @@ def _markdown_table(table: Table) -> str:
 
 
 def _typeset(text: str) -> str:
-    """Returns the text with intervals and counts that stay on one line, minus signs, and arrows as one character."""
+    """Returns the text with intervals, counts and errors that stay on one line, minus signs, and arrows."""
     kept = re.sub(
         r"\[[^\[\]]{1,30}\]|\([^()]{0,20}\d[^()]{0,20}\)", lambda found: found[0].replace(" ", "\u00a0"), text
     )
-    return re.sub(r"(?<![^\s\[(])-(?=\d)", "\u2212", kept).replace("->", "\u2192")
+    signed = re.sub(r"(?<![^\s\[(])-(?=\d)", "\u2212", kept)
+    return signed.replace("->", "\u2192").replace("\u00b1 ", "\u00b1\u00a0")
