@@ -205,6 +205,18 @@ def primary_claims(experiment: Experiment) -> tuple[Claim, ...]:
     return tuple(claim for claim in claims if not (claim.exploratory or claim.control))
 
 
+def expected_error(
+    claim: Claim,
+    components: Mapping[str, Mapping[str, float]],
+    examples: Mapping[str, int],
+    seeds: int,
+    folds: int,
+) -> tuple[float, int]:
+    """Returns the standard error to expect of a claim, and its degrees of freedom; the arguments are as in `powers`."""
+    parts, count = components[claim.statement], examples[claim.statement]
+    return predicted_se(parts, count, seeds, folds, claim.largest_effect), predicted_df(count, seeds, folds)
+
+
 def powers(
     experiment: Experiment,
     components: Mapping[str, Mapping[str, float]],
@@ -226,8 +238,7 @@ def powers(
     """
 
     def power(claim: Claim, family: int) -> float:
-        parts, count = components[claim.statement], examples[claim.statement]
-        se, df = predicted_se(parts, count, seeds, folds, claim.largest_effect), predicted_df(count, seeds, folds)
+        se, df = expected_error(claim, components, examples, seeds, folds)
         return planned_power(claim, se, family, df)
 
     primary = list(primary_claims(experiment))

@@ -11,8 +11,8 @@ from fcnjax.lab.claims import Exact
 from fcnjax.lab.decisions import Decision
 from fcnjax.lab.experiment import Experiment
 from fcnjax.lab.observations import Observation, Observations
-from fcnjax.lab.plan import Plan, primary_claims
-from fcnjax.lab.power import SUFFICIENT, detectable, predicted_df, predicted_se
+from fcnjax.lab.plan import Plan, expected_error, primary_claims
+from fcnjax.lab.power import SUFFICIENT, detectable
 from fcnjax.lab.report.summaries import ArmSummary, Summary
 from fcnjax.lab.report.words import UNKNOWN, effect_digits, effect_words, interval_words, number_words, p_words
 from fcnjax.lab.statistics import Estimate
@@ -146,9 +146,8 @@ def planned_table(experiment: Experiment, plan: Plan) -> Table:
     primary, rows = primary_claims(experiment), []
     family = sum(plan.power[claim.statement] >= SUFFICIENT for claim in primary)
     for claim in primary:
-        parts, examples = plan.components[claim.statement], plan.examples[claim.statement]
-        se = predicted_se(parts, examples, plan.seeds, plan.folds, claim.largest_effect)
-        needed = detectable(se, predicted_df(examples, plan.seeds, plan.folds), max(1, family))
+        se, df = expected_error(claim, plan.components, plan.examples, plan.seeds, plan.folds)
+        needed = detectable(se, df, max(1, family))
         margins = (number_words(claim.scale * each, effect_digits(claim.scale)) for each in (claim.margin, needed))
         power = plan.power[claim.statement]
         words = "can be decided" if power >= SUFFICIENT else "no verdict"
