@@ -5,9 +5,7 @@ Run `python -m experiments.images_and_signals`. After an interruption, the same 
 `free_spoken_digit/recordings` of `$FCNJAX_SHARED_DATA`, by default `../shared/data`.
 """
 
-import os
-from pathlib import Path
-
+from experiments import shared_data
 from fcnjax import lab
 
 # Every field of the head that the descriptions of the arms state, so that none of them comes from the config.
@@ -24,7 +22,7 @@ TONES, SHUFFLED = lab.tones(NOISE), lab.tones(NOISE, lab.shuffled_labels())
 AMONG = lab.tones(NOISE, lab.among_noise(0.25))
 # The configs of digits have augmentations of images; buckets of round sizes fit the signals of every draw.
 OF_SIGNALS = {f"augment.{name}": 0.0 for name in ("rotation", "scale", "shear", "shift")} | {"multiple_of": 128}
-RECORDINGS = Path(os.environ.get("FCNJAX_SHARED_DATA", "../shared/data"), "free_spoken_digit/recordings")
+RECORDINGS = {"data.data_dir": shared_data("free_spoken_digit/recordings")}
 
 HEADS = (
     ("linear", "linear", {**LINEAR, **GAP}, "pool -> linear 10"),
@@ -53,9 +51,7 @@ EXPERIMENT = lab.Experiment(
     size_unit="samples",
     settings={
         "tones": lab.Setting("configs/digits.py", overrides=OF_SIGNALS, seeds=4, folds=5),
-        "spoken": lab.Setting(
-            "configs/free_spoken_digit.py", overrides={"data.data_dir": str(RECORDINGS)}, train_examples=600
-        ),
+        "spoken": lab.Setting("configs/free_spoken_digit.py", overrides=RECORDINGS, train_examples=600),
     },
     arms=(
         *(lab.Arm(*head, sources=TONES) for head in HEADS),

@@ -1,16 +1,21 @@
 """Padding bias: what do zeros around an image change if nothing masks them?
 
 Run `python -m experiments.padding_bias`. After an interruption, the same command does the missing runs.
+`--data=caltech` asks the same of a ResNet and of photographs at their native sizes: those of 20 classes of Caltech-101,
+in the folder `caltech101_20` of `$FCNJAX_SHARED_DATA`, by default `../shared/data`.
 """
 
+from experiments import shared_data
 from fcnjax import lab
 
 SHARES = (0.25, 0.5, 1.0, 2.0)
 LARGEST = (40, 40)  # of the digits
-WORDS = {"masked": "batch norm", "group-norm": "group norm"}
+DIGITS, CALTECH, BOTH = ("digits",), ("caltech",), ("digits", "caltech")
+WORDS = {"masked": ("batch norm", BOTH), "group-norm": ("group norm", DIGITS)}
 NETWORKS = tuple(WORDS)
 NONE, TWICE = "accuracy, 0 of zeros", "accuracy, 1 of zeros"
 NATS = {"unit": "nats for each time that the area grows by itself", "scale": 1.0, "margin": 1.0}
+PHOTOGRAPHS = {"data.data_dir": shared_data("caltech101_20"), "model.width": 16, "epochs": 5, "max_buckets": 4}
 
 
 def slope(arm: str, score: str = "log loss") -> tuple[lab.Term]:
@@ -26,7 +31,10 @@ EXPERIMENT = lab.Experiment(
         "these zeros for a part of the image, as usual convolutions and pools do?"
     ),
     varies="network",
-    settings={"digits": lab.Setting("configs/digits.py", seeds=3, folds=5, blocks=26)},
+    settings={
+        "digits": lab.Setting("configs/digits.py", seeds=3, folds=5, blocks=26),
+        "caltech": lab.Setting("configs/image_folder.py:resnet18", overrides=PHOTOGRAPHS, folds=1),
+    },
     arms=(
         lab.Arm("masked", "batch norm, masked", description="trained at native sizes, padding masked"),
         lab.Arm(
@@ -34,12 +42,14 @@ EXPERIMENT = lab.Experiment(
             "group norm, masked",
             {"model.norm": "group"},
             "group norm in place of batch norm: its statistics are those of one image",
+            settings=DIGITS,
         ),
         lab.Arm(
             "unmasked",
             "batch norm, not masked",
             description="trained and tested with zeros up to 40x40 that nothing masks",
             sources=lab.zeros_to(LARGEST),
+            settings=DIGITS,
         ),
         lab.Arm("masked-again", "batch norm, masked, other seeds", description="A/A: as batch norm, masked", salt=1),
         lab.Arm(
@@ -52,19 +62,24 @@ EXPERIMENT = lab.Experiment(
     ),
     measures=(lab.Scores(), lab.ZeroPadding(SHARES, arms=NETWORKS)),
     claims=(
-        lab.Exact(
-            "With masks, an image has the same logits alone and in a padded batch",
-            "logits differ, masked",
-            NETWORKS,
-            at_most=1e-5,
+        *(
+            lab.Exact(
+                f"With masks, {what} has the same logits alone and in a padded batch",
+                "logits differ, masked",
+                arms,
+                at_most=1e-5,
+                settings=where,
+            )
+            for what, arms, where in (("an image", NETWORKS, DIGITS), ("a photograph", ("masked",), CALTECH))
         ),
         *(
             lab.Superiority(
                 f"With {words}, zeros that are not masked raise the log loss on average with their share",
                 slope(arm),
+                settings=where,
                 **NATS,
             )
-            for arm, words in WORDS.items()
+            for arm, (words, where) in WORDS.items()
         ),
         lab.Superiority(
             "With batch norm, as many zeros as pixels cost accuracy if they are not masked",
@@ -78,8 +93,9 @@ EXPERIMENT = lab.Experiment(
                 (arm,),
                 at_most=1e-5,
                 control=True,
+                settings=where,
             )
-            for arm, words in WORDS.items()
+            for arm, (words, where) in WORDS.items()
         ),
         lab.shuffled_costs_little("masked", "shuffled"),
         lab.same_with_other_seeds("masked", "masked-again"),
@@ -87,6 +103,7 @@ EXPERIMENT = lab.Experiment(
             "Trained, augmented and tested with the same zeros, a network is as accurate without masks",
             lab.difference("masked", "unmasked"),
             exploratory=True,
+            settings=DIGITS,
         ),
         *(
             lab.Superiority(
@@ -95,16 +112,18 @@ EXPERIMENT = lab.Experiment(
                 exploratory=True,
                 unit="for each time that the area grows by itself",
                 scale=1.0,
+                settings=where,
             )
-            for arm, words in WORDS.items()
+            for arm, (words, where) in WORDS.items()
         ),
         *(
             lab.Superiority(
                 f"With {words}, {share:g} times as many zeros as pixels cost accuracy if they are not masked",
                 lab.difference(arm, arm, NONE, f"accuracy, {share:g} of zeros"),
                 exploratory=True,
+                settings=where,
             )
-            for arm, words in WORDS.items()
+            for arm, (words, where) in WORDS.items()
             for share in SHARES
             if (arm, share) != ("masked", 1.0)
         ),

@@ -35,7 +35,9 @@ every = pytest.mark.parametrize("experiment", NAMES, indirect=True)
 
 
 def recipe_of(setting: lab.Setting) -> Recipe:
-    config = importlib.import_module(setting.config.removesuffix(".py").replace("/", ".")).get_config()
+    path, _, network = setting.config.partition(":")
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    config = module.get_config(network) if network else module.get_config()
     return Recipe.from_config(config.to_dict())
 
 
