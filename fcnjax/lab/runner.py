@@ -7,6 +7,7 @@ other holds, and waits at the end for the others.
 """
 
 import dataclasses
+import gc
 import json
 import shutil
 import sys
@@ -16,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -24,6 +26,7 @@ from fcnjax.data import Source
 from fcnjax.lab.draws import Draws, same_examples, sizes_by_id
 from fcnjax.lab.experiment import Arm, Experiment, Setting, changed_recipe
 from fcnjax.lab.keys import FIRST_PILOT, measure_key, run_key, training_seed
+from fcnjax.lab.mappings import near_the_limit
 from fcnjax.lab.measures import TrainedRun
 from fcnjax.lab.observations import Observation, Observations
 from fcnjax.sealed import DamagedFile
@@ -177,6 +180,8 @@ class Runner:
             if not self._locks(opened, key):
                 return False
             if self._measured(job, key) is None:  # no other process has done it in between
+                if near_the_limit():
+                    self._forget_programs()
                 self._observed(job, key).save(self._measured_path(job, key))
             return True
 
@@ -189,6 +194,13 @@ class Runner:
                 raise
         none = np.zeros(0)
         return Observation(*job, key, none, {}, {DIVERGED: 1.0}, none, none, none.reshape(0, 2))
+
+    def _forget_programs(self) -> None:
+        """Frees all compiled programs; a run that needs one again compiles it again."""
+        self._trainers.clear()
+        self._programs.clear()
+        jax.clear_caches()
+        gc.collect()
 
     def _locks(self, opened: ExitStack, key: str) -> bool:
         """Locks a run until `opened` is closed; returns False if another process holds it."""

@@ -13,6 +13,7 @@ from tiny_experiment import COUNTS, GAP, make_experiment, make_recipe, make_runn
 from fcnjax import lab
 from fcnjax.atomic import locked_folder
 from fcnjax.data import ResizedSource, SizePolicy
+from fcnjax.lab import mappings
 from fcnjax.lab import runner as runner_module
 from fcnjax.lab.draws import labels_of
 from fcnjax.lab.keys import training_seed
@@ -98,6 +99,28 @@ def test_draws_of_an_arm_compile_nothing_new(folder):
         runner.trained("gap", 1, 0)
         runner.trained("gap", 1, 1)
     assert not seen
+
+
+def test_programs_are_freed_where_the_system_allows_no_more_of_them(folder, monkeypatch):
+    usual = all_runs(make_runner(folder, workdir=folder / "usual"))
+    monkeypatch.setattr(runner_module, "near_the_limit", lambda: True)
+    runner = make_runner(folder, workdir=folder / "freed")
+    with counted_compilations() as seen:
+        freed = all_runs(runner)
+    assert bits(freed) == bits(usual)
+    assert max(Counter(seen).values()) >= len(runner.jobs), "every run compiles its own"
+
+
+def test_regions_are_counted_where_the_system_tells_its_limit(tmp_path, monkeypatch):
+    maps, limit = tmp_path / "maps", tmp_path / "limit"
+    monkeypatch.setattr(mappings, "MAPS", maps)
+    monkeypatch.setattr(mappings, "LIMIT", limit)
+    assert not mappings.near_the_limit()  # no such files: another system
+    limit.write_text("10\n")
+    maps.write_text("region\n" * 5)
+    assert not mappings.near_the_limit()
+    maps.write_text("region\n" * 6)
+    assert mappings.near_the_limit()
 
 
 def test_an_interrupted_experiment_goes_on_and_trains_nothing_twice(folder, trainings, monkeypatch):
