@@ -107,12 +107,12 @@ EXPERIMENT = lab.Experiment(
             ("holds", "holds", "not decided", "holds", "fails"),
         ),
         "mnist": lab.Finding(
-            "On MNIST as on the small digits: trained at 28x28 alone, a network loses 13.5 points [9.4, 17.6] at 28x16, and "
-            "training at any size is 10.6 [6.5, 14.7] better there. At 28x28 it costs 1.7 points [1.3, 2.1], more "
-            "than one: the same 6 epochs of 6,000 images serve all sizes. Without a verdict: it wins 54 points at "
-            "16x16 and 55 at 40x40, and statistics of batch norm measured anew at 28x16 win 10.6 [6.5, 14.7] without "
-            "any training, as in FixRes (Touvron et al.). Cropping costs 7.0 [4.2, 9.8] less than scaling, unlike on "
-            "the small digits: MNIST has margins to cut away.",
+            "On MNIST as on the small digits: trained at 28x28 alone, a network loses 13.5 points [9.4, 17.6] at "
+            "28x16, and training at any size is 10.6 [6.5, 14.7] better there. At 28x28 it costs 1.7 points [1.3, "
+            "2.1], more than one: the same 6 epochs of 6,000 images serve all sizes. Without a verdict: it wins 54 "
+            "points at 16x16 and 55 at 40x40, and statistics of batch norm measured anew at 28x16 win 10.6 [6.5, "
+            "14.7] without any training, as in FixRes (Touvron et al.). Cropping costs 7.0 [4.2, 9.8] less than "
+            "scaling, unlike on the small digits: MNIST has margins to cut away.",
             ("holds", "holds", "fails", "holds", "fails"),
         ),
     },

@@ -128,10 +128,10 @@ EXPERIMENT = lab.Experiment(
         ),
         "spoken": lab.Finding(
             "Recordings of spoken digits show the same signs, at smaller sizes: orders across a ReLU are equally "
-            "accurate within a point (97.6 and 97.8 %; -0.16 [-0.43, 0.11]), and where the digit is a quarter of the "
-            "recording or more, among noise as loud as itself, classifying first is 1.4 points [0.8, 1.9] more "
-            "accurate, less than the margin of 5. Without a verdict, softmax before the pool costs 0.9 points [0.4, 1.4] and a "
-            "maximum that comes last 2.0 [1.3, 2.7].",
+            "accurate within a point (97.6 and 97.8 %; -0.16 [-0.43, 0.11]), and where the digit is a quarter of "
+            "the recording or more, among noise as loud as itself, classifying first is 1.4 points [0.8, 1.9] more "
+            "accurate, less than the margin of 5. Without a verdict, softmax before the pool costs 0.9 points [0.4, "
+            "1.4] and a maximum that comes last 2.0 [1.3, 2.7].",
             ("holds", "holds", "holds", "holds", "holds", "fails", "fails", "fails"),
         ),
     },
