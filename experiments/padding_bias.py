@@ -131,7 +131,16 @@ EXPERIMENT = lab.Experiment(
             "tested with the same zeros, up to 40x40, is as accurate as a masked one (0.2 points better [-0.4, 0.8], "
             "no verdict); it was not tested with others.",
             ("holds", "holds", "holds", "holds", "fails", "fails", "fails"),
-        )
+        ),
+        "caltech": lab.Finding(
+            "Photographs at their native sizes, 97 to 418 pixels a side, and a ResNet-18 of 16 channels show the "
+            "same: as many black pixels as the photograph has cost 20 points of accuracy [12, 28] of 51 %, and the "
+            "log loss grows by 0.50 nats [0.27, 0.73] each time that they enlarge the area by that of the "
+            "photograph. With masks, no logit moves by more than 2e-7 of the largest. Five epochs are few (last "
+            "training losses are 1.5 to 1.6), and black is not the network's zero, as the mean of the pixels is "
+            "taken out.",
+            ("holds", "holds", "holds", "fails", "fails"),
+        ),
     },
 )
 
