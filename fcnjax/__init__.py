@@ -9,14 +9,15 @@ if TYPE_CHECKING:
     from fcnjax import models, pooling
     from fcnjax.data import load_source, plan_buckets
     from fcnjax.heads import Head
+    from fcnjax.inference import load
     from fcnjax.padded import Padded
-    from fcnjax.training import evaluate, load_model, train
+    from fcnjax.training import evaluate, train
 
 check_dependencies()
 
 __version__ = "0.1.0"
 
-__all__ = ["Head", "Padded", "evaluate", "load_model", "load_source", "models", "plan_buckets", "pooling", "train"]
+__all__ = ["Head", "Padded", "evaluate", "load", "load_source", "models", "plan_buckets", "pooling", "train"]
 
 # Where the names that are not modules are defined. A name or a module is imported when it is first used: JAX and what
 # else they need take over a second, in which a command could not say what it is for, or that it was interrupted.
@@ -24,7 +25,7 @@ _HOMES = {
     "Head": "fcnjax.heads",
     "Padded": "fcnjax.padded",
     "evaluate": "fcnjax.training",
-    "load_model": "fcnjax.training",
+    "load": "fcnjax.inference",
     "load_source": "fcnjax.data",
     "plan_buckets": "fcnjax.data",
     "train": "fcnjax.training",

@@ -26,6 +26,7 @@ NEEDED = (  # one module of each package in `dependencies` of pyproject.toml
     "orbax",
     "PIL",
     "platformdirs",
+    "pyarrow",
     "rich",
     "safetensors",
     "sklearn",

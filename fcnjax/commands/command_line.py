@@ -4,7 +4,9 @@ stderr for each mistake of the user.
 
 import itertools
 import logging
+import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +33,7 @@ NOT_FINITE = 3  # the training loss is not finite
 HOST_FAILED = 4  # another host of the run failed; 134 if JAX's own service notices first, within a minute
 TERMINATED = 143  # by SIGTERM, after the current step was saved
 
+NEVER_NAMED = ("flagfile", "undefok")  # flags of absl itself
 NAMED = "fcnjax:"  # begins the name of a config that the package holds
 
 
@@ -51,10 +54,25 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
         UsageError: if a flag, a named config or a config field is unknown (the message names the nearest one), a value
             has the wrong type, the config file cannot be read, or an argument is not a flag.
     """
+    values, rest = parse_with_arguments(argv, define, config)
+    if rest:
+        raise UsageError(f"argument {rest[0]!r}: every argument must be a flag, such as --workdir=runs/digits.")
+    return values
+
+
+def parse_with_arguments(
+    argv: Sequence[str], define: Callable[[flags.FlagValues], None], config: str | None = None
+) -> tuple[Any, list[str]]:
+    """Returns the flags of a command line, and its arguments that are no flags, such as files.
+
+    Args and errors: as for `parse`, which refuses such arguments.
+    """
     argv = [_with_path(argument, before) for before, argument in itertools.pairwise(["", *argv])]
     values = flags.FlagValues()
-    flags.DEFINE_bool("help", False, "Show the flags.", flag_values=values)
+    values.set_gnu_getopt()  # flags may follow arguments
+    flags.DEFINE_bool("help", False, "Show the flags.", short_name="h", flag_values=values)
     define(values)
+    _check_values(argv[1:], values)
     try:
         if config is not None:
             text = "Path of a config file, or fcnjax:NAME; --config.FIELD=VALUE overrides a field."
@@ -68,13 +86,12 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
         raise UsageError(" ".join([*sentence.split(), *trace.strip().splitlines()[-1:]])) from None
     except Exception as error:  # a config file is code: it may raise anything
         raise UsageError(_config_error(error, argv)) from None
-    if len(rest) > 1:
-        raise UsageError(f"argument {rest[1]!r}: every argument must be a flag, such as --workdir=runs/digits.")
     if values.help:
-        print(values.get_help())
+        print(_flag_help(values))
         if config is not None:
             print("\nFields of a config, with their defaults before the config file is read, and their meanings:")
             print(config_help())
+        sys.stdout.flush()  # now, so that a closed pipe ends it here
         raise SystemExit(0)
     if config == "" and values.config is None:
         raise UsageError(
@@ -86,7 +103,34 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
             f"--config: its get_config() returns a {type(values.config).__name__}; it must return an "
             "ml_collections.ConfigDict, as in configs/digits.py."
         )
-    return values
+    return values, rest[1:]
+
+
+def _check_values(arguments: Sequence[str], values: flags.FlagValues) -> None:
+    """Raises UsageError if a flag that takes a value is followed by another flag, which would become its value."""
+    for argument, after in itertools.pairwise(arguments):
+        name = argument.removeprefix("--")
+        takes = name == "config" or (name in values and not values[name].boolean)
+        if argument.startswith("--") and takes and after.startswith("--"):
+            raise UsageError(f"{argument}: must have a value, and {after} follows; give {argument}=VALUE.")
+
+
+def _flag_help(values: flags.FlagValues) -> str:
+    """Returns the flags of a command, with their defaults and meanings, for a terminal of 80 columns."""
+    lines = ["Flags:"]
+    for name in sorted(set(values) - {"h"}):
+        flag = values[name]
+        if flag.name in ("config", *NEVER_NAMED) or flag.name != name:
+            continue
+        value = "" if flag.boolean else "=" + ("VALUE" if flag.default is None else str(flag.default_unparsed))
+        lines.append(f"  --{'[no]' if flag.boolean and name != 'help' else ''}{name}{value}{', -h' * (name == 'help')}")
+        lines += textwrap.wrap(flag.help, 80, initial_indent="    ", subsequent_indent="    ")
+    if "config" in values:
+        lines += [
+            "  --config=FILE.py",
+            *textwrap.wrap(values["config"].help, 80, initial_indent="    ", subsequent_indent="    "),
+        ]
+    return "\n".join(lines)
 
 
 def parse_size(text: str) -> tuple[int, ...]:
@@ -151,7 +195,12 @@ def run_command(program: str, command: Callable[[Sequence[str]], None], argv: Se
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs the stack trace of each error, then raises it
     try:
         with interruptible():
+            if argv[1:2] in (["--help"], ["-h"]) and command.__doc__:
+                print(f"usage: {program} [--flags]\n\n{command.__doc__.strip().splitlines()[0]}\n")
             command(argv)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has all that it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError, FloatingPointError) as error:
         _tell(program, error)
         return NOT_FINITE if isinstance(error, FloatingPointError) else UNUSABLE

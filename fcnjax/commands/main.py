@@ -10,13 +10,14 @@ import traceback
 from collections.abc import Sequence
 
 from fcnjax.commands.interrupt import end_on_interrupt
-from fcnjax.installation import UNUSABLE
+from fcnjax.installation import UNUSABLE, installed_version
 from fcnjax.naming import unknown_name
 
 # Name and help of each command: the first line of the docstring of `run` in its module, which has "_" for "-".
 COMMANDS = {
     "train": "Train a config in a run folder, or resume the interrupted run in that folder.",
     "evaluate": "Evaluate the final weights of a finished run, or a checkpoint of any run, on one split.",
+    "predict": "Predict the classes of files and folders with a trained network, and write a table.",
     "inspect": "Print the shape table of a config's network for inputs of given sizes.",
     "plan": "Plan the buckets of a config, or of --sizes=FILE.csv, and print their cost.",
     "import-weights": "Turn a PyTorch state dict (.safetensors, .npz, .pt) into a folder for training.load_imported.",
@@ -33,8 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("usage: fcnjax COMMAND [--flags]\n")
         for name, sentence in COMMANDS.items():
             print(f"  {name:14} {sentence}")
-        print("\n'fcnjax COMMAND --help' lists the flags of a command.")
+        print("\n'fcnjax --version' prints the version, and 'fcnjax COMMAND --help' lists the flags of a command.")
         return 0 if len(argv) > 1 else UNUSABLE
+    if argv[1] == "--version":
+        print(f"fcnjax {installed_version()}")
+        return 0
     if argv[1] not in COMMANDS:
         print(f"fcnjax: {unknown_name('command', argv[1], COMMANDS)}", file=sys.stderr)
         return UNUSABLE

@@ -176,6 +176,11 @@ def make_plan(
 
 def make_model(recipe: Recipe, source: Source, seed: int | jax.Array) -> models.Classifier:
     """Returns the recipe's network for the examples of a source, with initial weights drawn from a seed."""
+    return make_model_for(recipe, len(source.class_names), source.channels, source.sizes.shape[1], seed)
+
+
+def make_model_for(recipe: Recipe, classes: int, channels: int, axes: int, seed: int | jax.Array) -> models.Classifier:
+    """Returns the recipe's network for examples of some number of classes, channels and spatial axes (see above)."""
     settings = recipe.head
 
     def pool(channels: int, rngs: nnx.Rngs) -> pooling.Pool:
@@ -188,9 +193,9 @@ def make_model(recipe: Recipe, source: Source, seed: int | jax.Array) -> models.
         recipe.model.name,
         **recipe.model.options,
         head=head,
-        classes=len(source.class_names),
-        in_channels=source.channels,
-        rank=source.sizes.shape[1],
+        classes=classes,
+        in_channels=channels,
+        rank=axes,
         frontend=_frontend_options(recipe),
         rngs=nnx.Rngs(jax.random.key(seed)),
     )

@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -227,7 +229,7 @@ def test_a_mistake_in_a_flag_gets_one_sentence(fcnjax, config, tmp_path, flag, p
 def test_unknown_commands_and_loose_arguments_are_refused(fcnjax, config):
     assert fcnjax.refuses("trian") == (
         "fcnjax: unknown command 'trian': did you mean 'train'? "
-        "Known: bench, cache, evaluate, import-weights, inspect, plan, prepare, train."
+        "Known: bench, cache, evaluate, import-weights, inspect, plan, predict, prepare, train."
     )
     assert "argument 'runs/x': every argument must be a flag" in fcnjax.refuses("train", *config, "runs/x")
     assert "--split=tests: value should be one of <train|validation|test>" in fcnjax.refuses(
@@ -295,8 +297,26 @@ def test_help_is_not_an_error(fcnjax, capsys):
         fcnjax("train", "--help")
     out, error = capsys.readouterr()
     assert (caught.value.code, error) == (0, "")
-    assert "--workdir: Run folder." in out
+    assert out.startswith(f"usage: fcnjax train [--flags]\n\n{COMMANDS['train']}\n")
+    assert "\n  --workdir=VALUE\n    Run folder.\n" in out
+    assert "absl" not in out
+    with pytest.raises(SystemExit):
+        fcnjax("train", "-h")
+    assert capsys.readouterr().out == out
     assert fcnjax()[0] == 2
+    assert fcnjax("--version") == (0, f"fcnjax {version('fcnjax')}\n", "")
+
+
+def test_help_that_a_pipe_does_not_read_to_its_end_ends_quietly():
+    command = f"{sys.executable} -m fcnjax train --help | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "usage: fcnjax train [--flags]\n", "")
+
+
+def test_a_flag_without_its_value_does_not_take_the_next_flag(fcnjax):
+    sentence = fcnjax.refuses("train", "--workdir", "--config=fcnjax:digits")
+    assert "--workdir: must have a value, and --config=" in sentence
+    assert fcnjax.refuses("evaluate", "--workdir").endswith("Missing value for flag --workdir")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -64,7 +64,7 @@ def read_layout(root: Path, split: str) -> Layout:
     """
     if not root.is_dir():
         raise _refusal(f"root={root}: no such folder; name the folder that holds the classes or the splits.")
-    names, folders = _listing(root)
+    names, folders = media_files(root)
     if not names:
         raise _refusal(f"root={root}: holds no media file; name the folder that holds the classes or the splits.")
     tops = {name.split("/")[0] for name in names if "/" in name}
@@ -116,7 +116,7 @@ def _refusal(sentence: str) -> ValueError:
     return ValueError(printable(sentence))
 
 
-def _listing(root: Path) -> tuple[list[str], list[str]]:
+def media_files(root: Path) -> tuple[list[str], list[str]]:
     """Returns the sorted relative paths of the files and of the folders that belong to the data set."""
     files: list[str] = []
     folders: list[str] = []

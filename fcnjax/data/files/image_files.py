@@ -120,6 +120,15 @@ def decode_image(file: Path | BinaryIO, channels: int, at_least: tuple[int, int]
     return _understood(name_of(file), lambda: _pixels(_open(content), channels, at_least))
 
 
+def image_values(image: Image.Image, channels: int) -> np.ndarray:
+    """Returns the pixels of an image that Pillow holds, as `decode_image` does those of a file.
+
+    Raises:
+        UnreadableExample: if its mode has no fixed range of values (32-bit), or its pixels are damaged.
+    """
+    return _understood(str(getattr(image, "filename", "") or "image"), lambda: _pixels(_checked(image), channels, None))
+
+
 def name_of(file: Path | BinaryIO) -> str:
     """Returns the name of a file for messages: its path, or the name of a stream if it has one."""
     return str(file) if isinstance(file, Path) else str(getattr(file, "name", "<stream>"))
@@ -183,7 +192,11 @@ def _open(content: bytes) -> Image.Image:
     """Returns an image after reading and checking its header."""
     if not content:
         raise ValueError("an empty file")
-    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    return _checked(Image.open(io.BytesIO(content), formats=FORMATS))
+
+
+def _checked(image: Image.Image) -> Image.Image:
+    """Returns an image whose size and mode can be read."""
     width, height = image.size
     if min(width, height) < 1 or width * height > MAX_PIXELS:
         raise ValueError(f"its header claims {height} x {width} pixels; a total of 1 to {MAX_PIXELS} is allowed")

@@ -121,13 +121,13 @@ class TfdsSource(Source):
 
     @cached_property
     def contents(self) -> Contents:
-        """A hash of all bytes of the files that hold the records of the splits, labels included."""
-        cache = self._folder / ".fcnjax_hashes_1.json"
+        """A hash of all records of the files that hold the splits, labels included."""
+        cache = self._folder / ".fcnjax_hashes_2.json"
         if self._cache_dir is not None:
             folder = hashlib.sha256(os.fsencode(self._folder.resolve())).hexdigest()[:16]
-            cache = self._cache_dir / f"records-{folder}.json"
+            cache = self._cache_dir / f"records-2-{folder}.json"
         hashes = hash_records(self._files, cache, f"checksums of {self._name} {self._split}")
-        covers = f"all bytes of the {len(self._files):,} files of records"
+        covers = f"all records of {len(self._files):,} files"
         return Contents(covers, hashlib.sha256("".join(hashes).encode()).hexdigest())
 
     def _pass(self, what: str) -> Iterable[int]:

@@ -1,6 +1,6 @@
 """Runs: the training loop, its folder, checkpoints, interruption and logs."""
 
-from fcnjax.training.run.finished import evaluate, load_model, load_run
+from fcnjax.training.run.finished import evaluate, load_run
 from fcnjax.training.run.loop import TrainedRun, train
 from fcnjax.training.run.preparation import describe_run, trainer_for
 from fcnjax.training.run.pretrained import import_weights, load_imported
@@ -11,7 +11,6 @@ __all__ = [
     "evaluate",
     "import_weights",
     "load_imported",
-    "load_model",
     "load_run",
     "train",
     "trainer_for",

@@ -1,8 +1,7 @@
-"""Finished runs read back: the trainer, the trained state, the network, and an evaluation of any split."""
+"""Finished runs read back: the trainer, the trained state, and an evaluation of any split."""
 
 from pathlib import Path
 
-from fcnjax.models import Classifier
 from fcnjax.naming import unknown_name
 from fcnjax.training.build import SPLITS
 from fcnjax.training.evaluation.evaluation_result import EvaluationResult
@@ -58,12 +57,6 @@ def load_state(trainer: Trainer, workdir: Path) -> TrainState:
     state = trainer.initial_state(trainer.recipe.seed)
     arrays = load_arrays(workdir / WEIGHTS, {"weights": state.weights, "statistics": state.statistics})
     return TrainState(state.step, arrays["weights"], arrays["statistics"], state.optimizer)
-
-
-def load_model(workdir: Path | str) -> Classifier:
-    """Returns the trained network of a finished run (see `load_run` for errors)."""
-    trainer, state = load_run(workdir)
-    return trainer.model(state)
 
 
 def evaluate(workdir: Path | str, split: str = "test", checkpoint: str | None = None) -> EvaluationResult:

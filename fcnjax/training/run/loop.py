@@ -26,6 +26,7 @@ from fcnjax.training.run.profiling import Profiler
 from fcnjax.training.run.reports import Reports
 from fcnjax.training.run.run_folder import RunFolder, environment
 from fcnjax.training.settings.recipe import Recipe
+from fcnjax.training.standalone import MODEL, write_model
 from fcnjax.training.step.step import TrainState
 from fcnjax.training.trainer import StepResult, Trainer
 
@@ -150,6 +151,8 @@ def train(
 
         weights, statistics = state.evaluated
         save_arrays(folder.weights, {"weights": weights, "statistics": statistics})
+        with together("writing the model"):
+            write_model(folder.path / MODEL, recipe, trainer.sources, state, digest, test)
         seconds, unreadable = time.perf_counter() - begun, trainer.feed.all_unreadable()
         result = {"test_accuracy": test.accuracy, "correct": test.correct, "count": test.count}
         result |= {"unreadable": unreadable} if unreadable else {}

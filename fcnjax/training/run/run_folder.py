@@ -3,10 +3,11 @@
 A folder holds `config.json` (the complete recipe and the format of the folder), `environment.json` (versions, git
 revision and hardware of each process that worked on it), `data.json` (hashes of the examples, see
 `data_digest`), `metrics.jsonl` (without anything that depends on wall time), `speed.jsonl` (timings), `checkpoints/`,
-`weights/`, and `result.json`, which is written last and marks the run as finished. Config, record of the data,
-checkpoints and weights are sealed (see `fcnjax.sealed`); the seal of a checkpoint covers the metrics before it. If the
-config asks for them, `tensorboard/` holds event files and `profile/` a trace. `not_finite.json` lists the examples of a
-step whose loss was not finite, and `damaged/` keeps damaged checkpoints.
+`weights/`, `model/` (the network without the run, see `fcnjax.training.standalone`), and `result.json`, which is
+written last and marks the run as finished. Config, record of the data, checkpoints and weights are sealed (see
+`fcnjax.sealed`); the seal of a checkpoint covers the metrics before it. If the config asks for them, `tensorboard/`
+holds event files and `profile/` a trace. `not_finite.json` lists the examples of a step whose loss was not finite, and
+`damaged/` keeps damaged checkpoints.
 """
 
 import datetime

@@ -5,12 +5,13 @@ import json
 import os
 
 import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
 from tiny_builders import TinyPhotos
 
 from fcnjax.data import FileOptions, load_source
 from fcnjax.data.tfds import record_hashes
 from fcnjax.data.tfds.prepare import prepare
-from fcnjax.data.tfds.record_hashes import hash_records
+from fcnjax.data.tfds.record_hashes import hash_record_file, hash_records
 
 
 @pytest.fixture
@@ -24,8 +25,8 @@ def files(tmp_path):
 @pytest.fixture
 def read(monkeypatch):
     """The names of the files that are read."""
-    names, hash_file = [], record_hashes.hash_file
-    monkeypatch.setattr(record_hashes, "hash_file", lambda file: names.append(file.name) or hash_file(file))
+    names, hash_one = [], record_hashes.hash_record_file
+    monkeypatch.setattr(record_hashes, "hash_record_file", lambda file: names.append(file.name) or hash_one(file))
     return names
 
 
@@ -69,14 +70,45 @@ def test_records_that_change_have_other_contents(tmp_path):
         return load_source("tiny_photos", split, tmp_path, options).contents
 
     first = now()
-    assert first.covers == "all bytes of the 1 files of records"
+    assert first.covers == "all records of 1 files"
     assert first == now() == now(options=FileOptions())
     assert first.sha256 != now("test").sha256
     assert len(list((tmp_path / "scans").glob("records-*.json"))) == 1
     (records,) = (file for file in prepared.data_path.glob("*train*") if file.is_file())
     whole = records.read_bytes()
-    records.write_bytes(whole[:50] + bytes([whole[50] ^ 1]) + whole[51:])
+    records.write_bytes(whole[:150] + bytes([whole[150] ^ 1]) + whole[151:])
     os.utime(records, ns=(0, 1))
     assert now().sha256 != first.sha256
     records.write_bytes(whole)
     assert now() == first
+
+
+def record_of(*features: bytes) -> bytes:
+    """Returns a message whose field number 1 holds fields number 1, as `tf.train.Example` does."""
+    inner = b"".join(b"\x0a" + bytes([len(each)]) + each for each in features)
+    return b"\x0a" + bytes([len(inner)]) + inner
+
+
+def written(path, *records: bytes):
+    writer = ArrayRecordWriter(str(path), "group_size:1")
+    for record in records:
+        writer.write(record)
+    writer.close()
+    return path
+
+
+def test_records_that_differ_only_in_the_order_of_their_features_have_one_hash(tmp_path):
+    first = written(tmp_path / "a", record_of(b"label 3", b"image 1"), record_of(b"label 4", b"image 2"))
+    second = written(tmp_path / "b", record_of(b"image 1", b"label 3"), record_of(b"label 4", b"image 2"))
+    assert first.read_bytes() != second.read_bytes()
+    assert hash_record_file(first) == hash_record_file(second)
+    others = [
+        (record_of(b"label 3", b"image 1"),),
+        (record_of(b"label 4", b"image 2"), record_of(b"label 3", b"image 1")),
+        (record_of(b"label 3", b"image 2"), record_of(b"label 4", b"image 1")),
+        (record_of(b"label 3image 1"), record_of(b"label 4", b"image 2")),
+        (b"no message", b"nor this"),
+        (b"\x0a\x05cut",),
+    ]
+    hashes = {hash_record_file(written(tmp_path / f"{number}", *each)) for number, each in enumerate(others)}
+    assert len(hashes | {hash_record_file(first)}) == len(others) + 1

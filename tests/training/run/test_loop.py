@@ -17,7 +17,7 @@ from synthetic_data import COUNTS, make_recipe
 
 from fcnjax import xla
 from fcnjax.padded import Padded
-from fcnjax.training import Recipe, Trainer, evaluate, load_model, load_run, train
+from fcnjax.training import Recipe, Trainer, evaluate, load_run, train
 from fcnjax.training.compile.compilation import compile_options
 from fcnjax.training.data_digest import data_digest
 from fcnjax.training.run import checkpoints, loop
@@ -25,6 +25,7 @@ from fcnjax.training.run.checkpoints import Checkpoints
 from fcnjax.training.run.finished import load_state
 from fcnjax.training.run.run_folder import RunFolder, git_revision, read_config, read_environments
 from fcnjax.training.settings.recipe import DataSettings
+from fcnjax.training.standalone import read_model
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,7 @@ def test_a_run_folder_says_what_the_run_was_and_what_it_measured(finished, train
         "data.json",
         "environment.json",
         "metrics.jsonl",
+        "model",
         "result.json",
         "speed.jsonl",
         "weights",
@@ -383,7 +385,7 @@ def test_what_is_loaded_gives_the_figures_of_the_end_of_training(finished, sourc
     validation = evaluate(str(path), "validation")
     last = RunFolder.read_metrics(path, "validation")[-1]
     assert (validation.loss, validation.correct, validation.count) == (last["loss"], last["correct"], last["count"])
-    model = load_model(path)
+    model = read_model(path).network
     example = sources["test"][4].values
     scores = np.asarray(jax.jit(lambda batch: model(batch))(Padded.stack([example])))[0]
     np.testing.assert_allclose(scores, finished.test.logits[4], atol=1e-5 * np.abs(finished.test.logits).max())

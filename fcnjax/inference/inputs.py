@@ -1,0 +1,162 @@
+"""Examples to predict, as a source: files, images in memory and arrays, in any mixture, without labels.
+
+Axes: N examples, S the spatial axes of one example, C channels. The one idea: a file is read as in training, by the
+same functions, and what training would not take is refused by name before anything is computed.
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from fcnjax.data import Example, Source, UnreadableExample, image_values
+from fcnjax.data.files.file_scan import AudioKind, ImageKind
+from fcnjax.data.size_table import frozen_table
+from fcnjax.naming import printable
+from fcnjax.training.standalone import Standalone
+
+THREADS = 8  # files whose header is read at once
+NEAR = 0.25  # how far float values may lie outside [0, 1], as resampling overshoots
+SPATIAL = {1: "[L, {}], a signal", 2: "[H, W, {}], an image", 3: "[D, H, W, {}], a volume"}
+Item = Any  # a path, a Pillow image, or an array [*S, C]
+
+
+class Inputs(Source):
+    """Examples to predict, at their native sizes. Those that cannot be read are left out and listed in `unreadable`.
+
+    Args:
+        items: paths of files, Pillow images, or arrays [*S, C], uint8 or floating, as in training.
+        model: the network that they are for.
+        progress: whether to show a bar while the headers of files are read.
+
+    Attributes:
+        kept: int [N], position of each example in `items`.
+        unreadable: why each other item was left out, by name.
+
+    Raises:
+        ValueError: if an array has another shape, or values of another range, than in training.
+        TypeError: if an item is of no such kind.
+    """
+
+    def __init__(self, items: Sequence[Item], model: Standalone, *, progress: bool = False) -> None:
+        self.class_names, self.channels = model.classes, model.channels
+        self._kind = ImageKind() if model.axes == 2 else AudioKind(model.recipe.data.sample_rate)
+        held = [item if isinstance(item, str | os.PathLike) else as_array(item, model) for item in items]
+        if model.axes > 2 or (model.axes == 2 and model.channels not in (1, 3)):
+            first = next((item for item in held if not isinstance(item, np.ndarray)), None)
+            if first is not None:
+                what = f"{model.axes} spatial axes and {model.channels} channels"
+                raise ValueError(f"{printable(first)}: must be an array: files have no values of {what}.")
+        names = [f"item {i}" if isinstance(item, np.ndarray) else str(Path(item)) for i, item in enumerate(held)]
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = pool.map(self._size_of, held)
+            sizes = list(tqdm(found, "reading headers", len(held), disable=not progress, unit=" files", leave=False))
+        self.unreadable = {name: size for name, size in zip(names, sizes, strict=True) if isinstance(size, str)}
+        self.kept = np.array([index for index, size in enumerate(sizes) if not isinstance(size, str)], np.int64)
+        self._items = [held[index] for index in self.kept]
+        self.names = tuple(names[index] for index in self.kept)
+        self.sizes = frozen_table([sizes[index] for index in self.kept]) if len(self.kept) else np.zeros((0, 2), int)
+        self.ids = frozen_table(range(len(self.kept)))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int, /) -> Example:
+        return self.read(index)
+
+    def read(self, index: int, at_least: Sequence[int] | None = None) -> Example:
+        """Returns the example at `index`, a JPEG file possibly at a fraction of its size; see `Source.read`."""
+        item = self._items[index]
+        if not isinstance(item, np.ndarray):
+            try:
+                item = self._kind.decode(Path(item), self.channels, None if at_least is None else tuple(at_least))
+            except UnreadableExample as error:
+                raise UnreadableExample(self.name_of(index), error.reason) from None
+        return Example(index, item, 0)
+
+    def _size_of(self, item: np.ndarray | str | os.PathLike[str]) -> tuple[int, ...] | str:
+        """Returns the size of an item, or why it cannot be read."""
+        if isinstance(item, np.ndarray):
+            return item.shape[:-1]
+        try:
+            if not stat.S_ISREG(os.stat(item).st_mode):  # a pipe would wait, and a device may never end
+                return "is not a file"
+            return self._kind.header(Path(item))[0]
+        except UnreadableExample as error:
+            return error.reason
+        except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+            return getattr(error, "strerror", None) or str(error)
+
+
+def as_array(item: Any, model: Standalone) -> np.ndarray:
+    """Returns an image in memory, or an array, as the values of an example.
+
+    Raises:
+        ValueError: as `check_array`.
+        TypeError: if the item is neither.
+    """
+    if isinstance(item, Image.Image):
+        if model.axes != 2 or model.channels not in (1, 3):
+            raise ValueError(f"an image: this network takes {_wanted(model)}, so give an array.")
+        return image_values(item, model.channels)
+    try:
+        array = np.asarray(item)
+    except Exception:
+        array = np.asarray(None)
+    if array.dtype == object or array.dtype.kind in "SU":
+        raise TypeError(
+            f"an item of type {type(item).__name__}: must be the path of a file, a Pillow image, or an array "
+            f"{_wanted(model)}."
+        )
+    check_array(array, model)
+    return array if array.dtype == np.uint8 else array.astype(np.float32)
+
+
+def check_array(array: np.ndarray, model: Standalone) -> None:
+    """Checks that an array is an example such as those of training.
+
+    Raises:
+        ValueError: if it has another shape or dtype, or values of another range; the message says what to do.
+    """
+    what = f"array of shape {array.shape}"
+    if array.ndim == model.axes and model.channels == 1:
+        raise ValueError(f"{what}: must be {_wanted(model)}; add the missing channel axis with array[..., None].")
+    if array.ndim == model.axes + 2:
+        raise ValueError(f"{what}: must be {_wanted(model)}; give several examples as list(batch).")
+    if array.ndim == model.axes + 1 and array.shape[-1] != model.channels == array.shape[0]:
+        order = ", ".join(map(str, [*range(1, array.ndim), 0]))
+        raise ValueError(f"{what}: must be {_wanted(model)}, channels last; give array.transpose({order}).")
+    if array.ndim != model.axes + 1 or array.shape[-1] != model.channels or array.size == 0:
+        raise ValueError(f"{what}: must be {_wanted(model)}.")
+    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"{what} and dtype {array.dtype}: must be uint8 (0 to 255) or floating, as in training.")
+    _check_range(array, model, what)
+
+
+def _check_range(array: np.ndarray, model: Standalone, what: str) -> None:
+    low, high = model.values
+    pixels = (low, high) == (0.0, 1.0)
+    if array.dtype == np.uint8:
+        if model.axes == 1 or not pixels:
+            raise ValueError(f"{what} and dtype uint8: must be floating, of {low:g} to {high:g} as in training.")
+        return
+    if not np.isfinite(array).all():
+        raise ValueError(f"{what}: must be finite; replace NaN and infinity first.")
+    spare = NEAR if pixels and model.axes == 2 else high - low
+    least, largest = float(array.min()), float(array.max())
+    if least < low - spare or largest > high + spare:
+        advice = "give uint8 pixels, or divide them by 255; do not normalize them, as the model does" if pixels else ""
+        raise ValueError(
+            f"{what}, values of {least:g} to {largest:g}: must be {low:g} to {high:g} as in training"
+            f"{f'; {advice}' if advice else ', before mean and deviation are taken out'}."
+        )
+
+
+def _wanted(model: Standalone) -> str:
+    return SPATIAL[model.axes].format(model.channels)

@@ -1,0 +1,237 @@
+"""Models that stand alone: a folder that describes a trained network and needs neither fcnjax to be read nor any data.
+
+The folder has the layout of model hubs: `model.safetensors` holds weights and running statistics by name, `config.json`
+the network, its classes, what happens to an image or a signal before it, and where it comes from, and `README.md` is
+the model card.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.experimental import multihost_utils
+from safetensors import numpy as safetensors
+
+from fcnjax import models
+from fcnjax.atomic import read_json, write_bytes, write_json, write_text
+from fcnjax.data import Source, UnreadableExample
+from fcnjax.installation import installed_version
+from fcnjax.models.weights.state_dict_files import read_state_dict
+from fcnjax.naming import shortened
+from fcnjax.training.build import make_model_for
+from fcnjax.training.compile.mesh import is_first_host
+from fcnjax.training.data_digest import Digest
+from fcnjax.training.evaluation.evaluation_result import EvaluationResult
+from fcnjax.training.settings.recipe import Recipe
+from fcnjax.training.standalone.model_card import model_card
+from fcnjax.training.step.average import Arrays
+from fcnjax.training.step.step import TrainState, merge, split
+
+MODEL, TENSORS, CONFIG, CARD = "model", "model.safetensors", "config.json", "README.md"
+LIBRARY, FORMAT = "fcnjax", 1  # value of the key `library_name`, and the version of the layout that this package writes
+NETWORK = ("model", "head", "frontend", "size", "precision")  # parts of the recipe that determine the logits
+SAMPLED = 16  # training examples of which the range of values is noted
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Standalone:
+    """A network that was read from a model folder.
+
+    Attributes:
+        path: the folder.
+        recipe: the recipe of training, as far as it determines logits; other fields have their defaults.
+        classes: names of the classes, in the order of the logits.
+        channels: channels of the inputs.
+        axes: number of spatial axes: 1 for signals, 2 for images.
+        values: lowest and highest value that training examples had before mean and deviation were taken out.
+        weights: trained arrays by name.
+        statistics: running statistics by name.
+        about: everything in `config.json`.
+    """
+
+    path: Path
+    recipe: Recipe
+    classes: tuple[str, ...]
+    channels: int
+    axes: int
+    values: tuple[float, float]
+    weights: Arrays
+    statistics: Arrays
+    about: Mapping[str, Any]
+
+    @property
+    def graphdef(self) -> nnx.GraphDef[models.Classifier]:
+        """The structure of the network."""
+        return split(_abstract(self.recipe, self.classes, self.channels, self.axes))[0]
+
+    @property
+    def network(self) -> models.Classifier:
+        """The network with its weights."""
+        return merge(self.graphdef, self.weights, self.statistics)
+
+
+def write_model(
+    folder: Path,
+    recipe: Recipe,
+    sources: Mapping[str, Source],
+    state: TrainState,
+    digest: Digest,
+    test: EvaluationResult | None = None,
+) -> None:
+    """Writes the network of a trained state into a model folder; all hosts must call it.
+
+    Args:
+        folder: the folder; files that it holds under the names of the layout are replaced.
+        recipe: what was trained.
+        sources: the splits by name.
+        state: the trained state; averaged weights are written if it has them.
+        digest: hashes of the data (see `fcnjax.training.data_digest`).
+        test: evaluation of the test split, for the model card; None leaves it out.
+    """
+    weights, statistics = state.evaluated
+    arrays = {name: _whole(array) for name, array in {**weights, **statistics}.items()}
+    assert len(arrays) == len(weights) + len(statistics)
+    if not is_first_host():
+        return
+    about = _description(recipe, sources, digest, test)
+    write_bytes(folder / TENSORS, safetensors.save(arrays, {LIBRARY: installed_version()}))
+    write_text(folder / CARD, model_card(about, None if test is None else test.metrics))
+    write_json(folder / CONFIG, about)  # last: it makes the folder a model
+
+
+def read_model(path: Path | str) -> Standalone:
+    """Returns the network in a model folder, or in the model folder of a finished run.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if a file is damaged, a newer version wrote it, or the arrays are not those of the network.
+    """
+    path = model_folder(path)
+    about = read_json(path / CONFIG)
+    _check_written(path / CONFIG, about)
+    try:
+        before, data = about["preprocessing"], about["provenance"]["data"]
+        fields = {name: before[name] for name in ("channels", "mean", "std", "sample_rate")}
+        recipe = Recipe.from_config({"data": {"name": data, **fields}, **{name: about[name] for name in NETWORK}})
+        classes, axes = tuple(about["classes"]), before["axes"]
+        low, high = before["values"]
+        expected = _abstract(recipe, classes, before["channels"], axes)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path / CONFIG}: does not describe a network ({reason}); restore the file.") from None
+    _, weights, statistics = split(expected)
+    arrays = read_state_dict(path / TENSORS)
+    _check_arrays(path, {**weights, **statistics}, arrays, recipe.model.name, len(classes))
+    weights, statistics = ({name: jnp.asarray(arrays[name]) for name in names} for names in (weights, statistics))
+    return Standalone(path, recipe, classes, before["channels"], axes, (low, high), weights, statistics, about)
+
+
+def model_folder(path: Path | str) -> Path:
+    """Returns the model folder at a path, which is one, or a finished run that holds one.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    path = Path(path)
+    for folder in (path / MODEL, path):
+        if (folder / TENSORS).is_file() and (folder / CONFIG).is_file():
+            return folder
+    if (path / "environment.json").is_file():
+        problem = f"must be a finished run (no {MODEL}/{CONFIG} found); repeat its 'fcnjax train' command to finish it."
+    else:
+        problem = f"must be a run or a model folder (no {TENSORS} and {CONFIG} found); train one with 'fcnjax train'."
+    raise FileNotFoundError(f"model={path}: {problem}")
+
+
+def _description(
+    recipe: Recipe, sources: Mapping[str, Source], digest: Digest, test: EvaluationResult | None
+) -> dict[str, Any]:
+    """Returns the content of `config.json`."""
+    fields, train, data = recipe.to_dict(), sources["train"], recipe.data
+    training = {name: value for name, value in fields.items() if name not in (*NETWORK, "loader", "log", "profile")}
+    training["data"] = {name: value for name, value in fields["data"].items() if name != "data_dir"}
+    result = None
+    if test is not None:
+        result = {"accuracy": test.accuracy, "correct": test.correct, "count": test.count, "loss": test.loss}
+    return {
+        "library_name": LIBRARY,
+        "format": FORMAT,
+        **{name: fields[name] for name in NETWORK},
+        "classes": list(train.class_names),
+        "preprocessing": {
+            "channels": train.channels,
+            "axes": train.sizes.shape[1],
+            "mean": data.mean,
+            "std": data.std,
+            "sample_rate": data.sample_rate,
+            "values": list(_value_range(train)),
+        },
+        "provenance": {
+            "data": data.name,
+            "examples": {name: len(source) for name, source in sources.items()},
+            "digest": digest,
+            "versions": {LIBRARY: installed_version(), "jax": jax.__version__},
+            "test": result,
+            "training": training,
+        },
+    }
+
+
+def _value_range(source: Source) -> tuple[float, float]:
+    """Returns the range of values, before mean and deviation are taken out, of some examples; 0 to 1 for uint8."""
+    low, high = 0.0, 1.0
+    for index in np.unique(np.linspace(0, len(source) - 1, SAMPLED).astype(int)).tolist():
+        try:
+            values = source[index].values
+        except UnreadableExample:
+            continue
+        if values.dtype != np.uint8:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    return low, high
+
+
+def _whole(array: Any) -> np.ndarray:
+    """Returns an array of which each device may hold a part."""
+    if isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated):
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+    return np.asarray(array)
+
+
+def _abstract(recipe: Recipe, classes: Sequence[str], channels: int, axes: int) -> models.Classifier:
+    return nnx.eval_shape(lambda: make_model_for(recipe, len(classes), channels, axes, 0))
+
+
+def _check_written(path: Path, about: Mapping[str, Any]) -> None:
+    library, written = about.get("library_name"), about.get("format")
+    if library != LIBRARY:
+        raise ValueError(f"{path}: must describe a model of {LIBRARY}, not of {library!r}; give another folder.")
+    if not isinstance(written, int) or not 1 <= written <= FORMAT:
+        raise ValueError(
+            f"{path}: has format {written!r}, and fcnjax {installed_version()} reads 1 to {FORMAT}; install a newer "
+            "version."
+        )
+
+
+def _check_arrays(
+    path: Path, wanted: Mapping[str, Any], found: Mapping[str, np.ndarray], network: str, classes: int
+) -> None:
+    """Raises ValueError unless arrays are those of a network, by name, shape and dtype."""
+    problems = [f"lacks {name!r}" for name in wanted if name not in found]
+    problems += [f"also holds {name!r}" for name in found if name not in wanted]
+    for name in wanted.keys() & found.keys():
+        here, there = (tuple(each[name].shape) for each in (found, wanted))
+        if here != there:
+            problems.append(f"holds {name!r} of shape {here} instead of {there}")
+        elif found[name].dtype != wanted[name].dtype:
+            problems.append(f"holds {name!r} as {found[name].dtype} instead of {wanted[name].dtype}")
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise ValueError(
+            f"{path / TENSORS}: {sorted(problems)[0]}{more}; {CONFIG} describes {shortened(network)} with {classes} "
+            "classes. Restore the two files of one model."
+        )
