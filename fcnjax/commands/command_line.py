@@ -33,7 +33,6 @@ NOT_FINITE = 3  # the training loss is not finite
 HOST_FAILED = 4  # another host of the run failed; 134 if JAX's own service notices first, within a minute
 TERMINATED = 143  # by SIGTERM, after the current step was saved
 
-NEVER_NAMED = ("flagfile", "undefok")  # flags of absl itself
 NAMED = "fcnjax:"  # begins the name of a config that the package holds
 
 
@@ -120,7 +119,7 @@ def _flag_help(values: flags.FlagValues) -> str:
     lines = ["Flags:"]
     for name in sorted(set(values) - {"h"}):
         flag = values[name]
-        if flag.name in ("config", *NEVER_NAMED) or flag.name != name:
+        if name == "config" or flag.name != name:
             continue
         value = "" if flag.boolean else "=" + ("VALUE" if flag.default is None else str(flag.default_unparsed))
         lines.append(f"  --{'[no]' if flag.boolean and name != 'help' else ''}{name}{value}{', -h' * (name == 'help')}")

@@ -1,5 +1,6 @@
 """Model folders: readable without fcnjax, without a path of the machine, and refused if their parts do not agree."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,6 +9,10 @@ import pytest
 from safetensors import numpy as safetensors
 
 import fcnjax
+from fcnjax.data import ArraySource
+from fcnjax.training import Recipe
+from fcnjax.training.run.run_folder import read_config
+from fcnjax.training.standalone import write_model
 
 
 @pytest.fixture
@@ -102,3 +107,15 @@ def test_a_folder_without_a_model_says_how_to_get_one(photos, tmp_path):
     shutil.rmtree(run / "model")
     with pytest.raises(FileNotFoundError, match="must be a finished run .* repeat its 'fcnjax train' command"):
         fcnjax.load(run)
+
+
+def test_logits_that_are_not_numbers_do_not_stop_the_card(photos, tmp_path):
+    recipe, test = Recipe.from_config(read_config(photos.path)), photos.run.test
+    logits = test.logits.copy()
+    logits[0] = np.nan
+    sources = {"train": ArraySource([np.zeros((20, 20, 3), np.uint8)], [0], ("bright", "dark one"))}
+    test = dataclasses.replace(test, logits=logits)
+    write_model(tmp_path, recipe, sources, photos.run.state, {}, test)
+    card = (tmp_path / "README.md").read_text()
+    assert sum(int(row.split("|")[3]) for row in card.splitlines() if " to " in row and row[0] == "|") == 11
+    assert fcnjax.load(tmp_path).classes == ("bright", "dark one")

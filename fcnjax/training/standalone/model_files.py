@@ -6,7 +6,7 @@ the model card.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from fcnjax.training.build import make_model_for
 from fcnjax.training.compile.mesh import is_first_host
 from fcnjax.training.data_digest import Digest
 from fcnjax.training.evaluation.evaluation_result import EvaluationResult
+from fcnjax.training.evaluation.metrics import measure
 from fcnjax.training.settings.recipe import Recipe
 from fcnjax.training.standalone.model_card import model_card
 from fcnjax.training.step.average import Arrays
@@ -49,6 +50,7 @@ class Standalone:
         channels: channels of the inputs.
         axes: number of spatial axes: 1 for signals, 2 for images.
         values: lowest and highest value that training examples had before mean and deviation were taken out.
+        graphdef: structure of the network.
         weights: trained arrays by name.
         statistics: running statistics by name.
         about: everything in `config.json`.
@@ -60,14 +62,10 @@ class Standalone:
     channels: int
     axes: int
     values: tuple[float, float]
+    graphdef: nnx.GraphDef[models.Classifier]
     weights: Arrays
     statistics: Arrays
     about: Mapping[str, Any]
-
-    @property
-    def graphdef(self) -> nnx.GraphDef[models.Classifier]:
-        """The structure of the network."""
-        return split(_abstract(self.recipe, self.classes, self.channels, self.axes))[0]
 
     @property
     def network(self) -> models.Classifier:
@@ -100,7 +98,8 @@ def write_model(
         return
     about = _description(recipe, sources, digest, test)
     write_bytes(folder / TENSORS, safetensors.save(arrays, {LIBRARY: installed_version()}))
-    write_text(folder / CARD, model_card(about, None if test is None else test.metrics))
+    metrics = None if test is None else measure(test.logits, test.labels, test.sizes)  # leaves logits of NaN out
+    write_text(folder / CARD, model_card(about, metrics))
     write_json(folder / CONFIG, about)  # last: it makes the folder a model
 
 
@@ -120,15 +119,16 @@ def read_model(path: Path | str) -> Standalone:
         recipe = Recipe.from_config({"data": {"name": data, **fields}, **{name: about[name] for name in NETWORK}})
         classes, axes = tuple(about["classes"]), before["axes"]
         low, high = before["values"]
-        expected = _abstract(recipe, classes, before["channels"], axes)
+        channels = before["channels"]
+        expected = nnx.eval_shape(lambda: make_model_for(recipe, len(classes), channels, axes, 0))
     except (KeyError, TypeError, ValueError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path / CONFIG}: does not describe a network ({reason}); restore the file.") from None
-    _, weights, statistics = split(expected)
+    graphdef, weights, statistics = split(expected)
     arrays = read_state_dict(path / TENSORS)
     _check_arrays(path, {**weights, **statistics}, arrays, recipe.model.name, len(classes))
     weights, statistics = ({name: jnp.asarray(arrays[name]) for name in names} for names in (weights, statistics))
-    return Standalone(path, recipe, classes, before["channels"], axes, (low, high), weights, statistics, about)
+    return Standalone(path, recipe, classes, channels, axes, (low, high), graphdef, weights, statistics, about)
 
 
 def model_folder(path: Path | str) -> Path:
@@ -200,10 +200,6 @@ def _whole(array: Any) -> np.ndarray:
     if isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated):
         return np.asarray(multihost_utils.process_allgather(array, tiled=True))
     return np.asarray(array)
-
-
-def _abstract(recipe: Recipe, classes: Sequence[str], channels: int, axes: int) -> models.Classifier:
-    return nnx.eval_shape(lambda: make_model_for(recipe, len(classes), channels, axes, 0))
 
 
 def _check_written(path: Path, about: Mapping[str, Any]) -> None:
