@@ -4,15 +4,13 @@ The one idea: everything follows from the sorted paths below the root, so that a
 ids, and a slice is the same on every machine.
 """
 
-import hashlib
 import os
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fcnjax.data.sources.splits import ALL, SplitTerm, parse_split, parse_term
+from fcnjax.data.sources.splits import ALL, SplitTerm, parse_split, parse_term, stratified
 from fcnjax.naming import printable, unknown_name
 
 # Companions of media files. Every other file counts as an example, whatever its suffix, so that a damaged or misplaced
@@ -103,8 +101,9 @@ def select(root: Path, layout: Layout, split: str) -> list[int]:
     for term in _terms(root, split):
         members = _members(root, layout, term.name)
         if term.sliced:
-            order = _stratified(layout, members)
-            members = [order[place] for place in term.span(len(order), strict=False)]
+            classes = [layout.class_names[layout.labels[member]] for member in members]
+            order = stratified(classes, [layout.names[member] for member in members])
+            members = [members[order[place]] for place in term.span(len(order), strict=False)]
         chosen.update(members)
     if not chosen:
         raise _refusal(f"split={split!r} of {root}: holds no file; name a split that does, such as 'all'.")
@@ -209,26 +208,3 @@ def _expression(glob: str) -> str:
         else:
             expression += re.escape(sign)
     return expression
-
-
-def _stratified(layout: Layout, members: Sequence[int]) -> list[int]:
-    """Returns `members` in a fixed random order, every stretch of which holds the classes in proportion.
-
-    The rank of a file within its class comes from a hash of its path. The classes are then merged evenly: the file of
-    rank r among n is put at (r + u) / n of the whole, where u in 0 to 1 is a hash of the class's name. Without u, all
-    small classes would be in the same place.
-    """
-    by_class: dict[int, list[int]] = defaultdict(list)
-    for member in members:
-        by_class[layout.labels[member]].append(member)
-    placed = []
-    for label, files in by_class.items():
-        start = _hash(layout.class_names[label])
-        ranked = sorted(files, key=lambda member: _hash(layout.names[member]))
-        placed += [((rank + start) / len(ranked), member) for rank, member in enumerate(ranked)]
-    return [member for _, member in sorted(placed)]
-
-
-def _hash(text: str) -> float:
-    """Returns a number in [0, 1) that is the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(os.fsencode(text), digest_size=6).digest(), "big") / 2**48

@@ -15,12 +15,12 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from fcnjax.atomic import write_bytes
-from fcnjax.data.size_table import areas, checked_table
+from fcnjax.data.size_table import areas, checked_table, frozen_table
 from fcnjax.data.sources.arrays import ArraySource
 from fcnjax.data.sources.example_checks import checked_names, count_classes
 from fcnjax.data.sources.npz_archive import read_arrays
 from fcnjax.data.sources.source import Source
-from fcnjax.data.sources.splits import ALL, SplitPart, parse_split, positions, split_parts
+from fcnjax.data.sources.splits import ALL, SplitPart, parse_split, positions, split_parts, stratified
 from fcnjax.data.sources.wrapped import as_source
 from fcnjax.naming import printable
 
@@ -94,8 +94,8 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
 
     Args:
         path: the file.
-        split: its name, optionally with a slice in examples or percent, "train[:100]" or "train[95%:]"; "+" joins
-            several.
+        split: its name, optionally with a slice in examples or percent, "train[:100]" or "train[95%:]", of a fixed
+            random order that holds the classes in proportion, as for folders; "+" joins several.
 
     Returns:
         The source; ids are positions in the file, with its splits in the order of their names.
@@ -108,15 +108,13 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
 
     >>> import tempfile
     >>> path = save_npz(Path(tempfile.mkdtemp()) / "two.npz", [np.ones((2, 3, 1)), np.ones((4, 5, 1))], [0, 1])
-    >>> load_npz(path, "train[1:]").sizes.tolist()
-    [[4, 5]]
+    >>> load_npz(path, "train[:50%]+train[50%:]").class_names
+    ('0', '1')
     """
     path = Path(path)
     shown = printable(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{shown}: no such file; fcnjax.data.save_npz writes one from arrays.")
-    stored = read_arrays(path)
-    splits = {key.removesuffix("values").removesuffix("_") for key in stored if re.fullmatch(r"(\w+_)?values", key)}
+    stored = _stored(path)
+    splits = _prefixes(stored)
     if splits == {""}:
         bare = ALL if parse_split(split)[0].name == ALL else "train"
         prefixes = {bare: ""}
@@ -126,14 +124,45 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     counts = {name: len(one) for name, one in labels.items()}
     parts = split_parts(split, counts, str(path))
     names = _class_names(shown, stored, {prefixes[name]: one for name, one in labels.items()})
-    arrays = [each for part in parts for each in _examples(shown, stored, prefixes[part.split], part, counts)]
-    chosen = [label for part in parts for label in labels[part.split][part.start : part.stop]]
+    members = [(part.split, _members(part, labels[part.split])) for part in parts]
+    arrays = [each for name, rows in members for each in _examples(shown, stored, prefixes[name], rows, counts[name])]
+    chosen = [labels[name][row] for name, rows in members for row in rows]
     try:
         source = ArraySource(arrays, chosen, names)
     except (ValueError, TypeError) as error:
         raise type(error)(f"split={split!r} of {shown}: {error}") from None
-    source.ids = positions(parts, counts)
+    whole = {name: positions([SplitPart(name, 0, count)], counts) for name, count in counts.items()}
+    source.ids = frozen_table(np.concatenate([whole[name][rows] for name, rows in members]))
     return source
+
+
+def npz_splits(path: str | os.PathLike[str]) -> list[str]:
+    """Returns the names of the splits of an `.npz` file, sorted; "all" for a file of one split with bare names.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_npz`.
+    """
+    return sorted(name or ALL for name in _prefixes(_stored(Path(path))))
+
+
+def _members(part: SplitPart, labels: Sequence[int]) -> list[int]:
+    """Returns the rows of a split that a part of it selects, ascending: of a slice, in proportion to the classes."""
+    if part.stop - part.start == len(labels):
+        return list(range(len(labels)))
+    order = stratified([str(label) for label in labels], [str(row) for row in range(len(labels))])
+    return sorted(order[part.start : part.stop])
+
+
+def _stored(path: Path) -> Mapping[str, np.ndarray]:
+    """Returns the arrays of a file, by name."""
+    if not path.exists():
+        raise FileNotFoundError(f"{printable(path)}: no such file; fcnjax.data.save_npz writes one from arrays.")
+    return read_arrays(path)
+
+
+def _prefixes(stored: Mapping[str, np.ndarray]) -> set[str]:
+    """Returns the names of the splits that a file holds; "" for bare names."""
+    return {key.removesuffix("values").removesuffix("_") for key in stored if re.fullmatch(r"(\w+_)?values", key)}
 
 
 def _labels(shown: str, stored: Mapping[str, np.ndarray], prefix: str) -> list[int]:
@@ -166,10 +195,9 @@ def _prefixed(prefix: str, check: Callable[..., T], *arguments: Any) -> T:
 
 
 def _examples(
-    shown: str, stored: Mapping[str, np.ndarray], prefix: str, part: SplitPart, counts: Mapping[str, int]
+    shown: str, stored: Mapping[str, np.ndarray], prefix: str, rows: Sequence[int], count: int
 ) -> Iterator[np.ndarray]:
-    """Yields the arrays [*S, C] of a part of a split."""
-    count = counts[part.split]
+    """Yields the arrays [*S, C] of some rows of a split of `count` examples."""
     values, sizes = stored[f"{prefix}values"], stored.get(f"{prefix}sizes")
     if sizes is None:
         if values.ndim < 3:
@@ -181,7 +209,7 @@ def _examples(
             raise ValueError(
                 f"{shown}: {prefix}values holds {len(values)} examples for {count} labels; write one label each."
             )
-        yield from values[part.start : part.stop]
+        yield from (values[row] for row in rows)
         return
     channels = _channels(shown, stored, prefix)
     table = checked_table(f"{shown}: {prefix}sizes", sizes)
@@ -193,7 +221,7 @@ def _examples(
             f"{shown}: {prefix}sizes of shape {sizes.shape} does not describe {count} examples of {channels} "
             f"channels in {prefix}values of shape {values.shape}; see fcnjax.data.save_npz."
         )
-    for index in range(part.start, part.stop):
+    for index in rows:
         size = table[index].tolist()
         yield values[ends[index] - math.prod(size) * channels : ends[index]].reshape(*size, channels)
 

@@ -8,7 +8,10 @@ negative percentage is counted from the end, so `-10%` is `90%`. TFDS rounds neg
 there `[:90%]` and `[-10%:]` of 15 examples overlap, and `[-1%:]` of 10 examples is all of them.
 """
 
+import hashlib
+import os
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -141,3 +144,34 @@ def positions(parts: Sequence[SplitPart], counts: Mapping[str, int]) -> np.ndarr
     starts = dict(zip(names, np.cumsum([0] + [counts[name] for name in names]).tolist(), strict=False))
     spans = [np.arange(part.start, part.stop) + starts[part.split] for part in parts]
     return frozen_table(np.concatenate(spans))
+
+
+def stratified(classes: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Returns the positions of examples in a fixed random order, every stretch of which holds the classes in proportion.
+
+    The rank of an example within its class comes from a hash of its name. The classes are then merged evenly: the
+    example of rank r among n is put at (r + u) / n of the whole, where u in 0 to 1 is a hash of the class's name.
+    Without u, all small classes would be in the same place.
+
+    Args:
+        classes: name of the class of each example.
+        names: name of each example, all different.
+
+    >>> order = stratified("aaaabb", "012345")
+    >>> [sorted("aaaabb"[index] for index in part) for part in (order[:3], order[3:])]
+    [['a', 'a', 'b'], ['a', 'a', 'b']]
+    """
+    by_class: dict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(classes):
+        by_class[name].append(index)
+    placed = []
+    for name, members in by_class.items():
+        start = _hash(name)
+        ranked = sorted(members, key=lambda member: _hash(names[member]))
+        placed += [((rank + start) / len(ranked), member) for rank, member in enumerate(ranked)]
+    return [member for _, member in sorted(placed)]
+
+
+def _hash(text: str) -> float:
+    """Returns a number in [0, 1) that is the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(os.fsencode(text), digest_size=6).digest(), "big") / 2**48

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcnjax.data import ArraySource, load_npz, load_source, save_npz
+from fcnjax.data.sources.npz import npz_splits
 
 SIZES = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=8)
 
@@ -46,26 +47,37 @@ def test_splits_share_a_file_and_have_ids_of_their_own(path):
     assert train[0].id == train.ids[0]
 
 
-@pytest.mark.parametrize(
-    ("split", "positions"),
-    [
-        ("train[:3]", [0, 1, 2]),
-        ("train[80%:]", [8, 9]),
-        ("train[-1:]", [9]),
-        ("train[10%:-70%]", [1, 2]),
-        ("train[8:] + train[:1]", [8, 9, 0]),
-    ],
-)
-def test_slices(path, split, positions):
-    whole, part = load_npz(path, "train"), load_source(path.name, split, path.parent)
-    assert part.ids.tolist() == whole.ids[positions].tolist()
-    np.testing.assert_array_equal(part[0].values, whole[positions[0]].values)
+@pytest.mark.parametrize("cut", ["3", "80%", "-2", "-20%"])
+def test_slices_are_disjoint_and_complete(path, cut):
+    whole = load_npz(path, "train")
+    first, second = (load_source(path.name, split, path.parent) for split in (f"train[:{cut}]", f"train[{cut}:]"))
+    assert sorted([*first.ids.tolist(), *second.ids.tolist()]) == whole.ids.tolist()
+    assert len(first) == {"3": 3}.get(cut, 8)
+    for index, example in enumerate(first[row] for row in range(len(first))):
+        assert example.id == first.ids[index]
+        np.testing.assert_array_equal(example.values, whole[whole.ids.tolist().index(example.id)].values)
+
+
+def test_slices_hold_the_classes_in_proportion_though_the_file_is_in_class_order(tmp_path):
+    labels = np.repeat([0, 1, 2], [60, 30, 10])
+    path = save_npz(tmp_path / "sorted.npz", [np.full((2, 2, 1), n, np.uint8) for n in range(100)], labels)
+    test = load_npz(path, "train[80%:]")
+    assert np.bincount(test.labels, minlength=3).tolist() == [12, 6, 2]
+    assert len(set(np.diff(test.ids))) > 1  # drawn from all of the file
 
 
 def test_splits_are_joined(path):
     train, test, both = (load_npz(path, split) for split in ("train", "test", "test+train[:50%]"))
-    assert both.ids.tolist() == [*test.ids.tolist(), *train.ids[:5].tolist()]
-    assert [both[index].label for index in range(7)] == [1, 1, 0, 1, 0, 1, 0]
+    half = load_npz(path, "train[:50%]")
+    assert both.ids.tolist() == [*test.ids.tolist(), *half.ids.tolist()]
+    assert [both[index].label for index in range(2, 7)] == half.labels.tolist()
+    assert set(half.ids) < set(train.ids)
+
+
+def test_splits_of_a_file_are_listed(path, tmp_path):
+    assert npz_splits(path) == ["test", "train"]
+    np.savez(tmp_path / "bare.npz", values=np.zeros((1, 2, 2, 1), np.uint8), labels=[0])
+    assert npz_splits(tmp_path / "bare.npz") == ["all"]
 
 
 def test_files_that_plain_numpy_wrote(tmp_path):
