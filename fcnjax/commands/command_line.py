@@ -25,6 +25,7 @@ from fcnjax.training.compile.mesh import HostFailure, describe_host_failure
 from fcnjax.training.compile.program_cache import use_program_cache
 from fcnjax.training.run.interruption import Terminated
 from fcnjax.training.settings.default_config import config_help
+from fcnjax.training.settings.network_change import change_network
 from fcnjax.xla import CPU_COMPILER, add_flags
 
 # Exit codes; 0 is success, `UNUSABLE` (2) a request, data or a disk that cannot be used, for a reason in one sentence,
@@ -33,6 +34,7 @@ NOT_FINITE = 3  # the training loss is not finite
 HOST_FAILED = 4  # another host of the run failed; 134 if JAX's own service notices first, within a minute
 TERMINATED = 143  # by SIGTERM, after the current step was saved
 
+OVERRIDE, NETWORK = "--config.", "--config.model.name"
 NAMED = "fcnjax:"  # begins the name of a config that the package holds
 
 
@@ -40,14 +42,16 @@ class UsageError(ValueError):
     """A command line that cannot be used; the message is all that the user sees."""
 
 
-def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], config: str | None = None) -> Any:
+def parse(
+    argv: Sequence[str], define: Callable[[flags.FlagValues], None], config: str | ConfigDict | None = None
+) -> Any:
     """Returns the flags of a command line.
 
     Args:
         argv: program name and arguments.
         define: defines the flags of the command on the `FlagValues` that it is given.
         config: default path of the config file. With "", the flag --config has no default; with None, there is no such
-            flag.
+            flag. Of a `ConfigDict`, --config.FIELD=VALUE overrides a field.
 
     Raises:
         UsageError: if a flag, a named config or a config field is unknown (the message names the nearest one), a value
@@ -60,20 +64,23 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
 
 
 def parse_with_arguments(
-    argv: Sequence[str], define: Callable[[flags.FlagValues], None], config: str | None = None
+    argv: Sequence[str], define: Callable[[flags.FlagValues], None], config: str | ConfigDict | None = None
 ) -> tuple[Any, list[str]]:
     """Returns the flags of a command line, and its arguments that are no flags, such as files.
 
     Args and errors: as for `parse`, which refuses such arguments.
     """
     argv = [_with_path(argument, before) for before, argument in itertools.pairwise(["", *argv])]
+    network, argv = _taken_out(NETWORK, argv) if config is not None else (None, argv)
     values = flags.FlagValues()
     values.set_gnu_getopt()  # flags may follow arguments
     flags.DEFINE_bool("help", False, "Show the flags.", short_name="h", flag_values=values)
     define(values)
     _check_values(argv[1:], values)
     try:
-        if config is not None:
+        if isinstance(config, ConfigDict):
+            config_flags.DEFINE_config_dict("config", config, "Overrides of fields.", values, sys_argv=argv)
+        elif config is not None:
             text = "Path of a config file, or fcnjax:NAME; --config.FIELD=VALUE overrides a field."
             config_flags.DEFINE_config_file("config", config or None, text, values, sys_argv=argv)
         rest = values(argv)
@@ -102,7 +109,52 @@ def parse_with_arguments(
             f"--config: its get_config() returns a {type(values.config).__name__}; it must return an "
             "ml_collections.ConfigDict, as in configs/digits.py."
         )
+    if network is not None:
+        _change_network(values.config, network, argv)
     return values, rest[1:]
+
+
+def known_flags(argv: Sequence[str], define: Callable[[flags.FlagValues], None]) -> Any:
+    """Returns the flags of a command that decide what --config may override, before the whole line is read."""
+    values = flags.FlagValues()
+    values.set_gnu_getopt()
+    define(values)
+    _check_values(argv[1:], values)
+    try:
+        values(argv, known_only=True)
+    except flags.Error as error:
+        raise UsageError(str(error)) from None
+    return values
+
+
+def overridden(argv: Sequence[str]) -> list[str]:
+    """Returns the dotted names of the fields that a command line overrides, such as "optimizer.warmup"."""
+    return [a.partition("=")[0].removeprefix(OVERRIDE) for a in argv if a.startswith(OVERRIDE)]
+
+
+def _taken_out(flag: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Returns the last value of a flag, in the form --flag=VALUE or --flag VALUE, and the other arguments."""
+    value, others, waiting = None, [], iter(argv)
+    for argument in waiting:
+        name, equals, given = argument.partition("=")
+        if name != flag:
+            others.append(argument)
+        elif (value := given if equals else next(waiting, "")) == "":
+            raise UsageError(f"{flag}: must have a value; give {flag}=VALUE.")
+    return value, others
+
+
+def _change_network(config: Any, network: str, argv: Sequence[str]) -> None:
+    """Sets the network of a config, and says which options of the former one were dropped."""
+    former = config.model.name
+    given = [name.removeprefix("model.") for name in overridden(argv)]
+    try:
+        dropped = change_network(config, network, given)
+    except ValueError as error:
+        raise UsageError(f"{NETWORK}={network}: {error}") from None
+    if dropped:
+        listed = ", ".join(f"{name}={value}" for name, value in dropped.items())
+        print(f"model.name={network}: the options of {former} were dropped ({listed})", file=sys.stderr)
 
 
 def _check_values(arguments: Sequence[str], values: flags.FlagValues) -> None:

@@ -1,35 +1,76 @@
-"""`fcnjax train`: trains a config in a run folder."""
+"""`fcnjax train`: trains a config, or data without a config, in a run folder."""
 
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
-from fcnjax.commands.command_line import define_workdir, parse, read_recipe, required
+from fcnjax.commands.command_line import (
+    UsageError,
+    define_workdir,
+    known_flags,
+    overridden,
+    parse,
+    read_recipe,
+    required,
+)
 from fcnjax.naming import printable
+from fcnjax.training import Recipe, TrainedRun, Trainer, describe_run, train, trainer_for
 from fcnjax.training.compile.mesh import is_first_host, join_hosts
-from fcnjax.training.run import TrainedRun, describe_run, train, trainer_for
+from fcnjax.training.run.start import CHANGE, choose, interrupted_recipe, resumed_trainer, settled
+from fcnjax.training.settings.config_fields import as_config
 
 SHOWN = 20  # maximum number of undecodable examples to print; result.json lists all
 
 
 def run(argv: Sequence[str]) -> None:
-    """Train a config in a run folder, or resume the interrupted run in that folder."""
-
-    def define(values: flags.FlagValues) -> None:
-        define_workdir(values)
-        _define_hosts(values)
-
-    given = parse(argv, define, config="")
-    recipe = read_recipe(given.config)
-    workdir = required(given.workdir, "workdir", "runs/digits")
+    """Train a config, or a folder of your own data, in a run folder; the same command resumes it."""
+    named = {argument.lstrip("-").partition("=")[0] for argument in argv}
+    early = known_flags(argv, _define)
+    from_data = early.data is not None and not named & {"config", "help", "h"}
+    given = early if from_data else parse(argv, _define, config="")
+    workdir = required(given.workdir, "workdir", "runs/photos" if from_data else "runs/digits")
+    recipe = None if from_data else _configured(given)
     if given.coordinator is not None:
         join_hosts(given.coordinator, given.hosts, given.host)
-    trainer = trainer_for(recipe, workdir)
+    if recipe is None:
+        recipe, trainer = _for_data(given.data, workdir, argv)
+    else:
+        trainer = trainer_for(recipe, workdir)
     if is_first_host():
         print(describe_run(trainer))
     run = train(recipe, workdir, trainer=trainer)
     if is_first_host():
         _tell_run(run)
+
+
+def _configured(given: Any) -> Recipe:
+    """Returns the recipe of a config, whose data --data may have moved."""
+    if given.data is not None:
+        file = str(given.config.data.name or "").endswith(".npz")
+        if file != str(given.data).endswith(".npz"):
+            kind = "an .npz file" if file else "a folder"
+            raise UsageError(
+                f"--data={given.data}: must be {kind}, as in the config; leave --config out to choose one."
+            )
+        given.config.data["name" if file else "data_dir"] = given.data
+    return read_recipe(given.config)
+
+
+def _for_data(data: str, workdir: str, argv: Sequence[str]) -> tuple[Recipe, Trainer]:
+    """Returns a recipe chosen for data, with the fields that the command line overrides, and its trainer."""
+    interrupted = interrupted_recipe(data, workdir)
+    if interrupted is not None:
+        recipe = read_recipe(parse(argv, _define, as_config(interrupted)).config)
+        return recipe, resumed_trainer(data, recipe, workdir)
+    choice = choose(data, workdir)
+    recipe = read_recipe(parse(argv, _define, choice.config).config)
+    chosen = settled(choice, recipe, workdir, overridden(argv))
+    if is_first_host():
+        print(f"{chosen.text}\n{CHANGE}\n")
+        sys.stdout.flush()
+    return chosen.recipe, chosen.trainer
 
 
 def _tell_run(run: TrainedRun) -> None:
@@ -41,7 +82,10 @@ def _tell_run(run: TrainedRun) -> None:
     print(f"run folder {run.folder.path}")
 
 
-def _define_hosts(values: flags.FlagValues) -> None:
+def _define(values: flags.FlagValues) -> None:
+    define_workdir(values)
+    data = "Folder with a folder for each class, or .npz file: a recipe is chosen for it. With --config, its data."
+    flags.DEFINE_string("data", None, data, flag_values=values)
     where = "To train on several hosts: address of host 0, such as 10.0.0.1:8476, or auto (SLURM, GKE, Open MPI, TPU)."
     flags.DEFINE_string("coordinator", None, where, flag_values=values)
     flags.DEFINE_integer("hosts", None, "Number of hosts; not needed with auto.", lower_bound=1, flag_values=values)

@@ -37,6 +37,7 @@ class FileOptions:
     cache_dir: DataDir = None
 
 
+ARRAYS = "arrays"  # the name of data that were given as sources, and that no name can load
 FOLDERS = {"image_folder": (FolderSource.images, "channels"), "audio_folder": (FolderSource.audio, "sample_rate")}
 
 
@@ -70,6 +71,11 @@ def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOp
         make, own = FOLDERS[name]
         shared = {"on_error": options.on_error, "verify": options.verify, "cache_dir": options.cache_dir}
         return make(data_dir, split, **{own: getattr(options, own)}, **shared)
+    if name == ARRAYS:
+        raise ValueError(
+            f"data.name={name!r}: must be given as sources: fcnjax.train(sources, workdir) and "
+            "fcnjax.evaluate(workdir, sources)."
+        )
     if name.endswith(".npz"):
         return load_npz(Path(data_dir or "").expanduser() / name, split)
     build = own_builders(data_dir).get(name)

@@ -32,10 +32,14 @@ def elsewhere(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", FILES)
 def test_a_config_describes_a_run_on_data_of_its_name(name):
     recipe = resolved(name)
-    wanted = {"digits": "any_size_digits", "free_spoken_digit": "audio_folder"}.get(name, name)
+    wanted = {
+        "digits": "any_size_digits",
+        "free_spoken_digit": "audio_folder",
+        "npz_file": "mine.npz",
+    }.get(name, name)
     assert recipe.data.name.partition("/")[0] == wanted
     known = is_catalog_name(recipe.data.name) or recipe.data.name in own_builders()
-    assert known or recipe.data.name in FOLDERS
+    assert known or recipe.data.name in FOLDERS or recipe.data.name.endswith(".npz")
     splits = [recipe.data.train_split, recipe.data.validation_split, recipe.data.test_split]
     assert len(set(splits)) == 3  # no split serves both training and measurement
     assert recipe.model.name in MODELS

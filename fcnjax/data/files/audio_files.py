@@ -47,6 +47,12 @@ def read_length(file: Path | BinaryIO, sample_rate: int | None = None) -> int:
         return _promised(name_of(file), sound, sample_rate)
 
 
+def read_rate(file: Path | BinaryIO) -> int:
+    """Returns the samples per second of an audio file; errors as for `read_length`."""
+    with _open(file) as sound:
+        return sound.samplerate
+
+
 def decode_audio(file: Path | BinaryIO, sample_rate: int | None = None) -> np.ndarray:
     """Returns the samples of an audio file as the mean of its channels, resampled if `sample_rate` is given.
 

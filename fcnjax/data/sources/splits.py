@@ -147,7 +147,7 @@ def positions(parts: Sequence[SplitPart], counts: Mapping[str, int]) -> np.ndarr
 
 
 def stratified(classes: Sequence[str], names: Sequence[str]) -> list[int]:
-    """Returns the positions of examples in a fixed random order, every stretch of which holds the classes in proportion.
+    """Returns positions of examples in a fixed random order, every stretch of which holds the classes in proportion.
 
     The rank of an example within its class comes from a hash of its name. The classes are then merged evenly: the
     example of rank r among n is put at (r + u) / n of the whole, where u in 0 to 1 is a hash of the class's name.

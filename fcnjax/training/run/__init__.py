@@ -1,9 +1,10 @@
 """Runs: the training loop, its folder, checkpoints, interruption and logs."""
 
 from fcnjax.training.run.finished import evaluate, load_run
-from fcnjax.training.run.loop import TrainedRun, train
+from fcnjax.training.run.loop import TrainedRun
 from fcnjax.training.run.preparation import describe_run, trainer_for
 from fcnjax.training.run.pretrained import import_weights, load_imported
+from fcnjax.training.run.start import train
 
 __all__ = [
     "TrainedRun",

@@ -32,6 +32,7 @@ from fcnjax.sealed import DamagedFile, read_sealed, write_sealed
 from fcnjax.training.compile.compilation import CompileSettings, compile_options, processor
 from fcnjax.training.compile.mesh import is_first_host
 from fcnjax.training.data_digest import Digest, changed_data, not_compared
+from fcnjax.training.settings.config_fields import flat_fields
 from fcnjax.training.settings.recipe import Recipe
 from fcnjax.xla import FLAGS, refused
 
@@ -247,7 +248,7 @@ class RunFolder:
                 f"workdir={self.path}: holds a finished run, which is never overwritten; choose a new folder."
             )
         old, new = (
-            _flat(json.loads(json.dumps(d))) for d in (_complete(read_config(self.path)), self._recipe.to_dict())
+            flat_fields(json.loads(json.dumps(d))) for d in (_complete(read_config(self.path)), self._recipe.to_dict())
         )
         names = (name for name in old.keys() | new.keys() if not name.startswith(FREE))
         changed = sorted(name for name in names if old.get(name) != new.get(name))
@@ -336,10 +337,3 @@ def git_revision() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in tree.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return flat

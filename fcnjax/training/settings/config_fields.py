@@ -37,6 +37,18 @@ def set_fields(settings: Any) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(settings).items() if value is not None}
 
 
+def flat_fields(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the values of nested mappings by dotted name.
+
+    >>> flat_fields({"epochs": 3, "optimizer": {"warmup": 0.1}})
+    {'epochs': 3, 'optimizer.warmup': 0.1}
+    """
+    flat = {}
+    for name, value in tree.items():
+        flat |= flat_fields(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
 def field_names(cls: type, group: str = "") -> list[str]:
     """Returns the names of the fields in a group of a dataclass, such as "optimizer.", or "" for all of it."""
     kind: Any = cls

@@ -1,0 +1,246 @@
+"""A recipe for data that nobody wrote a config for: the settings, and why each was chosen.
+
+Axes: N examples, D spatial axes. The numbers are starting points that were measured on small sets of photographs,
+digits and recordings on 2 CPU cores.
+"""
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from fcnjax.data import Source, UnreadableExample
+from fcnjax.data.size_table import areas
+from fcnjax.data.sources.contents import sample_positions
+from fcnjax.naming import joined
+from fcnjax.training.build import SPLITS, abstract_model, load_sources
+from fcnjax.training.compile.memory_fit import compiled_bytes, device_memory_bytes
+from fcnjax.training.from_data.found_data import FoundData, find_data
+from fcnjax.training.settings.config_fields import flat_fields
+from fcnjax.training.settings.default_config import default_config, digits_config, photos_config, sounds_config
+from fcnjax.training.settings.network_change import change_network
+from fcnjax.training.settings.recipe import Recipe
+from fcnjax.training.trainer import Trainer
+
+SMALL = 64 * 64  # positions: the median image below it trains the thread's network
+CAP = 512 * 512  # positions: larger images shrink to it
+SEEN = 30_000  # examples that a run trains on, epochs times N
+EPOCHS = (5, 60)
+MEASURED = 200  # examples of which mean and deviation are measured
+MEMORY = 0.5  # share of a device's memory that the largest program may take
+
+
+@dataclasses.dataclass
+class Choice:
+    """A config that was chosen for data, to be changed and then settled (see `settle`).
+
+    Attributes:
+        config: a `ConfigDict` of all fields.
+        reasons: why, by the dotted name of each chosen field.
+        found: what the data are.
+        sources: the splits by name, before the size policy.
+    """
+
+    config: Any
+    reasons: dict[str, str]
+    found: FoundData
+    sources: Mapping[str, Source]
+
+    def change(self, changes: Mapping[str, Any]) -> None:
+        """Sets fields of the config; another network loses the options that were chosen for the first.
+
+        Args:
+            changes: values by name, and mappings of them for groups.
+
+        Raises:
+            ValueError: if there is no such network.
+        """
+        changes = {name: dict(value) if isinstance(value, Mapping) else value for name, value in changes.items()}
+        network = changes.get("model", {})
+        if "name" in network:
+            change_network(self.config, network["name"], network)
+        _apply(self.config, changes)
+
+
+class Settled(NamedTuple):
+    """A recipe whose programs fit the device.
+
+    Attributes:
+        recipe: the recipe.
+        trainer: its trainer.
+        text: what was chosen and why, one line a field.
+    """
+
+    recipe: Recipe
+    trainer: Trainer
+    text: str
+
+
+def choose_config(data: Any, *, cache_dir: Path | str | None = None, **fields: Any) -> Choice:
+    """Returns a config that suits data: network, sizes, splits, epochs.
+
+    Args:
+        data: as for `fcnjax.training.from_data.find_data`.
+        cache_dir: folder that caches the sizes of files; None caches nothing.
+        **fields: fields of `config.data` that decide how files are read, such as `sample_rate`.
+
+    Raises:
+        FileNotFoundError: if a path names nothing.
+        ValueError: if the data cannot be used (see `find_data` and `fcnjax.load_source`).
+    """
+    found = find_data(data)
+    found = dataclasses.replace(found, fields={**found.fields, **fields})
+    sources = found.sources
+    if sources is None:
+        sources = load_sources(Recipe.from_config({"data": found.fields}), cache_dir=cache_dir)
+    config, reasons = _config_for(found, sources["train"])
+    _cap_area(config, reasons, sources["train"].sizes)
+    return Choice(config, reasons, found, sources)
+
+
+def settle(
+    choice: Choice, recipe: Recipe, asked: Collection[str] = (), *, cache_dir: Path | str | None = None
+) -> Settled:
+    """Returns a recipe made from a choice, with batches that fit the device and a way for examples that are too small.
+
+    Args:
+        choice: the choice.
+        recipe: the recipe of its config, possibly changed.
+        asked: dotted names of the fields that somebody asked for.
+        cache_dir: folder that caches the buckets; None caches nothing.
+
+    Raises:
+        ValueError: if the data do not fit the recipe, or not even one example fits the device.
+    """
+    reasons = {**choice.reasons, **dict.fromkeys(asked, "as you asked")}
+    recipe = _fit_minimum(recipe, reasons, choice)
+    trainer = Trainer(recipe, choice.sources, cache_dir=cache_dir)
+    budget = _pixel_budget(trainer, reasons)
+    if budget is not None:
+        recipe = dataclasses.replace(recipe, pixel_budget=budget)
+        trainer = Trainer(recipe, choice.sources, cache_dir=cache_dir)
+    return Settled(recipe, trainer, _described(choice, recipe, reasons))
+
+
+def _config_for(found: FoundData, train: Source) -> tuple[Any, dict[str, str]]:
+    """Returns a config for data of this kind, size and number, and the reasons for what was chosen."""
+    axes, small = train.sizes.shape[1], float(np.median(areas(train.sizes))) < SMALL
+    reasons = {f"data.{name}": reason for name, reason in found.reasons.items()}
+    if found.kind == "recordings":
+        config = sounds_config()
+        reasons["frontend.name"] = "log-mel spectrograms suit recordings"
+    elif axes != 2 or small:
+        gray = axes == 2 and train.channels == 1
+        config = digits_config() if gray else default_config()
+        reasons["model.name"] = (
+            f"the {'median image is below 64x64' if axes == 2 else 'network for any number of axes'}"
+        )
+    else:
+        config = photos_config("resnet18")
+        cpu = jax.default_backend() == "cpu"
+        config.model.width = 16 if cpu else 64
+        reasons["model.name"] = "the median image is at least 64x64"
+        reasons["model.width"] = "trains on a CPU; 64 is usual" if cpu else "as usual"
+    if axes == 2 and train.channels == 3:
+        config.augment.flip = 0.5
+        reasons["augment.flip"] = "color images: a mirrored one shows the same; 0 if it does not, as for text"
+    config.epochs = int(np.clip(math.ceil(SEEN / len(train)), *EPOCHS))
+    reasons["epochs"] = f"about {SEEN:,} examples in all, {EPOCHS[0]} to {EPOCHS[1]} epochs"
+    config.data.update(found.fields)
+    if found.kind != "recordings":  # the front end normalizes the bands of spectrograms
+        mean, std = _mean_and_deviation(train)
+        with config.ignore_type():
+            config.data.mean, config.data.std = mean, std
+        reasons["data.mean"] = f"of {min(MEASURED, len(train))} training examples; std too"
+    return config, reasons
+
+
+def _cap_area(config: Any, reasons: dict[str, str], sizes: np.ndarray) -> None:
+    """Caps the area of images if more than one in twenty is larger."""
+    if sizes.shape[1] == 2 and float(np.percentile(areas(sizes), 95)) > CAP:
+        config.size.max_area = CAP
+        reasons["size.max_area"] = "larger images shrink to it, aspects kept; None trains at native sizes"
+
+
+def _fit_minimum(recipe: Recipe, reasons: dict[str, str], choice: Choice) -> Recipe:
+    """Returns the recipe with a way for examples that are below the network's minimum, if there are any."""
+    minimum = abstract_model(recipe, choice.sources["train"]).min_size
+    smallest = recipe.size.smallest(minimum)
+    sizes = np.concatenate([source.sizes for source in choice.sources.values()])
+    below = int((recipe.size.content_sizes(sizes, minimum) < smallest).any(axis=1).sum())
+    if not below or recipe.size.below != "refuse":
+        return recipe
+    way = "upsample" if choice.found.kind == "images" else "pad"
+    what = "1 example is" if below == 1 else f"{below:,} examples are"
+    reasons["size.below"] = f"{what} below the network's minimum, {joined(smallest.tolist())}"
+    return dataclasses.replace(recipe, size=dataclasses.replace(recipe.size, below=way))
+
+
+def _pixel_budget(trainer: Trainer, reasons: dict[str, str]) -> int | None:
+    """Returns the positions of a batch that fit the device's memory; None if all batches do."""
+    largest = trainer.programs.largest(trainer.programs.for_training(trainer.plan(trainer.recipe.seed), 0))
+    share = compiled_bytes(largest.programs.compile(largest.shape, *largest.args)) / device_memory_bytes()
+    if share <= MEMORY or trainer.recipe.pixel_budget is not None:
+        reasons["batch_size"] = f"the largest program takes {max(share, 0.01):.0%} of the device's memory"
+        return None
+    shape, rows = trainer.rows_that_fit(MEMORY)
+    reasons["pixel_budget"] = f"{rows} rows of {joined(shape)}: {MEMORY:.0%} of the device's memory"
+    reasons["batch_size"] = "at most, as pixel_budget allows"
+    return rows * math.prod(shape)
+
+
+def _mean_and_deviation(source: Source) -> tuple[Any, Any]:
+    """Returns mean and standard deviation of values, those of uint8 divided by 255: one number, or one per channel."""
+    sums = np.zeros((3, source.channels))  # count, sum, sum of squares
+    for index in sample_positions(len(source), MEASURED):
+        try:
+            values = source[index].values
+        except UnreadableExample:
+            continue
+        scaled = values.reshape(-1, source.channels) / (255.0 if values.dtype == np.uint8 else 1.0)
+        sums += np.stack([np.full(source.channels, len(scaled)), scaled.sum(axis=0), (scaled**2).sum(axis=0)])
+    count, total, squares = sums
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    deviation[deviation < 1e-6] = 1.0  # constant examples
+    rounded = [tuple(float(f"{number:.4g}") for number in numbers) for numbers in (mean, deviation)]
+    return (rounded[0], rounded[1]) if source.channels > 1 else (rounded[0][0], rounded[1][0])
+
+
+def _apply(config: Any, changes: Mapping[str, Any]) -> None:
+    """Sets fields of a config, whatever the type of their present value; `Recipe` checks them."""
+    for name, value in changes.items():
+        if isinstance(value, Mapping) and name in config:
+            _apply(config[name], value)
+        else:
+            with config.ignore_type(), config.unlocked():
+                config[name] = value
+
+
+def _described(choice: Choice, recipe: Recipe, reasons: Mapping[str, str]) -> str:
+    """Returns what the data are, and the chosen fields in the order of a config, each with its reason."""
+    fields = flat_fields(recipe.to_dict())
+    texts = {f"--config.{name}={_shown(value)}": reasons[name] for name, value in fields.items() if name in reasons}
+    width = min(44, max(map(len, texts)))
+    lines = [f"  {text:{width}}  {reason}" for text, reason in texts.items()]
+    return "\n".join([f"{_summary(choice)}; the recipe:", *lines])
+
+
+def _summary(choice: Choice) -> str:
+    sources, channels = choice.sources, choice.sources["train"].channels
+    sizes = np.concatenate([source.sizes for source in sources.values()])
+    low, high = (joined(sizes[index(areas(sizes))].tolist()) for index in (np.argmin, np.argmax))
+    counts = ", ".join(f"{len(sources[name]):,} {name}" for name in SPLITS)
+    return (
+        f"{choice.found.kind} in {len(sources['train'].class_names)} classes ({counts}), {low} to {high}, "
+        f"{channels} channel{'s' if channels > 1 else ''}"
+    )
+
+
+def _shown(value: Any) -> str:
+    text = str(tuple(value)) if isinstance(value, tuple | list) else str(value)
+    return f"'{text}'" if any(sign in text for sign in " []*") else text

@@ -1,0 +1,183 @@
+"""What a user's data are: a folder of images or of recordings, an `.npz` file, or sources of one's own; and its splits.
+
+Axes: N examples. The one idea: the files decide, not their names; and every split that is missing is cut from one that
+is there, in proportion to the classes.
+"""
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fcnjax.data import PartialSource, Source, UnreadableExample, as_source
+from fcnjax.data.by_name import ARRAYS
+from fcnjax.data.files.audio_files import read_rate
+from fcnjax.data.files.file_scan import AudioKind, ImageKind
+from fcnjax.data.files.folder_layout import SPLIT_NAMES, media_files
+from fcnjax.data.sources.contents import sample_positions
+from fcnjax.data.sources.npz import npz_splits
+from fcnjax.data.sources.splits import ALL, split_parts, stratified
+from fcnjax.naming import printable
+
+LOOKED_AT = 64  # files of a folder that are opened to see what they are
+MAX_RATE = 16_000  # Hz: speech and most sounds lie below half of it
+TRAIN, VALIDATION, TEST = ("train", "training"), ("validation", "valid", "val", "dev"), ("test", "testing")
+TEST += ("eval", "evaluation")
+SHARES = ("[:80%]", "[80%:90%]", "[90%:]")  # of data without splits: training, validation, test
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundData:
+    """What data are.
+
+    Attributes:
+        kind: "images", "recordings" (files that have a rate) or "arrays".
+        fields: fields of `config.data` that name the data and its splits.
+        reasons: why, by the name of the field.
+        sources: the splits by name, if they are in memory; None if the fields name them.
+    """
+
+    kind: str
+    fields: Mapping[str, Any]
+    reasons: Mapping[str, str]
+    sources: Mapping[str, Source] | None = None
+
+
+def find_data(data: Any) -> FoundData:
+    """Returns what data are.
+
+    Args:
+        data: the path of a folder or of an `.npz` file; one source, or a dictionary of sources with "train", "test"
+            and optionally "validation", each a `Source` or an object that `fcnjax.data.as_source` accepts.
+
+    Raises:
+        FileNotFoundError: if a path names nothing.
+        ValueError: if a folder holds neither images nor recordings, or splits are missing.
+        TypeError: if the data are of no such kind.
+    """
+    if not isinstance(data, str | os.PathLike):
+        return FoundData("arrays", {"name": ARRAYS}, {}, _split_sources(data))
+    path = Path(data).expanduser()
+    if path.is_dir():
+        return _find_folder(path)
+    if path.suffix == ".npz":
+        fields, reasons = _chosen_splits(npz_splits(path), path)
+        return FoundData("arrays", {"name": str(path), **fields}, reasons)
+    raise FileNotFoundError(
+        f"data={printable(path)}: must be a folder with a folder for each class, or an .npz file; a data set by name "
+        "needs a config, such as --config=fcnjax:mnist."
+    )
+
+
+def _find_folder(root: Path) -> FoundData:
+    names, _ = media_files(root)
+    if not names:
+        raise ValueError(f"data={printable(root)}: holds no image and no recording; name a folder that does.")
+    tops = sorted({name.split("/")[0] for name in names if "/" in name})
+    divided = bool(tops) and {top.lower() for top in tops} <= SPLIT_NAMES
+    fields, reasons = _chosen_splits(tops if divided else [ALL], root)
+    looked_at = [names[index] for index in sample_positions(len(names), LOOKED_AT)]
+    images = sum(_reads(ImageKind(), root / name) for name in looked_at)
+    rates = [rate for rate in (_rate(root / name) for name in looked_at) if rate] if images < len(looked_at) else []
+    if not images and not rates:
+        raise ValueError(
+            f"data={printable(root)}: must hold images or recordings, and none of {len(looked_at)} files that were "
+            f"opened is one, such as {printable(looked_at[0])}."
+        )
+    if images >= len(rates):
+        return FoundData("images", {"name": "image_folder", "data_dir": str(root), **fields}, reasons)
+    rate = min(min(rates), MAX_RATE)
+    common = Counter(rates).most_common(1)[0][0]
+    reasons["sample_rate"] = f"the lowest rate of the files, at most {MAX_RATE:,} Hz; most have {common:,}"
+    audio = {"name": "audio_folder", "data_dir": str(root), "sample_rate": rate}
+    return FoundData("recordings", {**audio, **fields}, reasons)
+
+
+def _reads(kind: ImageKind | AudioKind, file: Path) -> bool:
+    try:
+        kind.header(file)
+    except (UnreadableExample, OSError):
+        return False
+    return True
+
+
+def _rate(file: Path) -> int:
+    try:
+        return read_rate(file)
+    except (UnreadableExample, OSError):
+        return 0
+
+
+def _chosen_splits(names: Iterable[str], owner: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Returns the splits for training, validation and test, as fields of `config.data`, and why.
+
+    Raises:
+        ValueError: if there is no split to train on.
+    """
+    known = {name.lower(): name for name in names}
+    train, validation, test = (
+        next((known[n] for n in group if n in known), None) for group in (TRAIN, VALIDATION, TEST)
+    )
+    if train is None and len(known) == 1 and validation is test is None:
+        train = next(iter(known.values()))
+    if train is None:
+        raise ValueError(
+            f"data={printable(owner)}: has the splits {', '.join(map(printable, sorted(known.values())))}, and none to "
+            "train on; name one 'train'."
+        )
+    if validation is None and test is None:
+        chosen, why = [train + share for share in SHARES], "80, 10 and 10 % of each class"
+    elif test is None:
+        assert validation is not None
+        chosen, why = (
+            [f"{train}[:90%]", f"{train}[90%:]", validation],
+            "there is no test split; a tenth of train validates",
+        )
+    elif validation is None:
+        chosen, why = [f"{train}[:90%]", f"{train}[90%:]", test], "a tenth of train validates"
+    else:
+        chosen, why = [train, validation, test], "as they are named"
+    names = [f"{name}_split" for name in ("train", "validation", "test")]
+    return dict(zip(names, chosen, strict=True)), {"train_split": why}
+
+
+def _split_sources(data: Any) -> dict[str, Source]:
+    """Returns the three splits of sources in memory; missing ones are cut from the training examples."""
+    if isinstance(data, Mapping):
+        unknown = sorted(set(data) - {"train", "validation", "test"})
+        if unknown or "train" not in data:
+            raise ValueError(
+                f"sources={list(data)}: must be a dictionary of train, test and, if you like, validation; rename "
+                f"{unknown[0]!r}."
+                if unknown
+                else f"sources={list(data)}: must hold 'train'; add it."
+            )
+        given = {name: as_source(source) for name, source in data.items()}
+    elif hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        given = {"train": as_source(data)}
+    else:
+        raise TypeError(
+            f"data={type(data).__name__}: must be a folder, an .npz file, a source of examples, or a dictionary of "
+            "sources (train, validation, test); see fcnjax.data.ArraySource."
+        )
+    if set(given) == {"train", "validation"}:
+        given["test"] = given.pop("validation")
+    wanted = [name for name in ("train", "validation", "test") if name == "train" or name not in given]
+    if wanted == ["train"]:
+        return given
+    shares = SHARES if len(wanted) == 3 else ("[:90%]", "[90%:]")
+    return given | {n: _part(given["train"], share) for n, share in zip(wanted, shares, strict=True)}
+
+
+def _part(source: Source, share: str) -> Source:
+    """Returns a slice of a source in proportion to its classes."""
+    labels = source.labels
+    if labels is None:
+        labels = [source[index].label for index in range(len(source))]
+    order = stratified([str(label) for label in labels], [str(index) for index in source.ids])
+    (part,) = split_parts(f"train{share}", {"train": len(order)}, "the examples")
+    return PartialSource(source, np.sort(order[part.start : part.stop]), {})

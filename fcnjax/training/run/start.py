@@ -1,0 +1,119 @@
+"""The front door of training: a recipe, or data alone, for which a recipe is chosen."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from fcnjax.data.by_name import ARRAYS
+from fcnjax.training.compile.mesh import is_first_host, together
+from fcnjax.training.from_data import Choice, Settled, choose_config, find_data, settle
+from fcnjax.training.run import loop
+from fcnjax.training.run.preparation import SCANS, trainer_for
+from fcnjax.training.run.run_folder import RunFolder, is_finished, is_run, read_config
+from fcnjax.training.settings.config_fields import flat_fields
+from fcnjax.training.settings.recipe import DataSettings, Recipe
+from fcnjax.training.trainer import Trainer
+
+CHANGE = (
+    "Change a field with --config.FIELD=VALUE ('fcnjax train --help' lists all), or fcnjax.train(data, workdir, "
+    "epochs=5, model={'name': 'fcn'})."
+)
+
+
+def train(
+    data: Any,
+    workdir: Path | str,
+    *,
+    trainer: Trainer | None = None,
+    progress: bool = True,
+    title: str = "",
+    **changes: Any,
+) -> loop.TrainedRun:
+    """Trains in a run folder, or resumes the interrupted run that the folder holds.
+
+    Of data alone, a recipe is chosen: network, splits, sizes, epochs, and batches that fit the memory. It is printed,
+    with the reasons. A resumed run ends with the same weights and metrics, bit for bit, as one that was never
+    interrupted.
+
+    Args:
+        data: a `Recipe`; or the path of a folder of images or recordings, with a folder for each class, or of an
+            `.npz` file; or one source, or a dictionary of sources (train, test and, if you like, validation), each a
+            `Source` or an object that `fcnjax.data.as_source` accepts.
+        workdir: the run folder, which is new or holds an interrupted run of the same recipe.
+        trainer: provides data and compiled steps of a recipe; its recipe may differ in the seed and in how often it
+            validates, logs and saves. Default: a new one.
+        progress: whether to show a bar with rate and time left.
+        title: title of the bar; default: the name of the folder.
+        **changes: values of fields of the config in place of chosen ones, and dictionaries of them for groups.
+
+    Returns:
+        The trained state and the evaluation of the test split.
+
+    Raises:
+        ValueError, FileNotFoundError, TypeError: if the data or a change cannot be used.
+        As `fcnjax.training.run.loop.train` for a recipe.
+
+    `fcnjax.train("photos", "runs/photos", epochs=5)` leaves a model that `fcnjax.load("runs/photos")` reads.
+    """
+    if isinstance(data, Recipe):
+        if changes:
+            raise ValueError(
+                f"{next(iter(changes))}: must be a field of the recipe; use dataclasses.replace(recipe, ..)."
+            )
+        return loop.train(data, workdir, trainer=trainer, progress=progress, title=title)
+    if trainer is not None:
+        raise ValueError("trainer: must be None for data without a recipe; give its recipe.")
+    recipe = interrupted_recipe(data, workdir)
+    if recipe is None:
+        choice = choose(data, workdir)
+        choice.change(changes)
+        chosen = settled(choice, Recipe.from_config(choice.config.to_dict()), workdir, list(flat_fields(changes)))
+        recipe, trainer = chosen.recipe, chosen.trainer
+        if progress and is_first_host():
+            tqdm.write(f"{chosen.text}\n{CHANGE}\n")
+    else:
+        recipe = Recipe.from_config(_changed(recipe.to_dict(), changes))
+        trainer = resumed_trainer(data, recipe, workdir)
+    return loop.train(recipe, workdir, trainer=trainer, progress=progress, title=title)
+
+
+def interrupted_recipe(data: Any, workdir: Path | str) -> Recipe | None:
+    """Returns the recipe of the interrupted run in a folder, for data that may have moved; None for a new folder.
+
+    Raises:
+        FileExistsError: if the folder holds a finished run, or anything else.
+    """
+    with together("opening the run folder"):
+        if not is_run(Path(workdir)) or is_finished(Path(workdir)):
+            RunFolder(workdir, Recipe(DataSettings(ARRAYS)))  # refuses a folder that is not free
+            return None
+        config = read_config(Path(workdir))
+        return Recipe.from_config(_changed(config, {"data": find_data(data).fields}))
+
+
+def resumed_trainer(data: Any, recipe: Recipe, workdir: Path | str) -> Trainer:
+    """Returns the trainer of an interrupted run."""
+    sources = find_data(data).sources
+    return trainer_for(recipe, workdir) if sources is None else Trainer(recipe, sources)
+
+
+def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested mappings with the values of others in place of their own."""
+    changed = dict(config)
+    for name, value in changes.items():
+        changed[name] = _changed(changed.get(name, {}), value) if isinstance(value, Mapping) else value
+    return changed
+
+
+def choose(data: Any, workdir: Path | str) -> Choice:
+    """Returns a config for data (see `choose_config`), which caches sizes beside the run folder."""
+    with together("reading the data"):
+        return choose_config(data, cache_dir=Path(workdir).parent / SCANS)
+
+
+def settled(choice: Choice, recipe: Recipe, workdir: Path | str, asked: list[str]) -> Settled:
+    """Returns the recipe made from a choice, with batches that fit (see `settle`)."""
+    with together("choosing the recipe"):
+        return settle(choice, recipe, asked, cache_dir=Path(workdir).parent / SCANS)

@@ -1,0 +1,80 @@
+"""The recipe chosen for data: it follows the data, every chosen field has a reason, and a change wins."""
+
+import numpy as np
+import pytest
+
+from fcnjax.data import ArraySource
+from fcnjax.training import Recipe
+from fcnjax.training.from_data import choice as module
+from fcnjax.training.from_data import choose_config, settle
+
+
+def images(sizes, channels=1, dtype: type = np.uint8):
+    rng = np.random.default_rng(0)
+    values = [rng.integers(20, 220, (*size, channels)).astype(dtype) for size in sizes]
+    return ArraySource(values, [index % 2 for index in range(len(values))], ["a", "b"])
+
+
+def chosen(source, changes=None, asked=()):
+    choice = choose_config(source)
+    choice.change(changes or {})
+    return settle(choice, Recipe.from_config(choice.config.to_dict()), asked)
+
+
+def test_small_gray_images_get_the_network_of_the_thread():
+    recipe, trainer, text = chosen(images([(10, 12), (16, 9)] * 20))
+    assert (recipe.model.name, recipe.augment.flip, recipe.epochs, recipe.size.below) == ("fcn", 0.0, 60, "refuse")
+    assert trainer.recipe == recipe
+    assert "--config.model.name=fcn" in text
+    assert "arrays in 2 classes (32 train, 4 validation, 4 test)" in text
+
+
+def test_photographs_get_a_resnet_and_a_cap(monkeypatch):
+    monkeypatch.setattr(module, "CAP", 70 * 70)
+    choice = choose_config(images([(70, 90), (80, 66)] * 10, 3))
+    model = choice.config.model
+    assert (model.name, model.width, choice.config.augment.flip) == ("resnet18", 16, 0.5)
+    assert choice.config.size.max_area == 4900
+    assert {"model.name", "model.width", "augment.flip", "size.max_area"} <= choice.reasons.keys()
+
+
+def test_mean_and_deviation_are_those_of_the_training_examples():
+    source = images([(5, 9), (12, 3)] * 20, 3)
+    choice = choose_config(source)
+    pixels = np.concatenate([example.values.reshape(-1, 3) for example in choice.sources["train"]]) / 255
+    np.testing.assert_allclose(choice.config.data.mean, pixels.mean(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(choice.config.data.std, pixels.std(axis=0), rtol=1e-3)
+    assert choose_config(ArraySource([np.ones((9, 9, 1))] * 20, [0, 1] * 10)).config.data.std == 1.0  # constant
+
+
+def test_arrays_below_the_minimum_are_padded_and_it_is_said():
+    recipe, _, text = chosen(images([(10, 12)] * 19 + [(4, 12)]))
+    assert recipe.size.below == "pad"
+    assert "1 example is below the network's minimum, 8x8" in text
+
+
+def test_batches_that_take_too_much_memory_get_a_budget(monkeypatch):
+    source = images([(10, 12), (16, 9)] * 40)
+    monkeypatch.setattr(module, "device_memory_bytes", lambda: 2**20)
+    monkeypatch.setattr(module.Trainer, "rows_that_fit", lambda self, share: ((16, 12), 5))
+    recipe, trainer, text = chosen(source)
+    assert recipe.pixel_budget == trainer.recipe.pixel_budget == 960
+    assert "5 rows of 16x12" in text
+
+
+def test_a_change_wins_and_another_network_loses_the_options_of_the_chosen_one():
+    choice = choose_config(images([(10, 12), (16, 9)] * 20))
+    choice.change({"epochs": 3, "model": {"name": "resnet_cifar", "depth": 8}})
+    recipe = Recipe.from_config(choice.config.to_dict())
+    assert (recipe.epochs, recipe.model.name, recipe.model.depth, recipe.model.channels) == (3, "resnet_cifar", 8, None)
+    _, _, text = chosen(images([(10, 12), (16, 9)] * 20), {"epochs": 3}, ["epochs"])
+    assert "as you asked" in text
+    assert "--config.epochs=3" in text
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_signals_and_volumes(axes):
+    source = images([(16,) * axes, (20,) * axes] * 10, 1, np.float32)
+    config = choose_config(source).config
+    assert config.model.name == "fcn"
+    assert not config.augment.flip
