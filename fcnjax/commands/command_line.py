@@ -71,7 +71,7 @@ def parse_with_arguments(
     Args and errors: as for `parse`, which refuses such arguments.
     """
     argv = [_with_path(argument, before) for before, argument in itertools.pairwise(["", *argv])]
-    network, argv = _taken_out(NETWORK, argv) if config is not None else (None, argv)
+    network, argv = (last_value(NETWORK, argv), _without(NETWORK, argv)) if config is not None else (None, argv)
     values = flags.FlagValues()
     values.set_gnu_getopt()  # flags may follow arguments
     flags.DEFINE_bool("help", False, "Show the flags.", short_name="h", flag_values=values)
@@ -132,16 +132,26 @@ def overridden(argv: Sequence[str]) -> list[str]:
     return [a.partition("=")[0].removeprefix(OVERRIDE) for a in argv if a.startswith(OVERRIDE)]
 
 
-def _taken_out(flag: str, argv: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Returns the last value of a flag, in the form --flag=VALUE or --flag VALUE, and the other arguments."""
-    value, others, waiting = None, [], iter(argv)
-    for argument in waiting:
-        name, equals, given = argument.partition("=")
-        if name != flag:
-            others.append(argument)
-        elif (value := given if equals else next(waiting, "")) == "":
-            raise UsageError(f"{flag}: must have a value; give {flag}=VALUE.")
-    return value, others
+def last_value(flag: str, argv: Sequence[str]) -> str | None:
+    """Returns the last value of a flag such as "--config.model.name", before the whole line is read; None without it.
+
+    Raises:
+        UsageError: if it has no value.
+    """
+    found = None
+    for argument, after in itertools.pairwise([*argv, ""]):
+        name, equals, value = argument.partition("=")
+        if name == flag:
+            found = value if equals else after
+            if not found:
+                raise UsageError(f"{flag}: must have a value; give {flag}=VALUE.")
+    return found
+
+
+def _without(flag: str, argv: Sequence[str]) -> list[str]:
+    """Returns a command line without a flag, in the form --flag=VALUE or --flag VALUE."""
+    before = ["", *argv]
+    return [a for a, previous in zip(argv, before, strict=False) if a.partition("=")[0] != flag and previous != flag]
 
 
 def _change_network(config: Any, network: str, argv: Sequence[str]) -> None:

@@ -1,15 +1,17 @@
 """`fcnjax train`: trains a config, or data without a config, in a run folder."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from fcnjax.commands.command_line import (
     UsageError,
     define_workdir,
     known_flags,
+    last_value,
     overridden,
     parse,
     read_recipe,
@@ -18,7 +20,7 @@ from fcnjax.commands.command_line import (
 from fcnjax.naming import printable
 from fcnjax.training import Recipe, TrainedRun, Trainer, describe_run, train, trainer_for
 from fcnjax.training.compile.mesh import is_first_host, join_hosts
-from fcnjax.training.run.start import CHANGE, choose, interrupted_recipe, resumed_trainer, settled
+from fcnjax.training.run.start import CHANGE, choose, continued_recipe, interrupted_recipe, resumed_trainer, settled
 from fcnjax.training.settings.config_fields import as_config
 
 SHOWN = 20  # maximum number of undecodable examples to print; result.json lists all
@@ -28,8 +30,8 @@ def run(argv: Sequence[str]) -> None:
     """Train a config, or a folder of your own data, in a run folder; the same command resumes it."""
     named = {argument.lstrip("-").partition("=")[0] for argument in argv}
     early = known_flags(argv, _define)
-    from_data = early.data is not None and not named & {"config", "help", "h"}
-    given = early if from_data else parse(argv, _define, config="")
+    from_data = early.data is not None and not named & {"config", "continue", "help", "h"}
+    given = early if from_data else parse(argv, _define, config=_base(early, named))
     workdir = required(given.workdir, "workdir", "runs/photos" if from_data else "runs/digits")
     recipe = None if from_data else _configured(given)
     if given.coordinator is not None:
@@ -43,6 +45,16 @@ def run(argv: Sequence[str]) -> None:
     run = train(recipe, workdir, trainer=trainer)
     if is_first_host():
         _tell_run(run)
+
+
+def _base(early: Any, named: Collection[str]) -> str | ConfigDict:
+    """Returns the config that the command line overrides: that of the run that goes on, or none yet."""
+    run = early["continue"].value
+    if run is None:
+        return ""
+    if "config" in named:
+        raise UsageError("--config: must be left out with --continue, which has the config of its run.")
+    return as_config(continued_recipe(run))
 
 
 def _configured(given: Any) -> Recipe:
@@ -64,7 +76,7 @@ def _for_data(data: str, workdir: str, argv: Sequence[str]) -> tuple[Recipe, Tra
     if interrupted is not None:
         recipe = read_recipe(parse(argv, _define, as_config(interrupted)).config)
         return recipe, resumed_trainer(data, recipe, workdir)
-    choice = choose(data, workdir)
+    choice = choose(data, workdir, last_value("--config.init_from", argv))
     recipe = read_recipe(parse(argv, _define, choice.config).config)
     chosen = settled(choice, recipe, workdir, overridden(argv))
     if is_first_host():
@@ -86,6 +98,8 @@ def _define(values: flags.FlagValues) -> None:
     define_workdir(values)
     data = "Folder with a folder for each class, or .npz file: a recipe is chosen for it. With --config, its data."
     flags.DEFINE_string("data", None, data, flag_values=values)
+    finished = "Finished run: goes on from its weights, with its config, in the new --workdir."
+    flags.DEFINE_string("continue", None, finished, flag_values=values)
     where = "To train on several hosts: address of host 0, such as 10.0.0.1:8476, or auto (SLURM, GKE, Open MPI, TPU)."
     flags.DEFINE_string("coordinator", None, where, flag_values=values)
     flags.DEFINE_integer("hosts", None, "Number of hosts; not needed with auto.", lower_bound=1, flag_values=values)

@@ -82,6 +82,7 @@ class BatchNorm(_Norm):
         scale, bias: parameters [C].
         mean, variance: running statistics [C], float32.
         count: float32 [], number of valid positions that `measure` has pooled, or None before it is called.
+        frozen: whether the running statistics normalize in training too, and stay as they are.
 
     Raises:
         ValueError: if `channels` is below 1, `momentum` is outside [0, 1], or `epsilon` is not greater than 0.
@@ -93,7 +94,7 @@ class BatchNorm(_Norm):
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum={momentum} of BatchNorm: must be in [0, 1].")
         super().__init__(channels, epsilon)
-        self.momentum = momentum
+        self.momentum, self.frozen = momentum, False
         self.mean, self.variance = nnx.BatchStat(jnp.zeros(channels)), nnx.BatchStat(jnp.ones(channels))
         self.count: nnx.BatchStat | None = nnx.data(None)  # declared as data, as it may become an array
 
@@ -109,7 +110,7 @@ class BatchNorm(_Norm):
     def apply(self, batch: Padded, *, train: bool, keys: jax.Array | None) -> Padded:
         del keys
         values = self._values(batch)
-        if train or self.count is not None:
+        if (train and not self.frozen) or self.count is not None:
             return self._by_batch_statistics(batch, values)
         inverse = lax.rsqrt(self.variance[...].astype(values.dtype) + self.epsilon)
         return self._rescaled(batch, values - per_channel(self.mean[...], values), factor=inverse)

@@ -34,6 +34,7 @@ from fcnjax.data import (
 from fcnjax.installation import installed_version
 from fcnjax.sealed import read_sealed, write_sealed
 from fcnjax.training.settings.recipe import Recipe
+from fcnjax.training.step.freezing import freeze_norms, frozen_names
 
 SPLITS = ("train", "validation", "test")
 PLANNER = 1  # version of the planner in the cache; raise it when plans change
@@ -200,6 +201,8 @@ def make_model_for(recipe: Recipe, classes: int, channels: int, axes: int, seed:
         rngs=nnx.Rngs(jax.random.key(seed)),
     )
     model.remat = recipe.remat
+    if recipe.freeze:
+        freeze_norms(model, frozen_names(model, recipe.freeze))
     return model
 
 

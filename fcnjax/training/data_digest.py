@@ -7,6 +7,7 @@ from typing import Any
 from fcnjax.data import Source
 
 Digest = dict[str, dict[str, str]]
+INIT = "init_from"  # the entry of the weights that training starts from
 
 
 def data_digest(sources: Mapping[str, Source]) -> Digest:
@@ -41,6 +42,8 @@ def changed_data(known: Mapping[str, Any], digest: Digest) -> str | None:
     """
     for name, now in digest.items():
         then = _entry(known, name)
+        if name == INIT and then.get("contents") != now["contents"]:
+            return "weights of config.init_from"
         if then.get("examples") != now["examples"]:
             return f"examples of its {name} split"
         if then.get("covers") == now["covers"] and then.get("contents") != now["contents"]:

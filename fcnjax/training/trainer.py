@@ -37,7 +37,9 @@ from fcnjax.training.evaluation.evaluation_result import EvaluationResult, colle
 from fcnjax.training.feeding import Feed, batches_of
 from fcnjax.training.settings.recipe import Recipe
 from fcnjax.training.speed import StepWork, TimedInput
+from fcnjax.training.standalone.initial_weights import read_initial
 from fcnjax.training.step.average import Average
+from fcnjax.training.step.freezing import frozen_names
 from fcnjax.training.step.loss import class_weights_of, make_example_weights, make_loss
 from fcnjax.training.step.optimizer import make_optimizer
 from fcnjax.training.step.step import (
@@ -92,9 +94,13 @@ class Trainer:
         mesh: the devices.
         programs: the compiled steps.
         feed: reads batches and puts them on the devices.
+        frozen: names of the weights and statistics that stay as they are.
+        initial: the weights that the network starts from; None if all are drawn.
 
     Raises:
-        ValueError: if an example is below the network's minimum size, or a name in the recipe is unknown.
+        FileNotFoundError: if `recipe.init_from` is not there.
+        ValueError: if an example is below the network's minimum size, a name in the recipe is unknown, or the weights
+            of `recipe.init_from` are of another network.
     """
 
     def __init__(
@@ -120,6 +126,8 @@ class Trainer:
         self.crop = make_crop(recipe, model.min_size)
         self.buckets = make_buckets(recipe, self.sources, cache_dir=cache_dir)
         self.graphdef = split(model)[0]
+        self.frozen = frozen_names(model, recipe.freeze) if recipe.freeze else frozenset()
+        self.initial = None if recipe.init_from is None else read_initial(recipe, train, model)
         self._plans: dict[int, EpochPlan | MixedPlan] = {}
         self.steps_per_epoch = self.plan(recipe.seed).steps_per_epoch
         self.mesh = make_mesh(devices)
@@ -158,7 +166,7 @@ class Trainer:
         recipe, train = self.recipe, self.sources["train"]
         case = self.steps_per_epoch, (weights := class_weights_of(recipe.loss, train))
         if case not in self._cases:
-            self.optimizer = make_optimizer(recipe.optimizer, self.steps)
+            self.optimizer = make_optimizer(recipe.optimizer, self.steps, self.frozen)
             loss, example_weights = make_loss(recipe.loss.label_smoothing, weights), make_example_weights(weights)
             gradient = partial(make_gradient, self.graphdef, loss, recipe.augment, recipe.mixup, example_weights)
             programs = Programs(
@@ -195,7 +203,8 @@ class Trainer:
 
     def initial_state(self, seed: int) -> TrainState:
         """Returns the state before the first step of the run with this seed."""
-        return self.programs.initial_state(seed)
+        state = self.programs.initial_state(seed)
+        return state if self.initial is None else self.initial.put(state)
 
     def compilations(self, seed: int, start: int) -> list[Compilation]:
         """Returns all programs that a run with this seed needs from step `start` on, in order of first use.

@@ -24,12 +24,14 @@ from fcnjax.training.settings.config_fields import flat_fields
 from fcnjax.training.settings.default_config import default_config, digits_config, photos_config, sounds_config
 from fcnjax.training.settings.network_change import change_network
 from fcnjax.training.settings.recipe import Recipe
+from fcnjax.training.standalone import Standalone, read_model
 from fcnjax.training.trainer import Trainer
 
 SMALL = 64 * 64  # positions: the median image below it trains the thread's network
 CAP = 512 * 512  # positions: larger images shrink to it
 SEEN = 30_000  # examples that a run trains on, epochs times N
 EPOCHS = (5, 60)
+FINE_TUNING = {"learning_rate": 5e-4, "weight_decay": 0.05}
 MEASURED = 200  # examples of which mean and deviation are measured
 MEMORY = 0.5  # share of a device's memory that the largest program may take
 
@@ -80,25 +82,30 @@ class Settled(NamedTuple):
     text: str
 
 
-def choose_config(data: Any, *, cache_dir: Path | str | None = None, **fields: Any) -> Choice:
+def choose_config(data: Any, *, cache_dir: Path | str | None = None, init_from: str | None = None) -> Choice:
     """Returns a config that suits data: network, sizes, splits, epochs.
 
     Args:
         data: as for `fcnjax.training.from_data.find_data`.
         cache_dir: folder that caches the sizes of files; None caches nothing.
-        **fields: fields of `config.data` that decide how files are read, such as `sample_rate`.
+        init_from: finished run, or model folder, to start from: its network, and what happens to the examples before
+            it, are chosen.
 
     Raises:
         FileNotFoundError: if a path names nothing.
         ValueError: if the data cannot be used (see `find_data` and `fcnjax.load_source`).
     """
+    trained = None if init_from is None else read_model(init_from)
     found = find_data(data)
-    found = dataclasses.replace(found, fields={**found.fields, **fields})
+    if trained is not None:
+        found = _as_trained(found, trained)
     sources = found.sources
     if sources is None:
         sources = load_sources(Recipe.from_config({"data": found.fields}), cache_dir=cache_dir)
     config, reasons = _config_for(found, sources["train"])
     _cap_area(config, reasons, sources["train"].sizes)
+    if trained is not None:
+        _adopt(config, reasons, trained, str(init_from))
     return Choice(config, reasons, found, sources)
 
 
@@ -157,6 +164,31 @@ def _config_for(found: FoundData, train: Source) -> tuple[Any, dict[str, str]]:
             config.data.mean, config.data.std = mean, std
         reasons["data.mean"] = f"of {min(MEASURED, len(train))} training examples; std too"
     return config, reasons
+
+
+def _as_trained(found: FoundData, trained: Standalone) -> FoundData:
+    """Returns data that are read as those of a trained network."""
+    fields = dict(found.fields)
+    if found.kind == "images":
+        fields["channels"] = trained.channels
+    elif found.kind == "recordings":
+        fields["sample_rate"] = trained.recipe.data.sample_rate
+    return dataclasses.replace(found, fields=fields)
+
+
+def _adopt(config: Any, reasons: dict[str, str], trained: Standalone, init_from: str) -> None:
+    """Sets the network of a trained one, and what happens to examples before it."""
+    same = f"as in {init_from}"
+    before = trained.recipe.to_dict()
+    changes: dict[str, Any] = {name: before[name] for name in ("model", "head", "frontend")}
+    _apply(config, {**changes, "data": {name: before["data"][name] for name in ("mean", "std")}})
+    config.init_from = init_from
+    config.optimizer.update(FINE_TUNING)
+    for name in ("model.width", "frontend.name", "data.sample_rate"):
+        if name in reasons:
+            reasons[name] = same
+    reasons |= {"init_from": "the weights to start from", "model.name": same, "data.mean": f"{same}; std too"}
+    reasons["optimizer.learning_rate"] = "lower than from scratch, as for fine-tuning"
 
 
 def _cap_area(config: Any, reasons: dict[str, str], sizes: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """Finished runs read back: the trainer, the trained state, and an evaluation of any split."""
 
+import dataclasses
 from pathlib import Path
 
 from fcnjax.naming import unknown_name
@@ -26,7 +27,7 @@ def load_run(workdir: Path | str, checkpoint: str | None = None) -> tuple[Traine
         HostFailure: if another host of several, all of which must call this, cannot read the data.
     """
     path = Path(workdir)
-    recipe = Recipe.from_config(read_config(path))
+    recipe = dataclasses.replace(Recipe.from_config(read_config(path)), init_from=None)  # it need not be there any more
     trainer = trainer_for(recipe, path)
     if checkpoint is None:
         return trainer, load_state(trainer, path)

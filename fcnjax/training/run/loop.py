@@ -88,6 +88,7 @@ def train(
             check_trainer(trainer, recipe)
     with together("hashing the data"):
         digest = data_digest(trainer.sources)
+        digest |= {} if trainer.initial is None else trainer.initial.digest
     check_hosts_agree(recipe, digest)
     progress = progress and is_first_host()
 

@@ -11,6 +11,7 @@ from fcnjax.training.build import SPLITS
 from fcnjax.training.compile.mesh import gather_texts, together
 from fcnjax.training.data_digest import Digest
 from fcnjax.training.settings.recipe import PACE, Recipe
+from fcnjax.training.standalone.initial_weights import describe_frozen
 from fcnjax.training.trainer import Trainer
 
 SCANS = ".scans"  # folder beside the run folders, with the sizes of files and the buckets planned for them
@@ -42,13 +43,17 @@ def describe_run(trainer: Trainer) -> str:
     shapes = ", ".join(joined(shape) for shape in trainer.buckets.shapes.tolist())
     trained = int((plan.batches_per_bucket > 0).sum())
     evaluated = len({step.bucket for order in trainer.evaluation_plans.values() for step in order})
-    return (
+    weights = trainer.programs.state.weights
+    more = [] if trainer.initial is None else [trainer.initial.text]
+    more += [describe_frozen(trainer.frozen, weights)] if trainer.frozen else []
+    text = (
         f"{printable(recipe.data.name)}: {counts} examples in {classes} classes{left_out}\n"
         f"buckets {shapes}: padded / real area - 1 = {plan.waste:.2f}, {plan.filler_rows} filler rows an epoch\n"
         f"{recipe.epochs} epochs of {plan.steps_per_epoch} steps, up to {recipe.batch_size} examples each\n"
         f"programs to compile: {trained} for training, {evaluated} for evaluation\n"
         f"input: at most {trainer.feed.host_bytes(plan) / 2**20:,.0f} MiB of host memory at once"
     )
+    return "\n".join([text, *more])
 
 
 def check_trainer(trainer: Trainer, recipe: Recipe):

@@ -1,5 +1,7 @@
 """The front door of training: a recipe, or data alone, for which a recipe is chosen."""
 
+import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,8 @@ def train(
     Args:
         data: a `Recipe`; or the path of a folder of images or recordings, with a folder for each class, or of an
             `.npz` file; or one source, or a dictionary of sources (train, test and, if you like, validation), each a
-            `Source` or an object that `fcnjax.data.as_source` accepts.
+            `Source` or an object that `fcnjax.data.as_source` accepts; or a finished run, whose training goes on from
+            its weights in the new folder, with its recipe.
         workdir: the run folder, which is new or holds an interrupted run of the same recipe.
         trainer: provides data and compiled steps of a recipe; its recipe may differ in the seed and in how often it
             validates, logs and saves. Default: a new one.
@@ -57,6 +60,9 @@ def train(
 
     `fcnjax.train("photos", "runs/photos", epochs=5)` leaves a model that `fcnjax.load("runs/photos")` reads.
     """
+    if isinstance(data, str | os.PathLike) and is_finished(Path(data)):
+        recipe = continued_recipe(Path(data))
+        data, changes = Recipe.from_config(_changed(recipe.to_dict(), changes)), {}
     if isinstance(data, Recipe):
         if changes:
             raise ValueError(
@@ -67,7 +73,7 @@ def train(
         raise ValueError("trainer: must be None for data without a recipe; give its recipe.")
     recipe = interrupted_recipe(data, workdir)
     if recipe is None:
-        choice = choose(data, workdir)
+        choice = choose(data, workdir, changes.get("init_from"))
         choice.change(changes)
         chosen = settled(choice, Recipe.from_config(choice.config.to_dict()), workdir, list(flat_fields(changes)))
         recipe, trainer = chosen.recipe, chosen.trainer
@@ -107,10 +113,23 @@ def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     return changed
 
 
-def choose(data: Any, workdir: Path | str) -> Choice:
+def choose(data: Any, workdir: Path | str, init_from: str | None = None) -> Choice:
     """Returns a config for data (see `choose_config`), which caches sizes beside the run folder."""
     with together("reading the data"):
-        return choose_config(data, cache_dir=Path(workdir).parent / SCANS)
+        return choose_config(data, cache_dir=Path(workdir).parent / SCANS, init_from=init_from)
+
+
+def continued_recipe(run: Path | str) -> Recipe:
+    """Returns the recipe of a finished run, to go on from its weights.
+
+    Raises:
+        FileNotFoundError: if the folder does not hold a finished run.
+    """
+    if not is_finished(Path(run)):
+        raise FileNotFoundError(
+            f"continue={run}: must be a finished run; an interrupted one is resumed by the command that began it."
+        )
+    return dataclasses.replace(Recipe.from_config(read_config(Path(run))), init_from=str(run))
 
 
 def settled(choice: Choice, recipe: Recipe, workdir: Path | str, asked: list[str]) -> Settled:

@@ -32,6 +32,10 @@ class OptimizerSettings:
             their size and not only by their sign, so that rounding in a gradient that should be 0 does not become a
             full step.
         clip_norm: maximum global norm of the gradient, greater than 0; None does not clip.
+        layer_decay: factor on the learning rate of each block relative to the one above it, in (0, 1]: the head has the
+            full rate, the last block `layer_decay` of it, the one below its square.
+        head_only: share of the steps, from the first, that change the head alone, in [0, 1). Running statistics follow
+            the data from the first step, unless `freeze` keeps them.
     """
 
     name: str = "adamw"
@@ -46,16 +50,19 @@ class OptimizerSettings:
     beta2: float = 0.999
     epsilon: float = 1e-8
     clip_norm: float | None = None
+    layer_decay: float = 1.0
+    head_only: float = 0.0
 
     def __post_init__(self):
         for field, kind, known in (("name", "optimizer", OPTIMIZERS), ("schedule", "schedule", SCHEDULES)):
             if getattr(self, field) not in known:
                 raise ValueError(f"{field}: {unknown_name(kind, getattr(self, field), known)}")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "greater than 0")
-        for name in ("warmup", "momentum", "beta1", "beta2"):
+        for name in ("warmup", "momentum", "beta1", "beta2", "head_only"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         self._check_boundaries()
-        require(0 < self.factor <= 1, "factor", self.factor, "in (0, 1]")
+        for name in ("factor", "layer_decay"):
+            require(0 < getattr(self, name) <= 1, name, getattr(self, name), "in (0, 1]")
         require_at_least(0, self, "weight_decay")
         require(self.epsilon > 0, "epsilon", self.epsilon, "greater than 0")
         require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm, "greater than 0, or None")

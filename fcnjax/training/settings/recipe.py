@@ -239,6 +239,11 @@ class Recipe:
         frontend: the layers before the network.
         loader: threads, processes and read-ahead.
         log, profile: settings of logs and profiles (see `fcnjax.training.settings.observation_settings`).
+        init_from: finished run, or model folder (also one of `fcnjax import-weights`), whose weights the network starts
+            from; its blocks must be those of `model`, and the head is taken over where classes match by name. None
+            draws all weights.
+        freeze: patterns of names of weights that stay as they are: "stem", "stage[12]", "*.bias"; a frozen batch norm
+            keeps its running statistics and normalizes by them.
         seed: seed of the initial weights, the order of the data and every random layer, in [0, 2**32).
         epochs: passes over the training split, at least 1.
         mixup: Beta parameter with which each training example is mixed with another of its batch (see
@@ -287,6 +292,8 @@ class Recipe:
     loader: LoaderSettings = LoaderSettings()
     log: LogSettings = dataclasses.field(default_factory=LogSettings)
     profile: ProfileSettings = dataclasses.field(default_factory=ProfileSettings)
+    init_from: str | None = None
+    freeze: tuple[str, ...] = ()
     seed: int = 0
     epochs: int = 10
     mixup: float = 0.0

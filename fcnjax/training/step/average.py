@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 Arrays = dict[str, jax.Array]
 
@@ -43,5 +42,5 @@ def moved_average(average: Average, weights: Arrays, statistics: Arrays, step: j
     share = 1 - jnp.minimum(decay, (1 + step) / (10 + step))
     old: Any = average
     new: Any = Average(weights, statistics)
-    moved: Any = optax.incremental_update(new, old, share)
-    return moved
+    moved: Any = jax.tree.map(lambda before, now: before + share.astype(before.dtype) * (now - before), old, new)
+    return moved  # in this form, an array that does not change keeps its bits

@@ -1,7 +1,7 @@
 """Optimizers and schedules by name, all from optax."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import optax
 
 from fcnjax.naming import unknown_name
 from fcnjax.training.settings.learning_settings import OPTIMIZERS, SCHEDULES, OptimizerSettings
+from fcnjax.training.step.freezing import without_frozen
 
 MUON_RMS = 0.2  # root mean square of an update at rate 1, as in adamw: one learning rate suits all weights
 
@@ -45,8 +46,16 @@ def learning_rate_at(settings: OptimizerSettings, steps: int, step: int) -> floa
     return float(rate)
 
 
-def make_optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTransformation:
-    """Returns the optimizer for a run of `steps` steps. Weight decay acts on kernels only, not on norms and biases."""
+def make_optimizer(
+    settings: OptimizerSettings, steps: int, frozen: Collection[str] = ()
+) -> optax.GradientTransformation:
+    """Returns the optimizer for a run of `steps` steps. Weight decay acts on kernels only, not on norms and biases.
+
+    Args:
+        settings: of the optimizer.
+        steps: number of steps.
+        frozen: names of the weights that stay as they are.
+    """
     rate, decay = make_schedule(settings, steps), settings.weight_decay
     adam: dict[str, Any] = {"b1": settings.beta1, "b2": settings.beta2, "eps": settings.epsilon}
     parts = [] if settings.clip_norm is None else [optax.clip_by_global_norm(settings.clip_norm)]
@@ -63,7 +72,32 @@ def make_optimizer(settings: OptimizerSettings, steps: int) -> optax.GradientTra
         parts.append(optax.sgd(rate, momentum=settings.momentum, nesterov=settings.momentum > 0))
     else:
         raise ValueError(unknown_name("optimizer", settings.name, OPTIMIZERS))
-    return optax.chain(*parts)
+    if settings.layer_decay < 1:
+        parts.append(optax.stateless(lambda updates, _: _decayed_by_depth(updates, settings.layer_decay)))
+    if head_steps := round(settings.head_only * steps):
+        factors = [optax.constant_schedule(0.0), optax.constant_schedule(1.0)]
+        later = optax.scale_by_schedule(optax.join_schedules(factors, [head_steps]))
+        parts.append(optax.masked(later, _outside_head))
+    whole = optax.chain(*parts)
+    return without_frozen(whole, frozen) if frozen else whole
+
+
+def _decayed_by_depth(updates: Any, decay: float) -> Any:
+    """Returns updates [by name] times decay^d, d blocks below the head: 0 in the head, 1 in the last block.
+
+    Source: the layer-wise decay of Bao et al., "BEiT", 2022, and of fine-tuned ConvNeXts, by block.
+    """
+    blocks = {name: int(name.split(".")[1]) for name in updates if not _in_head(name)}
+    top = 1 + max(blocks.values(), default=0)
+    return {name: update * decay ** (top - blocks.get(name, top)) for name, update in updates.items()}
+
+
+def _outside_head(weights: Any) -> dict[str, bool]:
+    return {name: not _in_head(name) for name in weights}
+
+
+def _in_head(name: str) -> bool:
+    return name.startswith("head.")
 
 
 def _muon_direction(settings: OptimizerSettings, adam: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -96,7 +130,7 @@ def _matrices(weights: Any) -> Any:
 
     def matrix(name: str, array: Any) -> optax.contrib.MuonDimensionNumbers | None:
         rank = getattr(array, "ndim", 0)  # optax calls this again with a `MaskedNode` for each weight of Adam
-        if rank < 2 or array.shape[-2] == 1 or name.startswith("head."):
+        if rank < 2 or array.shape[-2] == 1 or _in_head(name):
             return None
         return optax.contrib.MuonDimensionNumbers(tuple(range(rank - 1)), (rank - 1,))
 

@@ -12,7 +12,7 @@ UNSET = {  # fields that are None
     "size": ("max_area", "max_side", "min_side"),
     "crop": ("at_least",),
     "frontend": tuple(Recipe.field_names("frontend.")),
-    "": ("pixel_budget", "ema_decay"),
+    "": ("pixel_budget", "ema_decay", "init_from"),
 }
 ZERO = ("rotation", "scale", "shear", "shift", "flip", "flip_vertical", "brightness", "contrast", "saturation", "hue")
 ZERO += ("erase", "gain", "noise", "time_shift")
@@ -22,7 +22,8 @@ SET = {
     "model": {"name": "fcn", "channels": (32, 64, 128), "norm": "batch", "activation": "gelu"},
     "head": {"hidden": (), "activation": "relu", "log_softmax": False, "kernel": 1, "pool": "mean"},
     "optimizer": {"name": "adamw", "learning_rate": 5e-3, "schedule": "cosine", "warmup": 0.1, "boundaries": ()}
-    | {"factor": 0.1, "weight_decay": 0.3, "momentum": 0.9, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
+    | {"factor": 0.1, "weight_decay": 0.3, "momentum": 0.9, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+    | {"layer_decay": 1.0, "head_only": 0.0},
     "loss": {"label_smoothing": 0.0},
     "size": {"below": "refuse", "multiple_of": 1},
     "crop": {"area": (1.0, 1.0), "aspect": (1.0, 1.0)},
@@ -31,7 +32,7 @@ SET = {
     "loader": {"threads": 2, "workers": 0, "prefetch": 4},
     "log": {"every_steps": 0, "tensorboard": False},
     "profile": {"start": 10, "steps": 0},
-    "": {"seed": 0, "epochs": 10, "mixup": 0.0, "batching": "bucket", "batch_size": 64, "max_buckets": 4}
+    "": {"freeze": (), "seed": 0, "epochs": 10, "mixup": 0.0, "batching": "bucket", "batch_size": 64, "max_buckets": 4}
     | {"multiple_of": 1, "precision": "float32", "deterministic": False, "remat": False, "shard_weights": False}
     | {"validate_every": 1, "checkpoint_every": 1, "checkpoint_steps": 0, "checkpoint_last": 1, "checkpoint_best": 0}
     | {"checkpoint_failure": "stop", "checkpoint_damaged": "skip"},

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -142,3 +143,28 @@ def test_muon_orthogonalizes_kernels_as_matrices_from_taps_and_channels_to_chann
             assert 0.4 < values.min() <= values.max() < 1.4, key
         else:
             np.testing.assert_allclose(update, -np.sign(gradient), atol=1e-3, err_msg=key)  # Adam's first step
+
+
+NAMES = ("blocks.0.layers.0.kernel", "blocks.1.layers.0.kernel", "blocks.2.layers.1.bias", "head.layers.0.kernel")
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_the_rate_falls_by_block_from_the_head_down(name):
+    weights = {key: jnp.ones((2, 3)) for key in NAMES}
+    gradients = {key: jnp.full((2, 3), 0.1) for key in NAMES}
+    settings = OptimizerSettings(**PLAIN | {"name": name, "learning_rate": 0.5, "layer_decay": 0.5})
+    optimizer = make_optimizer(settings, STEPS)
+    updates, _ = optimizer.update(gradients, optimizer.init(weights), weights)
+    steps = [float(updates[key][0, 0] / updates[NAMES[-1]][0, 0]) for key in NAMES]
+    np.testing.assert_allclose(steps, [0.125, 0.25, 0.5, 1.0], rtol=1e-6)
+
+
+def test_the_first_share_of_the_steps_moves_the_head_alone():
+    weights = {key: jnp.ones((2, 3)) for key in NAMES}
+    settings = OptimizerSettings(**PLAIN | {"learning_rate": 0.5, "weight_decay": 0.1, "head_only": 0.1})
+    optimizer = make_optimizer(settings, STEPS)
+    state: Any = optimizer.init(weights)
+    for step in range(6):
+        updates, state = optimizer.update(weights, state, weights)
+        moved = {key for key, update in updates.items() if np.any(np.asarray(update))}
+        assert moved == (set(NAMES) if step >= 4 else {"head.layers.0.kernel"}), step

@@ -1,0 +1,182 @@
+"""Weights that training starts from: those of a trained network, with a head for other classes.
+
+Axes: K classes. The one idea: the blocks are taken over whole or not at all; of the head, what fits, and the columns of
+its classifier where classes match by name.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fcnjax.data import Source
+from fcnjax.models import Classifier
+from fcnjax.naming import printable, shortened
+from fcnjax.training.data_digest import INIT, Digest
+from fcnjax.training.settings.recipe import Recipe
+from fcnjax.training.standalone.model_files import TENSORS, Standalone, read_model
+from fcnjax.training.step.average import Average
+from fcnjax.training.step.step import TrainState, split
+
+LISTED = 5  # names that a line shows
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class InitialWeights:
+    """Arrays of a trained network for another one.
+
+    Attributes:
+        arrays: arrays that are taken over whole, by name.
+        columns: arrays of the classifier [..., K] of the trained network, by name.
+        pairs: pairs (class of the new network, class of the trained one) that match by name.
+        digest: hash of the file of the weights, as an entry of a `Digest`.
+        text: what was taken over and what is new, in lines.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    columns: Mapping[str, np.ndarray]
+    pairs: Sequence[tuple[int, int]]
+    digest: Digest
+    text: str
+
+    def put(self, state: TrainState) -> TrainState:
+        """Returns an initial state with these arrays in place of drawn ones."""
+        weights, statistics = (self._put(arrays) for arrays in (state.weights, state.statistics))
+        average = None
+        if state.average is not None:  # in memory of its own, as steps are given both
+            average = Average(*jax.tree.map(jnp.copy, (weights, statistics)))
+        return dataclasses.replace(state, weights=weights, statistics=statistics, average=average)
+
+    def _put(self, drawn: Mapping[str, jax.Array]) -> dict[str, Any]:
+        return {name: self._array(name, array) for name, array in drawn.items()}
+
+    def _array(self, name: str, drawn: jax.Array) -> Any:
+        if name in self.arrays:
+            return jax.device_put(self.arrays[name].astype(drawn.dtype), drawn.sharding)
+        if name in self.columns and self.pairs:
+            new, old = map(list, zip(*self.pairs, strict=True))
+            return drawn.at[..., np.array(new)].set(self.columns[name][..., old].astype(drawn.dtype))
+        return drawn
+
+
+def read_initial(recipe: Recipe, source: Source, model: Classifier) -> InitialWeights:
+    """Returns the weights that `recipe.init_from` names, for the network of a recipe.
+
+    Args:
+        recipe: what to train.
+        source: its training examples.
+        model: its network, possibly without values.
+
+    Raises:
+        FileNotFoundError: if there is no model.
+        ValueError: if a file of it is damaged, or the blocks of its network are not those of the recipe's.
+    """
+    try:
+        trained = read_model(str(recipe.init_from))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(str(error).replace("model=", "config.init_from=", 1)) from None
+    _, weights, statistics = split(model)
+    given = {name: np.asarray(array) for name, array in {**trained.weights, **trained.statistics}.items()}
+    wanted: dict[str, Any] = {**weights, **statistics}
+    _check_blocks(recipe, trained, given, wanted)
+    places = {name: index for index, name in enumerate(source.class_names)}
+    pairs = [(places[name], old) for old, name in enumerate(trained.classes) if name in places]
+    classifier = _classifier(wanted)
+    same = trained.classes == source.class_names
+    columns, arrays = {}, {}
+    for name in given.keys() & wanted.keys():
+        here, there = given[name].shape, wanted[name].shape
+        if name in classifier and not same:
+            if here[:-1] == there[:-1] and here[-1] == len(trained.classes):
+                columns[name] = given[name]
+        elif here == there:
+            arrays[name] = given[name]
+    new = sorted(wanted.keys() - arrays.keys() - (columns.keys() if pairs else set()))
+    sha = hashlib.sha256((trained.path / TENSORS).read_bytes()).hexdigest()
+    digest = {INIT: {"examples": sha, "contents": sha, "covers": "all weights"}}
+    named = [trained.classes[old] for _, old in pairs]
+    lines = [
+        f"init_from {printable(recipe.init_from)} ({trained.recipe.model.name}, {len(trained.classes)} classes): "
+        f"{len(arrays)} arrays taken over",
+        *_differences(recipe, trained),
+    ]
+    if columns:
+        lines.append(
+            f"  classes taken over by name: {len(named)} of {len(source.class_names)}{_listed(named)}; "
+            f"new: {len(source.class_names) - len(named)}"
+        )
+    if new:
+        lines.append(f"  new arrays: {len(new)}{_listed(new)}")
+    return InitialWeights(arrays, columns if pairs else {}, pairs, digest, "\n".join(lines))
+
+
+def describe_frozen(names: Sequence[str] | frozenset[str], weights: Mapping[str, Any]) -> str:
+    """Returns which weights and statistics are frozen, in one line."""
+    frozen = [name for name in weights if name in names]
+    parameters, all_of_them = (sum(int(np.prod(weights[n].shape)) for n in group) for group in (frozen, weights))
+    return (
+        f"frozen: {len(frozen)} of {len(weights)} weights, {parameters:,} of {all_of_them:,} parameters, and "
+        f"{len(names) - len(frozen)} running statistics{_listed(sorted(names))}"
+    )
+
+
+def _check_blocks(
+    recipe: Recipe, trained: Standalone, given: Mapping[str, np.ndarray], wanted: Mapping[str, Any]
+) -> None:
+    """Raises ValueError unless the arrays of the blocks are those of the recipe's network, by name and shape."""
+    here, there = trained.recipe.model, recipe.model
+    what = f"init_from={printable(recipe.init_from)}"
+    if here.name != there.name:
+        raise ValueError(f"config.{what}: holds {here.name}; set config.model.name={here.name}, not {there.name}.")
+    problems = []
+    for name in sorted(name for name in given.keys() | wanted.keys() if not name.startswith("head.")):
+        if name not in wanted or name not in given:
+            problems.append(f"{name!r} is only in {'the former' if name in given else 'the latter'}")
+        elif given[name].shape != wanted[name].shape:
+            problems.append(f"{name!r} has the shape {given[name].shape} there and {wanted[name].shape} here")
+    if problems:
+        before = {field: value for field, value in here.options.items() if there.options.get(field) != value}
+        if trained.channels != _in_channels(wanted, trained.channels, problems):
+            before["channels of the images"] = trained.channels
+        advice = ", ".join(f"{name}={value}" for name, value in before.items()) or "the front end and channels of both"
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise ValueError(
+            f"config.{what}: its {shortened(here.name)} is not that of config.model: {problems[0]}{more}; compare "
+            f"({advice} there)."
+        )
+
+
+def _in_channels(wanted: Mapping[str, Any], given: int, problems: Sequence[str]) -> int:
+    first = next((name for name in wanted if name.endswith("kernel") and not name.startswith("head.")), None)
+    differs = first is not None and any(problem.startswith(repr(first)) for problem in problems)
+    return int(wanted[first].shape[-2]) if differs and first is not None else given
+
+
+def _classifier(wanted: Mapping[str, Any]) -> set[str]:
+    """Returns the names of the arrays of the layer that yields the classes: the last linear layer of the head."""
+    kernels = [name for name in wanted if name.startswith("head.layers.") and name.endswith(".kernel")]
+    last = max((name.rpartition(".")[0] for name in kernels), key=lambda name: int(name.split(".")[2]), default="")
+    return {name for name in wanted if last and name.rpartition(".")[0] == last}
+
+
+def _differences(recipe: Recipe, trained: Standalone) -> list[str]:
+    """Returns a line for each thing that happened to the examples of the trained network and does not here."""
+    before, now = trained.recipe, recipe
+    pairs = {
+        **{f"data.{name}": (getattr(before.data, name), getattr(now.data, name)) for name in ("mean", "std")},
+        "data.sample_rate": (before.data.sample_rate, now.data.sample_rate),
+        "frontend": (before.frontend.options, now.frontend.options),
+    }
+    return [
+        f"  its config.{name} was {there}, and is {here} now" for name, (there, here) in pairs.items() if there != here
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return f" ({', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''})"
