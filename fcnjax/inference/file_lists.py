@@ -1,6 +1,7 @@
 """The files that a command line names: files, folders, patterns, and a list on standard input."""
 
 import glob
+import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ def expanded(arguments: Sequence[str], stdin: TextIO) -> list[str]:
 
 def _expanded(argument: str, stdin: TextIO) -> Iterable[str]:
     if argument == STDIN:
+        if isinstance(stdin, io.TextIOWrapper):
+            stdin.reconfigure(errors="surrogateescape")  # names of files need not be text
         return [line.rstrip("\r\n") for line in stdin if line.strip()]
     path = Path(argument)
     if os.path.isdir(argument):  # False, not an error, for a path that is too long or may not be looked up

@@ -18,6 +18,7 @@ from fcnjax.data import BucketPlan, EvaluationPlan, PartialSource, ResizedSource
 from fcnjax.data.size_table import areas
 from fcnjax.data.sources.size_policy import size_words
 from fcnjax.heads import activation_maps, pooled_features
+from fcnjax.heads.flatten_dense import why_not
 from fcnjax.models import Classifier
 from fcnjax.naming import joined
 from fcnjax.padded import Padded
@@ -137,6 +138,13 @@ class PlannedOutputs:
             if small[index]:
                 limit = f"is below the minimum of this network, {joined(policy.smallest(minimum).tolist())}"
             refused[index] = f"{size_words(source.sizes[index], content[index])} {limit}"
+        extent = self._network.head.feature_extent
+        if extent is None:
+            return refused
+        for index, size in enumerate(np.maximum(content, policy.smallest(minimum)).tolist()):
+            if index not in refused and (found := self._network.feature_size(size)) != extent:
+                words = size_words(source.sizes[index], np.array(size))
+                refused[index] = f"{words} has {why_not(extent, joined(found))}"
         return refused
 
     def _steps(self, source: Source, wanted: Wanted) -> Iterator[list[Output]]:

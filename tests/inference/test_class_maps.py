@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import soundfile
 from compilations import counted_compilations
 from flax import nnx
 from PIL import Image
@@ -23,6 +24,7 @@ from fcnjax.data import UnreadableExample
 from fcnjax.heads import MapKind
 from fcnjax.inference import ExampleMaps, Prediction, Predictor
 from fcnjax.inference.map_folder import picture_names
+from fcnjax.inference.map_pictures import frame_table
 from fcnjax.training import Recipe
 from fcnjax.training.build import make_model_for
 from fcnjax.training.standalone import Standalone
@@ -93,10 +95,13 @@ def test_later_calls_compile_nothing():
 
 
 def test_a_flatten_dense_head_has_no_maps_but_embeddings():
-    predictor = make_predictor(size={"max_side": 16}, head={"flatten": (4, 4)})
+    predictor = make_predictor(head={"flatten": (4, 4)})
     with pytest.raises(ValueError, match="'flatten 4x4 -> linear 3': has no class maps"):
         predictor.class_maps(draw((16, 16)))
     assert predictor.embeddings(draw((16, 16))).shape == (1, 6)
+    found, unreadable = predictor.predict(draw((16, 16), (16, 20)))
+    assert [each is None for each in found] == [False, True]
+    assert unreadable["item 1"].startswith("16x20 has features of 4x5 positions, but a flatten-dense head made for 4x4")
 
 
 @pytest.mark.parametrize(
@@ -177,6 +182,18 @@ def test_signals_have_times_and_no_overlay():
     for what in (maps.overlay, maps.heat):
         with pytest.raises(ValueError, match="must be of an image"):
             what()
+
+
+def test_times_are_in_samples_if_the_rate_of_a_signal_is_unknown(tmp_path):
+    predictor = make_predictor(axes=1, data={"sample_rate": None})
+    file = tmp_path / "own.wav"
+    soundfile.write(file, np.zeros(1000), 500)
+    of_array, of_file = predictor.class_maps([np.zeros((1000, 1), np.float32), file])
+    assert (of_array.rate, of_file.rate) == (None, 500)
+    np.testing.assert_allclose(of_array.times, 4 * np.arange(250) + 2)
+    np.testing.assert_allclose(of_file.times, of_array.times / 500)
+    assert frame_table(of_array).startswith(b"samples,a,b,c\n2,")
+    assert frame_table(of_file).startswith(b"seconds,a,b,c\n0.004,")
 
 
 def test_embeddings_are_the_pooled_features_of_each_file_alone(photos):
