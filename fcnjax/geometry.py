@@ -234,6 +234,25 @@ def receptive_field(windows: Iterable[AnyWindow]) -> ReceptiveField:
     return ReceptiveField(size, stride, start)
 
 
+def centers(windows: Iterable[AnyWindow], outputs: int) -> np.ndarray:
+    """Returns the middles of the windows of the first outputs of a stack, from the edge of the input [outputs].
+
+    Input `i` is from `i` to `i + 1`. Windows over all positions do not count: they have no place of their own.
+
+    >>> centers([Window(4, 2, padding=(1, 1))] * 3, 2).tolist()
+    [4.0, 12.0]
+    """
+    stride, first = 1.0, 0.5
+    for window in windows:
+        if isinstance(window, Expansion):
+            stride /= window.stride
+            first += (window.padding[0] - (window.kernel - 1) / 2) * stride
+        elif isinstance(window, Window):
+            first += ((window.extent - 1) / 2 - window.padding[0]) * stride
+            stride *= window.stride
+    return first + stride * np.arange(outputs)
+
+
 def out_size(windows: Iterable[AnyWindow], size: Any) -> Any:
     """Returns the number of outputs of windows applied one after another (see `Window.out_size`)."""
     for window in windows:
@@ -295,8 +314,7 @@ def windows(
     strides = per_axis("stride", stride, rank)
     dilations = per_axis("dilation", dilation, rank)
     bare = [Window(k, s, d, ceil=ceil) for k, s, d in zip(kernels, strides, dilations, strict=True)]
-    pads = _pads(padding, bare)
-    return tuple(dataclasses.replace(window, padding=pad) for window, pad in zip(bare, pads, strict=True))
+    return tuple(dataclasses.replace(each, padding=pad) for each, pad in zip(bare, _pads(padding, bare), strict=True))
 
 
 def _pads(padding: Any, bare: Sequence[Window]) -> list[tuple[int, int]]:

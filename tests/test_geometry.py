@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from fcnjax import geometry
 from fcnjax.geometry import Expansion, FullWindow, Window
+from fcnjax.layers import Upsample
+from fcnjax.padded import Padded
 
 
 @st.composite
@@ -159,3 +161,33 @@ def test_same_gives_ceil_of_size_over_stride(size, stride):
 def test_errors_name_argument_value_and_remedy(arguments, message):
     with pytest.raises(ValueError, match=message):
         geometry.windows(*arguments)
+
+
+@hypothesis.given(st.lists(draw_windows(), max_size=4))
+def test_centers_are_the_means_of_the_inputs_that_windows_see(stack):
+    def seen(position: int, layers: list[Window]) -> float:
+        """Returns the mean of the inputs, without an end, that an output sees through equal taps."""
+        if not layers:
+            return position + 0.5
+        *before, last = layers
+        first = position * last.stride - last.padding[0]
+        return float(np.mean([seen(first + tap * last.dilation, before) for tap in range(last.kernel)]))
+
+    np.testing.assert_allclose(geometry.centers(stack, 3), [seen(position, stack) for position in range(3)])
+
+
+@pytest.mark.parametrize(("factor", "method"), [(2, "bilinear"), (3, "bilinear"), (2, "nearest"), (3, "nearest")])
+def test_centers_of_finer_outputs_are_where_interpolation_puts_them(factor, method):
+    layer = Upsample(factor, method, rank=1)
+    [[window]] = layer.windows(1)
+    expected = (np.arange(12) + 0.5) / factor
+    np.testing.assert_allclose(geometry.centers([window], 12), expected)
+    if method == "bilinear":  # interpolation of positions returns positions, away from the ends
+        ramp = np.arange(8, dtype=np.float32)[:, None] + 0.5
+        found = np.asarray(layer(Padded.stack([ramp])).values)[0, factor : 12 - factor, 0]
+        np.testing.assert_allclose(found, expected[factor : 12 - factor], rtol=1e-6)
+
+
+def test_windows_over_all_positions_have_no_center_of_their_own():
+    stack = [Window(3, 2, padding=(1, 1)), geometry.Unbounded(), Window(2, 2)]
+    np.testing.assert_array_equal(geometry.centers(stack, 2), geometry.centers([stack[0], stack[2]], 2))

@@ -149,8 +149,9 @@ class Head(Module):
             train: whether dropout is active and batch norms use batch statistics.
             keys: one PRNG key per example [B], needed by dropout in training.
         """
-        features = self._apply(features, 0, self.pool_at, train, keys)
-        features = self._apply(pooling.pool(features, self.pool), self.pool_at, len(self.layers), train, keys)
+        features = self.apply_layers(features, 0, self.pool_at, train=train, keys=keys)
+        pooled = pooling.pool(features, self.pool)
+        features = self.apply_layers(pooled, self.pool_at, len(self.layers), train=train, keys=keys)
         return features.values.reshape(features.batch_size, features.channels)
 
     def class_maps(self, features: Padded) -> Padded:
@@ -173,7 +174,7 @@ class Head(Module):
         obstacle = self.class_maps_obstacle()
         if obstacle:
             raise ValueError(obstacle)
-        return self._apply(features, 0, len(self.layers), False, None)
+        return self.apply_layers(features, 0, len(self.layers))
 
     def class_maps_obstacle(self) -> str:
         """Returns why this head has no class maps, or an empty string if it has them."""
@@ -182,6 +183,14 @@ class Head(Module):
             f"head '{self.describe()}': has no class maps, because {name!r} comes after the {self.pool_name} pool and "
             "does not commute with it; move the pool behind it."
         )
+
+    def apply_layers(
+        self, batch: Padded, start: int, stop: int, *, train: bool = False, keys: jax.Array | None = None
+    ) -> Padded:
+        """Returns a batch after the layers from index `start` to before `stop`, without the pool."""
+        for layer in list(self.layers)[start:stop]:
+            batch = layer(batch, **mode(train, keys))
+        return batch
 
     def convert(self, order: int | str) -> Conversion:
         """Returns this head in another order with the same weights, and whether and why the function stays the same.
@@ -309,11 +318,6 @@ class Head(Module):
         one_value = isinstance(self.pool, pooling.Max) or (isinstance(self.pool, pooling.TopKMean) and self.pool.k == 1)
         clips = isinstance(self.pool, pooling.LinearSoftmax) and name == "relu"  # the pool itself applies a ReLU
         return (one_value and name in MONOTONE) or clips
-
-    def _apply(self, batch: Padded, start: int, stop: int, train: bool, keys: jax.Array | None) -> Padded:
-        for layer in list(self.layers)[start:stop]:
-            batch = layer(batch, **mode(train, keys))
-        return batch
 
 
 def _linear(

@@ -1,6 +1,8 @@
 """The files that a command line names: files, folders, patterns, and a list on standard input."""
 
 import glob
+import io
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -30,14 +32,16 @@ def expanded(arguments: Sequence[str], stdin: TextIO) -> list[str]:
 
 def _expanded(argument: str, stdin: TextIO) -> Iterable[str]:
     if argument == STDIN:
+        if isinstance(stdin, io.TextIOWrapper):
+            stdin.reconfigure(errors="surrogateescape")  # names of files need not be text
         return [line.rstrip("\r\n") for line in stdin if line.strip()]
     path = Path(argument)
-    if path.is_dir():
+    if os.path.isdir(argument):  # False, not an error, for a path that is too long or may not be looked up
         names, _ = media_files(path)
         if not names:
             raise ValueError(f"{printable(argument)}: holds no media file; name a folder that does.")
         return [str(path / name) for name in names]
-    if glob.has_magic(argument) and not path.exists():
+    if glob.has_magic(argument) and not os.path.lexists(argument):
         matches = sorted(match for match in glob.glob(argument, recursive=True) if Path(match).is_file())
         if not matches:
             raise ValueError(f"{printable(argument)}: matches no file; change the pattern.")

@@ -16,9 +16,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from fcnjax.data import Example, Source, UnreadableExample, image_values
+from fcnjax.data.files.audio_files import read_rate
 from fcnjax.data.files.file_scan import AudioKind, ImageKind
 from fcnjax.data.size_table import frozen_table
-from fcnjax.naming import printable
+from fcnjax.naming import joined, printable
 from fcnjax.training.standalone import Standalone
 
 THREADS = 8  # files whose header is read at once
@@ -37,7 +38,9 @@ class Inputs(Source):
 
     Attributes:
         kept: int [N], position of each example in `items`.
-        unreadable: why each other item was left out, by name.
+        refused: why each other item was left out, by its position.
+        unreadable: the same by name.
+        item_names: names of all items.
 
     Raises:
         ValueError: if an array has another shape, or values of another range, than in training.
@@ -47,17 +50,20 @@ class Inputs(Source):
     def __init__(self, items: Sequence[Item], model: Standalone, *, progress: bool = False) -> None:
         self.class_names, self.channels = model.classes, model.channels
         self._kind = ImageKind() if model.axes == 2 else AudioKind(model.recipe.data.sample_rate)
-        held = [item if isinstance(item, str | os.PathLike) else as_array(item, model) for item in items]
+        self._rate = model.recipe.data.sample_rate
+        held = [_held(index, item, model) for index, item in enumerate(items)]
         if model.axes > 2 or (model.axes == 2 and model.channels not in (1, 3)):
-            first = next((item for item in held if not isinstance(item, np.ndarray)), None)
+            first = next((item for item in held if isinstance(item, str | os.PathLike)), None)
             if first is not None:
                 what = f"{model.axes} spatial axes and {model.channels} channels"
                 raise ValueError(f"{printable(first)}: must be an array: files have no values of {what}.")
-        names = [f"item {i}" if isinstance(item, np.ndarray) else str(Path(item)) for i, item in enumerate(held)]
+        names = [item_name(item, index) for index, item in enumerate(held)]
         with ThreadPoolExecutor(THREADS) as pool:
             found = pool.map(self._size_of, held)
             sizes = list(tqdm(found, "reading headers", len(held), disable=not progress, unit=" files", leave=False))
-        self.unreadable = {name: size for name, size in zip(names, sizes, strict=True) if isinstance(size, str)}
+        self.refused = {index: size for index, size in enumerate(sizes) if isinstance(size, str)}
+        self.unreadable = {names[index]: reason for index, reason in self.refused.items()}
+        self.item_names = tuple(names)
         self.kept = np.array([index for index, size in enumerate(sizes) if not isinstance(size, str)], np.int64)
         self._items = [held[index] for index in self.kept]
         self.names = tuple(names[index] for index in self.kept)
@@ -71,17 +77,52 @@ class Inputs(Source):
         return self.read(index)
 
     def read(self, index: int, at_least: Sequence[int] | None = None) -> Example:
-        """Returns the example at `index`, a JPEG file possibly at a fraction of its size; see `Source.read`."""
+        """Returns the example at `index`, a JPEG file possibly at a fraction of its size; see `Source.read`.
+
+        Raises:
+            UnreadableExample: if a file cannot be read (any more), or is not of the size that it had.
+        """
         item = self._items[index]
         if not isinstance(item, np.ndarray):
-            try:
-                item = self._kind.decode(Path(item), self.channels, None if at_least is None else tuple(at_least))
-            except UnreadableExample as error:
-                raise UnreadableExample(self.name_of(index), error.reason) from None
+            item, reason = self._decoded(Path(item), self.sizes[index], at_least)
+            if item is None:
+                raise UnreadableExample(self.name_of(index), reason)
         return Example(index, item, 0)
 
-    def _size_of(self, item: np.ndarray | str | os.PathLike[str]) -> tuple[int, ...] | str:
+    def file_of(self, index: int) -> str:
+        """Returns the path of an example as text, or an empty text for an image or array in memory."""
+        return "" if isinstance(self._items[index], np.ndarray) else self.name_of(index)
+
+    def rate_of(self, index: int) -> float | None:
+        """Returns the samples per second of a recording: those of training, or its own; None if they are unknown."""
+        item = self._items[index]
+        if self._rate or isinstance(item, np.ndarray) or self.sizes.shape[1] != 1:
+            return self._rate if self.sizes.shape[1] == 1 else None
+        try:
+            return read_rate(Path(item))
+        except (UnreadableExample, OSError):  # it has changed: its reading will say so
+            return None
+
+    def _decoded(self, path: Path, size: np.ndarray, at_least: Sequence[int] | None) -> tuple[np.ndarray | None, str]:
+        """Returns the values of a file, or why it has none: it may have changed since its header was read."""
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                return None, "is not a file any more"
+            values = self._kind.decode(path, self.channels, None if at_least is None else tuple(at_least))
+        except UnreadableExample as error:
+            return None, error.reason
+        except OSError as error:
+            return None, error.strerror or str(error)
+        scales = (1, 2, 4, 8) if at_least is not None else (1,)
+        if values.shape[:-1] not in [tuple((-(-size // scale)).tolist()) for scale in scales]:
+            before, now = joined(size.tolist()), joined(values.shape[:-1])
+            return None, f"has changed from {before} to {now} while it was predicted; predict it again"
+        return values, ""
+
+    def _size_of(self, item: Any) -> tuple[int, ...] | str:
         """Returns the size of an item, or why it cannot be read."""
+        if isinstance(item, UnreadableExample):
+            return item.reason
         if isinstance(item, np.ndarray):
             return item.shape[:-1]
         try:
@@ -92,6 +133,27 @@ class Inputs(Source):
             return error.reason
         except (OSError, ValueError) as error:  # ValueError: a path with a null byte
             return getattr(error, "strerror", None) or str(error)
+
+
+def item_name(item: Item, position: int) -> str:
+    """Returns the name of an item in messages: its path, or its position in the list."""
+    return str(Path(item)) if isinstance(item, str | os.PathLike) else f"item {position}"
+
+
+def _held(index: int, item: Item, model: Standalone) -> Any:
+    """Returns a path, the values of another item, or the error of an image that Pillow cannot decode.
+
+    Raises:
+        ValueError, TypeError: as `as_array`; the message names the item.
+    """
+    if isinstance(item, str | os.PathLike):
+        return item
+    try:
+        return as_array(item, model)
+    except UnreadableExample as error:
+        return error
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"item {index}: {error}") from None
 
 
 def as_array(item: Any, model: Standalone) -> np.ndarray:

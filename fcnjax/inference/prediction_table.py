@@ -37,11 +37,12 @@ def write_table(
     unreadable: Mapping[str, str],
     *,
     top: int = 5,
+    pictures: Sequence[str] | None = None,
 ) -> None:
     """Writes a table of predictions, which is complete or absent.
 
     The columns are `file`, `class` and `probability` of the most probable class, `class_2`, `probability_2` and so on
-    of the next ones, and `error`: why a file has no prediction.
+    of the next ones, `class_map` with `pictures`, and `error`: why a file has no prediction.
 
     Args:
         path: ends in .csv, .jsonl or .parquet.
@@ -49,10 +50,14 @@ def write_table(
         found: their predictions.
         unreadable: why a file has none, by its path.
         top: number of classes of each file.
+        pictures: names of the pictures of class maps, one for each row, empty for none; None leaves the column out.
     """
     rows = [_row(*pair, unreadable, top) for pair in zip(files, found, strict=True)]
+    for row, picture in zip(rows, pictures or (), strict=False):
+        row |= {"class_map": picture} if picture else {}
     width = min(top, max((len(each.classes) for each in found if each is not None), default=1))
-    columns = ["file", *(f"{name}{_rank(i)}" for i in range(width) for name in ("class", "probability")), "error"]
+    columns = ["file", *(f"{name}{_rank(i)}" for i in range(width) for name in ("class", "probability"))]
+    columns += ["error"] if pictures is None else ["class_map", "error"]
     write_bytes(path, WRITERS[path.suffix](columns, rows))
 
 

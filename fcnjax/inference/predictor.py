@@ -1,51 +1,46 @@
-"""Predictions of a network that stands alone, for examples of any sizes: few rectangles, few compiled programs.
+"""Predictions, class maps and embeddings of a network that stands alone, for examples of any sizes.
 
-Axes: N examples, K classes, B rows of a batch, D spatial axes.
+Axes: N examples, K classes, F features.
 """
 
-import dataclasses
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from PIL import Image
-from tqdm import tqdm
 
-from fcnjax.data import (
-    BucketPlan,
-    EvaluationPlan,
-    PartialSource,
-    ResizedSource,
-    SizePolicy,
-    Source,
-    UnreadableExample,
-    plan_buckets,
-)
-from fcnjax.data.size_table import areas
-from fcnjax.data.sources.size_policy import size_words
-from fcnjax.inference.inputs import Inputs, Item
+from fcnjax.data import Source, UnreadableExample
+from fcnjax.heads import MapKind, are_probabilities, kind_of_maps
+from fcnjax.inference.example_maps import ExampleMaps
+from fcnjax.inference.inputs import Inputs, Item, item_name
+from fcnjax.inference.planned_outputs import CLASS_MAPS, EMBEDDINGS, Output, PlannedOutputs
 from fcnjax.inference.prediction import Prediction
 from fcnjax.models import Classifier
-from fcnjax.naming import joined
-from fcnjax.padded import Padded
-from fcnjax.training.compile.compilation import CompileSettings, jit
-from fcnjax.training.compile.mesh import make_mesh, replicated
-from fcnjax.training.feeding import Feed
 from fcnjax.training.standalone import Standalone, read_model
-from fcnjax.training.step.average import Arrays
-from fcnjax.training.step.step import merge
 
 AT_ONCE = 512  # items of a generator that are predicted together
-GRID = {1: 1024, 2: 16, 3: 8}  # rectangles are multiples of this, so that examples of other sizes meet compiled ones
-POSITIONS = 2**22  # of a batch, padding included
 MAX_AREA = 2**24  # 4096 x 4096
-WASTE = 1.0  # an example goes into a compiled rectangle of up to this more than its own area on the grid
+
+
+class Result(NamedTuple):
+    """What was found of one item.
+
+    Attributes:
+        position: of the item in the list.
+        prediction: None for an item without one.
+        reason: why it has none.
+        maps: its class maps, if they were wanted.
+        embedding: float32 [F], its pooled features, if they were wanted.
+    """
+
+    position: int
+    prediction: Prediction | None
+    reason: str = ""
+    maps: ExampleMaps | None = None
+    embedding: np.ndarray | None = None
 
 
 def load(model: Path | str, **options: Any) -> "Predictor":
@@ -87,24 +82,17 @@ class Predictor:
             if value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1.")
         self.model, self.classes = model, model.classes
-        self._max_buckets, self._batch_size, self._max_area = max_buckets, batch_size, max_area
-        self._mesh = make_mesh(jax.local_devices()[:1])
-        self._weights, self._statistics = jax.device_put((model.weights, model.statistics), replicated(self._mesh))
-        data = dataclasses.replace(model.recipe.data, on_error="mask")  # a file that is damaged inside is named
-        self._recipe = dataclasses.replace(model.recipe, data=data)
-        self._network = model.network
-        self._logits = jit(_logits_of(model.graphdef), settings=CompileSettings.of(model.recipe))
-        self._compiled: set[tuple[tuple[int, ...], int]] = set()  # shapes and rows of the programs
+        self._outputs = PlannedOutputs(model, max_buckets=max_buckets, batch_size=batch_size, max_area=max_area)
 
     @property
     def network(self) -> Classifier:
         """The network itself, for inputs [B, *S, C] from which mean and deviation are taken out."""
-        return self._network
+        return self._outputs.network
 
     @property
     def programs(self) -> int:
         """Number of programs that were compiled so far."""
-        return len(self._compiled)
+        return self._outputs.programs
 
     def __call__(self, items: Item | Iterable[Item]) -> Any:
         """Returns the prediction of one item, or the predictions of several, in their order.
@@ -144,17 +132,66 @@ class Predictor:
             ValueError: if an array is not such as in training.
             TypeError: if an item is of another type.
         """
-        inputs = Inputs(items, self.model, progress=progress)
-        unreadable = dict(inputs.unreadable)
         found: list[Prediction | None] = [None] * len(items)
-        if len(inputs):
-            logits, refused = self.scores(inputs, progress=progress)
-            unreadable |= refused
-            for position, name, scores in zip(inputs.kept.tolist(), inputs.names or (), logits, strict=True):
-                if not np.isnan(scores).any():
-                    named = name if isinstance(items[position], str | os.PathLike) else ""
-                    found[position] = Prediction(scores, self.classes, named)
-        return found, unreadable
+        reasons: dict[int, str] = {}
+        inputs = Inputs(items, self.model, progress=progress)
+        for result in self._results(inputs, frozenset(), progress):
+            found[result.position] = result.prediction
+            if result.prediction is None:
+                reasons[result.position] = result.reason
+        return found, {inputs.item_names[position]: reasons[position] for position in sorted(reasons)}
+
+    def class_maps(self, items: Sequence[Item]) -> list[ExampleMaps]:
+        """Returns what the network says of the positions of each item; see `maps_kind` for what these are.
+
+        Args:
+            items: paths of files, Pillow images, or arrays.
+
+        Raises:
+            UnreadableExample: if a file cannot be read; the message names it.
+            ValueError: if the head of the network has no such maps, or an array is not such as in training.
+            TypeError: if an item is of another type.
+        """
+        return [result.maps for result in self._read(items, class_maps=True) if result.maps is not None]
+
+    def embeddings(self, items: Sequence[Item]) -> np.ndarray:
+        """Returns the pooled features of each item, float32 [N, F] (see `fcnjax.heads.pooled_features`).
+
+        Args and errors: as for `class_maps`, which all heads have.
+        """
+        found = [result.embedding for result in self._read(items, embeddings=True) if result.embedding is not None]
+        return np.stack(found) if found else np.zeros((0, self.network.feature_channels), np.float32)
+
+    @property
+    def maps_kind(self) -> MapKind:
+        """Which maps `class_maps` returns.
+
+        Raises:
+            ValueError: if the head of the network has none.
+        """
+        return kind_of_maps(self.network.head)
+
+    def results(
+        self, items: Sequence[Item], *, class_maps: bool = False, embeddings: bool = False, progress: bool = False
+    ) -> Iterator[Result]:
+        """Yields everything that is wanted of each item, each once, in the order in which it is computed.
+
+        Files are decoded once, and one batch at a time is in memory.
+
+        Args:
+            items: paths of files, Pillow images, or arrays.
+            class_maps: whether class maps are wanted.
+            embeddings: whether embeddings are wanted.
+            progress: whether to show bars with rate and time left.
+
+        Raises:
+            ValueError: if an array is not such as in training, or the head has no class maps.
+            TypeError: if an item is of another type.
+        """
+        if class_maps:
+            assert self.maps_kind  # refuses heads without maps
+        wanted = [name for name, asked in ((CLASS_MAPS, class_maps), (EMBEDDINGS, embeddings)) if asked]
+        return self._results(Inputs(items, self.model, progress=progress), frozenset(wanted), progress)
 
     def scores(self, source: Source, *, progress: bool = False) -> tuple[np.ndarray, dict[str, str]]:
         """Returns the logits of all examples of a source.
@@ -167,69 +204,52 @@ class Predictor:
             float32 [N, K] in the order of the source, NaN for an example without a prediction; and why, by name.
         """
         logits, refused = np.full((len(source), len(self.classes)), np.nan, np.float32), {}
-        policy, minimum = self.model.recipe.size, self.network.min_size
-        content = policy.content_sizes(source.sizes, minimum)
-        small = (content < policy.smallest(minimum)).any(axis=1) & (policy.below != "pad")
-        large = areas(content) > self._max_area
-        for index in np.flatnonzero(small | large).tolist():
-            words = size_words(source.sizes[index], content[index])
-            limit = f"has more than max_area={self._max_area:,} positions"
-            if small[index]:
-                limit = f"is below the minimum of this network, {joined(policy.smallest(minimum).tolist())}"
-            refused[source.name_of(index)] = f"{words} {limit}"
-        rows = np.flatnonzero(~(small | large))
-        if not len(rows):
-            return logits, refused
-        kept: Source = source if len(rows) == len(source) else PartialSource(source, rows, {})
-        if policy != SizePolicy():
-            kept = ResizedSource(kept, policy, minimum)
-        plan = EvaluationPlan(kept.sizes, *self._buckets(kept.sizes))
-        feed = Feed(self._recipe, {"test": kept}, self._mesh)
-        with tqdm(total=len(kept), desc="predicting", unit=" examples", disable=not progress) as bar:
-            for step, batch in feed.batches("test", plan, 0, len(plan)):
-                inputs, _ = feed.inputs(batch)
-                out, real = self._logits(self._weights, self._statistics, inputs), batch.ids >= 0
-                self._compiled.add((step.shape, len(batch.ids)))
-                logits[rows[step.rows[real]]] = np.asarray(out)[real]
-                refused |= dict(batch.unreadable)
-                bar.update(int((step.rows >= 0).sum()))
+        for output in self._outputs.of(source, progress=progress):
+            if output.logits is None:
+                refused[source.name_of(output.position)] = output.reason
+            else:
+                logits[output.position] = output.logits
         return logits, refused
 
-    def _buckets(self, sizes: np.ndarray) -> tuple[BucketPlan, list[int]]:
-        """Returns rectangles for sizes [N, D], compiled ones where they fit well, and the rows of a batch of each."""
-        known = np.array(sorted({shape for shape, _ in self._compiled}), np.int32).reshape(-1, sizes.shape[1])
-        padded = np.where((sizes[:, None] <= known).all(axis=2), areas(known), np.inf).min(axis=1, initial=np.inf)
-        grid = GRID[sizes.shape[1]]
-        new = sizes[padded > (1 + WASTE) * areas(-(-sizes // grid) * grid)]
-        if len(new):
-            planned = plan_buckets(new, self._max_buckets, multiple_of=grid).shapes
-            known = np.unique(np.concatenate([known, planned]), axis=0)
-        counts = np.bincount(BucketPlan(known).assign(sizes), minlength=len(known))
-        used = BucketPlan(BucketPlan(known).shapes[counts > 0])
-        return used, [self._rows(*pair) for pair in zip(used.shapes, counts[counts > 0].tolist(), strict=True)]
+    def _results(self, inputs: Inputs, wanted: frozenset[str], progress: bool) -> Iterator[Result]:
+        yield from (Result(position, None, reason) for position, reason in inputs.refused.items())
+        if not len(inputs):
+            return
+        for output in self._outputs.of(inputs, wanted, progress=progress):
+            position, logits = int(inputs.kept[output.position]), output.logits
+            if logits is None or not np.isfinite(logits).all():
+                yield Result(position, None, output.reason or "its logits are not finite")
+                continue
+            prediction = Prediction(logits, self.classes, inputs.file_of(output.position))
+            maps = None if output.maps is None else self._maps(inputs, output, prediction)
+            yield Result(position, prediction, "", maps, output.embedding)
 
-    def _rows(self, shape: np.ndarray, count: int) -> int:
-        """Returns the rows of a batch of a rectangle for `count` examples: a power of 2, or all that are allowed."""
-        most = max(1, min(self._batch_size, POSITIONS // int(shape.prod())))
-        compiled = sorted(rows for known, rows in self._compiled if known == tuple(shape.tolist()) and rows >= count)
-        return compiled[0] if compiled else min(most, 1 << (count - 1).bit_length())
+    def _maps(self, inputs: Inputs, output: Output, prediction: Prediction) -> ExampleMaps:
+        assert output.maps is not None
+        return ExampleMaps(
+            maps=output.maps,
+            centers=self._outputs.placed(inputs, output.position, output.maps.shape[:-1]),
+            size=tuple(inputs.sizes[output.position].tolist()),
+            prediction=prediction,
+            kind=self.maps_kind,
+            unit="probability" if are_probabilities(self.network.head) else "score",
+            read=lambda extents: inputs.read(output.position, extents).values,
+            values=self.model.values,
+            rate=inputs.rate_of(output.position),
+        )
+
+    def _read(self, items: Sequence[Item], **wanted: bool) -> list[Result]:
+        """Returns the results of items in their order; raises for the first one that cannot be read."""
+        results = sorted(self.results(items, **wanted), key=lambda result: result.position)
+        for result in results:
+            if result.prediction is None:
+                raise UnreadableExample(item_name(items[result.position], result.position), result.reason)
+        return results
 
     def _all(self, items: Sequence[Item]) -> list[Prediction]:
-        found, unreadable = self.predict(items)
-        for name, reason in unreadable.items():
-            raise UnreadableExample(name, reason)
-        return [prediction for prediction in found if prediction is not None]
+        return [result.prediction for result in self._read(items) if result.prediction is not None]
 
     def _each(self, items: Iterable[Item]) -> Iterator[Prediction]:
         waiting = iter(items)
         while some := list(itertools.islice(waiting, AT_ONCE)):
             yield from self._all(some)
-
-
-def _logits_of(graphdef: nnx.GraphDef[Classifier]) -> Callable[[Arrays, Arrays, Padded], jax.Array]:
-    """Returns the function from weights, statistics and a batch to logits, float32 [B, K]."""
-
-    def logits(weights: Arrays, statistics: Arrays, batch: Padded) -> jax.Array:
-        return merge(graphdef, weights, statistics)(batch).astype(jnp.float32)
-
-    return logits

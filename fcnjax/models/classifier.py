@@ -195,6 +195,15 @@ class Classifier(Module):
         with jax.named_scope("head"):
             return self.head.class_maps(features)
 
+    def map_centers(self, extent: Sequence[int]) -> tuple[np.ndarray, ...]:
+        """Returns where the scores of class maps of an extent lie along each axis, from the edge of the input.
+
+        A score lies in the middle of its receptive field (see `geometry.centers`). With `cut_to_input`, each lies on
+        the input position of its index.
+        """
+        windows = [] if self.cut_to_input else [*self._windows(), *self.head.windows(self.rank)]
+        return tuple(geometry.centers((each[axis] for each in windows), n) for axis, n in enumerate(extent))
+
     def check_input(self, batch: Padded):
         """Raises TypeError or ValueError, as `__call__`, if this network cannot take a batch."""
         check_padded(batch, "this network takes")

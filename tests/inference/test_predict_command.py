@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import os
 
 import pytest
 from pyarrow import parquet
 
 from fcnjax.commands.command_line import UNUSABLE
 from fcnjax.commands.main import main
+from fcnjax.inference.file_lists import expanded
 
 
 @pytest.fixture
@@ -48,6 +50,16 @@ def test_patterns_and_lists_on_standard_input_and_all_formats(predict, photos, t
     read = parquet.read_table(tmp_path / "a.parquet").to_pylist()
     assert [row["file"] for row in read] == [str(file) for file in photos.files[:2]]
     assert all(0.5 <= row["probability"] <= 1 for row in read)
+
+
+def test_names_on_standard_input_need_not_be_text():
+    listed = io.TextIOWrapper(io.BytesIO(b"\xff.png\n\xc3\xa9.png\n"), "utf-8")
+    assert expanded(["-"], listed) == [os.fsdecode(b"\xff.png"), "\u00e9.png"]
+
+
+def test_paths_that_cannot_be_looked_up_are_listed_as_files():
+    long = "x/" * 3000
+    assert expanded([long, "null\0.png"], io.StringIO()) == [long, "null\0.png"]
 
 
 def test_mistakes_are_one_sentence_and_write_nothing(predict, photos, tmp_path):

@@ -12,10 +12,11 @@ import numpy as np
 import soundfile
 import soxr
 
-from fcnjax.data.files.image_files import name_of
+from fcnjax.data.files.image_files import check_bytes, name_of
 from fcnjax.data.sources.source import UnreadableExample
 
 MAX_SAMPLES = 2**28  # 1 GiB as float32; 93 minutes at 48 kHz
+MAX_BYTES = 8 * MAX_SAMPLES  # of a file: float64 samples
 
 
 def read_length(file: Path | BinaryIO, sample_rate: int | None = None) -> int:
@@ -47,10 +48,19 @@ def read_length(file: Path | BinaryIO, sample_rate: int | None = None) -> int:
         return _promised(name_of(file), sound, sample_rate)
 
 
-def read_rate(file: Path | BinaryIO) -> int:
-    """Returns the samples per second of an audio file; errors as for `read_length`."""
-    with _open(file) as sound:
-        return sound.samplerate
+def read_rate(file: Path) -> int:
+    """Returns the samples per second of an audio file, from its header.
+
+    Raises:
+        UnreadableExample: if the content is not audio.
+        OSError: if the file cannot be read.
+    """
+    with file.open("rb") as stream:
+        try:
+            with soundfile.SoundFile(stream.fileno(), closefd=False) as sound:
+                return sound.samplerate
+        except soundfile.SoundFileError as error:
+            raise UnreadableExample(name_of(file), f"not an audio file: {error}") from None
 
 
 def decode_audio(file: Path | BinaryIO, sample_rate: int | None = None) -> np.ndarray:
@@ -127,7 +137,12 @@ def _check_rate(sample_rate: int | None) -> None:
 def _open(file: Path | BinaryIO) -> soundfile.SoundFile:
     """Returns the content of a file, read at once, so that every later failure is about the content."""
     try:
-        content = file.read_bytes() if isinstance(file, Path) else file.read()
+        if isinstance(file, Path):
+            with file.open("rb") as stream:
+                check_bytes(stream, MAX_BYTES)
+                content = stream.read()
+        else:
+            content = file.read()
     except OSError as error:
         error.filename = error.filename or name_of(file)
         raise

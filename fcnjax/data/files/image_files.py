@@ -5,6 +5,7 @@ what failed: the disk while reading (`OSError`), or the content afterwards (`Unr
 """
 
 import io
+import os
 import re
 import threading
 import warnings
@@ -26,7 +27,9 @@ from PIL import WebPImagePlugin as _webp  # noqa: F401
 from fcnjax.data.sources.source import UnreadableExample
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
+_NO_IMAGE = f"not an image, or its header is damaged; known formats are {', '.join(FORMATS)}"
 MAX_PIXELS = 2**27  # 512 MiB as uint8 RGBA; a file that claims more is treated as a decompression bomb
+MAX_BYTES = 8 * MAX_PIXELS  # of a file: four channels of 16 bits for each pixel
 HEADER_BYTES = 2**16
 
 Result = TypeVar("Result")
@@ -36,6 +39,7 @@ _COLOR_8 = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 # Formats in which the relevant part of the header precedes the pixels. TIFF may have it anywhere; WebP's library checks
 # the length when the file is opened.
 _HEADER_FIRST = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM")
+_KNOWN = (*_HEADER_FIRST, b"II", b"MM", b"RIFF")  # how a file of `FORMATS` starts
 
 
 class ImageHeader(NamedTuple):
@@ -69,12 +73,15 @@ def read_header(file: Path | BinaryIO) -> ImageHeader:
 
     Raises:
         UnreadableExample: if the content is not an image of `FORMATS`, has a mode without a fixed range of values
-            (32-bit), or claims more than `MAX_PIXELS`.
+            (32-bit), claims more than `MAX_PIXELS`, or has more than `MAX_BYTES`.
         OSError: if the file cannot be read.
     """
     name = name_of(file)
     with _opened(file) as stream:
+        check_bytes(stream, MAX_BYTES)
         start = stream.read(HEADER_BYTES)
+        if start and not start.startswith(_KNOWN):  # the rest may be large
+            raise UnreadableExample(name, _NO_IMAGE)
         if start.startswith(_HEADER_FIRST) and len(start) == HEADER_BYTES:
             try:
                 return _understood(name, lambda: _header(_open(start)))
@@ -116,6 +123,7 @@ def decode_image(file: Path | BinaryIO, channels: int, at_least: tuple[int, int]
     if at_least is not None and min(at_least) < 1:
         raise ValueError(f"at_least={at_least}: must be a height and a width of 1 or more.")
     with _opened(file) as stream:
+        check_bytes(stream, MAX_BYTES)
         content = stream.read()
     return _understood(name_of(file), lambda: _pixels(_open(content), channels, at_least))
 
@@ -132,6 +140,16 @@ def image_values(image: Image.Image, channels: int) -> np.ndarray:
 def name_of(file: Path | BinaryIO) -> str:
     """Returns the name of a file for messages: its path, or the name of a stream if it has one."""
     return str(file) if isinstance(file, Path) else str(getattr(file, "name", "<stream>"))
+
+
+def check_bytes(stream: BinaryIO, most: int) -> None:
+    """Raises UnreadableExample if a file on disk is larger than a number of bytes; it could fill the memory."""
+    try:
+        size = os.fstat(stream.fileno()).st_size
+    except io.UnsupportedOperation:  # a stream in memory
+        return
+    if size > most:
+        raise UnreadableExample(name_of(stream), f"has {size:,} bytes; at most {most:,} are allowed")
 
 
 @contextmanager
@@ -157,7 +175,7 @@ def _understood(name: str, understand: Callable[[], Result]) -> Result:
     except Exception as error:  # damaged content makes Pillow raise a dozen types, some by accident
         reason = str(error) or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
-            reason = f"not an image, or its header is damaged; known formats are {', '.join(FORMATS)}"
+            reason = _NO_IMAGE
         elif isinstance(error, MemoryError):
             reason = "its header asks for more memory than is available"
         raise UnreadableExample(name, reason) from None

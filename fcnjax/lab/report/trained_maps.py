@@ -7,6 +7,7 @@ import numpy as np
 
 from fcnjax.data import PartialSource, Source
 from fcnjax.data.planning.remainders import FILLER
+from fcnjax.heads import activation_maps
 from fcnjax.lab.measures import TrainedRun
 from fcnjax.lab.report.class_maps import ClassMapRow, class_map_panel
 from fcnjax.lab.report.report import Picture, picture
@@ -65,12 +66,13 @@ def _shown(source: Source) -> tuple[np.ndarray, str]:
 def _maps(run: TrainedRun, source: Source) -> list[tuple[np.ndarray, int]]:
     """Returns the class maps [h, w, K], probabilities if the head makes them, and the predicted class of examples."""
     model = run.model
-    program = jit(lambda batch: (model.class_maps(batch), model(batch)))
+    if obstacle := model.head.class_maps_obstacle():
+        raise ValueError(obstacle)
+    program = jit(lambda batch: (activation_maps(model.head, features := model.features(batch)), model.head(features)))
     found: list[tuple[np.ndarray, int]] = [(np.zeros(0), 0)] * len(source)
     for rows, inputs, _ in run.batches(source):
         scores, logits = program(inputs)
         real = rows != FILLER
         for row, values, predicted in zip(rows[real], scores.unstack(), np.argmax(logits, -1)[real], strict=True):
-            values = np.exp(values) if getattr(model.head, "ends_in_log_softmax", False) else np.asarray(values)
-            found[row] = values, int(predicted)
+            found[row] = np.asarray(values), int(predicted)
     return found

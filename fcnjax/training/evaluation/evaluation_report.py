@@ -21,15 +21,15 @@ from fcnjax.table_style import tight_table
 from fcnjax.training.evaluation.metrics import Metrics, worst_classes, worst_confusions
 
 
-def check_new(folder: Path | str) -> Path:
-    """Returns the path of the folder for a report.
+def check_new(folder: Path | str, argument: str = "report") -> Path:
+    """Returns the path of a folder for a report, or for the `argument` that an error names.
 
     Raises:
         FileExistsError: if the path exists and is not an empty folder.
     """
     path = Path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"report={path}: must be a new or empty folder; choose another path.")
+        raise FileExistsError(f"{argument}={path}: must be a new or empty folder; choose another path.")
     return path
 
 

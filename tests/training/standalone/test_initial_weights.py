@@ -84,7 +84,7 @@ def test_the_average_starts_from_them_too(trained):
         ({"model": {"channels": (4, 5)}}, ValueError, r"its fcn is not that of config.model: .*channels=\(4, 4\)"),
         ({"model": {"channels": (4, 4, 4)}}, ValueError, "is only in the latter"),
         (
-            {"model": {"name": "all_cnn_c", "channels": None, "activation": None}},
+            {"model": {"name": "resnet_cifar", "channels": None, "activation": None, "depth": 8}},
             ValueError,
             "holds fcn; set config.model.name=fcn",
         ),

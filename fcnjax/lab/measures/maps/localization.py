@@ -4,9 +4,8 @@ Axes: N scenes, H height, W width, h and w of the map, K classes, T thresholds. 
 width of a scene: a point is (row, column), a box the first row and column and the last ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -14,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage
 
-from fcnjax import geometry, pooling
+from fcnjax import pooling
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.heads import Head
+from fcnjax.inference.example_maps import heat_of
 from fcnjax.lab.measures.canvases import scenes_of
-from fcnjax.lab.measures.maps.features import fields_of
 from fcnjax.lab.measures.scores import max_relative_difference
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
 from fcnjax.padded import Padded
@@ -142,7 +141,6 @@ def make_maps(graphdef: Any) -> Callable[..., tuple[Padded, jax.Array]]:
 
 def _found(run: TrainedRun, split: str) -> _Found:
     source, program = scenes_of(run, split), run.compiled(make_maps, run.recipe)
-    axes = fields_of((*run.model.blocks, run.model.head), run.model.rank)
     heat, peaks = [np.zeros(0)] * len(source), np.zeros((len(source), 2))
     pooled = np.zeros((len(source), len(source.class_names)))
     for rows, inputs, labels in run.batches(source):
@@ -151,32 +149,9 @@ def _found(run: TrainedRun, split: str) -> _Found:
         pooled[rows[real]] = np.asarray(scores)[real]
         for row, each, label in zip(rows[real], maps.unstack(), labels[real], strict=True):
             own = np.asarray(each)[:, :, label]
-            heat[row] = heat_of(own, source.sizes[row].tolist(), axes)
-            peak = np.unravel_index(own.argmax(), own.shape)
-            peaks[row] = [_centers(axis, at + 1)[at] for axis, at in zip(axes, map(int, peak), strict=True)]
+            centers = run.model.map_centers(own.shape)
+            heat[row] = heat_of(own, source.sizes[row].tolist(), centers)
+            peaks[row] = [
+                along[at] for along, at in zip(centers, np.unravel_index(own.argmax(), own.shape), strict=True)
+            ]
     return _Found(heat, peaks / source.sizes, source.boxes / np.tile(source.sizes, 2), pooled)
-
-
-def heat_of(scores: np.ndarray, size: Sequence[int], axes: Sequence[geometry.ReceptiveField]) -> np.ndarray:
-    """Returns a map [h, w] up-sampled bilinearly to a scene [H, W] and scaled to [0, 1].
-
-    Args:
-        scores: the map.
-        size: height and width of the scene.
-        axes: receptive field along each axis; its middle is the place of a score.
-    """
-    down, across = (_interpolation(*each) for each in zip(scores.shape, size, axes, strict=True))
-    whole = down @ scores.astype(np.float64) @ across.T
-    return (whole - whole.min()) / (np.ptp(whole) or 1.0)
-
-
-@lru_cache(maxsize=1024)
-def _interpolation(cells: int, positions: int, field: geometry.ReceptiveField) -> np.ndarray:
-    """Returns the weights of cells in each position [positions, cells]; beyond the last centers, those of these."""
-    places, centers = np.arange(positions) + 0.5, _centers(field, cells)
-    return np.stack([np.interp(places, centers, one) for one in np.eye(cells)], axis=1)
-
-
-def _centers(field: geometry.ReceptiveField, cells: int) -> np.ndarray:
-    """Returns the middles of receptive fields, in pixels from the edge of a scene [cells]."""
-    return float(field.start) + field.size / 2 + float(field.stride) * np.arange(cells)

@@ -8,13 +8,19 @@ from scipy import ndimage
 from tiny_experiment import CONV, GAP, HIDDEN, make_normed_runner
 
 from fcnjax import lab
-from fcnjax.geometry import ReceptiveField
+from fcnjax.inference.example_maps import heat_of
 from fcnjax.lab.measures.maps import localization
-from fcnjax.lab.measures.maps.localization import THRESHOLDS, best_threshold, boxes_at, centered_boxes, heat_of, iou_of
+from fcnjax.lab.measures.maps.localization import THRESHOLDS, best_threshold, boxes_at, centered_boxes, iou_of
 from fcnjax.padded import Padded
 
 SCENES = lab.Scenes(canvas=(12, 18), digit=(6, 8), fragment=3, sparsity=40)
-HALVED = (ReceptiveField(4, 2, -1),) * 2  # of the network: one convolution of stride 2, kernel 4, padding 1
+
+
+def centers_of(scores: np.ndarray) -> list[np.ndarray]:
+    """Returns where scores lie behind one convolution of kernel 4, stride 2 and padding 1, in pixels from the edge."""
+    return [2 * np.arange(extent) + 1.0 for extent in scores.shape]
+
+
 NAMES = ("pointing game", "IoU", "box accuracy")
 
 
@@ -70,8 +76,8 @@ def test_maps_are_up_sampled_from_the_centers_of_receptive_fields():
     centers = [(each + 0.5 - 1.0) / 2 for each in (rows, columns)]  # pixel k is from k to k + 1
     expected = ndimage.map_coordinates(scores, centers, order=1, mode="nearest")
     expected = (expected - expected.min()) / (expected.max() - expected.min())
-    np.testing.assert_allclose(heat_of(scores, (13, 18), HALVED), expected, atol=1e-12)
-    assert not heat_of(np.full((6, 9), -3.0), (13, 18), HALVED).any()
+    np.testing.assert_allclose(heat_of(scores, (13, 18), centers_of(scores)), expected, atol=1e-12)
+    assert not heat_of(np.full((6, 9), -3.0), (13, 18), centers_of(scores)).any()
 
 
 def test_the_threshold_is_the_lowest_of_those_that_are_right_most_often():
@@ -88,7 +94,7 @@ def found_alone(run: lab.TrainedRun, split: str, index: int) -> tuple[np.ndarray
     maps = run.model.class_maps(Padded.stack([np.asarray(example.values, np.float32)])).unstack()[0]
     own = np.asarray(maps)[:, :, example.label]
     peak = 2 * np.array(np.unravel_index(own.argmax(), own.shape)) + 1.0
-    return heat_of(own, example.values.shape[:2], HALVED), peak
+    return heat_of(own, example.values.shape[:2], centers_of(own)), peak
 
 
 @pytest.mark.long
