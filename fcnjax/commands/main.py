@@ -20,7 +20,7 @@ COMMANDS = {
     "predict": "Predict the classes of files and folders with a trained network, and write a table.",
     "inspect": "Print the shape table of a config's network for inputs of given sizes.",
     "plan": "Plan the buckets of a config, or of --sizes=FILE.csv, and print their cost.",
-    "import-weights": "Turn a PyTorch state dict (.safetensors, .npz, .pt) into a folder for training.load_imported.",
+    "import-weights": "Turn weights of torchvision or timm (.safetensors, .npz, .pt, ...) into a model folder.",
     "bench": "Measure on this machine: speed, exactness, determinism.",
     "prepare": "Prepare a data set, such as mnist; those of the TFDS catalog need the extra catalog.",
     "cache": "Show the cache of compiled programs; --clear empties it.",
