@@ -21,6 +21,7 @@ COMMANDS = {
     "inspect": "Print the shape table of a config's network for inputs of given sizes.",
     "plan": "Plan the buckets of a config, or of --sizes=FILE.csv, and print their cost.",
     "import-weights": "Turn weights of torchvision or timm (.safetensors, .npz, .pt, ...) into a model folder.",
+    "export-weights": "Write the weights of a trained network as a state dict of torchvision or timm.",
     "bench": "Measure on this machine: speed, exactness, determinism.",
     "prepare": "Prepare a data set, such as mnist; those of the TFDS catalog need the extra catalog.",
     "cache": "Show the cache of compiled programs; --clear empties it.",
