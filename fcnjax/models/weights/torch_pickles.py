@@ -153,7 +153,11 @@ def _contents_of_stream(file: BinaryIO) -> tuple[Any, dict[str, tuple[int, int]]
     The file is a row of pickles (a magic number, a version, facts on the machine, the contents, the keys of the
     records), then each record: the number of its items, and the items.
     """
-    if _Unpickler(file).load() != MAGIC:
+    try:
+        magic = _Unpickler(file).load()
+    except Exception:  # other bytes may be any commands of a pickle
+        magic = None
+    if magic != MAGIC:
         raise ValueError("it is neither a zip archive nor a file of PyTorch.")
     _Unpickler(file).load()
     machine = _Unpickler(file).load()

@@ -11,7 +11,7 @@ import numpy as np
 from fcnjax.atomic import atomic_folder
 from fcnjax.models.weights.hub_config import HubConfig, doubt, obstacle, read_hub_config
 from fcnjax.models.weights.state_dict_files import read_state_dict
-from fcnjax.models.weights.torch_names import check_known
+from fcnjax.models.weights.torch_names import RULES, check_known
 from fcnjax.models.weights.torch_weights import our_arrays, shaped_for, variables_of
 from fcnjax.models.weights.unwrapping import Unwrapping
 from fcnjax.naming import printable
@@ -132,13 +132,15 @@ def _declared_same(arch: str, source: Path, declared: str | None, hub: HubConfig
     """
     said = []
     if hub is not None:
-        said.append((str(hub.path), obstacle(arch, hub.architecture, hub.arguments, hub.pool)))
+        said.append((hub.path, hub.architecture, obstacle(arch, hub.architecture, hub.arguments, hub.pool)))
     if declared is not None:
-        said.append((str(source), obstacle(arch, declared)))
-    for where, why in said:
+        said.append((source, declared, obstacle(arch, declared)))
+    for where, name, why in said:
         if why and not checked:
-            raise ValueError(f"{where}: {why}; use weights of {arch}, or prove with --check that it is the same.")
-    trusted = [Path(where).name for where, why in said if not why]
+            name = name.partition(".")[0]
+            advice = f"give --arch={name}" if name in RULES and name != arch else f"use weights of {arch}"
+            raise ValueError(f"{where}: {why}; {advice}, or prove with --check that it is the same.")
+    trusted = [where.name for where, _, why in said if not why]
     return f"{trusted[0]} names the network" if trusted else ""
 
 

@@ -139,6 +139,9 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "weights.pt").write_bytes(pickle.dumps({}))
     with pytest.raises(ValueError, match="neither a zip archive nor a file of PyTorch"):
         read_state_dict(tmp_path / "weights.pt")
+    (tmp_path / "weights.pt").write_bytes(b"hello" * 20)
+    with pytest.raises(ValueError, match="neither a zip archive nor a file of PyTorch"):
+        read_state_dict(tmp_path / "weights.pt")
     (tmp_path / "weights.safetensors").write_bytes(b"\xff" * 20)
     with pytest.raises(ValueError, match="cannot be read as a state dict"):
         read_state_dict(tmp_path / "weights.safetensors")

@@ -108,6 +108,9 @@ def test_a_network_that_only_shares_its_names_is_refused_by_name(tmp_path):
     (tmp_path / "w.json").write_text('{"architectures": ["MyResNet"]}')
     with pytest.raises(ValueError, match=r"w\.json: architecture 'MyResNet': is not known .* prove with --check"):
         import_weights(tmp_path / "w.safetensors", "resnet18", tmp_path / "net")
+    (tmp_path / "w.json").write_text('{"architecture": "resnet34.a1_in1k"}')
+    with pytest.raises(ValueError, match=r"'resnet34': is not known .*; give --arch=resnet34, or prove"):
+        import_weights(tmp_path / "w.safetensors", "resnet18", tmp_path / "net")
     assert not (tmp_path / "net").exists()
 
 
