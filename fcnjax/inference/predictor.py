@@ -52,7 +52,8 @@ def load(model: Path | str, **options: Any) -> "Predictor":
 
     Raises:
         FileNotFoundError: if there is no model.
-        ValueError: if a file of the model is damaged, or is not of the same network as the others.
+        ValueError: if a file of the model is damaged, or is not of the same network as the others; or if the model has
+            no head, as imported weights may.
     """
     return Predictor(read_model(model), **options)
 
@@ -81,6 +82,7 @@ class Predictor:
         for name, value in (("max_buckets", max_buckets), ("batch_size", batch_size), ("max_area", max_area)):
             if value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1.")
+        model.check_head()
         self.model, self.classes = model, model.classes
         self._outputs = PlannedOutputs(model, max_buckets=max_buckets, batch_size=batch_size, max_area=max_area)
 

@@ -9,5 +9,7 @@ from fcnjax.training.evaluation import *
 from fcnjax.training.reestimation import reestimated_statistics as reestimated_statistics
 from fcnjax.training.run import *
 from fcnjax.training.settings import *
+from fcnjax.training.standalone import export_weights as export_weights
+from fcnjax.training.standalone import import_weights as import_weights
 from fcnjax.training.step import *
 from fcnjax.training.trainer import Trainer as Trainer

@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 from fcnjax import Padded, models
-from fcnjax.models.weights.torch_weights import create_from_state_dict, load_state_dict, pytorch_names
+from fcnjax.models.weights.torch_names import pytorch_names
+from fcnjax.models.weights.torch_weights import create_from_state_dict, load_state_dict
 
 torch = pytest.importorskip("torch")
 import torch_convnext  # noqa: E402

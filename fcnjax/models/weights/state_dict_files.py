@@ -1,46 +1,46 @@
-"""State dicts from files: safetensors, NumPy's npz, and PyTorch's archives, read without running code from them.
+"""State dicts from files: safetensors, NumPy's npz, and PyTorch's own, read without running code from them."""
 
-A PyTorch file is a zip archive of a pickle and one record of bytes per tensor. A pickle can call any function, so the
-reader accepts only the few names that a plain state dict needs and rejects all others.
-"""
-
-import math
-import pickle
-import sys
-import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from safetensors import numpy as safetensors
 
-ITEMS = {
-    "FloatStorage": np.float32,
-    "DoubleStorage": np.float64,
-    "HalfStorage": np.float16,
-    "BFloat16Storage": jnp.bfloat16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
-}
+from fcnjax.models.weights.torch_pickles import Placeholder, StoredTensor, opened_pickle
+
+Choose = Callable[[Any], Mapping[str, Any]]
 
 
-def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
+class StateDictError(ValueError):
+    """What a file holds cannot be used; the message is a sentence without the name of the file."""
+
+
+def plain(contents: Any) -> Mapping[str, Any]:
+    """Returns the contents of a file if they are a state dict and nothing else.
+
+    Raises:
+        StateDictError: if they are anything other than tensors by name.
+    """
+    named = named_contents(contents)
+    other = next((name for name, value in named.items() if not is_tensor(value)), None)
+    if other is not None:
+        raise StateDictError(f"{other!r} is a {type_name(named[other])}, not a tensor; save a plain state dict.")
+    return named
+
+
+def read_state_dict(path: Path | str, choose: Choose = plain) -> dict[str, np.ndarray]:
     """Returns the arrays of a state dict by name.
 
     Args:
-        path: a .safetensors, .npz, .pt or .pth file; the last two written by `torch.save(model.state_dict(), path)`
-            of PyTorch 1.6 or later.
+        path: a .safetensors or .npz file, or a .pt, .pth, .bin, .ckpt or .tar (.pth.tar) file of `torch.save`.
+        choose: takes what the file holds (nested dictionaries and lists; see `opened_pickle`) and returns the tensors
+            to read, by name.
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if the file has another suffix, is damaged, or contains anything other than named tensors.
+        ValueError: if the file has another suffix, is damaged, or `choose` refuses what it holds.
     """
     path = Path(path)
     if path.suffix not in READERS:
@@ -48,88 +48,49 @@ def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: is not a file; give the path of a state dict.")
     try:
-        return READERS[path.suffix](path)
+        with READERS[path.suffix](path) as (contents, as_array):
+            return {name: as_array(tensor) for name, tensor in choose(contents).items()}
+    except StateDictError as error:
+        raise ValueError(f"{path}: {error}") from None
     except Exception as error:  # a damaged file may raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split()).removesuffix(".") or type(error).__name__
         raise ValueError(
             f"{path}: cannot be read as a state dict ({reason}); save one with "
             "torch.save(model.state_dict(), path) or safetensors.torch.save_file(model.state_dict(), path)."
         ) from None
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
+def named_contents(contents: Any) -> Mapping[str, Any]:
+    """Returns the contents of a file if they are a dictionary of names; raises StateDictError otherwise."""
+    if isinstance(contents, dict) and all(isinstance(name, str) for name in contents):
+        return contents
+    advice = "save model.state_dict()" if isinstance(contents, Placeholder) else "save a state dict"
+    raise StateDictError(f"holds a {type_name(contents)}, not tensors by name; {advice}.")
+
+
+def is_tensor(value: Any) -> bool:
+    """Returns whether a value of a file is a tensor."""
+    return isinstance(value, StoredTensor | np.ndarray)
+
+
+def type_name(value: Any) -> str:
+    """Returns the name of the type of a value of a file."""
+    return value.what if isinstance(value, Placeholder) else type(value).__name__
+
+
+@contextmanager
+def _opened_npz(path: Path) -> Iterator[tuple[Any, Callable[[Any], np.ndarray]]]:
     with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+        yield dict(arrays), np.asarray
 
 
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(path) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise ValueError("the archive must hold one data.pkl.")
-        folder = pickles[0].removesuffix("data.pkl")
-        if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != sys.byteorder.encode():
-            raise ValueError("its byte order differs from this machine's.")
-        with archive.open(pickles[0]) as file:
-            state = _Unpickler(file).load()
-        if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-            raise ValueError(f"it holds a {type(state).__name__}, not tensors by name.")
-        other = next((name for name, tensor in state.items() if not isinstance(tensor, _Tensor)), None)
-        if other is not None:
-            raise ValueError(f"{other!r} is a {type(state[other]).__name__}, not a tensor.")
-        return {name: _array(tensor, archive, folder) for name, tensor in state.items()}
+@contextmanager
+def _opened_safetensors(path: Path) -> Iterator[tuple[Any, Callable[[Any], np.ndarray]]]:
+    yield safetensors.load_file(path), np.asarray
 
 
-class _Storage(NamedTuple):
-    kind: str
-    key: str
-    length: int
-
-
-class _Tensor(NamedTuple):
-    """A tensor as described by the pickle, unchecked."""
-
-    storage: Any
-    offset: Any
-    shape: Any
-    strides: Any
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, strides, *rest: _Tensor(storage, offset, shape, strides)
-        if module == "torch" and name in ITEMS:
-            return name
-        raise pickle.UnpicklingError(f"it uses {module}.{name}, which a plain state dict does not need.")
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        _, kind, key, _, length = pid
-        return _Storage(kind, key, length)
-
-
-def _array(tensor: _Tensor, archive: zipfile.ZipFile, folder: str) -> np.ndarray:
-    """Returns a tensor as a view of the bytes of its record; raises ValueError if it would exceed them."""
-    kind, key, length = tensor.storage
-    stored = np.frombuffer(archive.read(f"{folder}data/{key}"), ITEMS[kind])
-    if len(stored) != length or any(
-        type(n) is not int or n < 0 for n in (tensor.offset, *tensor.shape, *tensor.strides)
-    ):
-        raise ValueError(f"record {key} is damaged.")
-    if not math.prod(tensor.shape):
-        return np.zeros(tensor.shape, stored.dtype)
-    last = tensor.offset + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides, strict=True))
-    if last >= length or math.prod(tensor.shape) > length:
-        raise ValueError(f"record {key} is shorter than its tensor.")
-    strides = [stride * stored.itemsize for stride in tensor.strides]
-    return np.lib.stride_tricks.as_strided(stored[tensor.offset :], tensor.shape, strides, writeable=False)
-
-
-READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
-    ".safetensors": safetensors.load_file,
-    ".npz": _read_npz,
-    ".pt": _read_torch,
-    ".pth": _read_torch,
+READERS: dict[str, Callable[[Path], AbstractContextManager[tuple[Any, Callable[[Any], np.ndarray]]]]] = {
+    ".safetensors": _opened_safetensors,
+    ".npz": _opened_npz,
+    **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt", ".tar"), opened_pickle),
 }

@@ -3,15 +3,12 @@
 from fcnjax.training.run.finished import evaluate, load_run
 from fcnjax.training.run.loop import TrainedRun
 from fcnjax.training.run.preparation import describe_run, trainer_for
-from fcnjax.training.run.pretrained import import_weights, load_imported
 from fcnjax.training.run.start import train
 
 __all__ = [
     "TrainedRun",
     "describe_run",
     "evaluate",
-    "import_weights",
-    "load_imported",
     "load_run",
     "train",
     "trainer_for",

@@ -100,8 +100,8 @@ def read_initial(recipe: Recipe, source: Source, model: Classifier) -> InitialWe
     digest = {INIT: {"examples": sha, "contents": sha, "covers": "all weights"}}
     named = [trained.classes[old] for _, old in pairs]
     lines = [
-        f"init_from {printable(recipe.init_from)} ({trained.recipe.model.name}, {len(trained.classes)} classes): "
-        f"{len(arrays)} arrays taken over",
+        f"init_from {printable(recipe.init_from)} ({trained.recipe.model.name}, "
+        f"{f'{len(trained.classes)} classes' if trained.classes else 'no head'}): {len(arrays)} arrays taken over",
         *_differences(recipe, trained),
     ]
     if columns:

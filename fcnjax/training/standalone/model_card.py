@@ -1,7 +1,7 @@
 """The model card: what a trained network is for, in Markdown, made from the description in its `config.json`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fcnjax.naming import printable, shortened
@@ -45,6 +45,65 @@ Examples of the kind that it was trained on, of the classes above: it names one 
 the data named above alone; test it on your own (`fcnjax evaluate`) before you rely on it.
 """
 
+IMPORTED = """---
+library_name: fcnjax
+tags: [image-classification, jax, flax]
+---
+
+# {network}: imported weights
+
+The weights of `{file}` (SHA-256 `{sha256}`){hub}, in the layout of [fcnjax](https://pypi.org/project/fcnjax/)
+{version}. They were trained elsewhere: the description that came with them says on what data, how accurate they are and
+what they may be used for.{license}
+
+```python
+{use}
+```
+
+## Classes
+
+{classes}
+
+## Inputs
+
+{inputs}
+
+## Import
+
+{notes}
+
+Nothing was tested here beyond what this list says; test the model on your own data before you rely on it.
+"""
+PREDICT = """import fcnjax
+
+predictor = fcnjax.load("path of this folder")
+print(predictor("photo.jpg").top(3))"""
+TUNE = """from fcnjax.training import Recipe, train
+
+train(Recipe.from_config({"init_from": "path of this folder", ...}), "path of the run")"""
+
+
+def imported_card(about: Mapping[str, Any]) -> str:
+    """Returns the model card of imported weights.
+
+    Args:
+        about: the content of `config.json`.
+    """
+    imported, classes = about["provenance"]["imported"], about["classes"]
+    hub = imported["hub"] or {}
+    return IMPORTED.format(
+        network=about["model"]["name"],
+        file=printable(imported["file"]),
+        sha256=imported["sha256"],
+        hub=f", described by their hub as `{printable(hub['architecture'])}`" if hub else "",
+        version=about["provenance"]["versions"]["fcnjax"],
+        license=f" License: {printable(hub['license'])}." if hub.get("license") else "",
+        use=PREDICT if classes else TUNE,
+        classes=_classes(classes) if classes else "None: the weights have no head.",
+        inputs=_inputs(about, KINDS[about["preprocessing"]["axes"]]),
+        notes="\n".join(f"- {printable(note)}" for note in imported["notes"]),
+    )
+
 
 def model_card(about: Mapping[str, Any], metrics: Metrics | None) -> str:
     """Returns the model card.
@@ -55,8 +114,6 @@ def model_card(about: Mapping[str, Any], metrics: Metrics | None) -> str:
     """
     before, source, classes = about["preprocessing"], about["provenance"], about["classes"]
     test, kind = source["test"], KINDS[before["axes"]]
-    names = ", ".join(f"`{printable(shortened(name, 60))}`" for name in classes[:SHOWN])
-    more = f" and {len(classes) - SHOWN} more (all in `config.json`)" if len(classes) > SHOWN else ""
     result = "It was not tested."
     if test is not None:
         result = f"Accuracy on {test['count']:,} test examples: {test['accuracy']:.2%}."
@@ -67,12 +124,18 @@ def model_card(about: Mapping[str, Any], metrics: Metrics | None) -> str:
         data=printable(source["data"]),
         version=source["versions"]["fcnjax"],
         example={1: "recording.wav", 2: "photo.jpg"}.get(before["axes"], "volume"),
-        classes=f"{len(classes)}: {names}{more}.",
+        classes=_classes(classes),
         inputs=_inputs(about, kind),
         train=source["examples"]["train"],
         result=result,
         sizes=_sizes(metrics) if metrics is not None else "",
     )
+
+
+def _classes(classes: Sequence[str]) -> str:
+    names = ", ".join(f"`{printable(shortened(name, 60))}`" for name in classes[:SHOWN])
+    more = f" and {len(classes) - SHOWN} more (all in `config.json`)" if len(classes) > SHOWN else ""
+    return f"{len(classes)}: {names}{more}."
 
 
 def _inputs(about: Mapping[str, Any], kind: str) -> str:

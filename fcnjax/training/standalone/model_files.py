@@ -6,7 +6,7 @@ the model card.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from fcnjax.atomic import read_json, write_bytes, write_json, write_text
 from fcnjax.data import Source, UnreadableExample
 from fcnjax.installation import installed_version
 from fcnjax.models.weights.state_dict_files import read_state_dict
+from fcnjax.models.weights.torch_names import HEAD, classifier_names
 from fcnjax.naming import shortened
 from fcnjax.training.build import make_model_for
 from fcnjax.training.compile.mesh import is_first_host
@@ -34,6 +35,7 @@ from fcnjax.training.step.average import Arrays
 from fcnjax.training.step.step import TrainState, merge, split
 
 MODEL, TENSORS, CONFIG, CARD = "model", "model.safetensors", "config.json", "README.md"
+EARLIER = "model.json"  # of imported weights in an earlier layout
 LIBRARY, FORMAT = "fcnjax", 1  # value of the key `library_name`, and the version of the layout that this package writes
 NETWORK = ("model", "head", "frontend", "size", "precision")  # parts of the recipe that determine the logits
 SAMPLED = 16  # training examples of which the range of values is noted
@@ -46,12 +48,13 @@ class Standalone:
     Attributes:
         path: the folder.
         recipe: the recipe of training, as far as it determines logits; other fields have their defaults.
-        classes: names of the classes, in the order of the logits.
+        classes: names of the classes, in the order of the logits; none for weights without a head.
         channels: channels of the inputs.
         axes: number of spatial axes: 1 for signals, 2 for images.
         values: lowest and highest value that training examples had before mean and deviation were taken out.
         graphdef: structure of the network.
-        weights: trained arrays by name.
+        weights: trained arrays by name; without those of a classifier, and perhaps of all the head, if there are no
+            classes.
         statistics: running statistics by name.
         about: everything in `config.json`.
     """
@@ -69,8 +72,14 @@ class Standalone:
 
     @property
     def network(self) -> models.Classifier:
-        """The network with its weights."""
+        """The network with its weights; raises ValueError if it has no head."""
+        self.check_head()
         return merge(self.graphdef, self.weights, self.statistics)
+
+    def check_head(self) -> None:
+        """Raises ValueError if the model has no head."""
+        if not self.classes:
+            raise ValueError(f"model={self.path}: has no head; fine-tune it with config.init_from.")
 
 
 def write_model(
@@ -97,14 +106,28 @@ def write_model(
     if not is_first_host():
         return
     about = _description(recipe, sources, digest, test)
-    write_bytes(folder / TENSORS, safetensors.save(arrays, {LIBRARY: installed_version()}))
     metrics = None if test is None else measure(test.logits, test.labels, test.sizes)  # leaves logits of NaN out
-    write_text(folder / CARD, model_card(about, metrics))
+    write_files(folder, arrays, about, model_card(about, metrics))
+
+
+def write_files(folder: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], card: str) -> None:
+    """Writes the files of a model folder.
+
+    Args:
+        folder: the folder.
+        arrays: weights and running statistics by name.
+        about: the content of `config.json`, from `described`.
+        card: the model card.
+    """
+    write_bytes(folder / TENSORS, safetensors.save(dict(arrays), {LIBRARY: installed_version()}))
+    write_text(folder / CARD, card)
     write_json(folder / CONFIG, about)  # last: it makes the folder a model
 
 
 def read_model(path: Path | str) -> Standalone:
     """Returns the network in a model folder, or in the model folder of a finished run.
+
+    A model may have no head (see `Standalone.classes`), as imported weights may.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -116,16 +139,18 @@ def read_model(path: Path | str) -> Standalone:
     try:
         before, data = about["preprocessing"], about["provenance"]["data"]
         fields = {name: before[name] for name in ("channels", "mean", "std", "sample_rate")}
+        channels, axes, classes = before["channels"], before["axes"], tuple(about["classes"])
+        fields["channels"] = channels if channels in (1, 3) else None  # arrays may have any; the field is that of files
         recipe = Recipe.from_config({"data": {"name": data, **fields}, **{name: about[name] for name in NETWORK}})
-        classes, axes = tuple(about["classes"]), before["axes"]
         low, high = before["values"]
-        channels = before["channels"]
-        expected = nnx.eval_shape(lambda: make_model_for(recipe, len(classes), channels, axes, 0))
+        expected = nnx.eval_shape(lambda: make_model_for(recipe, max(1, len(classes)), channels, axes, 0))
     except (KeyError, TypeError, ValueError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path / CONFIG}: does not describe a network ({reason}); restore the file.") from None
     graphdef, weights, statistics = split(expected)
     arrays = read_state_dict(path / TENSORS)
+    if not classes:
+        weights = without_head(weights, arrays)
     _check_arrays(path, {**weights, **statistics}, arrays, recipe.model.name, len(classes))
     weights, statistics = ({name: jnp.asarray(arrays[name]) for name in names} for names in (weights, statistics))
     return Standalone(path, recipe, classes, channels, axes, (low, high), graphdef, weights, statistics, about)
@@ -143,43 +168,71 @@ def model_folder(path: Path | str) -> Path:
             return folder
     if (path / "environment.json").is_file():
         problem = f"must be a finished run (no {MODEL}/{CONFIG} found); repeat its 'fcnjax train' command to finish it."
+    elif (path / EARLIER).is_file():
+        problem = f"has the layout of an earlier version ({EARLIER}); repeat 'fcnjax import-weights'."
     else:
         problem = f"must be a run or a model folder (no {TENSORS} and {CONFIG} found); train one with 'fcnjax train'."
     raise FileNotFoundError(f"model={path}: {problem}")
 
 
+def without_head(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arrays that a network without classes has: no classifier, and of the head only what was found."""
+    classifier = classifier_names(wanted)
+    return {
+        name: array
+        for name, array in wanted.items()
+        if name not in classifier and (name in found or not name.startswith(HEAD))
+    }
+
+
+def described(
+    recipe: Recipe, classes: Sequence[str], preprocessing: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the content of `config.json`.
+
+    Args:
+        recipe: the network, and the sizes of its inputs.
+        classes: names of the classes; none for weights without a head.
+        preprocessing: channels, axes, mean, std, sample_rate and values (see `Standalone`).
+        provenance: where the model comes from, with `data` and `test`.
+    """
+    fields = recipe.to_dict()
+    return {
+        "library_name": LIBRARY,
+        "format": FORMAT,
+        **{name: fields[name] for name in NETWORK},
+        "classes": list(classes),
+        "preprocessing": dict(preprocessing),
+        "provenance": {**provenance, "versions": {LIBRARY: installed_version(), "jax": jax.__version__}},
+    }
+
+
 def _description(
     recipe: Recipe, sources: Mapping[str, Source], digest: Digest, test: EvaluationResult | None
 ) -> dict[str, Any]:
-    """Returns the content of `config.json`."""
+    """Returns the content of `config.json` for a trained network."""
     fields, train, data = recipe.to_dict(), sources["train"], recipe.data
     training = {name: value for name, value in fields.items() if name not in (*NETWORK, "loader", "log", "profile")}
     training["data"] = {name: value for name, value in fields["data"].items() if name != "data_dir"}
     result = None
     if test is not None:
         result = {"accuracy": test.accuracy, "correct": test.correct, "count": test.count, "loss": test.loss}
-    return {
-        "library_name": LIBRARY,
-        "format": FORMAT,
-        **{name: fields[name] for name in NETWORK},
-        "classes": list(train.class_names),
-        "preprocessing": {
-            "channels": train.channels,
-            "axes": train.sizes.shape[1],
-            "mean": data.mean,
-            "std": data.std,
-            "sample_rate": data.sample_rate,
-            "values": list(_value_range(train)),
-        },
-        "provenance": {
-            "data": data.name,
-            "examples": {name: len(source) for name, source in sources.items()},
-            "digest": digest,
-            "versions": {LIBRARY: installed_version(), "jax": jax.__version__},
-            "test": result,
-            "training": training,
-        },
+    preprocessing = {
+        "channels": train.channels,
+        "axes": train.sizes.shape[1],
+        "mean": data.mean,
+        "std": data.std,
+        "sample_rate": data.sample_rate,
+        "values": list(_value_range(train)),
     }
+    provenance = {
+        "data": data.name,
+        "examples": {name: len(source) for name, source in sources.items()},
+        "digest": digest,
+        "test": result,
+        "training": training,
+    }
+    return described(recipe, train.class_names, preprocessing, provenance)
 
 
 def _value_range(source: Source) -> tuple[float, float]:

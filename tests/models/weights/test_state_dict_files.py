@@ -38,7 +38,7 @@ def altered(path, alter):
     return path
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".npz", ".safetensors"])
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".pth.tar", ".npz", ".safetensors"])
 def test_what_is_written_is_read(suffix, tmp_path):
     state, path = make_state(), tmp_path / f"weights{suffix}"
     arrays = {name: tensor.numpy() for name, tensor in state.items() if name != "brain"}
@@ -52,8 +52,19 @@ def test_what_is_written_is_read(suffix, tmp_path):
     for name, array in arrays.items():
         assert read[name].dtype == array.dtype
         np.testing.assert_array_equal(read[name], array)
-    if suffix in (".pt", ".pth"):
+    if suffix in (".pt", ".ckpt", ".pth.tar"):
         np.testing.assert_array_equal(read["brain"].astype(np.float32), state["brain"].float().numpy())
+
+
+def test_files_of_early_versions_are_read(tmp_path):
+    state, path = make_state(), tmp_path / "weights.pth"
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    read = read_state_dict(path)
+    for name, tensor in state.items():
+        np.testing.assert_array_equal(np.asarray(read[name], np.float64), tensor.double().numpy())
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(ValueError, match=r"record \d+ is damaged"):
+        read_state_dict(path)
 
 
 def test_the_state_dict_of_a_module_is_plain(tmp_path):
@@ -72,10 +83,12 @@ class Malicious:
 
 def test_nothing_is_run(tmp_path):
     path, made = tmp_path / "weights.pt", tmp_path / "made"
-    for content in (Malicious(made), {"weight": torch.zeros(2), "other": Malicious(made)}):
-        torch.save(content, path)
-        with pytest.raises(ValueError, match=r"uses \w+\.mkdir, which a plain state dict does not need"):
-            read_state_dict(path)
+    for version in (True, False):
+        for content in (Malicious(made), {"weight": torch.zeros(2), "other": Malicious(made)}):
+            torch.save(content, path, _use_new_zipfile_serialization=version)
+            with pytest.raises(ValueError, match=r"is a \w+\.mkdir, not a tensor|holds a \w+\.mkdir, not tensors by"):
+                read_state_dict(path)
+        assert read_state_dict(path, lambda contents: {"weight": contents["weight"]}).keys() == {"weight"}
     np.savez(tmp_path / "weights.npz", weight=np.array([Malicious(made)]))
     with pytest.raises(ValueError, match="allow_pickle=False"):
         read_state_dict(tmp_path / "weights.npz")
@@ -85,14 +98,14 @@ def test_nothing_is_run(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (torch.nn.Linear(2, 2), r"uses torch\.nn\.modules\.linear\.Linear"),
+        (torch.nn.Linear(2, 2), r"holds a torch\.nn\.modules\.linear\.Linear, not tensors by name; save model"),
         ({"model": {"weight": torch.zeros(2)}}, "'model' is a dict, not a tensor"),
-        ([torch.zeros(2)], "it holds a list, not tensors by name"),
+        ([torch.zeros(2)], "holds a list, not tensors by name"),
     ],
 )
 def test_files_that_are_not_plain_state_dicts_are_refused(content, message, tmp_path):
     torch.save(content, tmp_path / "weights.pt")
-    with pytest.raises(ValueError, match=f"cannot be read as a state dict .*{message}.*torch.save"):
+    with pytest.raises(ValueError, match=f"weights.pt: {message}"):
         read_state_dict(tmp_path / "weights.pt")
 
 
@@ -104,7 +117,10 @@ def test_files_that_are_not_plain_state_dicts_are_refused(content, message, tmp_
         (lambda name, content: content.replace(b"K\x03\x85", b"K\x7f\x85"), "record 0 is shorter than its tensor"),
         (lambda name, content: content.replace(b"K\x03\x85", b"J\xff\xff\xff\xff\x85"), "record 0 is damaged"),
         (lambda name, content: content.replace(b"K\x01\x85", b"K\x7f\x85"), "record 0 is shorter than its tensor"),
-        (lambda name, content: content.replace(b"FloatStorage", b"OtherStorage"), r"uses torch\.OtherStorage"),
+        (
+            lambda name, content: content.replace(b"FloatStorage", b"OtherStorage"),
+            r"is of torch\.OtherStorage",
+        ),
         (
             lambda name, content: b"big" if name.endswith("byteorder") else content,
             "its byte order differs from this machine's",
@@ -121,14 +137,18 @@ def test_damaged_archives_are_refused(alter, message, tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "weights.pt").write_bytes(pickle.dumps({}))
-    with pytest.raises(ValueError, match="not a zip file"):
+    with pytest.raises(ValueError, match="neither a zip archive nor a file of PyTorch"):
+        read_state_dict(tmp_path / "weights.pt")
+    (tmp_path / "weights.pt").write_bytes(b"hello" * 20)
+    with pytest.raises(ValueError, match="neither a zip archive nor a file of PyTorch"):
         read_state_dict(tmp_path / "weights.pt")
     (tmp_path / "weights.safetensors").write_bytes(b"\xff" * 20)
     with pytest.raises(ValueError, match="cannot be read as a state dict"):
         read_state_dict(tmp_path / "weights.safetensors")
     with pytest.raises(
-        ValueError, match=re.escape("must be a state dict in .safetensors, .npz, .pt, .pth, not '.bin'")
+        ValueError,
+        match=re.escape("in .safetensors, .npz, .pt, .pth, .bin, .ckpt, .tar, not '.h5'"),
     ):
-        read_state_dict(tmp_path / "weights.bin")
+        read_state_dict(tmp_path / "weights.h5")
     with pytest.raises(FileNotFoundError, match="is not a file"):
         read_state_dict(tmp_path / "none.pt")
