@@ -18,7 +18,7 @@ from fcnjax.atomic import write_bytes
 from fcnjax.data.size_table import areas, checked_table
 from fcnjax.data.sources.arrays import ArraySource
 from fcnjax.data.sources.example_checks import checked_names, count_classes
-from fcnjax.data.sources.npz_archive import read_arrays
+from fcnjax.data.sources.npz_archive import array_names, read_arrays
 from fcnjax.data.sources.source import Source
 from fcnjax.data.sources.splits import ALL, SplitPart, parse_split, positions, split_parts
 from fcnjax.data.sources.wrapped import as_source
@@ -116,7 +116,7 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     if not path.exists():
         raise FileNotFoundError(f"{shown}: no such file; fcnjax.data.save_npz writes one from arrays.")
     stored = read_arrays(path)
-    splits = {key.removesuffix("values").removesuffix("_") for key in stored if re.fullmatch(r"(\w+_)?values", key)}
+    splits = _split_names(stored)
     if splits == {""}:
         bare = ALL if parse_split(split)[0].name == ALL else "train"
         prefixes = {bare: ""}
@@ -134,6 +134,21 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
         raise type(error)(f"split={split!r} of {shown}: {error}") from None
     source.ids = positions(parts, counts)
     return source
+
+
+def npz_splits(path: str | os.PathLike[str]) -> list[str]:
+    """Returns the sorted names of the splits of an `.npz` file, without reading them; "all" if it is undivided.
+
+    Raises:
+        ValueError: if it is not an `.npz` file.
+        OSError: if it cannot be read.
+    """
+    return sorted(name or ALL for name in _split_names(array_names(Path(path))))
+
+
+def _split_names(keys: Iterable[str]) -> set[str]:
+    """Returns the names of the splits that arrays of these names form; "" for an undivided file."""
+    return {key.removesuffix("values").removesuffix("_") for key in keys if re.fullmatch(r"(\w+_)?values", key)}
 
 
 def _labels(shown: str, stored: Mapping[str, np.ndarray], prefix: str) -> list[int]:
