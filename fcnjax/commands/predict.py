@@ -19,7 +19,7 @@ def run(argv: Sequence[str]) -> None:
     """Predict the classes of files and folders with a trained network, and write a table."""
 
     def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string("model", None, "Finished run, or model folder.", flag_values=values)
+        flags.DEFINE_string("model", None, "Run folder, or model folder.", flag_values=values)
         flags.DEFINE_string("to", None, "New table: .csv, .jsonl or .parquet.", flag_values=values)
         flags.DEFINE_integer(
             "top", 5, "Number of classes of each file, the most probable first.", 1, flag_values=values
