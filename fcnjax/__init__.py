@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from fcnjax import models, pooling
     from fcnjax.data import load_source, plan_buckets
     from fcnjax.heads import Head
-    from fcnjax.inference import load
+    from fcnjax.inference import evaluate, load
     from fcnjax.padded import Padded
-    from fcnjax.training import evaluate, train
+    from fcnjax.training import train
 
 check_dependencies()
 
@@ -24,7 +24,7 @@ __all__ = ["Head", "Padded", "evaluate", "load", "load_source", "models", "plan_
 _HOMES = {
     "Head": "fcnjax.heads",
     "Padded": "fcnjax.padded",
-    "evaluate": "fcnjax.training",
+    "evaluate": "fcnjax.inference",
     "load": "fcnjax.inference",
     "load_source": "fcnjax.data",
     "plan_buckets": "fcnjax.data",

@@ -1,45 +1,183 @@
-"""`fcnjax evaluate`: metrics of a run on one of its splits, and a report of them."""
+"""`fcnjax evaluate`: metrics of a run on one of its splits, or of a model on data that it never saw."""
 
 import dataclasses
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from absl import flags
 from rich.console import Console
 
-from fcnjax.commands.command_line import define_workdir, parse, required
-from fcnjax.training import check_new, load_run, reestimated_statistics, summary_tables, write_report
+from fcnjax.commands.command_line import UsageError, parse, required
+from fcnjax.data import ResizedSource, SizePolicy, Source
+from fcnjax.data.sources.relabeled import UNKNOWN
+from fcnjax.data.sources.source import ON_ERROR
+from fcnjax.inference import Predictor, load
+from fcnjax.inference.given_data import check_run, evaluate_source, matched
+from fcnjax.inference.predictor import MAX_AREA
+from fcnjax.naming import check_name, printable
+from fcnjax.training import (
+    AtSize,
+    EvaluationResult,
+    Trainer,
+    TrainState,
+    check_new,
+    check_sizes,
+    load_run,
+    parse_sizes,
+    reestimated_statistics,
+    summary_tables,
+    sweep,
+    sweep_tables,
+    write_report,
+)
+from fcnjax.training.build import SPLITS
+
+LISTED = 20  # examples without a prediction that are named
+
+
+class Evaluation(NamedTuple):
+    """What is evaluated, before anything is computed.
+
+    Attributes:
+        title: names the examples in the first line.
+        source: the examples, and the names of the model's classes.
+        native: the same examples before the size policy of training.
+        minimum: the network's minimum size.
+        evaluate: evaluates `source`.
+        at_sizes: evaluates examples at the sizes that they have.
+        about: what the report says of it.
+        skipped: number of examples that are left out, by the name of their class.
+    """
+
+    title: str
+    source: Source
+    native: Source
+    minimum: Sequence[int]
+    evaluate: Callable[[], EvaluationResult]
+    at_sizes: Callable[[Source], EvaluationResult]
+    about: dict[str, Any]
+    skipped: Mapping[str, int]
 
 
 def run(argv: Sequence[str]) -> None:
-    """Evaluate the final weights of a finished run, or a checkpoint of any run, on one split."""
-
-    def define(values: flags.FlagValues) -> None:
-        define_workdir(values)
-        flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Split to evaluate.", flag_values=values)
-        which = "Checkpoint instead of the final weights: best (in validation), last, or a step."
-        flags.DEFINE_string("checkpoint", None, which, flag_values=values)
-        flags.DEFINE_string("report", None, "Folder for a report: figures, tables, predictions.", flag_values=values)
-        measured = "Use batch statistics of one pass over the train split instead of training's moving averages."
-        flags.DEFINE_bool("reestimate_statistics", False, measured, flag_values=values)
-
-    given = parse(argv, define)
-    workdir = required(given.workdir, "workdir", "runs/digits")
+    """Evaluate a run on one of its splits, or a model on data that it never saw, at other sizes, too."""
+    given = parse(argv, _define)
+    if given.model is not None and given.workdir is not None:
+        raise UsageError(f"--workdir={given.workdir}: is another name of --model; give one of them.")
+    model = Path(required(given.workdir if given.model is None else given.model, "model", "runs/digits"))
     if given.report is not None:
         check_new(given.report)
+    evaluation = _of_run(model, given) if given.data is None else _of_data(model, given)
+    terms = []
+    if given.sizes is not None:
+        terms = parse_sizes(given.sizes, evaluation.native.sizes.shape[1])
+        check_sizes(terms, evaluation.native, evaluation.minimum, MAX_AREA)
+    result = evaluation.evaluate()
+    sizes = sweep(evaluation.at_sizes, evaluation.native, result, terms) if terms else []
+    _tell(evaluation, result, sizes)
+    if given.report is not None:
+        about = evaluation.about | {"skipped": dict(evaluation.skipped), "reasons": dict(result.reasons)}
+        print(f"\nreport {write_report(given.report, result.metrics, evaluation.source, about, sizes)}")
+
+
+def _of_run(workdir: Path, given: Any) -> Evaluation:
+    """Returns the evaluation of a split of a run."""
+    for name in ("on_error", "unknown_classes"):
+        if given[name].present:
+            raise UsageError(f"--{name}: needs --data=FOLDER; a run treats its own data as its config says.")
+    split = given.split or "test"
+    check_name("split", split, SPLITS)
+    check_run(workdir, f"split={split}")
     trainer, state = load_run(workdir, given.checkpoint)
     if given.reestimate_statistics:
-        weights, statistics = state.evaluated
-        state = dataclasses.replace(state, weights=weights, statistics=statistics, average=None)
-        state = dataclasses.replace(state, statistics=reestimated_statistics(trainer, state))
-        if not state.statistics:
-            print("this network has no batch statistics: there is nothing to re-estimate")
-    result, source = trainer.evaluate(state, given.split), trainer.sources[given.split]
-    print(f"{given.split} accuracy {result.accuracy:.2%} ({result.correct} of {result.count}), loss {result.loss:.6f}")
+        state = _reestimated(trainer, state)
+    source, chosen = trainer.sources[split], {"split": split, "checkpoint": given.checkpoint}
+    return Evaluation(
+        split,
+        source,
+        source.source if isinstance(source, ResizedSource) else source,
+        trainer.model(state).min_size,
+        lambda: trainer.evaluate(state, split),
+        lambda changed: trainer.evaluate(state, changed),
+        chosen | {"reestimated_statistics": given.reestimate_statistics},
+        {},
+    )
+
+
+def _of_data(model: Path, given: Any) -> Evaluation:
+    """Returns the evaluation of data that training never saw."""
+    for name in ("checkpoint", "reestimate_statistics"):
+        if given[name].value:
+            raise UsageError(f"--{name}: needs the run and its own data; leave out --data, or leave out this flag.")
+    predictor, progress = load(model), sys.stderr.isatty()
+    source = matched(predictor, given.data, given.split, given.on_error, given.unknown_classes)
+    plain, size = predictor, predictor.model.recipe.size
+    if size != SizePolicy():
+        recipe = dataclasses.replace(predictor.model.recipe, size=SizePolicy())
+        plain = Predictor(dataclasses.replace(predictor.model, recipe=recipe))
+    return Evaluation(
+        f"{printable(given.data)}{f' ({printable(given.split)})' if given.split else ''}",
+        source,
+        source,
+        predictor.network.min_size,
+        lambda: evaluate_source(predictor, source, given.on_error, progress=progress),
+        lambda changed: evaluate_source(plain, changed, given.on_error, progress=progress),
+        {"data": given.data, "split": given.split},
+        source.skipped,
+    )
+
+
+def _reestimated(trainer: Trainer, state: TrainState) -> TrainState:
+    weights, statistics = state.evaluated
+    state = dataclasses.replace(state, weights=weights, statistics=statistics, average=None)
+    state = dataclasses.replace(state, statistics=reestimated_statistics(trainer, state))
+    if not state.statistics:
+        print("this network has no batch statistics: there is nothing to re-estimate")
+    return state
+
+
+def _tell(evaluation: Evaluation, result: EvaluationResult, sizes: Sequence[AtSize]) -> None:
+    words = f"accuracy {result.accuracy:.2%} ({result.correct} of {result.count}), loss {result.loss:.6f}"
+    print(f"{evaluation.title} {words}")
+    if evaluation.skipped:
+        classes = ", ".join(f"{printable(name)} ({count:,})" for name, count in evaluation.skipped.items())
+        print(f"{sum(evaluation.skipped.values()):,} examples skipped, of classes that the model lacks: {classes}")
+    if result.reasons:
+        print(f"{len(result.reasons):,} examples left out")
+    for name, reason in list(result.reasons.items())[:LISTED]:
+        print(printable(f"{name}: {reason}"), file=sys.stderr)
+    if len(result.reasons) > LISTED:
+        rest = f"and {len(result.reasons) - LISTED:,} more; metrics.json of --report has all"
+        print(rest, file=sys.stderr)
     console = Console()
-    for table in summary_tables(result.metrics, source.class_names):
+    tables = summary_tables(result.metrics, evaluation.source.class_names)
+    for table in [*tables, *(sweep_tables(sizes) if sizes else [])]:
         console.print()
         console.print(table)
-    if given.report is not None:
-        chosen = {"split": given.split, "checkpoint": given.checkpoint}
-        about = chosen | {"reestimated_statistics": given.reestimate_statistics}
-        print(f"\nreport {write_report(given.report, result.metrics, source, about)}")
+    for each in sizes:
+        if each.shorter:
+            print(f"{each.shorter:,} signals are shorter than {each.name} samples, and stay whole")
+
+
+def _define(values: flags.FlagValues) -> None:
+    texts = {
+        "model": "Run folder, or model folder.",
+        "workdir": "Another name of --model.",
+        "split": "Split of the run: train, validation or test (default). With --data: a split of the folder or of the "
+        "file (default: test if there is one, else everything).",
+        "data": "Data that the model never saw: a folder of class folders, or an .npz file. Classes match by name.",
+        "checkpoint": "Checkpoint instead of the final weights: best (in validation), last, or a step.",
+        "report": "Folder for a report: figures, tables, predictions.",
+        "sizes": "Also evaluate at other sizes, separated by commas. Images are resampled: 28x16, 64px (the shorter "
+        "side), 0.5 (of their own size). Signals are cut to their middle: 8000 (samples), 0.5 (of their own length).",
+    }
+    for name, text in texts.items():
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    measured = "Use batch statistics of one pass over the train split instead of training's moving averages."
+    flags.DEFINE_bool("reestimate_statistics", False, measured, flag_values=values)
+    wrong = "With --data: leave out and list what cannot be read (mask), or stop (refuse)."
+    flags.DEFINE_enum("on_error", "mask", ON_ERROR, wrong, flag_values=values)
+    lacking = "With --data: refuse examples of classes that the model lacks, or skip and count them."
+    flags.DEFINE_enum("unknown_classes", "refuse", UNKNOWN, lacking, flag_values=values)

@@ -16,7 +16,7 @@ from fcnjax.naming import unknown_name
 # Name and help of each command: the first line of the docstring of `run` in its module, which has "_" for "-".
 COMMANDS = {
     "train": "Train a config, or a folder of your own data, in a run folder; the same command resumes it.",
-    "evaluate": "Evaluate the final weights of a finished run, or a checkpoint of any run, on one split.",
+    "evaluate": "Evaluate a run on one of its splits, or a model on data that it never saw, at other sizes, too.",
     "predict": "Predict the classes of files and folders with a trained network, and write a table.",
     "inspect": "Print the shape table of a config's network for inputs of given sizes.",
     "plan": "Plan the buckets of a config, or of --sizes=FILE.csv, and print their cost.",

@@ -330,13 +330,13 @@ class Trainer:
         """
         plan = self.evaluation_plans[split] if isinstance(split, str) else self._plan_evaluation(split)
         source = self.sources[split] if isinstance(split, str) else split
-        (weights, statistics), parts, unreadable = state.evaluated, [], 0
+        (weights, statistics), parts, unreadable, reasons = state.evaluated, [], 0, {}
         for index, (step, batch) in enumerate(self.feed.batches(split, plan, 0, len(plan))):
-            unreadable += len(batch.unreadable)
+            unreadable, reasons = unreadable + len(batch.unreadable), reasons | dict(batch.unreadable)
             inputs, targets = self.feed.inputs(batch)
             out = self.programs.evaluation_step(step.shape, weights, statistics, inputs, targets.labels)
             parts.append((plan.step(index).filled(self.mesh.size).rows, out))
-        return collected(source, parts, sum_over_hosts(unreadable))
+        return collected(source, parts, sum_over_hosts(unreadable), reasons)
 
     def _plan_evaluation(self, source: Source) -> EvaluationPlan:
         """Returns the order in which other examples are evaluated, in the buckets of the trainer if they fit."""

@@ -232,17 +232,15 @@ def test_unknown_commands_and_loose_arguments_are_refused(fcnjax, config):
         "Known: bench, cache, evaluate, export-weights, import-weights, inspect, plan, predict, prepare, train."
     )
     assert "argument 'runs/x': every argument must be a flag" in fcnjax.refuses("train", *config, "runs/x")
-    assert "--split=tests: value should be one of <train|validation|test>" in fcnjax.refuses(
-        "evaluate", "--workdir=x", "--split=tests"
-    )
+    assert "unknown split 'tests': did you mean 'test'?" in fcnjax.refuses("evaluate", "--model=x", "--split=tests")
 
 
 def test_a_missing_flag_is_named_with_an_example(fcnjax, config):
     assert "--workdir is missing: give it, such as --workdir=" in fcnjax.refuses("train", *config)
-    assert "--workdir is missing: give it, such as --workdir=" in fcnjax.refuses("evaluate")
+    assert "--model is missing: give it, such as --model=" in fcnjax.refuses("evaluate")
     assert "--size is missing: give it, such as --size=28x28." in fcnjax.refuses("inspect", *config)
     assert "--config is missing: give the path of a config file" in fcnjax.refuses("train", "--workdir=x")
-    assert "workdir=nowhere: must hold a run (no config.json found)" in fcnjax.refuses("evaluate", "--workdir=nowhere")
+    assert "model=nowhere: must be a run or a model folder (no " in fcnjax.refuses("evaluate", "--workdir=nowhere")
 
 
 @pytest.mark.parametrize("size", ["28by28", "28x", "x28", "-3x4", "0x28", "28.5x28", ""])

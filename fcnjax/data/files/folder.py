@@ -27,7 +27,15 @@ OUTLIER = 64  # an outlier has more than this times the median number of positio
 
 
 class UnreadableFiles(ValueError):
-    """The files of a split that cannot be decoded, all in one message."""
+    """The files of a split that cannot be decoded, all in one message.
+
+    Attributes:
+        reasons: why each one cannot be decoded, by name.
+    """
+
+    def __init__(self, message: str, reasons: Mapping[str, str]):
+        super().__init__(message)
+        self.reasons = reasons
 
 
 class FolderSource(Source):
@@ -99,7 +107,7 @@ class FolderSource(Source):
             rows |= scan_files(self.root, _outliers(rows), kind, verify=True, cache_dir=cache)
         self.unreadable = {name: row.reason for name, row in rows.items() if row.reason}
         if self.unreadable and (on_error == "refuse" or len(self.unreadable) == len(rows)):
-            raise UnreadableFiles(_refusal(self.root, split, self.unreadable, len(rows), cache))
+            raise UnreadableFiles(_refusal(self.root, split, self.unreadable, len(rows), cache), self.unreadable)
         if channels is None:
             channels = max(row.channels for row in rows.values())
             if channels == 1:  # gray; other splits may have colors, and all splits must have the same channels
@@ -191,6 +199,8 @@ def _refusal(root: Path, split: str, unreadable: Mapping[str, str], count: int, 
     lines = [printable(f"{name}: {reason}") for name, reason in unreadable.items()]
     shown = "\n".join(f"  {line}" for line in lines[:LISTED])
     advice = 'Repair or remove them, or leave them out with config.data.on_error="mask".'
+    if len(lines) == count:
+        advice = "Repair them, or name a folder and a split of other files."
     if cache is not None:
         digest = hashlib.sha256(os.fsencode(f"{root}\0{split}")).hexdigest()[:16]
         complete = write_bytes(cache / f"unreadable-{digest}.txt", os.fsencode("\n".join([*lines, ""])))

@@ -18,7 +18,7 @@ from fcnjax.atomic import write_bytes
 from fcnjax.data.size_table import areas, checked_table, frozen_table
 from fcnjax.data.sources.arrays import ArraySource
 from fcnjax.data.sources.example_checks import checked_names, count_classes
-from fcnjax.data.sources.npz_archive import read_arrays
+from fcnjax.data.sources.npz_archive import array_names, read_arrays
 from fcnjax.data.sources.source import Source
 from fcnjax.data.sources.splits import ALL, SplitPart, parse_split, positions, split_parts, stratified
 from fcnjax.data.sources.wrapped import as_source
@@ -113,8 +113,10 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     """
     path = Path(path)
     shown = printable(path)
-    stored = _stored(path)
-    splits = _prefixes(stored)
+    if not path.exists():
+        raise FileNotFoundError(f"{shown}: no such file; fcnjax.data.save_npz writes one from arrays.")
+    stored = read_arrays(path)
+    splits = _split_names(stored)
     if splits == {""}:
         bare = ALL if parse_split(split)[0].name == ALL else "train"
         prefixes = {bare: ""}
@@ -137,12 +139,18 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
 
 
 def npz_splits(path: str | os.PathLike[str]) -> list[str]:
-    """Returns the names of the splits of an `.npz` file, sorted; "all" for a file of one split with bare names.
+    """Returns the sorted names of the splits of an `.npz` file, without reading them; "all" if it is undivided.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_npz`.
+        ValueError: if it is not an `.npz` file.
+        OSError: if it cannot be read.
     """
-    return sorted(name or ALL for name in _prefixes(_stored(Path(path))))
+    return sorted(name or ALL for name in _split_names(array_names(Path(path))))
+
+
+def _split_names(keys: Iterable[str]) -> set[str]:
+    """Returns the names of the splits that arrays of these names form; "" for an undivided file."""
+    return {key.removesuffix("values").removesuffix("_") for key in keys if re.fullmatch(r"(\w+_)?values", key)}
 
 
 def _members(part: SplitPart, labels: Sequence[int]) -> list[int]:
@@ -151,18 +159,6 @@ def _members(part: SplitPart, labels: Sequence[int]) -> list[int]:
         return list(range(len(labels)))
     order = stratified([str(label) for label in labels], [str(row) for row in range(len(labels))])
     return sorted(order[part.start : part.stop])
-
-
-def _stored(path: Path) -> Mapping[str, np.ndarray]:
-    """Returns the arrays of a file, by name."""
-    if not path.exists():
-        raise FileNotFoundError(f"{printable(path)}: no such file; fcnjax.data.save_npz writes one from arrays.")
-    return read_arrays(path)
-
-
-def _prefixes(stored: Mapping[str, np.ndarray]) -> set[str]:
-    """Returns the names of the splits that a file holds; "" for bare names."""
-    return {key.removesuffix("values").removesuffix("_") for key in stored if re.fullmatch(r"(\w+_)?values", key)}
 
 
 def _labels(shown: str, stored: Mapping[str, np.ndarray], prefix: str) -> list[int]:

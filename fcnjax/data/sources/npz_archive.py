@@ -35,11 +35,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         OSError: if the file cannot be read from the disk.
     """
     shown, arrays = printable(path), {}
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        raise ValueError(f"{shown}: not an .npz file; fcnjax.data.save_npz writes one from arrays.") from None
-    with archive:
+    with _opened(path) as archive:
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
             called = f"'{shortened(name, 60)}'"
@@ -50,6 +46,24 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 raise ValueError(f"{shown}: holds two arrays {called}; write the file again with one of them.")
             arrays[name] = _read_array(f"{shown}: array {called}", archive, member)
     return arrays
+
+
+def array_names(path: Path) -> list[str]:
+    """Returns the names of the arrays of an `.npz` file, in its order, without reading them.
+
+    Raises:
+        ValueError: if the file is not a zip archive.
+        OSError: if the file cannot be read from the disk.
+    """
+    with _opened(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        raise ValueError(f"{printable(path)}: not an .npz file; fcnjax.data.save_npz writes one from arrays.") from None
 
 
 def _read_array(what: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

@@ -1,9 +1,10 @@
-"""Examples at the sizes of a policy: `ResizedSource`, and how one image is resampled.
+"""Examples at other sizes: those of a policy or of a table, and how one image is resampled.
 
-Axes: N examples, D spatial axes, H height, W width, C channels.
+Axes: N examples, S the spatial axes of one example, D = len(S), H height, W width, C channels.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -63,6 +64,57 @@ class ResizedSource(Source):
         return example._replace(values=values)
 
 
+class ChangedSource(Source):
+    """The examples of a source with other values and sizes.
+
+    Args:
+        source: where the examples come from.
+        sizes: int [N, D], or [D] for all, the sizes after the change.
+        change: function of values [*S, C], the id, and the new size, which returns the new values.
+        what: describes the change; part of `contents`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sizes: Sequence[int] | np.ndarray,
+        change: Callable[[np.ndarray, int, tuple[int, ...]], np.ndarray],
+        what: str,
+    ) -> None:
+        self._source, self._change, self._what = source, change, what
+        self.sizes = frozen_table(np.broadcast_to(np.asarray(sizes, np.int32), source.sizes.shape).copy())
+        self.ids, self.names, self.unreadable = source.ids, source.names, source.unreadable
+        self.class_names, self.channels = source.class_names, source.channels
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        return self._source.labels
+
+    @cached_property
+    def contents(self) -> Contents:
+        """The contents of the source, the change and the sizes."""
+        covers, contents = self._source.contents
+        digest = hashlib.sha256(f"{contents}, {self._what}".encode() + self.sizes.tobytes())
+        return Contents(f"{covers}, {self._what}", digest.hexdigest())
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int, /) -> Example:
+        example, size = self._source[index], tuple(self.sizes[index].tolist())
+        return example._replace(values=self._change(example.values, example.id, size))
+
+
+def scaled(source: Source, sizes: Sequence[int] | np.ndarray) -> Source:
+    """Returns images at other sizes, [D] or [N, D], by bicubic interpolation."""
+    return ChangedSource(source, sizes, lambda values, number, size: resample(values, size), "scaled")
+
+
+def cropped(source: Source, size: Sequence[int] | np.ndarray) -> Source:
+    """Returns the middle of each example, at most `size`, [D] or [N, D]."""
+    return ChangedSource(source, np.minimum(source.sizes, size), lambda values, _, to: _middle(values, to), "cropped")
+
+
 def resample(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Returns an image at another size, antialiased.
 
@@ -87,3 +139,8 @@ def resample(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     images = [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes]
     resized = [np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)) for image in images]
     return resized[0] if color else np.stack(resized, axis=-1)
+
+
+def _middle(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    starts = [(at - to) // 2 for to, at in zip(size, values.shape[:-1], strict=True)]
+    return values[tuple(slice(start, start + to) for start, to in zip(starts, size, strict=True))]

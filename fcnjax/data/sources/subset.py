@@ -69,7 +69,8 @@ def without_small(source: Source, policy: SizePolicy, minimum: Sequence[int]) ->
     needed = joined(smallest.tolist())
     if low.all():
         raise ValueError(
-            f"sizes: all {len(source)} examples are below the network's minimum {needed}; set config.size.below."
+            f"sizes: all {len(source)} examples are below the network's minimum {needed}; give larger ones, or "
+            "train with config.size.below to upsample or pad."
         )
     dropped = {
         source.name_of(row): f"its size {size_words(source.sizes[row], sizes[row])} is below the minimum {needed}"

@@ -4,70 +4,15 @@ Axes: N examples, D spatial axes. The one idea: a change is a pure function of t
 every run sees the same one.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy import optimize
 
-from fcnjax.data import Example, Source
-from fcnjax.data.size_table import areas, frozen_table
-from fcnjax.data.sources.contents import Contents
-from fcnjax.data.sources.resized import resample
+from fcnjax.data import ChangedSource, Source, scaled
+from fcnjax.data.size_table import areas
 from fcnjax.data.tfds.any_size_digits import draw_size
-
-
-class ChangedSource(Source):
-    """The examples of a source with other values and sizes.
-
-    Args:
-        source: where the examples come from.
-        sizes: int [N, D], or [D] for all, the sizes after the change.
-        change: function of values [*S, C], the id, and the new size, which returns the new values.
-        what: describes the change; part of `contents`.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        sizes: Sequence[int] | np.ndarray,
-        change: Callable[[np.ndarray, int, tuple[int, ...]], np.ndarray],
-        what: str,
-    ) -> None:
-        self._source, self._change, self._what = source, change, what
-        self.sizes = frozen_table(np.broadcast_to(np.asarray(sizes, np.int32), source.sizes.shape).copy())
-        self.ids, self.names, self.unreadable = source.ids, source.names, source.unreadable
-        self.class_names, self.channels = source.class_names, source.channels
-
-    @cached_property
-    def labels(self) -> np.ndarray | None:
-        return self._source.labels
-
-    @cached_property
-    def contents(self) -> Contents:
-        """The contents of the source, the change and the sizes."""
-        covers, contents = self._source.contents
-        digest = hashlib.sha256(f"{contents}, {self._what}".encode() + self.sizes.tobytes())
-        return Contents(f"{covers}, {self._what}", digest.hexdigest())
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int, /) -> Example:
-        example, size = self._source[index], tuple(self.sizes[index].tolist())
-        return example._replace(values=self._change(example.values, example.id, size))
-
-
-def scaled(source: Source, sizes: Sequence[int] | np.ndarray) -> Source:
-    """Returns images at other sizes, [D] or [N, D], by bicubic interpolation."""
-    return ChangedSource(source, sizes, lambda values, number, size: resample(values, size), "scaled")
-
-
-def cropped(source: Source, size: Sequence[int]) -> Source:
-    """Returns the middle of each example, at most `size` [D]."""
-    return ChangedSource(source, np.minimum(source.sizes, size), lambda values, _, to: _middle(values, to), "cropped")
 
 
 def with_zeros(source: Source, sizes: Sequence[int] | np.ndarray) -> Source:
@@ -80,11 +25,6 @@ def with_zeros(source: Source, sizes: Sequence[int] | np.ndarray) -> Source:
         return np.pad(values, [*((0, to - at) for to, at in zip(size, values.shape[:-1], strict=True)), (0, 0)])
 
     return ChangedSource(source, sizes, pad, "with zeros")
-
-
-def _middle(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    starts = [(at - to) // 2 for to, at in zip(size, values.shape[:-1], strict=True)]
-    return values[tuple(slice(start, start + to) for start, to in zip(starts, size, strict=True))]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fcnjax.data import Example, Source
+from fcnjax.data import ChangedSource, Example, Source
 from fcnjax.data.sources.contents import sample_positions
 from fcnjax.data.sources.resized import resample
 from fcnjax.data.tfds.any_size_digits import draw_size
-from fcnjax.lab.changes.changed_sizes import ChangedSource
 from fcnjax.lab.experiment import ChangeSources
 
 SIDE, CANVAS, PLACE, FRAGMENT = range(4)  # streams of draws of one id

@@ -10,9 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from fcnjax.data import Example, Source
+from fcnjax.data import ChangedSource, Example, Source
 from fcnjax.data.size_table import frozen_table
-from fcnjax.lab.changes.changed_sizes import ChangedSource
 from fcnjax.lab.experiment import ChangeSources
 
 

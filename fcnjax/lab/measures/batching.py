@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fcnjax.data import BucketPlan, EpochPlan, PartialSource, plan_buckets
+from fcnjax.data import BucketPlan, EpochPlan, PartialSource, plan_buckets, scaled
 from fcnjax.data.planning.remainders import FILLER
-from fcnjax.lab.changes import scaled
 from fcnjax.lab.measures.scores import correct_of, max_relative_difference
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
 from fcnjax.layers import BatchNorm

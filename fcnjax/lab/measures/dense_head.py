@@ -11,11 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from fcnjax.data import PartialSource, Source
+from fcnjax.data import PartialSource, Source, scaled
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.data.sources.contents import sample_positions
 from fcnjax.heads import FlattenDenseHead, convolutionalize
-from fcnjax.lab.changes import scaled
 from fcnjax.lab.experiment import changed_recipe
 from fcnjax.lab.measures.scores import correct_of, max_relative_difference
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fcnjax.lab.changes import cropped, scaled
+from fcnjax.data import cropped, scaled
 from fcnjax.lab.measures.scores import correct_of
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
 from fcnjax.naming import joined

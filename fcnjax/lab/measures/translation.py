@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fcnjax.data import Source
-from fcnjax.lab.changes import ChangedSource
+from fcnjax.data import ChangedSource, Source
 from fcnjax.lab.measures.scores import correct_of
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
 

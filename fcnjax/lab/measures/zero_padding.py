@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fcnjax.data import PartialSource, Source
+from fcnjax.data import PartialSource, Source, scaled
 from fcnjax.data.planning.remainders import FILLER
-from fcnjax.lab.changes import scaled, with_zeros
+from fcnjax.lab.changes import with_zeros
 from fcnjax.lab.measures.scores import brier_score_of, correct_of, log_loss_of, max_relative_difference
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
 from fcnjax.padded import Padded

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import binomtest
 
 from fcnjax.figure_style import BLUE, GRAY, RED, tidy
 from fcnjax.naming import shortened
+from fcnjax.training.evaluation.groups import accuracy_interval
 from fcnjax.training.evaluation.metrics import Metrics, shares, worst_confusions
 
 # Maximum number of classes for which a confusion matrix shows counts, shows names, and has one cell per class pair.
@@ -106,9 +106,9 @@ def size_figure(metrics: Metrics, groups: int = 10, confidence: float = 0.95) ->
     axes = figure.add_subplot()
     for group in metrics.by_size(groups):
         accuracy = group.correct / group.examples
-        interval = binomtest(group.correct, group.examples).proportion_ci(confidence, method="wilson")
+        lowest, highest = accuracy_interval(group.correct, group.examples, confidence)
         middle = (group.smallest * group.largest) ** 0.5
-        low, high = max(accuracy - interval.low, 0), max(interval.high - accuracy, 0)
+        low, high = max(accuracy - lowest, 0), max(highest - accuracy, 0)
         spread = [[middle - group.smallest], [group.largest - middle]]
         axes.errorbar(
             middle, accuracy, [[low], [high]], spread, "o", color=BLUE, markersize=6, linewidth=1.5, capsize=2

@@ -1,7 +1,8 @@
 """The report of an evaluation: tables for the terminal, and a folder of figures, tables and one line per example.
 
-The folder holds `metrics.json`, `per_class.csv`, `predictions.csv`, `confusion.png`, `reliability.png` and `sizes.png`.
-In the tables, an apostrophe precedes a name that a spreadsheet would run as a formula.
+The folder holds `metrics.json`, `per_class.csv`, `predictions.csv`, `confusion.png`, `reliability.png` and `sizes.png`;
+for a network at several sizes also `size_sweep.csv` and `size_sweep.png`. In the tables, an apostrophe precedes a name
+that a spreadsheet would run as a formula.
 """
 
 import csv
@@ -19,6 +20,8 @@ from fcnjax.data import Source, as_source
 from fcnjax.naming import shortened, spreadsheet_text
 from fcnjax.table_style import tight_table
 from fcnjax.training.evaluation.metrics import Metrics, worst_classes, worst_confusions
+from fcnjax.training.evaluation.size_sweep import AtSize
+from fcnjax.training.evaluation.sweep_report import sweep_rows
 
 
 def check_new(folder: Path | str, argument: str = "report") -> Path:
@@ -47,7 +50,13 @@ def summary_tables(metrics: Metrics, class_names: Sequence[str]) -> list[Table]:
     return tables
 
 
-def write_report(folder: Path | str, metrics: Metrics, source: Source, about: dict[str, Any] | None = None) -> Path:
+def write_report(
+    folder: Path | str,
+    metrics: Metrics,
+    source: Source,
+    about: dict[str, Any] | None = None,
+    sizes: Sequence[AtSize] = (),
+) -> Path:
     """Writes the report of an evaluation into a new folder, which is complete or absent, and returns its path.
 
     Args:
@@ -55,6 +64,7 @@ def write_report(folder: Path | str, metrics: Metrics, source: Source, about: di
         metrics: the metrics of all examples of the source.
         source: the evaluated examples, with their ids, their names if they have any, and the names of the classes.
         about: further entries of `metrics.json`, such as the split.
+        sizes: the figures at several sizes, if there are any (see `sweep`).
 
     Raises:
         FileExistsError: if the folder is not empty.
@@ -63,6 +73,7 @@ def write_report(folder: Path | str, metrics: Metrics, source: Source, about: di
     # Imported here, because these modules import matplotlib, which only a report needs.
     from fcnjax.figure_style import save_figure
     from fcnjax.training.evaluation.evaluation_figures import confusion_figure, reliability_figure, size_figure
+    from fcnjax.training.evaluation.sweep_figure import sweep_figure
 
     source = as_source(source)
     with atomic_folder(check_new(folder)) as path:
@@ -72,6 +83,9 @@ def write_report(folder: Path | str, metrics: Metrics, source: Source, about: di
         save_figure(confusion_figure(metrics, source.class_names), path / "confusion.png")
         save_figure(reliability_figure(metrics), path / "reliability.png")
         save_figure(size_figure(metrics), path / "sizes.png")
+        if sizes:
+            write_text(path / "size_sweep.csv", _csv(sweep_rows(sizes)))
+            save_figure(sweep_figure(sizes), path / "size_sweep.png")
     return Path(folder)
 
 

@@ -4,8 +4,9 @@ Axes: N examples, B rows of a batch, K classes, D spatial axes.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 
@@ -26,6 +27,8 @@ class EvaluationResult:
         labels: int32 [N], in the same order; -1 for an example that could not be decoded.
         sizes: int32 [N, D], in the same order, from the source.
         unreadable: number of examples that could not be decoded.
+        reasons: by name, why these could not, and why others were left out of the source; with several hosts, those of
+            this host.
     """
 
     loss: float
@@ -35,6 +38,7 @@ class EvaluationResult:
     labels: np.ndarray
     sizes: np.ndarray
     unreadable: int = 0
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def accuracy(self) -> float:
@@ -57,7 +61,12 @@ class EvaluationResult:
         return metrics
 
 
-def collected(source: Source, parts: Sequence[tuple[np.ndarray, Evaluation]], unreadable: int) -> EvaluationResult:
+def collected(
+    source: Source,
+    parts: Sequence[tuple[np.ndarray, Evaluation]],
+    unreadable: int,
+    reasons: Mapping[str, str] = MappingProxyType({}),
+) -> EvaluationResult:
     """Returns the evaluation of a split from its batches.
 
     Args:
@@ -65,6 +74,7 @@ def collected(source: Source, parts: Sequence[tuple[np.ndarray, Evaluation]], un
         parts: for each batch, the index in the source of each row, int [B], and the output of the evaluation step.
             Rows that the output marks as not real are skipped.
         unreadable: number of examples that could not be decoded, on all hosts.
+        reasons: why those of this host could not, by name.
     """
     logits = np.full((len(source), len(source.class_names)), np.nan, np.float32)
     labels = np.full(len(source), -1, np.int32)
@@ -76,4 +86,5 @@ def collected(source: Source, parts: Sequence[tuple[np.ndarray, Evaluation]], un
     )
     if count + unreadable != len(source):
         raise AssertionError(f"evaluation: {count} counted + {unreadable} not decoded != {len(source)}; this is a bug.")
-    return EvaluationResult(loss / max(count, 1), correct, count, logits, labels, source.sizes, unreadable)
+    reasons = {**source.unreadable, **reasons}
+    return EvaluationResult(loss / max(count, 1), correct, count, logits, labels, source.sizes, unreadable, reasons)

@@ -117,10 +117,25 @@ class Metrics:
             raise ValueError(f"k={k}: must be 1 to {self.classes}, the number of classes.")
         return int((self.ranks < k).sum())
 
+    def part(self, members: np.ndarray) -> "Metrics":
+        """Returns the figures of some of the n examples.
+
+        Args:
+            members: bool [n], which ones.
+        """
+        arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        chosen = {name: array[members] for name, array in arrays.items() if name not in ("known", "classes")}
+        return Metrics(known=np.ones(int(members.sum()), bool), classes=self.classes, **chosen)
+
     @property
     def loss(self) -> float:
         """Mean cross-entropy; NaN without examples."""
         return float(self.losses.mean()) if self.count else float("nan")
+
+    @property
+    def mean_probability(self) -> float:
+        """Mean probability of the predictions; NaN without examples. Above the accuracy: too sure on average."""
+        return float(self.probabilities.mean()) if self.count else float("nan")
 
     def accuracy(self, k: int = 1) -> float:
         """Returns the share of examples whose label is among the k largest logits; 0 without examples."""

@@ -64,7 +64,7 @@ def find_data(data: Any) -> FoundData:
     path = Path(data).expanduser()
     if path.is_dir():
         return _find_folder(path)
-    if path.suffix == ".npz":
+    if path.suffix == ".npz" and path.is_file():
         fields, reasons = _chosen_splits(npz_splits(path), path)
         return FoundData("arrays", {"name": str(path), **fields}, reasons)
     raise FileNotFoundError(

@@ -2,6 +2,16 @@
 
 from fcnjax.training.standalone.exported import export_weights
 from fcnjax.training.standalone.imported import ImportedWeights, import_weights
-from fcnjax.training.standalone.model_files import MODEL, Standalone, read_model, write_model
+from fcnjax.training.standalone.model_files import MODEL, Standalone, is_model, model_folder, read_model, write_model
 
-__all__ = ["MODEL", "ImportedWeights", "Standalone", "export_weights", "import_weights", "read_model", "write_model"]
+__all__ = [
+    "MODEL",
+    "ImportedWeights",
+    "Standalone",
+    "export_weights",
+    "import_weights",
+    "is_model",
+    "model_folder",
+    "read_model",
+    "write_model",
+]

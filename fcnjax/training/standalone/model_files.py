@@ -156,6 +156,11 @@ def read_model(path: Path | str) -> Standalone:
     return Standalone(path, recipe, classes, channels, axes, (low, high), graphdef, weights, statistics, about)
 
 
+def is_model(path: Path) -> bool:
+    """Returns whether a folder is a model folder."""
+    return (path / TENSORS).is_file() and (path / CONFIG).is_file()
+
+
 def model_folder(path: Path | str) -> Path:
     """Returns the model folder at a path, which is one, or a finished run that holds one.
 
@@ -164,7 +169,7 @@ def model_folder(path: Path | str) -> Path:
     """
     path = Path(path)
     for folder in (path / MODEL, path):
-        if (folder / TENSORS).is_file() and (folder / CONFIG).is_file():
+        if is_model(folder):
             return folder
     if (path / "environment.json").is_file():
         problem = f"must be a finished run (no {MODEL}/{CONFIG} found); repeat its 'fcnjax train' command to finish it."

@@ -136,7 +136,7 @@ def test_a_split_of_bad_files_only_is_refused_even_when_masking(tmp_path):
     write_image(tmp_path / "a/1.png", 4, 4)
     (tmp_path / "b").mkdir()
     (tmp_path / "b/1.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="1 of 1 files of split 'b/\\*'"):
+    with pytest.raises(ValueError, match=r"1 of 1 files of split 'b/\*' cannot be read. Repair them, or name a folder"):
         FolderSource.images(tmp_path, "b/*", on_error="mask")
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from fcnjax import lab
-from fcnjax.data import ArraySource, Source
+from fcnjax.data import ArraySource, Source, cropped, scaled
 from fcnjax.data.sources.resized import resample
-from fcnjax.lab.changes import AnySize, cropped, scaled, with_zeros
+from fcnjax.lab.changes import AnySize, with_zeros
 
 SIZES = ((12, 9), (7, 20), (30, 31))
 

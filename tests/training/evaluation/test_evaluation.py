@@ -77,6 +77,7 @@ def test_what_cannot_be_decoded_has_no_label_and_is_in_no_figure(sources):
     assert np.flatnonzero(result.labels == -1).tolist() == [2, 7]
     assert (result.metrics.count, result.metrics.left_out) == (COUNTS["test"] - 2, 2)
     assert result.metrics.correct() == result.correct
+    assert result.reasons.keys() == {damaged["test"].name_of(index) for index in (2, 7)}
     broken = dataclasses.replace(result, logits=np.full_like(result.logits, np.nan))
     with pytest.raises(FloatingPointError, match="logits: are NaN for 9 of 9 examples that were decoded"):
         broken.metrics  # noqa: B018

@@ -17,10 +17,9 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fcnjax.data import PartialSource, Source
+from fcnjax.data import ChangedSource, PartialSource, Source, scaled
 from fcnjax.data.planning.remainders import FILLER
 from fcnjax.data.sources.contents import sample_positions
-from fcnjax.lab.changes import ChangedSource, scaled
 from fcnjax.lab.measures.maps.features import STAGES, exact_features, features_of
 from fcnjax.lab.measures.scores import correct_of, max_relative_difference
 from fcnjax.lab.measures.trained_run import Measured, TrainedRun
