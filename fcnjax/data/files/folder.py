@@ -206,7 +206,7 @@ def _refusal(root: Path, split: str, unreadable: Mapping[str, str], count: int, 
         complete = write_bytes(cache / f"unreadable-{digest}.txt", os.fsencode("\n".join([*lines, ""])))
         advice += f" The complete list is in {complete}."
     elif len(lines) > LISTED:
-        advice += " With a cache_dir, the complete list is written there."
+        advice += " 'fcnjax train' writes the complete list beside its run folder."
     more = f"\n  and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
     where = f"root={printable(root)}: {len(lines)} of {count} files of split {split!r}"
     return f"{where} cannot be read. {advice}\n{shown}{more}"

@@ -31,7 +31,6 @@ SMALL = 64 * 64  # positions: the median image below it trains the thread's netw
 CAP = 512 * 512  # positions: larger images shrink to it
 SEEN = 30_000  # examples that a run trains on, epochs times N
 EPOCHS = (5, 60)
-FINE_TUNING = {"learning_rate": 5e-4, "weight_decay": 0.05}
 MEASURED = 200  # examples of which mean and deviation are measured
 MEMORY = 0.5  # share of a device's memory that the largest program may take
 
@@ -102,6 +101,12 @@ def choose_config(data: Any, *, cache_dir: Path | str | None = None, init_from: 
     sources = found.sources
     if sources is None:
         sources = load_sources(Recipe.from_config({"data": found.fields}), cache_dir=cache_dir)
+    axes = sources["train"].sizes.shape[1]
+    if trained is not None and trained.axes != axes:
+        raise ValueError(
+            f"init_from={init_from}: takes examples of {trained.axes} spatial axes, and these have {axes}; give a "
+            "network of such data."
+        )
     config, reasons = _config_for(found, sources["train"])
     _cap_area(config, reasons, sources["train"].sizes)
     if trained is not None:
@@ -183,12 +188,10 @@ def _adopt(config: Any, reasons: dict[str, str], trained: Standalone, init_from:
     changes: dict[str, Any] = {name: before[name] for name in ("model", "head", "frontend")}
     _apply(config, {**changes, "data": {name: before["data"][name] for name in ("mean", "std")}})
     config.init_from = init_from
-    config.optimizer.update(FINE_TUNING)
     for name in ("model.width", "frontend.name", "data.sample_rate"):
         if name in reasons:
             reasons[name] = same
     reasons |= {"init_from": "the weights to start from", "model.name": same, "data.mean": f"{same}; std too"}
-    reasons["optimizer.learning_rate"] = "lower than from scratch, as for fine-tuning"
 
 
 def _cap_area(config: Any, reasons: dict[str, str], sizes: np.ndarray) -> None:

@@ -71,6 +71,8 @@ def train(
         return loop.train(data, workdir, trainer=trainer, progress=progress, title=title)
     if trainer is not None:
         raise ValueError("trainer: must be None for data without a recipe; give its recipe.")
+    if isinstance(changes.get("init_from"), os.PathLike):
+        changes["init_from"] = os.fspath(changes["init_from"])
     recipe = interrupted_recipe(data, workdir)
     if recipe is None:
         choice = choose(data, workdir, changes.get("init_from"))

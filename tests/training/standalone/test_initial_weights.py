@@ -8,8 +8,9 @@ import pytest
 from synthetic_data import make_recipe, make_sources
 
 from fcnjax.data import ArraySource
-from fcnjax.training import Trainer, describe_run, evaluate, train
+from fcnjax.training import Recipe, Trainer, describe_run, evaluate, train
 from fcnjax.training.run import loop
+from fcnjax.training.run.run_folder import read_config
 from fcnjax.training.standalone import read_model
 
 
@@ -151,6 +152,18 @@ def test_other_weights_to_start_from_do_not_resume_a_run(trained, tmp_path, monk
     train(other, source, trainer=Trainer(other, make_sources()), progress=False)
     with pytest.raises(FileExistsError, match=r"the weights of config.init_from have changed since it started"):
         train(recipe, tmp_path / "run", trainer=Trainer(recipe, make_sources()), progress=False)
+
+
+def test_data_without_a_recipe_take_the_network_that_they_start_from(trained, tmp_path, capsys):
+    changes = {"epochs": 1, "batch_size": 8, "max_buckets": 2}
+    run = train(make_sources(), tmp_path / "run", init_from=trained, **changes)
+    recipe = Recipe.from_config(read_config(run.folder.path))
+    assert (recipe.model.channels, recipe.data.mean, recipe.init_from) == ((4, 4), 0.0, str(trained))
+    said = capsys.readouterr()
+    assert "--config.init_from=" in said.out + said.err
+    signals = ArraySource([np.ones((30, 1))] * 10, [0, 1] * 5)
+    with pytest.raises(ValueError, match="takes examples of 2 spatial axes, and these have 1"):
+        train(signals, tmp_path / "signals", init_from=trained)
 
 
 def test_more_epochs_in_a_new_folder_and_the_first_is_needed_no_more(tmp_path):
