@@ -147,6 +147,13 @@ def gather_texts(text: str) -> list[str]:
     return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
 
 
+def whole_array(array: Any) -> np.ndarray:
+    """Returns an array of which each device may hold a part."""
+    if isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated):
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+    return np.asarray(array)
+
+
 @contextmanager
 def together(what: str) -> Iterator[None]:
     """Ends the run on all hosts if the block fails on one host, because the others would wait for it forever.

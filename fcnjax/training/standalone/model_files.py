@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.experimental import multihost_utils
 from safetensors import numpy as safetensors
 
 from fcnjax import models
@@ -25,7 +24,7 @@ from fcnjax.models.weights.state_dict_files import read_state_dict
 from fcnjax.models.weights.torch_names import HEAD, classifier_names
 from fcnjax.naming import shortened
 from fcnjax.training.build import make_model_for
-from fcnjax.training.compile.mesh import is_first_host
+from fcnjax.training.compile.mesh import is_first_host, whole_array
 from fcnjax.training.data_digest import Digest
 from fcnjax.training.evaluation.evaluation_result import EvaluationResult
 from fcnjax.training.evaluation.metrics import measure
@@ -101,7 +100,7 @@ def write_model(
         test: evaluation of the test split, for the model card; None leaves it out.
     """
     weights, statistics = state.evaluated
-    arrays = {name: _whole(array) for name, array in {**weights, **statistics}.items()}
+    arrays = {name: whole_array(array) for name, array in {**weights, **statistics}.items()}
     assert len(arrays) == len(weights) + len(statistics)
     if not is_first_host():
         return
@@ -251,13 +250,6 @@ def _value_range(source: Source) -> tuple[float, float]:
         if values.dtype != np.uint8:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
     return low, high
-
-
-def _whole(array: Any) -> np.ndarray:
-    """Returns an array of which each device may hold a part."""
-    if isinstance(array, jax.Array) and not (array.is_fully_addressable or array.is_fully_replicated):
-        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
-    return np.asarray(array)
 
 
 def _check_written(path: Path, about: Mapping[str, Any]) -> None:
