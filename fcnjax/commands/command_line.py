@@ -5,6 +5,7 @@ stderr for each mistake of the user.
 import itertools
 import logging
 import os
+import re
 import sys
 import textwrap
 import traceback
@@ -17,6 +18,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from fcnjax.commands.interrupt import INTERRUPTED, interruptible
+from fcnjax.commands.overrides import NETWORK, OVERRIDE, UsageError, is_switch, last_value, override_network, without
 from fcnjax.installation import UNUSABLE, NotInstalledError, installed_version
 from fcnjax.memory import keep_large_blocks
 from fcnjax.naming import printable, unknown_name
@@ -24,8 +26,8 @@ from fcnjax.training import Recipe
 from fcnjax.training.compile.mesh import HostFailure, describe_host_failure
 from fcnjax.training.compile.program_cache import use_program_cache
 from fcnjax.training.run.interruption import Terminated
-from fcnjax.training.settings.default_config import config_help
-from fcnjax.training.settings.network_change import change_network
+from fcnjax.training.settings.config_fields import flat_fields
+from fcnjax.training.settings.default_config import config_help, default_config
 from fcnjax.xla import CPU_COMPILER, add_flags
 
 # Exit codes; 0 is success, `UNUSABLE` (2) a request, data or a disk that cannot be used, for a reason in one sentence,
@@ -34,12 +36,7 @@ NOT_FINITE = 3  # the training loss is not finite
 HOST_FAILED = 4  # another host of the run failed; 134 if JAX's own service notices first, within a minute
 TERMINATED = 143  # by SIGTERM, after the current step was saved
 
-OVERRIDE, NETWORK = "--config.", "--config.model.name"
 NAMED = "fcnjax:"  # begins the name of a config that the package holds
-
-
-class UsageError(ValueError):
-    """A command line that cannot be used; the message is all that the user sees."""
 
 
 def parse(
@@ -71,7 +68,7 @@ def parse_with_arguments(
     Args and errors: as for `parse`, which refuses such arguments.
     """
     argv = [_with_path(argument, before) for before, argument in itertools.pairwise(["", *argv])]
-    network, argv = (last_value(NETWORK, argv), _without(NETWORK, argv)) if config is not None else (None, argv)
+    network, argv = (last_value(NETWORK, argv), without(NETWORK, argv)) if config is not None else (None, argv)
     values = flags.FlagValues()
     values.set_gnu_getopt()  # flags may follow arguments
     flags.DEFINE_bool("help", False, "Show the flags.", short_name="h", flag_values=values)
@@ -89,7 +86,10 @@ def parse_with_arguments(
     except flags.Error as error:
         # The message of a config file that raised holds a stack trace, whose last line is the error.
         sentence, _, trace = str(error).partition("Traceback (most recent call last):")
-        raise UsageError(" ".join([*sentence.split(), *trace.strip().splitlines()[-1:]])) from None
+        field = re.match(r"Unknown command line flag '([\w.]+)'", sentence)
+        known = config is not None and field is not None and field[1] in flat_fields(default_config().to_dict())
+        advice = [f"Give --config.{field[1]}=VALUE."] if known and field is not None else []
+        raise UsageError(" ".join([*sentence.split(), *trace.strip().splitlines()[-1:], *advice])) from None
     except Exception as error:  # a config file is code: it may raise anything
         raise UsageError(_config_error(error, argv)) from None
     if values.help:
@@ -110,7 +110,7 @@ def parse_with_arguments(
             "ml_collections.ConfigDict, as in configs/digits.py."
         )
     if network is not None:
-        _change_network(values.config, network, argv)
+        override_network(values.config, network, argv)
     return values, rest[1:]
 
 
@@ -127,51 +127,12 @@ def known_flags(argv: Sequence[str], define: Callable[[flags.FlagValues], None])
     return values
 
 
-def overridden(argv: Sequence[str]) -> list[str]:
-    """Returns the dotted names of the fields that a command line overrides, such as "optimizer.warmup"."""
-    return [a.partition("=")[0].removeprefix(OVERRIDE) for a in argv if a.startswith(OVERRIDE)]
-
-
-def last_value(flag: str, argv: Sequence[str]) -> str | None:
-    """Returns the last value of a flag such as "--config.model.name", before the whole line is read; None without it.
-
-    Raises:
-        UsageError: if it has no value.
-    """
-    found = None
-    for argument, after in itertools.pairwise([*argv, ""]):
-        name, equals, value = argument.partition("=")
-        if name == flag:
-            found = value if equals else after
-            if not found:
-                raise UsageError(f"{flag}: must have a value; give {flag}=VALUE.")
-    return found
-
-
-def _without(flag: str, argv: Sequence[str]) -> list[str]:
-    """Returns a command line without a flag, in the form --flag=VALUE or --flag VALUE."""
-    before = ["", *argv]
-    return [a for a, previous in zip(argv, before, strict=False) if a.partition("=")[0] != flag and previous != flag]
-
-
-def _change_network(config: Any, network: str, argv: Sequence[str]) -> None:
-    """Sets the network of a config, and says which options of the former one were dropped."""
-    former = config.model.name
-    given = [name.removeprefix("model.") for name in overridden(argv)]
-    try:
-        dropped = change_network(config, network, given)
-    except ValueError as error:
-        raise UsageError(f"{NETWORK}={network}: {error}") from None
-    if dropped:
-        listed = ", ".join(f"{name}={value}" for name, value in dropped.items())
-        print(f"model.name={network}: the options of {former} were dropped ({listed})", file=sys.stderr)
-
-
 def _check_values(arguments: Sequence[str], values: flags.FlagValues) -> None:
     """Raises UsageError if a flag that takes a value is followed by another flag, which would become its value."""
     for argument, after in itertools.pairwise(arguments):
         name = argument.removeprefix("--")
         takes = name == "config" or (name in values and not values[name].boolean)
+        takes = takes or (argument.startswith(OVERRIDE) and "=" not in argument and not is_switch(argument))
         if argument.startswith("--") and takes and after.startswith("--"):
             raise UsageError(f"{argument}: must have a value, and {after} follows; give {argument}=VALUE.")
 

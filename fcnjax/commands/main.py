@@ -30,12 +30,22 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `fcnjax COMMAND --flags` and returns its exit code."""
-    argv = sys.argv if argv is None else argv
+    try:
+        return _run(sys.argv if argv is None else argv)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has all that it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(argv: Sequence[str]) -> int:
     if len(argv) < 2 or argv[1] in ("-h", "--help", "help"):
         print("usage: fcnjax COMMAND [--flags]\n")
         for name, sentence in COMMANDS.items():
             print(f"  {name:14} {sentence}")
-        print("\n'fcnjax --version' prints the version, and 'fcnjax COMMAND --help' lists the flags of a command.")
+        print(
+            "\n'fcnjax --version' prints the version, and 'fcnjax COMMAND --help' lists the flags of a command.",
+            flush=True,
+        )
         return 0 if len(argv) > 1 else UNUSABLE
     if argv[1] == "--version":
         print(f"fcnjax {installed_version()}")

@@ -11,24 +11,24 @@ from fcnjax.commands.command_line import (
     UsageError,
     define_workdir,
     known_flags,
-    last_value,
-    overridden,
     parse,
     read_recipe,
     required,
 )
+from fcnjax.commands.overrides import last_value, overridden
 from fcnjax.naming import printable
 from fcnjax.training import Recipe, TrainedRun, Trainer, describe_run, train, trainer_for
 from fcnjax.training.compile.mesh import is_first_host, join_hosts
 from fcnjax.training.run.start import CHANGE, choose, continued_recipe, interrupted_recipe, resumed_trainer, settled
 from fcnjax.training.settings.config_fields import as_config
+from fcnjax.training.settings.default_config import default_config
 
 SHOWN = 20  # maximum number of undecodable examples to print; result.json lists all
 
 
 def run(argv: Sequence[str]) -> None:
     """Train a config, or a folder of your own data, in a run folder; the same command resumes it."""
-    named = {argument.lstrip("-").partition("=")[0] for argument in argv}
+    named = {argument.lstrip("-").partition("=")[0] for argument in argv if argument.startswith("-")}
     early = known_flags(argv, _define)
     from_data = early.data is not None and not named & {"config", "continue", "help", "h"}
     given = early if from_data else parse(argv, _define, config=_base(early, named))
@@ -76,13 +76,23 @@ def _for_data(data: str, workdir: str, argv: Sequence[str]) -> tuple[Recipe, Tra
     if interrupted is not None:
         recipe = read_recipe(parse(argv, _define, as_config(interrupted)).config)
         return recipe, resumed_trainer(data, recipe, workdir)
-    choice = choose(data, workdir, last_value("--config.init_from", argv))
+    choice = choose(data, workdir, last_value("--config.init_from", argv), _data_fields(argv))
     recipe = read_recipe(parse(argv, _define, choice.config).config)
     chosen = settled(choice, recipe, workdir, overridden(argv))
     if is_first_host():
         print(f"{chosen.text}\n{CHANGE}\n")
         sys.stdout.flush()
     return chosen.recipe, chosen.trainer
+
+
+def _data_fields(argv: Sequence[str]) -> dict[str, Any]:
+    """Returns the fields of `config.data` that a command line overrides: they decide how the data are read."""
+    asked = [name for name in overridden(argv) if name.startswith("data.") and name not in ("data.mean", "data.std")]
+    if not asked:
+        return {}
+    texts = [a for a in argv if any(a.startswith(f"--config.{name}=") for name in asked)]
+    values = parse([argv[0], *texts], _define, default_config()).config.to_dict()["data"]
+    return {name.removeprefix("data."): values[name.removeprefix("data.")] for name in asked}
 
 
 def _tell_run(run: TrainedRun) -> None:

@@ -74,7 +74,7 @@ def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOp
     if name == ARRAYS:
         raise ValueError(
             f"data.name={name!r}: must be given as sources: fcnjax.train(sources, workdir) and "
-            "fcnjax.evaluate(workdir, sources)."
+            "fcnjax.evaluate(workdir, sources); init_from=run goes on from a run of them."
         )
     if name.endswith(".npz"):
         return load_npz(Path(data_dir or "").expanduser() / name, split)

@@ -55,8 +55,8 @@ def evaluate(
     Args:
         model: a run or a model folder; for data of your own also a `Predictor`, which keeps its compiled programs.
         data: "train", "validation" or "test" of a run; or the path of a folder or an `.npz` file (see `open_data`); or
-            a `Source` or anything that `fcnjax.data.as_source` accepts. Labels of items without names of classes count
-            in the model's classes.
+            a `Source` or anything that `fcnjax.data.as_source` accepts, or a dictionary of them by split. Labels of
+            items without names of classes, such as pairs in a list, count in the model's classes.
         checkpoint: for a split of a run, as for `fcnjax.training.load_run`; None: the final weights.
         split: of a folder or a file, as for `open_data`.
         on_error: "mask" leaves out files that cannot be read, and examples that the model cannot take; "refuse" raises.
@@ -117,6 +117,10 @@ def matched(
     if on_error not in ON_ERROR:
         raise ValueError(unknown_name("on_error", on_error, ON_ERROR))
     model = predictor.model
+    if isinstance(data, Mapping):  # of sources, as `fcnjax.train` takes them
+        if (split or TEST) not in data:
+            raise ValueError(f"data={list(data)}: must hold the split {split or TEST!r}; name one that it holds.")
+        data, split = data[split or TEST], None
     if isinstance(data, str | os.PathLike):
         name, source = f"data={printable(data)}", open_data(data, model, split, verify=on_error == "refuse")
     else:

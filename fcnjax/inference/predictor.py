@@ -26,7 +26,7 @@ MAX_AREA = 2**24  # 4096 x 4096
 
 
 class Result(NamedTuple):
-    """What was found of one item.
+    """The results of one item.
 
     Attributes:
         position: of the item in the list.

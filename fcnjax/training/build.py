@@ -202,7 +202,7 @@ def make_model_for(recipe: Recipe, classes: int, channels: int, axes: int, seed:
     )
     model.remat = recipe.remat
     if recipe.freeze:
-        freeze_norms(model, frozen_names(model, recipe.freeze))
+        freeze_norms(model, frozen_names(model, recipe.freeze, recipe.optimizer.head_only))
     return model
 
 

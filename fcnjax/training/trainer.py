@@ -94,8 +94,7 @@ class Trainer:
         mesh: the devices.
         programs: the compiled steps.
         feed: reads batches and puts them on the devices.
-        frozen: names of the weights and statistics that stay as they are.
-        initial: the weights that the network starts from; None if all are drawn.
+        frozen, initial: names of the arrays that stay as they are; the weights to start from, or None.
 
     Raises:
         FileNotFoundError: if `recipe.init_from` is not there.
@@ -126,7 +125,7 @@ class Trainer:
         self.crop = make_crop(recipe, model.min_size)
         self.buckets = make_buckets(recipe, self.sources, cache_dir=cache_dir)
         self.graphdef = split(model)[0]
-        self.frozen = frozen_names(model, recipe.freeze) if recipe.freeze else frozenset()
+        self.frozen = frozen_names(model, recipe.freeze)
         self.initial = None if recipe.init_from is None else read_initial(recipe, train, model)
         self._plans: dict[int, EpochPlan | MixedPlan] = {}
         self.steps_per_epoch = self.plan(recipe.seed).steps_per_epoch
@@ -226,7 +225,7 @@ class Trainer:
 
         That program is compiled here to read its memory; the others need less.
         """
-        largest, memory = self.programs.largest(jobs), device_memory_bytes(jax.local_devices()[0])
+        largest, memory = self.programs.largest(jobs), device_memory_bytes()
         if compiled_bytes(largest.programs.compile(largest.shape, *largest.args)) > memory:
             raise ValueError(too_large(largest, memory, self.mesh.size))
 

@@ -86,6 +86,8 @@ def test_a_file_trains_without_a_config_and_the_model_needs_it_no_more(arrays, t
         (["--data=absent", "--workdir=run"], "data=absent: must be a folder with a folder for each class"),
         (["--data=mine.npz", "--workdir=run", "--config=fcnjax:image_folder"], "must be a folder, as in the config"),
         (["--data={arrays}", "--workdir=run", "--config.epoch=1"], "did you mean 'epochs'?"),
+        (["--data={arrays}", "--config.init_from", "--workdir=run"], "--config.init_from: must have a value"),
+        (["--data={arrays}", "--workdir", "config", "--config.epochs=0"], "config.epochs=0: must be at least 1"),
         (["--data={arrays}", "--workdir=run", "--config.epochs=0"], "config.epochs=0: must be at least 1"),
     ],
 )

@@ -128,9 +128,9 @@ def device_memory_bytes(device: Any = None) -> int:
     """Returns the bytes that programs may use: what the device's allocator allows, or a CPU machine's memory.
 
     Args:
-        device: a `jax.Device`; default: the first one.
+        device: a `jax.Device`; default: the first one of this host.
     """
-    device = jax.devices()[0] if device is None else device
+    device = jax.local_devices()[0] if device is None else device
     statistics = device.memory_stats() or {}
     if "bytes_limit" in statistics:
         return int(statistics["bytes_limit"])

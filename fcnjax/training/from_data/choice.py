@@ -81,7 +81,13 @@ class Settled(NamedTuple):
     text: str
 
 
-def choose_config(data: Any, *, cache_dir: Path | str | None = None, init_from: str | None = None) -> Choice:
+def choose_config(
+    data: Any,
+    *,
+    cache_dir: Path | str | None = None,
+    init_from: str | None = None,
+    fields: Mapping[str, Any] | None = None,
+) -> Choice:
     """Returns a config that suits data: network, sizes, splits, epochs.
 
     Args:
@@ -89,6 +95,7 @@ def choose_config(data: Any, *, cache_dir: Path | str | None = None, init_from: 
         cache_dir: folder that caches the sizes of files; None caches nothing.
         init_from: finished run, or model folder, to start from: its network, and what happens to the examples before
             it, are chosen.
+        fields: fields of `config.data` in place of chosen ones, such as splits, `channels` or `on_error`.
 
     Raises:
         FileNotFoundError: if a path names nothing.
@@ -98,6 +105,7 @@ def choose_config(data: Any, *, cache_dir: Path | str | None = None, init_from: 
     found = find_data(data)
     if trained is not None:
         found = _as_trained(found, trained)
+    found = dataclasses.replace(found, fields={**found.fields, **(fields or {})})
     sources = found.sources
     if sources is None:
         sources = load_sources(Recipe.from_config({"data": found.fields}), cache_dir=cache_dir)
@@ -129,6 +137,7 @@ def settle(
         ValueError: if the data do not fit the recipe, or not even one example fits the device.
     """
     reasons = {**choice.reasons, **dict.fromkeys(asked, "as you asked")}
+    _check_loaded(recipe, choice)
     recipe = _fit_minimum(recipe, reasons, choice)
     trainer = Trainer(recipe, choice.sources, cache_dir=cache_dir)
     budget = _pixel_budget(trainer, reasons)
@@ -136,6 +145,15 @@ def settle(
         recipe = dataclasses.replace(recipe, pixel_budget=budget)
         trainer = Trainer(recipe, choice.sources, cache_dir=cache_dir)
     return Settled(recipe, trainer, _described(choice, recipe, reasons))
+
+
+def _check_loaded(recipe: Recipe, choice: Choice) -> None:
+    """Raises ValueError if the recipe names other data than those that were loaded for the choice."""
+    loaded, named = choice.config.data, recipe.data
+    for field in dataclasses.fields(named):
+        given = getattr(named, field.name)
+        if field.name not in ("mean", "std") and choice.found.fields.get(field.name, loaded[field.name]) != given:
+            raise ValueError(f"config.data.{field.name}={given!r}: must be given before the data are read.")
 
 
 def _config_for(found: FoundData, train: Source) -> tuple[Any, dict[str, str]]:
@@ -160,9 +178,11 @@ def _config_for(found: FoundData, train: Source) -> tuple[Any, dict[str, str]]:
     if axes == 2 and train.channels == 3:
         config.augment.flip = 0.5
         reasons["augment.flip"] = "color images: a mirrored one shows the same; 0 if it does not, as for text"
+    reasons["optimizer.learning_rate"] = "usual for such networks here"
     config.epochs = int(np.clip(math.ceil(SEEN / len(train)), *EPOCHS))
     reasons["epochs"] = f"about {SEEN:,} examples in all, {EPOCHS[0]} to {EPOCHS[1]} epochs"
-    config.data.update(found.fields)
+    channels = train.channels if found.fields["name"] == "image_folder" else None
+    _apply(config.data, {"channels": channels, **found.fields})
     if found.kind != "recordings":  # the front end normalizes the bands of spectrograms
         mean, std = _mean_and_deviation(train)
         with config.ignore_type():
@@ -218,7 +238,9 @@ def _fit_minimum(recipe: Recipe, reasons: dict[str, str], choice: Choice) -> Rec
 def _pixel_budget(trainer: Trainer, reasons: dict[str, str]) -> int | None:
     """Returns the positions of a batch that fit the device's memory; None if all batches do."""
     largest = trainer.programs.largest(trainer.programs.for_training(trainer.plan(trainer.recipe.seed), 0))
-    share = compiled_bytes(largest.programs.compile(largest.shape, *largest.args)) / device_memory_bytes()
+    share = compiled_bytes(largest.programs.compile(largest.shape, *largest.args)) / device_memory_bytes(
+        jax.local_devices()[0]
+    )
     if share <= MEMORY or trainer.recipe.pixel_budget is not None:
         reasons["batch_size"] = f"the largest program takes {max(share, 0.01):.0%} of the device's memory"
         return None
@@ -278,4 +300,5 @@ def _summary(choice: Choice) -> str:
 
 def _shown(value: Any) -> str:
     text = str(tuple(value)) if isinstance(value, tuple | list) else str(value)
-    return f"'{text}'" if any(sign in text for sign in " []*") else text
+    quote = '"' if "'" in text else "'"
+    return f"{quote}{text}{quote}" if any(sign in text for sign in " []*") else text

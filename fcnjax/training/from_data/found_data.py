@@ -27,6 +27,7 @@ LOOKED_AT = 64  # files of a folder that are opened to see what they are
 MAX_RATE = 16_000  # Hz: speech and most sounds lie below half of it
 TRAIN, VALIDATION, TEST = ("train", "training"), ("validation", "valid", "val", "dev"), ("test", "testing")
 TEST += ("eval", "evaluation")
+FEWEST = 10  # examples of which splits can be cut
 SHARES = ("[:80%]", "[80%:90%]", "[90%:]")  # of data without splits: training, validation, test
 
 
@@ -88,6 +89,15 @@ def _find_folder(root: Path) -> FoundData:
             f"data={printable(root)}: must hold images or recordings, and none of {len(looked_at)} files that were "
             f"opened is one, such as {printable(looked_at[0])}."
         )
+    within = fields["train_split"].partition("[")[0]
+    _check_enough(
+        f"data={printable(root)}", fields, sum(within == ALL or name.startswith(f"{within}/") for name in names)
+    )
+    if min(images, len(rates)) > len(looked_at) / 10:
+        raise ValueError(
+            f"data={printable(root)}: must hold files of one kind, and of {len(looked_at)} that were opened {images} "
+            f"are images and {len(rates)} recordings; name a folder of one kind."
+        )
     if images >= len(rates):
         return FoundData("images", {"name": "image_folder", "data_dir": str(root), **fields}, reasons)
     rate = min(min(rates), MAX_RATE)
@@ -145,6 +155,15 @@ def _chosen_splits(names: Iterable[str], owner: Path) -> tuple[dict[str, str], d
     return dict(zip(names, chosen, strict=True)), {"train_split": why}
 
 
+def _check_enough(what: str, fields: Mapping[str, str], count: int) -> None:
+    """Raises ValueError if splits are to be cut from too few examples."""
+    if count < FEWEST and any("[" in split for split in fields.values()):
+        raise ValueError(
+            f"{what}: holds {count} example{'s' * (count != 1)} to cut splits from; add some, to at least {FEWEST}, or "
+            "give the splits train, validation and test."
+        )
+
+
 def _split_sources(data: Any) -> dict[str, Source]:
     """Returns the three splits of sources in memory; missing ones are cut from the training examples."""
     if isinstance(data, Mapping):
@@ -169,6 +188,7 @@ def _split_sources(data: Any) -> dict[str, Source]:
     wanted = [name for name in ("train", "validation", "test") if name == "train" or name not in given]
     if wanted == ["train"]:
         return given
+    _check_enough("sources", dict.fromkeys(wanted, "train[]"), len(given["train"]))
     shares = SHARES if len(wanted) == 3 else ("[:90%]", "[90%:]")
     return given | {n: _part(given["train"], share) for n, share in zip(wanted, shares, strict=True)}
 

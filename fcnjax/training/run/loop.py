@@ -48,6 +48,10 @@ class TrainedRun(NamedTuple):
     seconds: float
     unreadable: dict[str, str]
 
+    def __repr__(self) -> str:
+        """Returns the folder and the accuracy: the state is large."""
+        return f"TrainedRun({str(self.folder.path)!r}, test accuracy {self.test.accuracy:.2%}, {self.seconds:.1f} s)"
+
 
 def train(
     recipe: Recipe, workdir: Path | str, *, trainer: Trainer | None = None, progress: bool = True, title: str = ""

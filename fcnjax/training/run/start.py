@@ -27,6 +27,7 @@ CHANGE = (
 def train(
     data: Any,
     workdir: Path | str,
+    /,
     *,
     trainer: Trainer | None = None,
     progress: bool = True,
@@ -35,7 +36,7 @@ def train(
 ) -> loop.TrainedRun:
     """Trains in a run folder, or resumes the interrupted run that the folder holds.
 
-    Of data alone, a recipe is chosen: network, splits, sizes, epochs, and batches that fit the memory. It is printed,
+    For data alone, a recipe is chosen: network, splits, sizes, epochs, and batches that fit the memory. It is printed
     with the reasons. A resumed run ends with the same weights and metrics, bit for bit, as one that was never
     interrupted.
 
@@ -75,7 +76,7 @@ def train(
         changes["init_from"] = os.fspath(changes["init_from"])
     recipe = interrupted_recipe(data, workdir)
     if recipe is None:
-        choice = choose(data, workdir, changes.get("init_from"))
+        choice = choose(data, workdir, changes.get("init_from"), changes.get("data"))
         choice.change(changes)
         chosen = settled(choice, Recipe.from_config(choice.config.to_dict()), workdir, list(flat_fields(changes)))
         recipe, trainer = chosen.recipe, chosen.trainer
@@ -98,7 +99,9 @@ def interrupted_recipe(data: Any, workdir: Path | str) -> Recipe | None:
             RunFolder(workdir, Recipe(DataSettings(ARRAYS)))  # refuses a folder that is not free
             return None
         config = read_config(Path(workdir))
-        return Recipe.from_config(_changed(config, {"data": find_data(data).fields}))
+        found = find_data(data).fields
+        moved = {name: found[name] for name in ("name", "data_dir") if name in found}
+        return Recipe.from_config(_changed(config, {"data": moved}))
 
 
 def resumed_trainer(data: Any, recipe: Recipe, workdir: Path | str) -> Trainer:
@@ -115,10 +118,13 @@ def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     return changed
 
 
-def choose(data: Any, workdir: Path | str, init_from: str | None = None) -> Choice:
+def choose(
+    data: Any, workdir: Path | str, init_from: str | None = None, fields: Mapping[str, Any] | None = None
+) -> Choice:
     """Returns a config for data (see `choose_config`), which caches sizes beside the run folder."""
     with together("reading the data"):
-        return choose_config(data, cache_dir=Path(workdir).parent / SCANS, init_from=init_from)
+        cache_dir = Path(workdir).parent / SCANS
+        return choose_config(data, cache_dir=cache_dir, init_from=init_from, fields=fields)
 
 
 def continued_recipe(run: Path | str) -> Recipe:

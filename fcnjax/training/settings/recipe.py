@@ -55,6 +55,9 @@ class DataSettings:
     on_error: str = "refuse"
 
     def __post_init__(self):
+        for name in ("mean", "std"):  # an override of numbers per channel by one number
+            if isinstance(value := getattr(self, name), tuple) and len(value) == 1:
+                object.__setattr__(self, name, value[0])
         std = self.std if isinstance(self.std, tuple) else (self.std,)
         require(all(value > 0 for value in std), "std", self.std, "greater than 0")
         require(self.channels in (None, 1, 3), "channels", self.channels, "1, 3 or None")

@@ -106,7 +106,7 @@ def _exportable(found: Standalone) -> dict[str, str]:
         if shapes[name].shape != wanted[there].shape:
             raise ValueError(
                 f"{model}: has {name} of shape {shapes[name].shape}, and PyTorch's {arch} {wanted[there].shape}; only "
-                "its default width can be exported."
+                "its default width can be exported: train with the width of PyTorch's, such as config.model.width=64."
             )
     return names
 

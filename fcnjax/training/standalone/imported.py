@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def import_weights(
     notes = [*unwrapping.notes, *notes]
     proven = _declared_same(arch, source, unwrapping.architecture, hub, checked=check is not None)
     arrays, channels, count = _translated(arch, source, state)
-    named = _class_names(classes, hub, count, notes)
+    named = _distinct(_class_names(classes, hub, count, notes), notes)
     preprocessing = _preprocessing(hub, channels, notes)
     if not count:
         notes.append("no head: classes are chosen by fine-tuning with config.init_from")
@@ -169,6 +170,19 @@ def _class_names(given: Path | str | Sequence[str] | None, hub: HubConfig | None
         return tuple(hub.labels.get(index, str(index)) for index in range(count))
     notes.append(f"classes are named 0 to {count - 1}: name them with --classes=FILE, one a line")
     return tuple(map(str, range(count)))
+
+
+def _distinct(names: Sequence[str], notes: list[str]) -> tuple[str, ...]:
+    """Returns names that all differ: ImageNet has two classes called "crane", and the second becomes "crane (2)"."""
+    seen: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        seen[name] += 1
+        distinct.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    repeated = [name for name, count in seen.items() if count > 1]
+    if repeated:
+        notes.append(f"{len(repeated)} names stand for several classes and got numbers, such as {repeated[0]!r}")
+    return tuple(distinct)
 
 
 def _lines(path: Path) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ from fcnjax.training.step.average import Average
 from fcnjax.training.step.step import TrainState, split
 
 LISTED = 5  # names that a line shows
+WHOLE, CLASSIFIER, NEW = "whole", "classifier", "new"
+LAYERS = ("hidden", "activation", "norm", "kernel", "flatten", "dropout")  # fields that decide the layers of a head
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,15 +87,12 @@ def read_initial(recipe: Recipe, source: Source, model: Classifier) -> InitialWe
     _check_blocks(recipe, trained, given, wanted)
     places = {name: index for index, name in enumerate(source.class_names)}
     pairs = [(places[name], old) for old, name in enumerate(trained.classes) if name in places]
-    classifier = _classifier(wanted)
-    same = trained.classes == source.class_names
     columns, arrays = {}, {}
     for name in given.keys() & wanted.keys():
-        here, there = given[name].shape, wanted[name].shape
-        if name in classifier and not same:
-            if here[:-1] == there[:-1] and here[-1] == len(trained.classes):
-                columns[name] = given[name]
-        elif here == there:
+        part = _part(name, recipe, trained, model, classes_differ=trained.classes != source.class_names)
+        if part == CLASSIFIER and given[name].shape[:-1] == wanted[name].shape[:-1]:
+            columns[name] = given[name]
+        elif part == WHOLE and given[name].shape == wanted[name].shape:
             arrays[name] = given[name]
     new = sorted(wanted.keys() - arrays.keys() - (columns.keys() if pairs else set()))
     sha = hashlib.sha256((trained.path / TENSORS).read_bytes()).hexdigest()
@@ -156,20 +155,43 @@ def _in_channels(wanted: Mapping[str, Any], given: int, problems: Sequence[str])
     return int(wanted[first].shape[-2]) if differs and first is not None else given
 
 
-def _classifier(wanted: Mapping[str, Any]) -> set[str]:
-    """Returns the names of the arrays of the layer that yields the classes: the last linear layer of the head."""
-    kernels = [name for name in wanted if name.startswith("head.layers.") and name.endswith(".kernel")]
-    last = max((name.rpartition(".")[0] for name in kernels), key=lambda name: int(name.split(".")[2]), default="")
-    return {name for name in wanted if last and name.rpartition(".")[0] == last}
+def _part(name: str, recipe: Recipe, trained: Standalone, model: Classifier, *, classes_differ: bool) -> str:
+    """Returns how an array is taken over: whole, by its columns of classes, or not at all.
+
+    Of a head with other layers nothing is taken over, of one with another pool, or with other classes and a pool that
+    stands behind the classifier, nothing of the pool.
+    """
+    if not name.startswith("head."):
+        return WHOLE
+    old, new = trained.recipe.head, recipe.head
+    if any(getattr(old, field) != getattr(new, field) for field in LAYERS):
+        return NEW
+    layer = _classifier_layer(model)
+    if name.startswith("head.pool."):
+        same = (old.pool, old.pool_options, old.pool_at) == (new.pool, new.pool_options, new.pool_at)
+        behind = getattr(model.head, "pool_at", 0) > layer
+        return WHOLE if same and not (classes_differ and behind) else NEW
+    return CLASSIFIER if classes_differ and name.startswith(f"head.layers.{layer}.") else WHOLE
+
+
+def _classifier_layer(model: Classifier) -> int:
+    """Returns the index of the layer of the head that yields the classes: its last one with a kernel."""
+    _, weights, _ = split(model)
+    found = [name.split(".") for name in weights if name.startswith("head.layers.") and name.endswith(".kernel")]
+    return max((int(parts[2]) for parts in found), default=-1)
 
 
 def _differences(recipe: Recipe, trained: Standalone) -> list[str]:
-    """Returns a line for each thing that happened to the examples of the trained network and does not here."""
+    """Returns a line for each setting of the trained network, and of what comes before it, that is another here."""
     before, now = trained.recipe, recipe
+    options = [(field.name, getattr(before.model, field.name)) for field in dataclasses.fields(before.model)]
     pairs = {
+        **{f"model.{name}": (value, getattr(now.model, name)) for name, value in options},
         **{f"data.{name}": (getattr(before.data, name), getattr(now.data, name)) for name in ("mean", "std")},
         "data.sample_rate": (before.data.sample_rate, now.data.sample_rate),
         "frontend": (before.frontend.options, now.frontend.options),
+        "size": (before.size, now.size),
+        "precision": (before.precision, now.precision),
     }
     return [
         f"  its config.{name} was {there}, and is {here} now" for name, (there, here) in pairs.items() if there != here

@@ -167,10 +167,17 @@ def model_folder(path: Path | str) -> Path:
         FileNotFoundError: if there is none.
     """
     path = Path(path)
+    if path.is_file():
+        advice = "turn a file of weights into one with 'fcnjax import-weights'"
+        raise FileNotFoundError(f"model={path}: must be a run or a model folder; {advice}.")
     for folder in (path / MODEL, path):
         if is_model(folder):
             return folder
-    if (path / "environment.json").is_file():
+    halves = [folder / name for folder in (path / MODEL, path) for name in (TENSORS, CONFIG)]
+    if (path / TENSORS).is_file() or (path / MODEL / TENSORS).is_file():
+        lacking = next(file for file in halves if not file.is_file() and (file.parent / TENSORS).is_file())
+        problem = f"lacks {lacking.name} beside {TENSORS}; restore the file."
+    elif (path / "environment.json").is_file():
         problem = f"must be a finished run (no {MODEL}/{CONFIG} found); repeat its 'fcnjax train' command to finish it."
     elif (path / EARLIER).is_file():
         problem = f"has the layout of an earlier version ({EARLIER}); repeat 'fcnjax import-weights'."

@@ -1,7 +1,7 @@
 """Arrays that training leaves as they are: chosen by patterns over names, with the norms that keep their statistics.
 
-The one idea: patterns match the names of all arrays, weights and running statistics alike, so that a frozen block
-computes in training what it computes in evaluation.
+The one idea: a norm whose weights are all frozen keeps its running statistics and normalizes by them, so that a
+frozen block computes in training what it computes in evaluation, dropout aside.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,13 +18,15 @@ from fcnjax.training.step.average import Arrays
 from fcnjax.training.step.step import split
 
 
-def frozen_names(model: Classifier, patterns: Sequence[str]) -> frozenset[str]:
-    """Returns the names of the weights and running statistics that patterns match.
+def frozen_names(model: Classifier, patterns: Sequence[str], head_only: float = 0.0) -> frozenset[str]:
+    """Returns the names of the weights that patterns match, and of the running statistics of norms among them.
 
     Args:
         model: the network.
         patterns: each matches a name, or the beginning of one that ends before a dot: "stem", "stage[12]",
-            "blocks.0", "*.kernel". Names begin with "head", or with the name of a block in place of its index.
+            "blocks.0", "*.kernel". Names begin with "head", or with the name of a block in place of its index. A batch
+            norm keeps its statistics if its scale and bias are both frozen.
+        head_only: share of the steps that train the head alone, which must then not be frozen.
 
     Raises:
         ValueError: if a pattern matches nothing (the message names the blocks), or nothing is left to train.
@@ -33,7 +35,7 @@ def frozen_names(model: Classifier, patterns: Sequence[str]) -> frozenset[str]:
     blocks = {f"blocks.{index}": block.name for index, block in enumerate(model.blocks)}
     found = set()
     for pattern in patterns:
-        matched = {name for name in (*weights, *statistics) if _matches(pattern, name, blocks)}
+        matched = {name for name in weights if _matches(pattern, name, blocks)}
         if not matched:
             known = ", ".join([*blocks.values(), "head"])
             raise ValueError(
@@ -42,7 +44,18 @@ def frozen_names(model: Classifier, patterns: Sequence[str]) -> frozenset[str]:
         found |= matched
     if found >= weights.keys():
         raise ValueError(f"config.freeze={tuple(patterns)}: must leave weights to train; leave out 'head', for one.")
-    return frozenset(found)
+    if head_only and not any(name.startswith("head.") for name in weights.keys() - found):
+        raise ValueError(
+            f"config.freeze={tuple(patterns)}: must not freeze the whole head with config.optimizer.head_only="
+            f"{head_only}, as nothing would train at first; set it to 0."
+        )
+    return frozenset(found | {name for name in statistics if _norm_weights(name) <= found})
+
+
+def _norm_weights(statistic: str) -> set[str]:
+    """Returns the names of the weights of the norm that has a running statistic."""
+    norm = statistic.rpartition(".")[0]
+    return {f"{norm}.scale", f"{norm}.bias"}
 
 
 def freeze_norms(model: Classifier, names: Collection[str]) -> None:

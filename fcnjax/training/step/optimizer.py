@@ -73,7 +73,7 @@ def make_optimizer(
     else:
         raise ValueError(unknown_name("optimizer", settings.name, OPTIMIZERS))
     if settings.layer_decay < 1:
-        parts.append(optax.stateless(lambda updates, _: _decayed_by_depth(updates, settings.layer_decay)))
+        parts.append(optax.stateless(lambda updates, _: _decayed_by_depth(updates, settings.layer_decay, frozen)))
     if head_steps := round(settings.head_only * steps):
         factors = [optax.constant_schedule(0.0), optax.constant_schedule(1.0)]
         later = optax.scale_by_schedule(optax.join_schedules(factors, [head_steps]))
@@ -82,12 +82,12 @@ def make_optimizer(
     return without_frozen(whole, frozen) if frozen else whole
 
 
-def _decayed_by_depth(updates: Any, decay: float) -> Any:
+def _decayed_by_depth(updates: Any, decay: float, frozen: Collection[str]) -> Any:
     """Returns updates [by name] times decay^d, d blocks below the head: 0 in the head, 1 in the last block.
 
     Source: the layer-wise decay of Bao et al., "BEiT", 2022, and of fine-tuned ConvNeXts, by block.
     """
-    blocks = {name: int(name.split(".")[1]) for name in updates if not _in_head(name)}
+    blocks = {name: int(name.split(".")[1]) for name in (*updates, *frozen) if not _in_head(name)}
     top = 1 + max(blocks.values(), default=0)
     return {name: update * decay ** (top - blocks.get(name, top)) for name, update in updates.items()}
 

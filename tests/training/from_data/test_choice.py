@@ -55,7 +55,7 @@ def test_arrays_below_the_minimum_are_padded_and_it_is_said():
 
 def test_batches_that_take_too_much_memory_get_a_budget(monkeypatch):
     source = images([(10, 12), (16, 9)] * 40)
-    monkeypatch.setattr(module, "device_memory_bytes", lambda: 2**20)
+    monkeypatch.setattr(module, "device_memory_bytes", lambda *device: 2**20)
     monkeypatch.setattr(module.Trainer, "rows_that_fit", lambda self, share: ((16, 12), 5))
     recipe, trainer, text = chosen(source)
     assert recipe.pixel_budget == trainer.recipe.pixel_budget == 960

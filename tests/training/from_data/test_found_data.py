@@ -11,7 +11,7 @@ from fcnjax.training.from_data import find_data
 RNG = np.random.default_rng(0)
 
 
-def write_images(root, folders, count=2):
+def write_images(root, folders, count=10):
     for folder in folders:
         (root / folder).mkdir(parents=True)
         for number in range(count):
@@ -43,12 +43,17 @@ def test_splits_of_a_folder(tmp_path, folders, wanted):
 def test_content_and_not_names_tell_recordings_from_images(tmp_path):
     for folder, rate in (("yes", 22050), ("no", 8000)):
         (tmp_path / folder).mkdir()
-        soundfile.write(tmp_path / folder / "1.png", RNG.standard_normal(50), rate, format="WAV")
+        for number in range(5):
+            soundfile.write(tmp_path / folder / f"{number}.png", RNG.standard_normal(50), rate, format="WAV")
     found = find_data(tmp_path)
     assert (found.kind, found.fields["name"], found.fields["sample_rate"]) == ("recordings", "audio_folder", 8000)
-    (tmp_path / "no" / "1.png").unlink()
-    soundfile.write(tmp_path / "no" / "2.wav", RNG.standard_normal(50), 22050)
+    for number in range(5):
+        (tmp_path / "no" / f"{number}.png").unlink()
+        soundfile.write(tmp_path / "no" / f"{number}.wav", RNG.standard_normal(50), 22050)
     assert find_data(tmp_path).fields["sample_rate"] == 16_000
+    write_images(tmp_path, ("pictures",), count=5)
+    with pytest.raises(ValueError, match="must hold files of one kind, and of 15 that were opened 5 are images and 10"):
+        find_data(tmp_path)
 
 
 def test_an_npz_file(tmp_path):
@@ -98,6 +103,14 @@ def test_missing_splits_are_cut_from_train(given, counts):
 def test_refused(tmp_path, make, error, message):
     with pytest.raises(error, match=message):
         find_data(make(tmp_path))
+
+
+def test_too_few_examples_to_cut_splits_from_are_refused(tmp_path):
+    write_images(tmp_path, ("cat", "dog"), count=4)
+    with pytest.raises(ValueError, match="holds 8 examples to cut splits from; add some, to at least 10"):
+        find_data(tmp_path)
+    with pytest.raises(ValueError, match="sources: holds 9 examples"):
+        find_data(source(9))
 
 
 def test_files_of_no_known_kind_and_splits_without_train_are_refused(tmp_path):

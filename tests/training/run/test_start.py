@@ -30,6 +30,8 @@ def test_arrays_train_and_come_back(tmp_path, capsys):
     assert predictor.classes == ("left", "right")
     assert predictor(source()[0].values).class_name in predictor.classes
     assert run.test.count == 4
+    again = fcnjax.evaluate(tmp_path / "run", {"train": source(), "test": source()})
+    assert again.count == 40
     with pytest.raises(ValueError, match=r"must be given as sources: fcnjax.train\(sources, workdir\)"):
         fcnjax.evaluate(tmp_path / "run")
 

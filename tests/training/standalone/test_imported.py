@@ -90,7 +90,8 @@ def test_a_hub_config_gives_classes_and_preprocessing(atto, tmp_path):
     hub = {"architecture": f"{ATTO}.d2_in1k", "pretrained_cfg": pretrained, "label_names": names}
     (tmp_path / "config.json").write_text(json.dumps(hub))
     made = import_weights(atto, ATTO, tmp_path / "net")
-    assert list(made.classes) == names
+    assert list(made.classes) == ["cat", "dog", "owl", "bat", "cat (2)"]  # names that all differ
+    assert "1 names stand for several classes and got numbers, such as 'cat'" in made.notes
     assert made.notes[-1] == "config.json names the network: the arithmetic is that of convnext_atto here"
     about = described(tmp_path / "net")
     assert (about["preprocessing"]["mean"], about["preprocessing"]["std"]) == ([0.5] * 3, [0.25] * 3)

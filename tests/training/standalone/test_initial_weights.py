@@ -73,6 +73,37 @@ def test_another_head_is_drawn_and_listed(trained):
     assert "new arrays: 5 (head.layers.0.bias" in describe_run(trainer)
 
 
+@pytest.mark.parametrize("pool", ["auto", "attention"])
+def test_a_pool_behind_the_classifier_is_drawn_for_other_classes(tmp_path, pool):
+    """Its weights belong to classes: in their old order they would weigh others."""
+    recipe = make_recipe(epochs=1, head={"pool": pool})
+    train(recipe, tmp_path / "run", trainer=Trainer(recipe, make_sources()), progress=False)
+    old, names = read_model(tmp_path / "run").weights, ("c", "a", "b")
+    _, same = initial(tmp_path / "run", make_sources(), head={"pool": pool})
+    trainer, other = initial(tmp_path / "run", renamed(make_sources(), names, labels=(1, 2, 0)), head={"pool": pool})
+    pooled = [name for name in old if name.startswith("head.pool.")]
+    assert pooled
+    for name in pooled:
+        np.testing.assert_array_equal(same.weights[name], old[name])
+        assert name in describe_run(trainer)
+    assert any(not np.array_equal(other.weights[name], old[name]) for name in pooled)
+
+
+def test_a_layer_of_another_head_is_not_taken_for_one_of_the_same_shape(trained):
+    trainer, state = initial(trained, renamed(make_sources(), ("x", "y", "z")), head={"hidden": (3,)})
+    assert not np.array_equal(
+        state.weights["head.layers.0.kernel"], read_model(trained).weights["head.layers.0.kernel"]
+    )
+    assert "new arrays: 4 (head.layers.0.bias" in describe_run(trainer)
+
+
+def test_another_activation_and_size_policy_are_said(trained):
+    trainer, _ = initial(trained, make_sources(), model={"activation": "gelu"}, size={"max_area": 100})
+    text = describe_run(trainer)
+    assert "its config.model.activation was relu, and is gelu now" in text
+    assert "its config.size was" in text
+
+
 def test_the_average_starts_from_them_too(trained):
     _, state = initial(trained, make_sources(), ema_decay=0.9)
     for name, array in state.weights.items():

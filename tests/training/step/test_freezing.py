@@ -36,6 +36,7 @@ def model():
             ["conv1.layers.1", "head.layers.0.bias"],
             (FIRST | STATISTICS | HEAD) - {"blocks.0.layers.0.kernel", "head.layers.0.kernel"},
         ),
+        (["*.scale"], {"blocks.0.layers.1.scale", "blocks.1.layers.1.scale"}),
         (["conv1.*.kernel"], {"blocks.0.layers.0.kernel"}),
         (["blocks.?.layers.0.kernel"], {"blocks.0.layers.0.kernel", "blocks.1.layers.0.kernel"}),
     ],
@@ -87,6 +88,24 @@ def test_a_frozen_block_computes_in_training_what_it_computes_in_evaluation():
     np.testing.assert_array_equal(trained.values, evaluated.values)
     second = [network.blocks[1](trained, train=train, keys=None).values for train in (True, False)]
     assert not np.allclose(*second)  # its norm is not frozen
+
+
+def test_a_head_that_alone_would_train_first_must_not_be_frozen(model):
+    with pytest.raises(ValueError, match="must not freeze the whole head with config.optimizer.head_only=0.5"):
+        frozen_names(model, ["head"], 0.5)
+    assert frozen_names(model, ["head.layers.0.bias"], 0.5)
+
+
+def test_the_depth_of_a_block_does_not_depend_on_what_is_frozen():
+    weights = {f"blocks.{index}.kernel": jnp.ones((2, 2)) for index in range(3)} | {"head.kernel": jnp.ones((2, 2))}
+    settings = OptimizerSettings(name="sgd", learning_rate=1.0, warmup=0, schedule="constant", layer_decay=0.5)
+    steps = []
+    for frozen in ((), ("blocks.2.kernel",)):
+        optimizer = make_optimizer(settings, 10, frozen)
+        updates, _ = optimizer.update(weights, optimizer.init(weights), weights)
+        steps.append(np.asarray(updates["blocks.0.kernel"] / updates["head.kernel"]))
+    np.testing.assert_array_equal(*steps)
+    np.testing.assert_allclose(steps[0], 0.125)
 
 
 def test_the_optimizer_holds_no_state_for_frozen_weights(model):
