@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 LONGEST = 400  # characters of the message of another library that are shown
@@ -98,6 +98,16 @@ def shortened(name: str, max_length: int = 24) -> str:
     """
     name = printable(name)
     return name if len(name) <= max_length else name[: max_length - 1] + "…"
+
+
+def some(names: Sequence[str], count: int = 5) -> str:
+    """Returns names for a message: the first ones, and how many more there are.
+
+    >>> some(["a", "b", "c", "d"], 2)
+    'a, b and 2 more'
+    """
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
 
 
 def joined(extents: Iterable[int]) -> str:

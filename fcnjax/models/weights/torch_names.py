@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from fcnjax.models import MODELS
-from fcnjax.naming import check_name
+from fcnjax.naming import check_name, some
 
 LIBRARIES = ("torchvision", "timm")
 COUNTER = "num_batches_tracked"  # of PyTorch's batch norms; networks here do not use it
@@ -178,14 +178,14 @@ def pytorch_names(arch: str, ours: Iterable[str], given: Iterable[str], *, headl
         names = {name: theirs for name, theirs in names.items() if theirs in keys or not name.startswith(HEAD)}
     missing, surplus = sorted(set(names.values()) - keys), sorted(keys - set(names.values()))
     if missing or surplus:
-        listed = [f"{what} {_some(keys)}" for what, keys in (("missing", missing), ("surplus", surplus)) if keys]
+        listed = [f"{what} {some(keys, LISTED)}" for what, keys in (("missing", missing), ("surplus", surplus)) if keys]
         raise ValueError(f"state dict for {arch} ({library}'s names): {'; '.join(listed)}. Nothing was loaded.")
     return names
 
 
 def classifier_names(ours: Iterable[str]) -> list[str]:
     """Returns those of our variables that are in the last layer of the head, the classifier."""
-    head = [name for name in ours if name.startswith(HEAD)]
+    head = [name for name in ours if name.startswith("head.layers.")]
     last = max((_layer_index(name) for name in head), default=-1)
     return [name for name in head if _layer_index(name) == last]
 
@@ -214,8 +214,3 @@ def check_known(arch: str) -> None:
 
 def _layer_index(name: str) -> int:
     return int(name.split(".")[2])
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more

@@ -167,7 +167,9 @@ def _contents_of_stream(file: BinaryIO) -> tuple[Any, dict[str, tuple[int, int]]
     contents, keys = unpickler.load(), _Unpickler(file).load()
     places = {}
     for key in keys:
-        count = int.from_bytes(file.read(8), sys.byteorder)
+        if len(prefix := file.read(8)) < 8:
+            raise ValueError(f"record {key} is damaged.")
+        count = int.from_bytes(prefix, sys.byteorder)
         size = count * np.dtype(_item(unpickler.storages[key])).itemsize
         places[key] = (file.tell(), size)
         file.seek(size, 1)

@@ -16,7 +16,7 @@ import numpy as np
 from fcnjax.data import Source, UnreadableExample
 from fcnjax.data.size_table import areas
 from fcnjax.data.sources.contents import sample_positions
-from fcnjax.naming import joined
+from fcnjax.naming import joined, printable
 from fcnjax.training.build import SPLITS, abstract_model, load_sources
 from fcnjax.training.compile.memory_fit import compiled_bytes, device_memory_bytes
 from fcnjax.training.from_data.found_data import FoundData, find_data
@@ -109,6 +109,7 @@ def choose_config(
     sources = found.sources
     if sources is None:
         sources = load_sources(Recipe.from_config({"data": found.fields}), cache_dir=cache_dir)
+    _check_classes(sources)
     axes = sources["train"].sizes.shape[1]
     if trained is not None and trained.axes != axes:
         raise ValueError(
@@ -147,6 +148,25 @@ def settle(
     return Settled(recipe, trainer, _described(choice, recipe, reasons))
 
 
+def _check_classes(sources: Mapping[str, Source]) -> None:
+    """Raises ValueError unless there are two classes, all of them with training examples."""
+    train = sources["train"]
+    if len(train.class_names) < 2:
+        raise ValueError(
+            "data: must have at least two classes, and all examples are of "
+            f"{printable(' '.join(train.class_names))!r}; "
+            "name the folder that holds a folder for each class."
+        )
+    if train.labels is None:
+        return
+    absent = [name for label, name in enumerate(train.class_names) if label not in set(train.labels.tolist())]
+    if absent:
+        raise ValueError(
+            f"data: must have training examples of every class, and there are none of {printable(', '.join(absent))}; "
+            "compare the names of the folders in all splits, or add examples."
+        )
+
+
 def _check_loaded(recipe: Recipe, choice: Choice) -> None:
     """Raises ValueError if the recipe names other data than those that were loaded for the choice."""
     loaded, named = choice.config.data, recipe.data
@@ -178,7 +198,7 @@ def _config_for(found: FoundData, train: Source) -> tuple[Any, dict[str, str]]:
     if axes == 2 and train.channels == 3:
         config.augment.flip = 0.5
         reasons["augment.flip"] = "color images: a mirrored one shows the same; 0 if it does not, as for text"
-    reasons["optimizer.learning_rate"] = "usual for such networks here"
+    reasons["optimizer.learning_rate"] = "the usual peak for this network"
     config.epochs = int(np.clip(math.ceil(SEEN / len(train)), *EPOCHS))
     reasons["epochs"] = f"about {SEEN:,} examples in all, {EPOCHS[0]} to {EPOCHS[1]} epochs"
     channels = train.channels if found.fields["name"] == "image_folder" else None

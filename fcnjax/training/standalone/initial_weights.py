@@ -15,14 +15,14 @@ import numpy as np
 
 from fcnjax.data import Source
 from fcnjax.models import Classifier
-from fcnjax.naming import printable, shortened
+from fcnjax.models.weights.torch_names import classifier_names
+from fcnjax.naming import printable, shortened, some
 from fcnjax.training.data_digest import INIT, Digest
 from fcnjax.training.settings.recipe import Recipe
 from fcnjax.training.standalone.model_files import TENSORS, Standalone, read_model
 from fcnjax.training.step.average import Average
 from fcnjax.training.step.step import TrainState, split
 
-LISTED = 5  # names that a line shows
 WHOLE, CLASSIFIER, NEW = "whole", "classifier", "new"
 LAYERS = ("hidden", "activation", "norm", "kernel", "flatten", "dropout")  # fields that decide the layers of a head
 
@@ -97,20 +97,32 @@ def read_initial(recipe: Recipe, source: Source, model: Classifier) -> InitialWe
     new = sorted(wanted.keys() - arrays.keys() - (columns.keys() if pairs else set()))
     sha = hashlib.sha256((trained.path / TENSORS).read_bytes()).hexdigest()
     digest = {INIT: {"examples": sha, "contents": sha, "covers": "all weights"}}
-    named = [trained.classes[old] for _, old in pairs]
+    text = _text(recipe, trained, source, len(arrays), pairs if columns else None, new)
+    return InitialWeights(arrays, columns if pairs else {}, pairs, digest, text)
+
+
+def _text(
+    recipe: Recipe,
+    trained: Standalone,
+    source: Source,
+    whole: int,
+    pairs: Sequence[tuple[int, int]] | None,
+    new: Sequence[str],
+) -> str:
+    """Returns what was taken over and what is new; `pairs` is None unless the classifier was taken over by columns."""
+    head = f"{len(trained.classes)} classes" if trained.classes else "no head"
     lines = [
-        f"init_from {printable(recipe.init_from)} ({trained.recipe.model.name}, "
-        f"{f'{len(trained.classes)} classes' if trained.classes else 'no head'}): {len(arrays)} arrays taken over",
-        *_differences(recipe, trained),
+        f"init_from {printable(recipe.init_from)} ({trained.recipe.model.name}, {head}): {whole} arrays taken over"
     ]
-    if columns:
-        lines.append(
-            f"  classes taken over by name: {len(named)} of {len(source.class_names)}{_listed(named)}; "
-            f"new: {len(source.class_names) - len(named)}"
-        )
+    lines += _differences(recipe, trained)
+    if pairs is not None:
+        taken = [name for label, name in enumerate(source.class_names) if label in {new for new, _ in pairs}]
+        drawn = [name for name in source.class_names if name not in taken]
+        lines.append(f"  classes taken over by name: {len(taken)} of {len(source.class_names)}{_in_brackets(taken)}")
+        lines.append(f"  new classes: {len(drawn)}{_in_brackets(drawn)}")
     if new:
-        lines.append(f"  new arrays: {len(new)}{_listed(new)}")
-    return InitialWeights(arrays, columns if pairs else {}, pairs, digest, "\n".join(lines))
+        lines.append(f"  new arrays: {len(new)}{_in_brackets(new)}")
+    return "\n".join(lines)
 
 
 def describe_frozen(names: Sequence[str] | frozenset[str], weights: Mapping[str, Any]) -> str:
@@ -119,7 +131,7 @@ def describe_frozen(names: Sequence[str] | frozenset[str], weights: Mapping[str,
     parameters, all_of_them = (sum(int(np.prod(weights[n].shape)) for n in group) for group in (frozen, weights))
     return (
         f"frozen: {len(frozen)} of {len(weights)} weights, {parameters:,} of {all_of_them:,} parameters, and "
-        f"{len(names) - len(frozen)} running statistics{_listed(sorted(names))}"
+        f"{len(names) - len(frozen)} running statistics{_in_brackets(sorted(names))}"
     )
 
 
@@ -166,19 +178,12 @@ def _part(name: str, recipe: Recipe, trained: Standalone, model: Classifier, *, 
     old, new = trained.recipe.head, recipe.head
     if any(getattr(old, field) != getattr(new, field) for field in LAYERS):
         return NEW
-    layer = _classifier_layer(model)
+    classifier = classifier_names(split(model)[1])
     if name.startswith("head.pool."):
         same = (old.pool, old.pool_options, old.pool_at) == (new.pool, new.pool_options, new.pool_at)
-        behind = getattr(model.head, "pool_at", 0) > layer
+        behind = not classifier or getattr(model.head, "pool_at", 0) > int(classifier[0].split(".")[2])
         return WHOLE if same and not (classes_differ and behind) else NEW
-    return CLASSIFIER if classes_differ and name.startswith(f"head.layers.{layer}.") else WHOLE
-
-
-def _classifier_layer(model: Classifier) -> int:
-    """Returns the index of the layer of the head that yields the classes: its last one with a kernel."""
-    _, weights, _ = split(model)
-    found = [name.split(".") for name in weights if name.startswith("head.layers.") and name.endswith(".kernel")]
-    return max((int(parts[2]) for parts in found), default=-1)
+    return CLASSIFIER if classes_differ and name in classifier else WHOLE
 
 
 def _differences(recipe: Recipe, trained: Standalone) -> list[str]:
@@ -198,7 +203,5 @@ def _differences(recipe: Recipe, trained: Standalone) -> list[str]:
     ]
 
 
-def _listed(names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    return f" ({', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''})"
+def _in_brackets(names: Sequence[str]) -> str:
+    return f" ({printable(some(names))})" if names else ""

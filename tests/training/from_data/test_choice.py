@@ -78,3 +78,15 @@ def test_signals_and_volumes(axes):
     config = choose_config(source).config
     assert config.model.name == "fcn"
     assert not config.augment.flip
+
+
+def test_one_class_and_classes_without_training_examples_are_refused():
+    values = [np.ones((9, 9, 1), np.uint8)] * 20
+    with pytest.raises(ValueError, match="must have at least two classes, and all examples are of 'cat'"):
+        choose_config(ArraySource(values, [0] * 20, ["cat"]))
+    sources = {
+        "train": ArraySource(values, [0, 1] * 10, ["a", "b", "B"]),
+        "test": ArraySource(values, [2] * 20, ["a", "b", "B"]),
+    }
+    with pytest.raises(ValueError, match="there are none of B; compare the names of the folders in all splits"):
+        choose_config(sources)

@@ -1,5 +1,9 @@
 """Folders of files without a config: what was chosen, or asked for, is what trains, resumes and is evaluated."""
 
+import socket
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,3 +68,22 @@ def test_fields_of_the_data_decide_how_they_are_read(tmp_path, road):
     train = trainer.sources["train"]
     assert (train.channels, len(train) in (19, 20)) == (1, True)
     assert fcnjax.load(tmp_path / "run").model.about["provenance"]["examples"]["train"] == len(train)
+
+
+@pytest.mark.long
+def test_two_hosts_choose_one_recipe(tmp_path):
+    """Two processes on loopback: the memory of a host's own device decides on its batches."""
+    root = write(tmp_path / "photos", channels=3)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    options = ["--config.model.name=fcn", "--config.model.channels=(4, 4)", "--config.epochs=1", "--hosts=2"]
+    command = [sys.executable, "-m", "fcnjax", "train", f"--data={root}", f"--workdir={tmp_path / 'run'}", *options]
+    hosts = [
+        subprocess.Popen([*command, f"--coordinator=127.0.0.1:{port}", f"--host={host}"], stderr=subprocess.PIPE)
+        for host in range(2)
+    ]
+    for host in hosts:
+        _, error = host.communicate(timeout=240)
+        assert host.returncode == 0, error.decode()
+    assert evaluate(tmp_path / "run").count == 4
