@@ -5,7 +5,7 @@
 If there are no folders of splits, only `DIR/CLASS/*.jpg`, set the splits: `--config.data.train_split='all[:80%]'`,
 `validation_split='all[80%:90%]'`, `test_split='all[90%:]'`. Accuracy with 100 photographs of each of 20 classes of
 Caltech-101, 97 to 418 pixels a side, and `--config.epochs=20`: 45.6 % of 447 test images (most frequent class: 5.6 %),
-in 18 minutes on 2 CPU cores.
+in 18 minutes on 2 CPU cores. `fcnjax train --data=DIR`, which needs no config, chooses a narrow ResNet-18: 76.1 %.
 """
 
 from ml_collections import ConfigDict

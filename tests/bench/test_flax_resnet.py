@@ -33,7 +33,7 @@ def ours_in_flax(arrays):
     return traverse_util.unflatten_dict(nested)
 
 
-@pytest.mark.parametrize("network", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network", ["resnet18", pytest.param("resnet50", marks=pytest.mark.long)])
 def test_flax_and_ours_have_the_same_losses(network):
     work = image_workload(None, image=(64, 48), rows=4, fields={"network": network, "classes": 10})
     shape = {"classes": work.classes, "in_channels": work.in_channels, "dtype": work.dtype}

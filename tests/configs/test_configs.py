@@ -57,6 +57,8 @@ def test_the_digits_config_is_the_one_that_results_were_made_with():
     recipe = {name: value for name, value in resolved("digits").to_dict().items() if not name.startswith(FREE)}
     changed = {"batching": "bucket", "pixel_budget": None, "multiple_of": 1}
     assert {name: value for name, value in recipe.items() if not isinstance(value, dict)} == changed | {
+        "init_from": None,
+        "freeze": (),
         "mixup": 0.0,
         "ema_decay": None,
         "precision": "float32",
