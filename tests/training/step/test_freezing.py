@@ -58,7 +58,7 @@ def test_refused_patterns(model, patterns, message):
         frozen_names(model, patterns)
 
 
-@pytest.mark.parametrize(("name", "batching"), zip(OPTIMIZERS, ("bucket", "mixed") * 2, strict=True))
+@pytest.mark.parametrize(("name", "batching"), [*zip(OPTIMIZERS, ("bucket", "mixed") * 2, strict=True)])
 def test_frozen_arrays_keep_their_bits_and_the_others_move(name, batching):
     optimizer = {"name": name, "weight_decay": 0.5, "clip_norm": 1.0}
     recipe = make_recipe(freeze=["conv1"], optimizer=optimizer, batching=batching, ema_decay=0.7)
