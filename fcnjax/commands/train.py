@@ -15,7 +15,7 @@ from fcnjax.commands.command_line import (
     read_recipe,
     required,
 )
-from fcnjax.commands.overrides import last_value, overridden
+from fcnjax.commands.overrides import OVERRIDE, last_value, overridden
 from fcnjax.naming import printable
 from fcnjax.training import Recipe, TrainedRun, Trainer, describe_run, train, trainer_for
 from fcnjax.training.compile.mesh import is_first_host, join_hosts
@@ -90,7 +90,7 @@ def _data_fields(argv: Sequence[str]) -> dict[str, Any]:
     asked = [name for name in overridden(argv) if name.startswith("data.") and name not in ("data.mean", "data.std")]
     if not asked:
         return {}
-    texts = [a for a in argv if any(a.startswith(f"--config.{name}=") for name in asked)]
+    texts = [f"{OVERRIDE}{name}={last_value(OVERRIDE + name, argv)}" for name in asked]
     values = parse([argv[0], *texts], _define, default_config()).config.to_dict()["data"]
     return {name.removeprefix("data."): values[name.removeprefix("data.")] for name in asked}
 

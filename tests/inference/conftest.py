@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from fcnjax.commands.main import main
 from fcnjax.training import Recipe, TrainedRun, train
 
 COUNTS = {"train": 8, "validation": 2, "test": 6}  # of each class
@@ -80,3 +81,15 @@ def recordings(tmp_path_factory) -> Finished:
     frontend = {"name": "log_mel", "mels": 8, "f_max": 2000.0}
     model = {"name": "fcn", "channels": (4, 4)}
     return _finished(tmp_path_factory.mktemp("sounds"), _write_recordings, data, model=model, frontend=frontend)
+
+
+@pytest.fixture
+def predict_with(capsys):
+    """Returns a function that runs the command with the network of a run, and returns exit code, stdout and stderr."""
+
+    def run(finished: Finished, *arguments) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main(["fcnjax", "predict", f"--model={finished.path}", *map(str, arguments)])
+        return code, *capsys.readouterr()
+
+    return run

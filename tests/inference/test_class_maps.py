@@ -19,7 +19,6 @@ from pyarrow import parquet
 import fcnjax
 from fcnjax import Padded, models
 from fcnjax.commands.command_line import UNUSABLE
-from fcnjax.commands.main import main
 from fcnjax.data import UnreadableExample
 from fcnjax.heads import MapKind
 from fcnjax.inference import ExampleMaps, Prediction, Predictor
@@ -210,20 +209,10 @@ def test_embeddings_are_the_pooled_features_of_each_file_alone(photos):
         predictor.embeddings(["absent.png"])
 
 
-@pytest.fixture
-def predict(capsys):
-    def run(finished, *arguments) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main(["fcnjax", "predict", f"--model={finished.path}", *map(str, arguments)])
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def test_the_command_draws_a_picture_of_each_file_and_says_which_maps_these_are(predict, photos, tmp_path):
+def test_the_command_draws_a_picture_of_each_file_and_says_which_maps_these_are(predict_with, photos, tmp_path):
     absent, folder = tmp_path / "absent.jpg", tmp_path / "maps"
     arguments = (f"--to={tmp_path}/a.csv", f"--class_maps={folder}", f"--embeddings={tmp_path}/e.npz")
-    code, out, error = predict(photos, *arguments, *photos.files, absent)
+    code, out, error = predict_with(photos, *arguments, *photos.files, absent)
     assert code == 0
     assert f"class maps {folder}: 12 pictures, class maps of the head" in out
     assert f"embeddings {tmp_path}/e.npz: 12 rows of 4 features, 1 left out" in out
@@ -245,8 +234,10 @@ def test_the_command_draws_a_picture_of_each_file_and_says_which_maps_these_are(
     )
 
 
-def test_recordings_get_a_table_of_frames_and_a_picture(predict, recordings, tmp_path):
-    code, out, _ = predict(recordings, f"--to={tmp_path}/a.csv", f"--class_maps={tmp_path}/maps", recordings.files[0])
+def test_recordings_get_a_table_of_frames_and_a_picture(predict_with, recordings, tmp_path):
+    code, out, _ = predict_with(
+        recordings, f"--to={tmp_path}/a.csv", f"--class_maps={tmp_path}/maps", recordings.files[0]
+    )
     assert code == 0
     assert "1 pictures, class maps of the head" in out
     name = recordings.files[0].name
@@ -258,9 +249,9 @@ def test_recordings_get_a_table_of_frames_and_a_picture(predict, recordings, tmp
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".parquet"])
-def test_embeddings_of_other_formats(predict, photos, tmp_path, suffix):
+def test_embeddings_of_other_formats(predict_with, photos, tmp_path, suffix):
     file = tmp_path / f"e{suffix}"
-    assert predict(photos, f"--to={tmp_path}/a.csv", f"--embeddings={file}", *photos.files[:2])[0] == 0
+    assert predict_with(photos, f"--to={tmp_path}/a.csv", f"--embeddings={file}", *photos.files[:2])[0] == 0
     expected = fcnjax.load(photos.path).embeddings(photos.files[:2])
     found = np.load(file) if suffix == ".npy" else parquet.read_table(io.BytesIO(file.read_bytes())).to_pydict()
     if suffix == ".parquet":
@@ -269,7 +260,7 @@ def test_embeddings_of_other_formats(predict, photos, tmp_path, suffix):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_mistakes_are_one_sentence_and_write_nothing(predict, photos, tmp_path):
+def test_mistakes_are_one_sentence_and_write_nothing(predict_with, photos, tmp_path):
     full = tmp_path / "full"
     full.mkdir()
     (full / "mine").write_text("mine")
@@ -279,14 +270,14 @@ def test_mistakes_are_one_sentence_and_write_nothing(predict, photos, tmp_path):
         (f"--embeddings={full}/mine", "must end in .npz, .parquet, .npy"),
         (f"--embeddings={full}", "must end in"),
     ):
-        code, out, error = predict(photos, f"--to={tmp_path}/a.csv", argument, photos.files[0])
+        code, out, error = predict_with(photos, f"--to={tmp_path}/a.csv", argument, photos.files[0])
         assert (code, out) == (UNUSABLE, "")
         assert sentence in error
         assert error.count("\n") == 1
     (full / "e.npz").write_text("mine")
     again = (f"--to={tmp_path}/a.csv", f"--embeddings={full}/e.npz", f"--class_maps={full}", photos.files[0])
-    assert "exists; choose another path" in predict(photos, *again)[2]
-    assert predict(photos, *again, "--overwrite")[0] == 0
+    assert "exists; choose another path" in predict_with(photos, *again)[2]
+    assert predict_with(photos, *again, "--overwrite")[0] == 0
     assert {file.name for file in full.iterdir()} == {"mine", "e.npz", f"{photos.files[0].name}.png"}
 
 

@@ -4,25 +4,19 @@ import csv
 import io
 import json
 import os
+from functools import partial
 
 import pytest
 from pyarrow import parquet
 
 from fcnjax.commands.command_line import UNUSABLE
-from fcnjax.commands.main import main
 from fcnjax.inference.file_lists import expanded
 
 
 @pytest.fixture
-def predict(photos, capsys):
-    """Returns a function that runs the command and returns its exit code, stdout and stderr."""
-
-    def run(*arguments) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main(["fcnjax", "predict", f"--model={photos.path}", *map(str, arguments)])
-        return code, *capsys.readouterr()
-
-    return run
+def predict(photos, predict_with):
+    """Returns the function that runs the command with the network of the photographs."""
+    return partial(predict_with, photos)
 
 
 def test_a_folder_becomes_a_table_with_a_row_for_each_file(predict, photos, tmp_path):

@@ -120,6 +120,10 @@ def choose_config(
     _cap_area(config, reasons, sources["train"].sizes)
     if trained is not None:
         _adopt(config, reasons, trained, str(init_from))
+    elif found.kind != "recordings":  # the front end normalizes the bands of spectrograms
+        mean, std = _mean_and_deviation(sources["train"])
+        _apply(config.data, {"mean": mean, "std": std})
+        reasons["data.mean"] = f"of {min(MEASURED, len(sources['train']))} training examples; std too"
     return Choice(config, reasons, found, sources)
 
 
@@ -154,8 +158,7 @@ def _check_classes(sources: Mapping[str, Source]) -> None:
     if len(train.class_names) < 2:
         raise ValueError(
             "data: must have at least two classes, and all examples are of "
-            f"{printable(' '.join(train.class_names))!r}; "
-            "name the folder that holds a folder for each class."
+            f"{printable(' '.join(train.class_names))!r}; name the folder that holds a folder for each class."
         )
     if train.labels is None:
         return
@@ -186,9 +189,7 @@ def _config_for(found: FoundData, train: Source) -> tuple[Any, dict[str, str]]:
     elif axes != 2 or small:
         gray = axes == 2 and train.channels == 1
         config = digits_config() if gray else default_config()
-        reasons["model.name"] = (
-            f"the {'median image is below 64x64' if axes == 2 else 'network for any number of axes'}"
-        )
+        reasons["model.name"] = "the median image is below 64x64" if axes == 2 else "the network for any number of axes"
     else:
         config = photos_config("resnet18")
         cpu = jax.default_backend() == "cpu"
@@ -203,11 +204,6 @@ def _config_for(found: FoundData, train: Source) -> tuple[Any, dict[str, str]]:
     reasons["epochs"] = f"about {SEEN:,} examples in all, {EPOCHS[0]} to {EPOCHS[1]} epochs"
     channels = train.channels if found.fields["name"] == "image_folder" else None
     _apply(config.data, {"channels": channels, **found.fields})
-    if found.kind != "recordings":  # the front end normalizes the bands of spectrograms
-        mean, std = _mean_and_deviation(train)
-        with config.ignore_type():
-            config.data.mean, config.data.std = mean, std
-        reasons["data.mean"] = f"of {min(MEASURED, len(train))} training examples; std too"
     return config, reasons
 
 
@@ -258,9 +254,7 @@ def _fit_minimum(recipe: Recipe, reasons: dict[str, str], choice: Choice) -> Rec
 def _pixel_budget(trainer: Trainer, reasons: dict[str, str]) -> int | None:
     """Returns the positions of a batch that fit the device's memory; None if all batches do."""
     largest = trainer.programs.largest(trainer.programs.for_training(trainer.plan(trainer.recipe.seed), 0))
-    share = compiled_bytes(largest.programs.compile(largest.shape, *largest.args)) / device_memory_bytes(
-        jax.local_devices()[0]
-    )
+    share = compiled_bytes(largest.programs.compile(largest.shape, *largest.args)) / device_memory_bytes()
     if share <= MEMORY or trainer.recipe.pixel_budget is not None:
         reasons["batch_size"] = f"the largest program takes {max(share, 0.01):.0%} of the device's memory"
         return None

@@ -89,10 +89,10 @@ def _find_folder(root: Path) -> FoundData:
             f"data={printable(root)}: must hold images or recordings, and none of {len(looked_at)} files that were "
             f"opened is one, such as {printable(looked_at[0])}."
         )
-    within = fields["train_split"].partition("[")[0]
-    _check_enough(
-        f"data={printable(root)}", fields, sum(within == ALL or name.startswith(f"{within}/") for name in names)
-    )
+    within, cut, _ = fields["train_split"].partition("[")
+    if cut:
+        count = sum(within == ALL or name.startswith(f"{within}/") for name in names)
+        _check_enough(f"data={printable(root)}", count)
     if min(images, len(rates)) > len(looked_at) / 10:
         raise ValueError(
             f"data={printable(root)}: must hold files of one kind, and of {len(looked_at)} that were opened {images} "
@@ -143,10 +143,8 @@ def _chosen_splits(names: Iterable[str], owner: Path) -> tuple[dict[str, str], d
         chosen, why = [train + share for share in SHARES], "80, 10 and 10 % of each class"
     elif test is None:
         assert validation is not None
-        chosen, why = (
-            [f"{train}[:90%]", f"{train}[90%:]", validation],
-            "there is no test split; a tenth of train validates",
-        )
+        chosen = [f"{train}[:90%]", f"{train}[90%:]", validation]
+        why = "there is no test split; a tenth of train validates"
     elif validation is None:
         chosen, why = [f"{train}[:90%]", f"{train}[90%:]", test], "a tenth of train validates"
     else:
@@ -155,9 +153,9 @@ def _chosen_splits(names: Iterable[str], owner: Path) -> tuple[dict[str, str], d
     return dict(zip(names, chosen, strict=True)), {"train_split": why}
 
 
-def _check_enough(what: str, fields: Mapping[str, str], count: int) -> None:
-    """Raises ValueError if splits are to be cut from too few examples."""
-    if count < FEWEST and any("[" in split for split in fields.values()):
+def _check_enough(what: str, count: int) -> None:
+    """Raises ValueError if there are too few examples to cut splits from."""
+    if count < FEWEST:
         raise ValueError(
             f"{what}: holds {count} example{'s' * (count != 1)} to cut splits from; add some, to at least {FEWEST}, or "
             "give the splits train, validation and test."
@@ -168,12 +166,10 @@ def _split_sources(data: Any) -> dict[str, Source]:
     """Returns the three splits of sources in memory; missing ones are cut from the training examples."""
     if isinstance(data, Mapping):
         unknown = sorted(set(data) - {"train", "validation", "test"})
-        if unknown or "train" not in data:
+        if "train" not in data or unknown:
+            advice = f"rename {unknown[0]!r}" if unknown else "it must hold 'train', so add it"
             raise ValueError(
-                f"sources={list(data)}: must be a dictionary of train, test and, if you like, validation; rename "
-                f"{unknown[0]!r}."
-                if unknown
-                else f"sources={list(data)}: must hold 'train'; add it."
+                f"sources={list(data)}: must be a dictionary of train, test and, if you like, validation; {advice}."
             )
         given = {name: as_source(source) for name, source in data.items()}
     elif hasattr(data, "__len__") and hasattr(data, "__getitem__"):
@@ -188,7 +184,7 @@ def _split_sources(data: Any) -> dict[str, Source]:
     wanted = [name for name in ("train", "validation", "test") if name == "train" or name not in given]
     if wanted == ["train"]:
         return given
-    _check_enough("sources", dict.fromkeys(wanted, "train[]"), len(given["train"]))
+    _check_enough("sources", len(given["train"]))
     shares = SHARES if len(wanted) == 3 else ("[:90%]", "[90%:]")
     return given | {n: _part(given["train"], share) for n, share in zip(wanted, shares, strict=True)}
 

@@ -6,7 +6,7 @@ its classifier where classes match by name.
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -87,9 +87,10 @@ def read_initial(recipe: Recipe, source: Source, model: Classifier) -> InitialWe
     _check_blocks(recipe, trained, given, wanted)
     places = {name: index for index, name in enumerate(source.class_names)}
     pairs = [(places[name], old) for old, name in enumerate(trained.classes) if name in places]
+    part_of = _head_parts(recipe, trained, model, classes_differ=trained.classes != source.class_names)
     columns, arrays = {}, {}
     for name in given.keys() & wanted.keys():
-        part = _part(name, recipe, trained, model, classes_differ=trained.classes != source.class_names)
+        part = part_of(name) if name.startswith("head.") else WHOLE
         if part == CLASSIFIER and given[name].shape[:-1] == wanted[name].shape[:-1]:
             columns[name] = given[name]
         elif part == WHOLE and given[name].shape == wanted[name].shape:
@@ -167,23 +168,28 @@ def _in_channels(wanted: Mapping[str, Any], given: int, problems: Sequence[str])
     return int(wanted[first].shape[-2]) if differs and first is not None else given
 
 
-def _part(name: str, recipe: Recipe, trained: Standalone, model: Classifier, *, classes_differ: bool) -> str:
-    """Returns how an array is taken over: whole, by its columns of classes, or not at all.
+def _head_parts(
+    recipe: Recipe, trained: Standalone, model: Classifier, *, classes_differ: bool
+) -> Callable[[str], str]:
+    """Returns the function that says how an array of the head is taken over: whole, by columns of classes, or not.
 
     Of a head with other layers nothing is taken over, of one with another pool, or with other classes and a pool that
     stands behind the classifier, nothing of the pool.
     """
-    if not name.startswith("head."):
-        return WHOLE
     old, new = trained.recipe.head, recipe.head
     if any(getattr(old, field) != getattr(new, field) for field in LAYERS):
-        return NEW
+        return lambda name: NEW
     classifier = classifier_names(split(model)[1])
-    if name.startswith("head.pool."):
-        same = (old.pool, old.pool_options, old.pool_at) == (new.pool, new.pool_options, new.pool_at)
-        behind = not classifier or getattr(model.head, "pool_at", 0) > int(classifier[0].split(".")[2])
-        return WHOLE if same and not (classes_differ and behind) else NEW
-    return CLASSIFIER if classes_differ and name in classifier else WHOLE
+    behind = not classifier or getattr(model.head, "pool_at", 0) > int(classifier[0].split(".")[2])
+    same = (old.pool, old.pool_options, old.pool_at) == (new.pool, new.pool_options, new.pool_at)
+    pool = WHOLE if same and not (classes_differ and behind) else NEW
+
+    def part(name: str) -> str:
+        if name.startswith("head.pool."):
+            return pool
+        return CLASSIFIER if classes_differ and name in classifier else WHOLE
+
+    return part
 
 
 def _differences(recipe: Recipe, trained: Standalone) -> list[str]:

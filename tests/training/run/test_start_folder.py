@@ -51,7 +51,7 @@ def test_gray_photographs_resume_and_are_evaluated_as_they_were_trained(tmp_path
     np.testing.assert_array_equal(evaluate(run.folder.path).logits, run.test.logits)
 
 
-@pytest.mark.parametrize("road", ["python", "command"])
+@pytest.mark.parametrize("road", ["python", "command", "command with spaces"])
 def test_fields_of_the_data_decide_how_they_are_read(tmp_path, road):
     root = write(tmp_path / "photos", channels=3)
     (root / "dark" / "0.png").write_bytes(b"not an image")
@@ -59,7 +59,9 @@ def test_fields_of_the_data_decide_how_they_are_read(tmp_path, road):
     if road == "python":
         fcnjax.train(root, tmp_path / "run", progress=False, data=fields, **SMALL)
     else:
-        asked = [f"--config.data.{name}={value}" for name, value in fields.items()]
+        pairs = [(f"--config.data.{name}", str(value)) for name, value in fields.items()]
+        spaces = "spaces" in road
+        asked = [text for pair in pairs for text in (pair if spaces else ["=".join(pair)])]
         network = ["--config.model.name=fcn", "--config.model.channels=(4, 4)", "--config.epochs=1"]
         assert main(["fcnjax", "train", f"--data={root}", f"--workdir={tmp_path / 'run'}", *asked, *network]) == 0
     trainer, _ = load_run(tmp_path / "run")
