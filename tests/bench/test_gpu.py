@@ -150,7 +150,7 @@ def test_all_stages_have_a_command_and_few_files(tmp_path):
     assert sum(stage.weight for stage in made) > 0
 
 
-@pytest.mark.slow  # a few stages, each in a process of its own
+@pytest.mark.long  # a few stages, each in a process of its own: a minute
 def test_the_whole_command_runs_on_a_cpu(tmp_path):
     chosen = "exactness,bench,tests,ablation,input"  # determinism has its own tests
     options = ["--small", "--seconds=240", f"--stages={chosen}", f"--out={tmp_path}"]

@@ -98,7 +98,9 @@ def test_sharded_weights_are_the_same_and_each_device_has_its_part(alone, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("hosts", "variants"), [(2, ("bucket", "mixed")), (4, ("bucket",))])
+@pytest.mark.parametrize(
+    ("hosts", "variants"), [(2, ("bucket", "mixed")), pytest.param(4, ("bucket",), marks=pytest.mark.long)]
+)
 def test_the_number_of_hosts_changes_nothing(alone, tmp_path, hosts, variants):
     finish(*start_hosts(tmp_path, hosts, "--variants", *variants))
     for name in variants:
