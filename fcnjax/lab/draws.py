@@ -149,7 +149,8 @@ class _Relabeled(Source):
 
     def __init__(self, source: Source, labels: np.ndarray) -> None:
         self._source, self._labels = source, frozen_table(labels)
-        self.sizes, self.ids, self.names, self.unreadable = source.sizes, source.ids, source.names, source.unreadable
+        self.sizes, self.ids = source.sizes, source.ids
+        self.describe_as(source)
         self.class_names, self.channels = source.class_names, source.channels
 
     @cached_property

@@ -6,7 +6,7 @@ from fcnjax.data.sources.npz import load_npz, save_npz
 from fcnjax.data.sources.relabeled import RelabeledSource
 from fcnjax.data.sources.resized import ChangedSource, ResizedSource, cropped, scaled
 from fcnjax.data.sources.size_policy import SizePolicy
-from fcnjax.data.sources.source import Example, Source, UnreadableExample
+from fcnjax.data.sources.source import Example, Ignored, Source, UnreadableExample
 from fcnjax.data.sources.subset import PartialSource, without_small
 from fcnjax.data.sources.wrapped import as_source
 
@@ -14,6 +14,7 @@ __all__ = [
     "ArraySource",
     "ChangedSource",
     "Example",
+    "Ignored",
     "JoinedSource",
     "PartialSource",
     "RelabeledSource",

@@ -43,6 +43,13 @@ class JoinedSource(Source):
         if any(part.names is not None for part in self.parts):
             self.names = [part.name_of(index) for part in self.parts for index in range(len(part))]
         self.unreadable = {name: why for part in self.parts for name, why in part.unreadable.items()}
+        if all(part.groups is not None for part in self.parts):
+            self.groups = [group for part in self.parts for group in part.groups or ()]
+        if any(part.weights is not None for part in self.parts):
+            ones = [np.ones(len(part), np.float32) if part.weights is None else part.weights for part in self.parts]
+            self.weights = np.concatenate(ones)
+        self.ignored = tuple(dict.fromkeys(each for part in self.parts for each in part.ignored))
+        self.notes = tuple(dict.fromkeys(note for part in self.parts for note in part.notes))
         self._ends = np.cumsum([len(part) for part in self.parts])
 
     @cached_property

@@ -47,9 +47,9 @@ class RelabeledSource(Source):
         kept = np.flatnonzero(~lost)
         self._source = source if len(kept) == len(source) else PartialSource(source, kept, {})
         self.labels = frozen_table(np.where(labels[kept] < 0, -1, self._positions[labels[kept]]))
-        self.sizes, self.ids, self.names = self._source.sizes, self._source.ids, self._source.names
+        self.sizes, self.ids = self._source.sizes, self._source.ids
+        self.describe_as(self._source)
         self.class_names, self.channels = tuple(class_names), source.channels
-        self.unreadable = source.unreadable
 
     def __len__(self) -> int:
         return len(self._source)

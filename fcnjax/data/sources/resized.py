@@ -37,7 +37,8 @@ class ResizedSource(Source):
         self.source, self.policy = as_source(source), policy
         self._content = policy.content_sizes(self.source.sizes, minimum)
         self.sizes = frozen_table(policy.sizes(self.source.sizes, minimum, self.source.names))
-        self.ids, self.names, self.unreadable = self.source.ids, self.source.names, dict(self.source.unreadable)
+        self.ids = self.source.ids
+        self.describe_as(self.source)
         self.class_names, self.channels = self.source.class_names, self.source.channels
 
     @cached_property
@@ -83,7 +84,8 @@ class ChangedSource(Source):
     ) -> None:
         self._source, self._change, self._what = source, change, what
         self.sizes = frozen_table(np.broadcast_to(np.asarray(sizes, np.int32), source.sizes.shape).copy())
-        self.ids, self.names, self.unreadable = source.ids, source.names, source.unreadable
+        self.ids = source.ids
+        self.describe_as(source)
         self.class_names, self.channels = source.class_names, source.channels
 
     @cached_property

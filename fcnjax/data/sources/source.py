@@ -6,6 +6,7 @@ idea: a source neither pads nor augments; it returns the examples and their size
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
@@ -30,6 +31,21 @@ class Example(NamedTuple):
     id: int
     values: np.ndarray
     label: int
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Files that a data set does not use, all for one reason.
+
+    Attributes:
+        reason: why, such as "a table; config.data.labels.table reads labels from it".
+        count: number of files.
+        example: the name of one of them.
+    """
+
+    reason: str
+    count: int
+    example: str
 
 
 class UnreadableExample(ValueError):
@@ -61,6 +77,10 @@ class Source(ABC):
         channels: C, the same for all examples.
         names: name of each example in messages and reports, such as its file; None if examples have only ids.
         unreadable: why each example that was left out of the source cannot be read, by name.
+        groups: what each example belongs to that no two splits should share, such as a patient; None if unknown.
+        weights: float32 [N], weight of each example in the training loss, above 0; None if all weigh the same.
+        ignored: files of the data set that are no examples, by reason.
+        notes: what else should be known of how the data were read, one sentence each.
     """
 
     sizes: np.ndarray
@@ -69,6 +89,10 @@ class Source(ABC):
     channels: int
     names: Sequence[str] | None = None
     unreadable: Mapping[str, str] = MappingProxyType({})
+    groups: Sequence[str] | None = None
+    weights: np.ndarray | None = None
+    ignored: Sequence[Ignored] = ()
+    notes: Sequence[str] = ()
 
     @cached_property
     def labels(self) -> np.ndarray | None:
@@ -113,6 +137,20 @@ class Source(ABC):
         """
         del at_least
         return self[index]
+
+    def describe_as(self, source: "Source", kept: np.ndarray | None = None) -> None:
+        """Takes over what is known of another source's examples besides their sizes: names, groups, weights, notes.
+
+        Args:
+            source: the other source.
+            kept: int [N], positions of the examples in it; None: all, in its order.
+        """
+        chosen = range(len(source)) if kept is None else kept.tolist()
+        if source.names is not None or kept is not None:
+            self.names = source.names if kept is None else [source.name_of(index) for index in chosen]
+        self.groups = source.groups if source.groups is None else [source.groups[index] for index in chosen]
+        self.weights = source.weights if source.weights is None or kept is None else source.weights[kept]
+        self.unreadable, self.ignored, self.notes = dict(source.unreadable), source.ignored, source.notes
 
     def name_of(self, index: int) -> str:
         """Returns the name of the example at `index` for messages: its own name, else "example" and its id."""

@@ -28,7 +28,7 @@ class PartialSource(Source):
         self.source, self._kept = as_source(source), kept
         self.sizes, self.ids = self.source.sizes[kept], self.source.ids[kept]
         self.class_names, self.channels = self.source.class_names, self.source.channels
-        self.names = [self.source.name_of(index) for index in kept.tolist()]
+        self.describe_as(self.source, kept)
         self.unreadable = {**self.source.unreadable, **unreadable}
 
     @cached_property

@@ -68,7 +68,9 @@ class _MemberSource(Source):
         self.class_names, self.channels = data.class_names, data.channels
         names = getattr(data, "names", None)
         self.names = None if names is None else tuple(names)
-        self.unreadable = getattr(data, "unreadable", {})
+        for name in ("unreadable", "groups", "weights", "ignored", "notes"):
+            if hasattr(data, name):
+                setattr(self, name, getattr(data, name))
 
     @cached_property
     def labels(self) -> np.ndarray | None:

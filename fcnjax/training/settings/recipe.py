@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fcnjax.data import Augmentation, RandomCrop, SizePolicy
+from fcnjax.data.files.label_settings import LabelSettings
 from fcnjax.data.sources.source import ON_ERROR
 from fcnjax.precision import PRECISIONS
 from fcnjax.training.settings.config_fields import field_names, from_mapping, require, require_at_least, set_fields
@@ -16,6 +17,8 @@ from fcnjax.training.settings.learning_settings import LossSettings, OptimizerSe
 from fcnjax.training.settings.observation_settings import LogSettings, ProfileSettings
 
 BATCHING = ("bucket", "mixed")
+ON_ABSENT = ("refuse", "allow")  # what happens to classes without training examples
+ON_LEAKAGE = ("warn", "refuse", "ignore")  # what happens if splits share examples
 ON_FAILURE = ("stop", "continue")  # what a run does when a checkpoint cannot be written
 ON_DAMAGE = ("skip", "refuse")  # what a resumed run does when its latest checkpoint is damaged
 # Fields that do not change the steps of a run: runs that differ only in them can share a trainer.
@@ -37,10 +40,17 @@ class DataSettings:
         data_dir: folder of prepared data sets, or of your own files; None means the default of TFDS.
         mean, std: mean and standard deviation of the pixels, scaled to [0, 1]: one number, or one per channel. Inputs
             are `(pixel / 255 - mean) / std`.
-        channels: channels of images read from files, 1 (gray) or 3; None means 1 if all are gray, else 3.
+        channels: channels of values read from files: 1 (gray) or 3 for photographs, any number for others (bands of
+            images, 2 for stereo); None means those of the files: of photographs 1 if all are gray, else 3; of
+            recordings 1, their mean.
         sample_rate: rate in Hz to which recordings are resampled; None keeps their own.
         on_error: "refuse" lists all examples that cannot be decoded before training and stops; "mask" makes them filler
             rows, and counts and lists them at the end.
+        labels: where labels, splits and groups of files come from, if not from folders (see `LabelSettings`).
+        absent_classes: what happens if a class has no training example: "refuse" names it and its nearest twins,
+            "allow" trains without it.
+        leakage: what happens if splits share an example, a file of the same content, or a group: "warn" counts and
+            says it, "refuse" stops, "ignore" does not look.
     """
 
     name: str
@@ -53,6 +63,9 @@ class DataSettings:
     channels: int | None = None
     sample_rate: int | None = None
     on_error: str = "refuse"
+    labels: LabelSettings = dataclasses.field(default_factory=LabelSettings)
+    absent_classes: str = "refuse"
+    leakage: str = "warn"
 
     def __post_init__(self):
         for name in ("mean", "std"):  # an override of numbers per channel by one number
@@ -60,10 +73,12 @@ class DataSettings:
                 object.__setattr__(self, name, value[0])
         std = self.std if isinstance(self.std, tuple) else (self.std,)
         require(all(value > 0 for value in std), "std", self.std, "greater than 0")
-        require(self.channels in (None, 1, 3), "channels", self.channels, "1, 3 or None")
+        channels = self.channels
+        require(channels is None or channels >= 1, "channels", channels, "at least 1, or None")
         rate = self.sample_rate
         require(rate is None or rate >= 1, "sample_rate", rate, "at least 1, or None")
-        require(self.on_error in ON_ERROR, "on_error", self.on_error, f"one of {', '.join(ON_ERROR)}")
+        for name, allowed in (("on_error", ON_ERROR), ("absent_classes", ON_ABSENT), ("leakage", ON_LEAKAGE)):
+            require(getattr(self, name) in allowed, name, getattr(self, name), f"one of {', '.join(allowed)}")
 
 
 @dataclasses.dataclass(frozen=True)

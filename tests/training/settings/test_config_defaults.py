@@ -18,7 +18,8 @@ ZERO = ("rotation", "scale", "shear", "shift", "flip", "flip_vertical", "brightn
 ZERO += ("erase", "gain", "noise", "time_shift")
 SET = {
     "data": {"name": "x", "train_split": "train", "validation_split": "validation", "test_split": "test"}
-    | {"mean": 0.0, "std": 1.0, "on_error": "refuse"},
+    | {"mean": 0.0, "std": 1.0, "on_error": "refuse", "absent_classes": "refuse", "leakage": "warn"}
+    | {"labels": dict.fromkeys(Recipe.field_names("data.labels."))},
     "model": {"name": "fcn", "channels": (32, 64, 128), "norm": "batch", "activation": "gelu"},
     "head": {"hidden": (), "activation": "relu", "log_softmax": False, "kernel": 1, "pool": "mean"},
     "optimizer": {"name": "adamw", "learning_rate": 5e-3, "schedule": "cosine", "warmup": 0.1, "boundaries": ()}

@@ -248,7 +248,7 @@ def test_a_value_out_of_range_is_refused_in_one_sentence(changes, field, value, 
 
 LIMITS = {  # field -> (values at the ends of its range, values just outside)
     "data.std": ((1e-9,), (0,)),
-    "data.channels": ((1, 3), (0, 2)),
+    "data.channels": ((1, 3, 5), (0, -1)),
     "data.sample_rate": ((1,), (0,)),
     "data.on_error": (("refuse", "mask"), ("ignore",)),
     "frontend.name": (("log_mel", None), ("mel",)),
