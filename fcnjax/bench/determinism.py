@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
-from tqdm import tqdm
 
+from fcnjax.progress import progress_bar
 from fcnjax.table_style import tight_table
 from fcnjax.training.compile.program_cache import FOLDER
 from fcnjax.training.run.finished import load_run, load_state
@@ -54,7 +54,7 @@ def measure(arguments: Sequence[str], seconds: float = SECONDS) -> dict[str, Any
         ChildProcessError: if the first training fails; the message holds its last line.
         TimeoutError: if the first training does not end in time.
     """
-    bar = tqdm(total=4, desc="determinism", unit=" trainings")
+    bar = progress_bar(total=4, title="determinism", unit=" trainings")
     with tempfile.TemporaryDirectory() as folder, bar:
         trainings = _Trainings(Path(folder), arguments, time.monotonic() + seconds)
         processes = map(trainings.started, (FIRST, AGAIN, RESUMED))

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from fcnjax.data import Example, Source, UnreadableExample, image_values
 from fcnjax.data.files.audio_files import read_rate
 from fcnjax.data.files.file_scan import AudioKind, ImageKind
 from fcnjax.data.size_table import frozen_table
 from fcnjax.naming import joined, printable
+from fcnjax.progress import progress_bar
 from fcnjax.training.standalone import Standalone
 
 THREADS = 8  # files whose header is read at once
@@ -59,8 +59,8 @@ class Inputs(Source):
                 raise ValueError(f"{printable(first)}: must be an array: files have no values of {what}.")
         names = [item_name(item, index) for index, item in enumerate(held)]
         with ThreadPoolExecutor(THREADS) as pool:
-            found = pool.map(self._size_of, held)
-            sizes = list(tqdm(found, "reading headers", len(held), disable=not progress, unit=" files", leave=False))
+            found, quiet = pool.map(self._size_of, held), not progress
+            sizes = list(progress_bar(found, "reading headers", len(held), disable=quiet, unit=" files", leave=False))
         self.refused = {index: size for index, size in enumerate(sizes) if isinstance(size, str)}
         self.unreadable = {names[index]: reason for index, reason in self.refused.items()}
         self.item_names = tuple(names)

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from fcnjax.atomic import atomic_file
 from fcnjax.data.files.audio_files import decode_audio, read_length
 from fcnjax.data.files.image_files import decode_image, read_header
 from fcnjax.data.sources.source import UnreadableExample
+from fcnjax.progress import progress_bar
 
 LAYOUT = 1  # version of the cache file's layout; files of other versions are rebuilt
 CHUNK = 32  # files per task: few enough for a smooth progress bar, enough to make the cost of a task negligible
@@ -168,7 +168,7 @@ def _scan(
 
     chunks = [stale[start : start + CHUNK] for start in range(0, len(stale), CHUNK)]
     title = "verifying files" if verify else "reading headers"
-    with tqdm(total=len(stale), unit="file", desc=title, disable=None) as bar, ThreadPoolExecutor(threads) as pool:
+    with progress_bar(title=title, total=len(stale), unit=" files") as bar, ThreadPoolExecutor(threads) as pool:
         try:
             for done in as_completed([pool.submit(scan, chunk) for chunk in chunks]):
                 rows.update(done.result())

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from fcnjax.data.size_table import checked_table, frozen_table
 from fcnjax.data.sources.example_checks import check_array, check_labels, checked_names, count_classes
 from fcnjax.data.sources.source import Example, Source
+from fcnjax.progress import progress_bar
 
 _VALUE_KEYS = ("image", "audio", "values")
 FULL_SCALE = 32768  # of 16-bit samples
@@ -115,7 +115,7 @@ class _ItemSource(Source):
 
     def _scan(self) -> tuple[np.ndarray, np.ndarray, list[int]]:
         sizes, ids, labels = [], [], []
-        for index in tqdm(range(len(self._data)), desc="sizes", unit=" items", delay=1, leave=False):
+        for index in progress_bar(range(len(self._data)), title="sizes", unit=" items", delay=1, leave=False):
             example = _example(self._data, index)
             check_array(index, example.values, self._first)
             sizes.append(example.values.shape[:-1])

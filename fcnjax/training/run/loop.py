@@ -4,16 +4,16 @@ The one idea: the loss of a step is read after the next step is dispatched, so t
 """
 
 import itertools
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from fcnjax.installation import installed_version
 from fcnjax.naming import joined
+from fcnjax.progress import Bar, progress_bar, write_line
 from fcnjax.training.compile.compilation import Compilation, CompileSettings, compiling_ahead
 from fcnjax.training.compile.memory_fit import compiled_bytes
 from fcnjax.training.compile.mesh import is_first_host, together
@@ -210,13 +210,13 @@ def _recorded(steps: Iterator[StepResult], profiler: Profiler, start: int) -> It
         yield number, done
 
 
-def _bar(trainer: Trainer, start: int, progress: bool, title: str) -> tqdm:
+def _bar(trainer: Trainer, start: int, progress: bool, title: str) -> Bar:
     examples = len(trainer.sources["train"])
-    return tqdm(
+    return progress_bar(
         total=trainer.recipe.epochs * examples,
         initial=start * examples // trainer.steps_per_epoch,
         unit=" examples",
-        desc=title,
+        title=title,
         disable=not progress,
         mininterval=0.5,
     )
@@ -230,7 +230,8 @@ def _report_compiled(jobs: Sequence[Compilation], seconds: float):
         for job in jobs
         if job.positions
     ]
-    tqdm.write("\n".join([f"{len(jobs)} programs compiled after {seconds:.1f} s; memory while they run:", *lines]))
+    title = f"{len(jobs)} programs compiled after {seconds:.1f} s; memory while they run:"
+    write_line("\n".join([title, *lines]), sys.stdout)
 
 
 @contextmanager

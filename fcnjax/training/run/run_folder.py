@@ -17,17 +17,16 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-from tqdm import tqdm
 
 from fcnjax.atomic import LOCK, locked_folder, read_json, write_bytes, write_json
 from fcnjax.installation import installed_version
+from fcnjax.progress import write_line
 from fcnjax.sealed import DamagedFile, read_sealed, write_sealed
 from fcnjax.training.compile.compilation import CompileSettings, compile_options, processor
 from fcnjax.training.compile.mesh import is_first_host
@@ -125,7 +124,7 @@ class RunFolder:
             )
         if splits := not_compared(known, digest):
             said = "hold no hash, or one of another kind; whether they have changed was not checked"
-            tqdm.write(f"{path}: labels and values of {', '.join(splits)} {said}.", file=sys.stderr)
+            write_line(f"{path}: labels and values of {', '.join(splits)} {said}.")
 
     def keep_metrics_until(self, step: int, written: Sequence[Any] | None = None):
         """Drops the metrics after `step` and those of the final test, which a resumed run writes again.
@@ -154,7 +153,7 @@ class RunFolder:
     def _check_written(self, content: bytes | None, step: int, size: int, digest: str) -> None:
         if content is None and size:
             lost = f"{self.metrics_path}: is missing; the rows of steps 1 to {step:,} are lost."
-            tqdm.write(f"{lost} The run continues with the later ones.", file=sys.stderr)
+            write_line(f"{lost} The run continues with the later ones.")
         elif hashlib.sha256((content or b"")[:size]).hexdigest() != digest or len(content or b"") < size:
             raise DamagedFile(
                 self.metrics_path,
@@ -202,7 +201,7 @@ class RunFolder:
             if self._recipe.checkpoint_failure == "stop":
                 raise OSError(f"{problem} Free disk space and repeat the command to resume.") from error
             if not self._warned:
-                tqdm.write(f"{problem} The run continues without checkpoints until it is writable.", file=sys.stderr)
+                write_line(f"{problem} The run continues without checkpoints until it is writable.")
             self._warned = True
         return not self._waiting
 

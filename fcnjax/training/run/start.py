@@ -2,13 +2,13 @@
 
 import dataclasses
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from fcnjax.data.by_name import ARRAYS
+from fcnjax.progress import write_line
 from fcnjax.training.compile.mesh import is_first_host, together
 from fcnjax.training.from_data import Choice, Settled, choose_config, find_data, settle
 from fcnjax.training.run import loop
@@ -81,7 +81,7 @@ def train(
         chosen = settled(choice, Recipe.from_config(choice.config.to_dict()), workdir, list(flat_fields(changes)))
         recipe, trainer = chosen.recipe, chosen.trainer
         if progress and is_first_host():
-            tqdm.write(f"{chosen.text}\n{CHANGE}\n")
+            write_line(f"{chosen.text}\n{CHANGE}\n", sys.stdout)
     else:
         recipe = Recipe.from_config(_changed(recipe.to_dict(), changes))
         trainer = resumed_trainer(data, recipe, workdir)

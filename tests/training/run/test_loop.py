@@ -420,7 +420,8 @@ def test_a_diverging_run_says_where_and_what_to_do(sources, tmp_path):
     assert not (tmp_path / "weights").exists()
 
 
-def test_the_bar_shows_rate_and_time_left(trainer, tmp_path, capsys):
+def test_the_bar_shows_rate_and_time_left(trainer, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     train(trainer.recipe, tmp_path / "named", trainer=trainer)
     shown = capsys.readouterr().err
     assert "named" in shown
