@@ -126,7 +126,7 @@ def matched(
     else:
         if split is not None:
             raise ValueError(f"split={split!r}: needs the path of a folder or a file; leave it out with other data.")
-        name, source = "data", as_source(data, model.classes)
+        name, source = "data", as_source(data, model.classes, channels=model.channels)
     _check_values(name, source, model)
     policy, minimum = model.recipe.size, predictor.network.min_size
     try:

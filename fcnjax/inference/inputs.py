@@ -205,7 +205,7 @@ def _check_range(array: np.ndarray, model: Standalone, what: str) -> None:
     low, high = model.values
     pixels = (low, high) == (0.0, 1.0)
     if array.dtype == np.uint8:
-        if model.axes == 1 or not pixels:
+        if not pixels:
             raise ValueError(f"{what} and dtype uint8: must be floating, of {low:g} to {high:g} as in training.")
         return
     if not np.isfinite(array).all():

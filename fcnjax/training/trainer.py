@@ -118,7 +118,7 @@ class Trainer:
         model = abstract_model(recipe, train)
         for name in SPLITS:
             try:
-                model.check_sizes(self.sources[name].sizes)
+                model.check_sizes(self.sources[name].sizes, self.sources[name].name_of)
             except ValueError as error:
                 advice = "Or set config.size.below to upsample or pad."
                 raise ValueError(f"{recipe.data.name}, {name} split: {error} {advice}") from None

@@ -14,7 +14,14 @@ import numpy as np
 from PIL import Image
 
 from fcnjax.data.size_table import checked_table, frozen_table
-from fcnjax.data.sources.example_checks import check_array, check_labels, checked_names, count_classes
+from fcnjax.data.sources.example_checks import (
+    check_array,
+    check_labels,
+    check_layout,
+    checked_names,
+    class_indices,
+    count_classes,
+)
 from fcnjax.data.sources.source import Example, Source
 from fcnjax.progress import progress_bar
 
@@ -22,7 +29,9 @@ _VALUE_KEYS = ("image", "audio", "values")
 FULL_SCALE = 32768  # of 16-bit samples
 
 
-def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = None) -> Source:
+def as_source(
+    data: Any, class_names: Sequence[str] | None = None, sizes: Any = None, *, channels: int | None = None
+) -> Source:
     """Returns a source of the items of your object; a `Source` is returned unchanged.
 
     Use `ArraySource` for arrays that fit in memory: it is faster and checks all of them for NaN.
@@ -32,14 +41,16 @@ def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = 
             `Example`; a pair `(values, label)`; or a mapping with the key "label" and one of "image", "audio" and
             "values". Values are anything that numpy converts to an array [*S, C], uint8 (0 to 255) or floating,
             channels last: arrays, tensors, PIL images (gray ones get a channel axis). With the key "image", [H, W]
-            becomes [H, W, 1]; with "audio", [L] becomes [L, 1] and integers are read as 16-bit samples, full scale 1.
-            An item must have the same size at every access: leave random crops to the training's augmentation. An
-            object that also has the other members of a `Source` (`sizes`, `ids`, `class_names`, `channels`) is used
-            as it is, and the arguments below are ignored.
+            becomes [H, W, 1]; with "audio", [L] becomes [L, 1], and integers are scaled to full scale 1 (see
+            `as_signal`). A label is a class index or the name of a class. An item must have the same size at every
+            access: leave random crops to the training's augmentation. An object that also has the other members of a
+            `Source` (`sizes`, `ids`, `class_names`, `channels`) is used as it is, and the arguments below are ignored.
         class_names: names of the classes, all different; None counts the classes in the labels and names them "0", "1",
-            ..., if the largest label is below 10,000 or 10 times the number of items.
+            ..., if the largest label is below 10,000 or 10 times the number of items; labels that are names are then
+            the classes, sorted.
         sizes: int [N, D], the extents of each item along its spatial axes; `class_names` is then required. None reads
             every item once, with a progress bar if that takes more than a second.
+        channels: C, the extent of the last axis, for items that look like others, as for `ArraySource`.
 
     Returns:
         The source. Ids are positions; items of type `Example` keep their own if the size table is read from them.
@@ -56,7 +67,7 @@ def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = 
         return data
     if all(hasattr(data, name) for name in ("sizes", "ids", "class_names", "channels", "__len__", "__getitem__")):
         return _MemberSource(data)
-    return _ItemSource(data, class_names, sizes)
+    return _ItemSource(data, class_names, sizes, channels)
 
 
 class _MemberSource(Source):
@@ -90,7 +101,7 @@ class _MemberSource(Source):
 class _ItemSource(Source):
     """A source of the items of an object."""
 
-    def __init__(self, data: Any, class_names: Sequence[str] | None, sizes: Any) -> None:
+    def __init__(self, data: Any, class_names: Sequence[str] | None, sizes: Any, channels: int | None) -> None:
         if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
             raise TypeError(f"data: a {type(data).__name__} lacks __len__ or __getitem__; convert it to a list.")
         if not len(data):
@@ -98,36 +109,37 @@ class _ItemSource(Source):
         if sizes is not None and class_names is None:
             raise ValueError("class_names=None: must be given with sizes, because no labels are read to count classes.")
         self._data = data
-        self._first = _example(data, 0).values.shape
+        self._first = _example(data, 0)[0].values.shape
         self.channels = int(self._first[-1])
         if sizes is None:
             self.sizes, self.ids, labels = self._scan()
-            names = range(count_classes(labels, len(labels))) if class_names is None else class_names
-            self.class_names = checked_names(names)
-            check_labels(labels, len(self.class_names))
-            self.labels = frozen_table(labels)
+            indices, names = class_indices(labels, class_names)
+            self.class_names = checked_names(range(count_classes(indices, len(indices))) if names is None else names)
+            check_labels(indices, len(self.class_names))
+            self.labels = frozen_table(indices)
         else:
             self.sizes = frozen_table(checked_table("sizes", sizes, len(self._first) - 1))
             if len(self.sizes) != len(data):
                 raise ValueError(f"sizes: must have one row for each of the {len(data)} items, not {len(self.sizes)}.")
             self.ids = frozen_table(range(len(data)))
             self.class_names = checked_names(class_names or ())
+        check_layout(self.sizes, self.channels, channels)
 
-    def _scan(self) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    def _scan(self) -> tuple[np.ndarray, np.ndarray, list[Any]]:
         sizes, ids, labels = [], [], []
         for index in progress_bar(range(len(self._data)), title="sizes", unit=" items", delay=1, leave=False):
-            example = _example(self._data, index)
+            example, label = _example(self._data, index)
             check_array(index, example.values, self._first)
             sizes.append(example.values.shape[:-1])
             ids.append(example.id)
-            labels.append(example.label)
+            labels.append(label)
         return frozen_table(sizes), frozen_table(ids), labels
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def __getitem__(self, index: int, /) -> Example:
-        example = _example(self._data, index)
+        example, label = _example(self._data, index)
         wanted = (*self.sizes[index].tolist(), self.channels)
         if example.values.shape != wanted:
             raise ValueError(
@@ -135,11 +147,13 @@ class _ItemSource(Source):
                 "one size at every access, so leave random crops and resizing to the training's augmentation."
             )
         check_array(index, example.values, self._first)
-        check_labels([example.label], len(self.class_names))
-        return example._replace(id=int(self.ids[index]))
+        (known,), _ = class_indices([label], self.class_names)
+        check_labels([known], len(self.class_names))
+        return example._replace(id=int(self.ids[index]), label=known)
 
 
-def _example(data: Any, index: int) -> Example:
+def _example(data: Any, index: int) -> tuple[Example, int | str]:
+    """Returns an item as an example, and its label as it is given; that of the example is not known yet."""
     item = data[index]
     given_id, key = index, "values"
     if isinstance(item, Example):
@@ -160,7 +174,7 @@ def _example(data: Any, index: int) -> Example:
         )
     if not 0 <= given_id < 2**31:
         raise ValueError(f"data[{index}].id={given_id}: must be 0 to 2^31 - 1; number the examples from 0.")
-    return Example(int(given_id), _values(key, values), _label(index, label))
+    return Example(int(given_id), _values(key, values), 0), _label(index, label)
 
 
 def _values(key: str, values: Any) -> np.ndarray:
@@ -172,15 +186,35 @@ def _values(key: str, values: Any) -> np.ndarray:
     return array.astype(np.float32, copy=False) if np.issubdtype(array.dtype, np.floating) else array
 
 
-def _label(index: int, label: Any) -> int:
+def _label(index: int, label: Any) -> int | str:
+    if isinstance(label, str):
+        return label
     try:
         return operator.index(label)
     except TypeError:
-        raise ValueError(f"data[{index}]: the label must be an integer, not {label!r}; count classes from 0.") from None
+        more = "give its argmax if it is one-hot" if np.size(label) > 1 else "count classes from 0, or give its name"
+        raise ValueError(f"data[{index}]: the label must be an integer or a name, not {label!r}; {more}.") from None
 
 
 def as_signal(samples: Any) -> np.ndarray:
-    """Returns samples [L] or [L, C] as float32 [L, C]; integers are read as 16-bit samples and divided by 32768."""
+    """Returns samples [L] or [L, C] as float32 [L, C]; integers are divided by the full scale of their type.
+
+    That is 2^7 for int8, 2^15 for int16 and 2^31 for int32; unsigned integers have zero in the middle of their range,
+    as in 8-bit WAV files. 64 bits, which TFDS and Python's integers have, hold 16-bit samples.
+
+    Raises:
+        ValueError: if samples of 64 bits exceed 16 bits, whose full scale is then not known.
+    """
     samples = np.asarray(samples)
-    scale = FULL_SCALE if np.issubdtype(samples.dtype, np.integer) else 1
-    return samples.reshape(len(samples), math.prod(samples.shape[1:])).astype(np.float32) / scale
+    middle, scale = 0, 1
+    if np.issubdtype(samples.dtype, np.integer):
+        scale = 2 ** (8 * samples.dtype.itemsize - 1) if samples.dtype.itemsize < 8 else FULL_SCALE
+        middle = scale if samples.dtype.kind == "u" and samples.dtype.itemsize < 8 else 0
+        if samples.dtype.itemsize == 8 and samples.size and max(-int(samples.min()), int(samples.max())) > FULL_SCALE:
+            raise ValueError(
+                f"samples of {samples.dtype} from {samples.min()} to {samples.max()}: must be of 16 bits; divide them "
+                "by their full scale, such as 2.0**31, or give them as int32."
+            )
+    values = samples.reshape(len(samples), math.prod(samples.shape[1:]))
+    exact = np.float32 if scale <= FULL_SCALE else np.float64  # the middle of 32 bits is not exact in float32
+    return ((values.astype(exact) - middle) / scale).astype(np.float32)

@@ -277,3 +277,26 @@ def test_what_cannot_be_saved_leaves_the_file_alone(path, arguments, error, says
     with pytest.raises(error, match=says):
         save_npz(path, *arguments)
     assert path.read_bytes() == before
+
+
+def test_digits_as_keras_gives_them_are_refused_and_many_channels_are_stated(tmp_path):
+    arrays = {"train_values": np.zeros((3, 20, 20), np.uint8), "train_labels": np.array([0, 1, 0])}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ValueError, match=r"split='train' of .*values\[0\].shape=\(20, 20\): .* array\[..., None\]"):
+        load_npz(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", **arrays, train_channels=20)
+    assert load_npz(tmp_path / "a.npz").channels == 20
+    saved = save_npz(tmp_path / "b.npz", arrays["train_values"], arrays["train_labels"], channels=20)
+    assert load_npz(saved).sizes.tolist() == [[20]] * 3
+
+
+def test_labels_that_are_names_agree_in_all_splits(tmp_path):
+    arrays = {"train_labels": np.array(["dog", "emu"]), "test_labels": np.array(["cat"])}
+    arrays |= {"train_values": np.zeros((2, 4, 4, 1)), "test_values": np.zeros((1, 4, 4, 1))}
+    np.savez(tmp_path / "a.npz", **arrays)
+    for split, labels in (("train", [1, 2]), ("test", [0])):
+        source = load_npz(tmp_path / "a.npz", split)
+        assert (source.class_names, source.labels.tolist()) == (("cat", "dog", "emu"), labels)
+    np.savez(tmp_path / "a.npz", **arrays, class_names=np.array(["dog", "emu"]))
+    with pytest.raises(ValueError, match=r"test_labels\[0\]: unknown class 'cat'"):
+        load_npz(tmp_path / "a.npz")
