@@ -147,9 +147,10 @@ class BatchReader:
         wrong = np.flatnonzero((planned != sizes).any(axis=1))
         if len(wrong):
             row = int(wrong[0])
-            id, read, expected = self.source.ids[indices[row]], tuple(sizes[row].tolist()), tuple(planned[row].tolist())
+            name = printable(self.source.name_of(int(indices[row])))
+            read, expected = tuple(sizes[row].tolist()), tuple(planned[row].tolist())
             raise ValueError(
-                f"crop: example {id} has size {read} in epoch {epoch}, but the plan expects {expected}; give plan and "
+                f"crop: {name} has size {read} in epoch {epoch}, but the plan expects {expected}; give plan and "
                 "loader the same crop and seed, as in sizes_at=lambda epoch: crop.sizes(seed, epoch, source.ids, "
                 "source.sizes)."
             )
@@ -163,8 +164,8 @@ class BatchReader:
         extents, size = example.values.shape[:-1], tuple(self.source.sizes[index].tolist())
         if extents != size:
             raise ValueError(
-                f"source[{index}]: example {example.id} has size {extents}, but the size table says {size}; make "
-                "the table again from the current data."
+                f"source[{index}]: {printable(self.source.name_of(index))} has size {extents}, but the size table says "
+                f"{size}; make the table again from the current data."
             )
         return example
 

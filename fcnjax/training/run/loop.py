@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import NamedTuple
 
+from fcnjax.data.sources.example_checks import unusual_range
 from fcnjax.installation import installed_version
 from fcnjax.naming import joined
 from fcnjax.progress import Bar, progress_bar, write_line
@@ -58,7 +59,8 @@ def train(
 ) -> TrainedRun:
     """Trains a recipe in a run folder, or resumes the interrupted run that the folder holds.
 
-    A resumed run ends with the same weights and metrics, bit for bit, as one that was never interrupted.
+    A resumed run ends with the same weights and metrics, bit for bit, as one that was never interrupted. With
+    `progress`, a note on stderr names float images whose values are not those of pixels (see `unusual_range`).
 
     Args:
         recipe: what to train.
@@ -95,6 +97,8 @@ def train(
         digest |= {} if trainer.initial is None else trainer.initial.digest
     check_hosts_agree(recipe, digest)
     progress = progress and is_first_host()
+    if progress and (unusual := unusual_range(trainer.sources["train"])):
+        write_line(f"Note: {unusual}")
 
     with ExitStack() as opened:
         opened.enter_context(_interruption_told(folder))
