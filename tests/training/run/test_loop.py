@@ -422,9 +422,11 @@ def test_a_diverging_run_says_where_and_what_to_do(sources, tmp_path):
 
 def test_the_bar_shows_rate_and_time_left(trainer, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(loop, "unusual_range", lambda source: f"{len(source)} odd values.")
     train(trainer.recipe, tmp_path / "named", trainer=trainer)
     shown = capsys.readouterr().err
     assert "named" in shown
     assert " examples/s" in shown
     assert "63/63" in shown  # examples, fillers not counted: 3 epochs of 21
     assert "validation=" in shown
+    assert "Note: 21 odd values." in shown
