@@ -78,7 +78,7 @@ def check_layout(sizes: np.ndarray, channels: int, given: int | None = None) -> 
     shape, advice = tuple(shapes[0].tolist()), _other_layout(shapes)
     if given is not None and given != channels:
         raise ValueError(
-            f"values[0].shape={shape}: must have channels={given} as its last axis; {advice or 'correct one of them'}."
+            f"values[0].shape={shape}: must have channels={given} as its last axis; {advice or 'convert the examples first'}."
         )
     if advice is not None and given is None:
         raise ValueError(
