@@ -20,7 +20,7 @@ from fcnjax.naming import printable
 from fcnjax.training import Recipe, TrainedRun, Trainer, describe_run, train, trainer_for
 from fcnjax.training.compile.mesh import is_first_host, join_hosts
 from fcnjax.training.run.start import CHANGE, choose, continued_recipe, interrupted_recipe, resumed_trainer, settled
-from fcnjax.training.settings.config_fields import as_config
+from fcnjax.training.settings.config_fields import as_config, flat_fields
 from fcnjax.training.settings.default_config import default_config
 
 SHOWN = 20  # maximum number of undecodable examples to print; result.json lists all
@@ -91,8 +91,15 @@ def _data_fields(argv: Sequence[str]) -> dict[str, Any]:
     if not asked:
         return {}
     texts = [f"{OVERRIDE}{name}={last_value(OVERRIDE + name, argv)}" for name in asked]
-    values = parse([argv[0], *texts], _define, default_config()).config.to_dict()["data"]
-    return {name.removeprefix("data."): values[name.removeprefix("data.")] for name in asked}
+    values = flat_fields(parse([argv[0], *texts], _define, default_config()).config.to_dict())
+    fields: dict[str, Any] = {}
+    for name in asked:
+        *groups, last = name.split(".")[1:]
+        group = fields
+        for each in groups:
+            group = group.setdefault(each, {})
+        group[last] = values[name]
+    return fields
 
 
 def _tell_run(run: TrainedRun) -> None:

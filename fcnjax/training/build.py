@@ -54,8 +54,8 @@ def load_sources(
         ValueError: if a data set or split does not exist, files cannot be decoded, or the splits do not match.
     """
     data = recipe.data
-    options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir)
     names = (data.train_split, data.validation_split, data.test_split)
+    options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir, data.labels, names)
     sources, refused = {}, []
     for key, name in zip(SPLITS, names, strict=True):
         try:

@@ -17,7 +17,7 @@ class LabelSettings:
         pattern: regular expression that the path of a file, relative to the folder of the data, must match from its
             start, with a group "label", and if you like "split" and "group": "(?P<label>.+)_[0-9]+". Files that do not
             match are left out, and said. With a table, it is for the files that the table lacks. None: folders.
-        lists: text files with a path on each line, by the split that they make, "validation=validation_list.txt,
+        lists: text files with a path at the start of each line, by the split that they make, "validation=validation_list.txt,
             test=testing_list.txt"; all other files are of the split "train". None: no lists.
         path: column of the file, relative to the folder of the data or to that of the table. None: the first of file,
             filename, file_name, image, path, ... that the table has.
@@ -54,3 +54,6 @@ class LabelSettings:
             value = getattr(self, name)
             if value is not None and self.table is None:
                 raise ValueError(f"{name}={value!r}: names a column, so it needs the table; give labels.table too.")
+
+
+FOLDERS_ALONE = LabelSettings()

@@ -20,7 +20,7 @@ from fcnjax.data.sources.arrays import ArraySource
 from fcnjax.data.sources.example_checks import checked_names, count_classes
 from fcnjax.data.sources.npz_archive import array_names, read_arrays
 from fcnjax.data.sources.source import Source
-from fcnjax.data.sources.splits import ALL, SplitPart, parse_split, positions, split_parts, stratified
+from fcnjax.data.sources.splits import ALL, FixedOrder, SplitPart, parse_split, positions, split_parts
 from fcnjax.data.sources.wrapped import as_source
 from fcnjax.naming import printable
 
@@ -157,8 +157,8 @@ def _members(part: SplitPart, labels: Sequence[int]) -> list[int]:
     """Returns the rows of a split that a part of it selects, ascending: of a slice, in proportion to the classes."""
     if part.stop - part.start == len(labels):
         return list(range(len(labels)))
-    order = stratified([str(label) for label in labels], [str(row) for row in range(len(labels))])
-    return sorted(order[part.start : part.stop])
+    order = FixedOrder([str(label) for label in labels], [str(row) for row in range(len(labels))])
+    return sorted(order.part(range(part.start, part.stop)))
 
 
 def _labels(shown: str, stored: Mapping[str, np.ndarray], prefix: str) -> list[int]:

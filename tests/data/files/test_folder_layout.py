@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnjax.data.files.folder_layout import Layout, read_layout, select
+from fcnjax.data.files.folder_layout import Layout, read_layout
+from fcnjax.data.files.split_files import select, split_names
 
 
 def make(root: Path, *names: str) -> Path:
@@ -24,7 +25,7 @@ def classes_of(layout: Layout) -> dict[str, str]:
 
 
 def chosen(root: Path, split: str) -> list[str]:
-    layout = read_layout(root, split)
+    layout = read_layout(root, split_names(root, split))
     return [layout.names[index] for index in select(root, layout, split)]
 
 
@@ -104,7 +105,7 @@ def test_the_order_of_a_slice_is_frozen(tmp_path):
     ],
 )  # fmt: skip
 def test_the_class_follows_from_the_path(tmp_path, names, split, classes):
-    layout = read_layout(make(tmp_path, *names), split)
+    layout = read_layout(make(tmp_path, *names), split_names(tmp_path, split))
     assert classes_of(layout) == classes
     assert layout.class_names == tuple(sorted(set(classes.values())))
     assert layout.names == tuple(sorted(layout.names))
@@ -170,4 +171,4 @@ def test_pipes_are_left_out_and_broken_links_are_kept(tmp_path):
 
 def test_a_missing_root_is_named(tmp_path):
     with pytest.raises(ValueError, match="absent: no such folder"):
-        read_layout(tmp_path / "absent", "all")
+        read_layout(tmp_path / "absent")
