@@ -76,7 +76,7 @@ def _for_data(data: str, workdir: str, argv: Sequence[str]) -> tuple[Recipe, Tra
     if interrupted is not None:
         recipe = read_recipe(parse(argv, _define, as_config(interrupted)).config)
         return recipe, resumed_trainer(data, recipe, workdir)
-    choice = choose(data, workdir, last_value("--config.init_from", argv), _data_fields(argv))
+    choice = choose(data, workdir, last_value("--config.init_from", argv), chosen_fields(argv))
     recipe = read_recipe(parse(argv, _define, choice.config).config)
     chosen = settled(choice, recipe, workdir, overridden(argv))
     if is_first_host():
@@ -85,7 +85,7 @@ def _for_data(data: str, workdir: str, argv: Sequence[str]) -> tuple[Recipe, Tra
     return chosen.recipe, chosen.trainer
 
 
-def _data_fields(argv: Sequence[str]) -> dict[str, Any]:
+def chosen_fields(argv: Sequence[str]) -> dict[str, Any]:
     """Returns the fields of `config.data` that a command line overrides: they decide how the data are read."""
     asked = [name for name in overridden(argv) if name.startswith("data.") and name not in ("data.mean", "data.std")]
     if not asked:

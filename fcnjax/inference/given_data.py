@@ -12,6 +12,7 @@ import numpy as np
 
 from fcnjax.data import (
     FolderSource,
+    LabelSettings,
     RelabeledSource,
     Source,
     UnreadableExample,
@@ -30,6 +31,7 @@ from fcnjax.inference.predictor import Predictor, load
 from fcnjax.naming import printable, unknown_name
 from fcnjax.training.build import SPLITS
 from fcnjax.training.evaluation import EvaluationResult, measure
+from fcnjax.training.from_data.found_labels import found_labels
 from fcnjax.training.run import finished
 from fcnjax.training.run.run_folder import is_run
 from fcnjax.training.standalone import Standalone, is_model, model_folder
@@ -144,7 +146,8 @@ def open_data(data: str | os.PathLike[str], model: Standalone, split: str | None
 
     Args:
         data: a folder of class folders, or of a split that holds these (see `fcnjax.data.FolderSource`), with images or
-            recordings; or an `.npz` file (see `fcnjax.data.save_npz`).
+            recordings, or whose labels come from a table, lists or a pattern as in training, or from a table beside
+            files; or an `.npz` file (see `fcnjax.data.save_npz`).
         model: the model; it decides how files are read.
         split: a split, as for `FolderSource` or `fcnjax.data.load_npz`; None: "test" if there is one, else everything
             in a folder, or the only split of a file.
@@ -166,12 +169,21 @@ def open_data(data: str | os.PathLike[str], model: Standalone, split: str | None
     if split is None:
         split = TEST if (path / TEST).is_dir() and TEST not in model.classes else ALL
     kind = ImageKind() if model.axes == 2 else AudioKind(model.recipe.data.sample_rate)
+    labels = _labels_of(path, split, model)
     try:
-        return FolderSource(path, split, kind, channels=model.channels, on_error="mask", verify=verify)
+        return FolderSource(path, split, kind, labels=labels, channels=model.channels, on_error="mask", verify=verify)
     except UnreadableFiles as error:
         kinds, (name, reason) = "images" if model.axes == 2 else "recordings", next(iter(error.reasons.items()))
         why = printable(f"none of its {len(error.reasons):,} files can be read ({name}: {reason})")
         raise ValueError(f"data={printable(data)}: must hold {kinds} as in training, and {why}.") from None
+
+
+def _labels_of(path: Path, split: str, model: Standalone) -> LabelSettings:
+    """Returns where the labels of a folder come from: as in training if it has such a table, else as it is found."""
+    trained = model.recipe.data.labels
+    if trained.table is not None and not any(path.glob(trained.table)):
+        trained = LabelSettings()
+    return LabelSettings(**found_labels(path, trained, (split,)).fields)
 
 
 def evaluate_source(

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def _find_folder(root: Path, asked: Mapping[str, Any]) -> FoundData:
     given = asked.get("labels") or {}
     labels, layout, why = found_labels(root, LabelSettings(**given), [asked[name] for name in _SPLITS if name in asked])
     names = sorted({*(layout.splits or layout.folders)} - {""}) or [ALL]
-    fields, reasons = _chosen_splits(names, root)
+    fields, reasons = _chosen_splits(names, root, {name: asked[name] for name in _SPLITS if name in asked})
     looked_at = [layout.names[index] for index in sample_positions(len(layout.names), LOOKED_AT)]
     images = sum(_reads(ImageKind(), root / name) for name in looked_at)
     rates = [rate for rate in (_rate(root / name) for name in looked_at) if rate] if images < len(looked_at) else []
@@ -128,12 +129,21 @@ def _rate(file: Path) -> int:
         return 0
 
 
-def _chosen_splits(names: Iterable[str], owner: Path) -> tuple[dict[str, str], dict[str, str]]:
+def _chosen_splits(
+    names: Iterable[str], owner: Path, asked: Mapping[str, str] = MappingProxyType({})
+) -> tuple[dict[str, str], dict[str, str]]:
     """Returns the splits for training, validation and test, as fields of `config.data`, and why.
+
+    Args:
+        names: names of the splits that there are.
+        owner: the folder or file.
+        asked: the fields that somebody asks for.
 
     Raises:
         ValueError: if there is no split to train on.
     """
+    if len(asked) == len(_SPLITS):
+        return dict(asked), {}
     known = {name.lower(): name for name in names}
     train, validation, test = (
         next((known[n] for n in group if n in known), None) for group in (TRAIN, VALIDATION, TEST)
@@ -143,7 +153,8 @@ def _chosen_splits(names: Iterable[str], owner: Path) -> tuple[dict[str, str], d
     if train is validation is test is None and len(known) > 2 and all(_FOLD.fullmatch(name) for name in known):
         *_, valid, last = sorted(known.values(), key=lambda name: int(_FOLD.fullmatch(name.lower())[1]))  # pyright: ignore
         chosen = [f"all - {valid} - {last}", valid, last]
-        return dict(zip(_SPLITS, chosen, strict=True)), {"train_split": f"all folds but the last two of {len(known)}"}
+        why = f"all folds but the last two of {len(known)}"
+        return dict(zip(_SPLITS, chosen, strict=True)) | dict(asked), {"train_split": why}
     if train is None:
         raise ValueError(
             f"data={printable(owner)}: has the splits {', '.join(map(printable, sorted(known.values())))}, and none to "
@@ -159,7 +170,7 @@ def _chosen_splits(names: Iterable[str], owner: Path) -> tuple[dict[str, str], d
         chosen, why = [f"{train}[:90%]", f"{train}[90%:]", test], "a tenth of train validates"
     else:
         chosen, why = [train, validation, test], "as they are named"
-    return dict(zip(_SPLITS, chosen, strict=True)), {"train_split": why}
+    return dict(zip(_SPLITS, chosen, strict=True)) | dict(asked), {"train_split": why}
 
 
 def _check_enough(what: str, count: int) -> None:
