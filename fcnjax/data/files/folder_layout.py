@@ -197,7 +197,7 @@ def _layout(
     if settings.lists is not None:
         listed = listed_splits(root, names, settings.lists)
         splits = tuple(listed[name] for name in names)
-        if absent := [name for name in listed if name not in set(names)]:
+        if absent := sorted(listed.keys() - set(names)):
             left_out = {**left_out, "in labels.lists, and without a label or not there": absent}
     labels = tuple(positions[name] for name in classes)
     return Layout(

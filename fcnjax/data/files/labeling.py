@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from fcnjax.data.files.label_settings import LabelSettings
 from fcnjax.data.files.label_table import LabelTable, read_table
@@ -85,8 +85,8 @@ class FileIndex:
         self._root, self._paths = str(root), frozenset(names)
         self._near: dict[str, list[str]] = {}
         for name in sorted(self._paths):
-            path = PurePosixPath(name)
-            for key in {str(path.with_suffix("")), path.name, path.stem} - {name}:
+            whole, last = _without_ending(name), name.rpartition("/")[2]
+            for key in {whole, last, _without_ending(last)} - {name}:
                 self._near.setdefault(key, []).append(name)
 
     def find(self, text: str, folder: str) -> tuple[str | None, bool]:
@@ -100,11 +100,11 @@ class FileIndex:
             path = text
         if path.startswith(f"{self._root}/"):
             path = path[len(self._root) + 1 :]
-        path = os.path.normpath(path) if path else path
+        path = path if path in self._paths or not path else os.path.normpath(path)
         for candidate in (path, f"{folder}{path}"):
             if candidate in self._paths:
                 return candidate, True
-        for candidate in (path, f"{folder}{path}", PurePosixPath(path).name):
+        for candidate in (path, f"{folder}{path}", path.rpartition("/")[2]):
             found = self._near.get(candidate, [])
             if len(found) > 1:
                 raise ValueError(
@@ -114,6 +114,11 @@ class FileIndex:
             if found:
                 return found[0], False
         return None, False
+
+
+def _without_ending(path: str) -> str:
+    start, dot, ending = path.rpartition(".")
+    return start if dot and start and not start.endswith("/") and "/" not in ending else path
 
 
 def label_files(root: Path, names: Sequence[str], settings: LabelSettings) -> Labeling:
@@ -140,7 +145,8 @@ def label_files(root: Path, names: Sequence[str], settings: LabelSettings) -> La
             left_out.setdefault(NO_LABEL, []).extend(unlabeled)
             notes.append(note)
             known = {name: known[name] or has[name] for name in known}
-    rest = [name for name in names if name not in files and name not in set(left_out.get(NO_LABEL, ()))]
+    named = files.keys() | set(left_out.get(NO_LABEL, ()))
+    rest = [name for name in names if name not in named]
     if settings.pattern is not None:
         matched = {name: _matched(settings.pattern, name) for name in rest}
         files |= {name: label for name, label in matched.items() if label is not None}

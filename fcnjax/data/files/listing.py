@@ -7,7 +7,7 @@ file is reported and not lost, and what is left out is counted.
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from fcnjax.data.sources.source import Ignored
 
@@ -96,10 +96,9 @@ def _reason(entry: os.DirEntry[str]) -> str | None:
         return HIDDEN
     if entry.is_dir():
         return BACKGROUND if len(name) > 2 and name[0] == name[-1] == "_" else None
-    if _suffix(name) in TABLE_SUFFIXES:
-        return TABLES
-    return COMPANIONS if _suffix(name) in OTHER_SUFFIXES else None
+    suffix = _suffix(name)
+    return TABLES if suffix in TABLE_SUFFIXES else COMPANIONS if suffix in OTHER_SUFFIXES else None
 
 
 def _suffix(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
+    return os.path.splitext(name)[1].lower()
