@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from synthetic_data import make_recipe
 
-from fcnjax.data import as_source, save_npz
+from fcnjax.data import ArraySource, as_source, save_npz
 from fcnjax.sealed import read_sealed
 from fcnjax.training import Trainer, train
-from fcnjax.training.data_digest import data_digest
+from fcnjax.training.data_digest import changed_data, data_digest
 
 SPLITS = ("train", "validation", "test")
 
@@ -101,3 +101,15 @@ def test_names_that_are_not_utf8_are_hashed():
     first = data_digest({"train": source})
     source.names = [f"{index}\udc81.png" for index in range(12)]
     assert data_digest({"train": source})["train"]["examples"] != first["train"]["examples"]
+
+
+def test_changed_weights_are_other_data_and_none_leave_the_digest_as_it_was():
+    values, labels = examples()
+    plain, light, heavy = (
+        ArraySource(values, labels, weights=None if weight is None else [weight] * 12) for weight in (None, 1, 2)
+    )
+    digest = data_digest({"train": plain})
+    assert set(digest["train"]) == {"examples", "contents", "covers"}
+    assert changed_data(digest, data_digest({"train": light})) == "weights of the examples of its train split"
+    assert changed_data(data_digest({"train": light}), data_digest({"train": heavy})) is not None
+    assert changed_data(data_digest({"train": heavy}), data_digest({"train": heavy})) is None
