@@ -54,6 +54,7 @@ def run(save, recipe, tmp_path):
 
 def test_the_folder_says_what_was_hashed(run):
     kept = read_sealed(run / "data.json")
+    assert kept.pop("classes") == ["a", "b"]
     assert list(kept) == list(SPLITS)
     for entry in kept.values():
         assert entry["covers"] == "all labels and values"
