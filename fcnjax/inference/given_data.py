@@ -33,6 +33,7 @@ from fcnjax.training.build import SPLITS
 from fcnjax.training.evaluation import EvaluationResult, measure
 from fcnjax.training.from_data.found_labels import found_labels
 from fcnjax.training.run import finished
+from fcnjax.training.run.run_data import holds_split
 from fcnjax.training.run.run_folder import is_run
 from fcnjax.training.standalone import Standalone, is_model, model_folder
 
@@ -51,8 +52,13 @@ def evaluate(
 ) -> EvaluationResult:
     """Evaluates a run on one of its splits, or a model on data that training never saw.
 
-    Data of your own are evaluated with the final weights, without the data of training, and at the sizes that the size
-    policy of training gives them. Their classes are matched by name: they may be some of the model's, in any order.
+    A split of a run is read again, where it was or where it moved to: `evaluate(run, "test")`, or `evaluate(run,
+    "elsewhere", split="test")` for a folder or a file that holds the splits of the run's config. A line on stderr says
+    if its examples are not those of training.
+
+    Other data of your own are evaluated with the final weights, without the data of training, and at the sizes that the
+    size policy of training gives them. Their classes are matched by name: they may be some of the model's, in any
+    order.
 
     Args:
         model: a run or a model folder; for data of your own also a `Predictor`, which keeps its compiled programs.
@@ -60,8 +66,9 @@ def evaluate(
             a `Source` or anything that `fcnjax.data.as_source` accepts, or a dictionary of them by split. Labels of
             items without names of classes, such as pairs in a list, count in the model's classes.
         checkpoint: for a split of a run, as for `fcnjax.training.load_run`; None: the final weights.
-        split: of a folder or a file, as for `open_data`.
+        split: of a folder or a file, as for `open_data`; of data of a run that moved: a split of the run.
         on_error: "mask" leaves out files that cannot be read, and examples that the model cannot take; "refuse" raises.
+            A split of a run that did not move is treated as its config says.
         unknown_classes: "refuse" raises if examples have a class that the model lacks; "skip" leaves them out.
 
     Returns:
@@ -77,7 +84,10 @@ def evaluate(
         if path is None:
             raise ValueError(f"data={data!r}: needs a run that has such a split; give its folder, or data of your own.")
         check_run(path, f"data={data!r}")
-        return finished.evaluate(path, data, checkpoint)
+        return finished.evaluate(path, data, checkpoint, unknown_classes=unknown_classes)
+    if path is not None and isinstance(data, str | os.PathLike) and split and holds_split(path, data, split):
+        options = {"data": data, "on_error": on_error, "unknown_classes": unknown_classes}
+        return finished.evaluate(path, split, checkpoint, **options)
     if checkpoint is not None:
         raise ValueError(f"checkpoint={checkpoint}: needs a split of the run; leave it out with data of your own.")
     predictor = model if isinstance(model, Predictor) else load(model)

@@ -5,12 +5,21 @@ Axes: N examples, S the spatial axes of one example, C channels.
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from fcnjax.data.size_table import frozen_table
 from fcnjax.data.sources.contents import Contents, all_contents
-from fcnjax.data.sources.example_checks import check_array, check_labels, checked_names, count_classes, whole_numbers
+from fcnjax.data.sources.example_checks import (
+    check_array,
+    check_labels,
+    checked_groups,
+    checked_names,
+    checked_weights,
+    count_classes,
+    whole_numbers,
+)
 from fcnjax.data.sources.source import Example, Source
 
 
@@ -26,11 +35,14 @@ class ArraySource(Source):
         class_names: names of the classes, all different; None counts the classes in `labels` and names them "0", "1",
             ..., if the largest label is below 10,000 or 10 times the number of examples.
         first_id: id of the first example; ids count up from it. Give the splits of one data set disjoint ids.
+        weights: N weights of the examples in the training loss, finite and above 0; None: all weigh the same.
+        groups: what each of the N examples belongs to that no two splits should share, such as a patient: strings or
+            integers; None: unknown.
 
     Raises:
         ValueError: if there are no arrays; if the numbers of arrays and labels differ; if an array has no channel axis,
-            a rank or channel count that differs from the first one's, no positions, or a value that is not finite; or
-            if a label is out of range, or a class name repeats.
+            a rank or channel count that differs from the first one's, no positions, or a value that is not finite; if
+            a label is out of range, or a class name repeats; or if weights or groups are not one for each array.
         TypeError: if an array is neither uint8 nor floating.
 
     Attributes:
@@ -48,6 +60,8 @@ class ArraySource(Source):
         class_names: Sequence[str] | None = None,
         *,
         first_id: int = 0,
+        weights: Any = None,
+        groups: Iterable[Any] | None = None,
     ) -> None:
         self._values = [np.asarray(array) for array in values]
         given = whole_numbers(labels)
@@ -70,6 +84,8 @@ class ArraySource(Source):
         )
         check_labels(given, len(self.class_names))
         self.labels = self._labels = frozen_table(given)
+        self.weights = None if weights is None else checked_weights(weights, len(given))
+        self.groups = None if groups is None else checked_groups(groups, len(given))
         self.channels = int(first[-1])
         self.sizes = frozen_table([array.shape[:-1] for array in self._values])
         self.ids = frozen_table(range(first_id, first_id + len(self._values)))

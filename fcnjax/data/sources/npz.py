@@ -17,7 +17,7 @@ import numpy as np
 from fcnjax.atomic import write_bytes
 from fcnjax.data.size_table import areas, checked_table, frozen_table
 from fcnjax.data.sources.arrays import ArraySource
-from fcnjax.data.sources.example_checks import checked_names, count_classes
+from fcnjax.data.sources.example_checks import checked_groups, checked_names, checked_weights, count_classes
 from fcnjax.data.sources.npz_archive import array_names, read_arrays
 from fcnjax.data.sources.source import Source
 from fcnjax.data.sources.splits import ALL, FixedOrder, SplitPart, parse_split, positions, split_parts
@@ -33,11 +33,15 @@ def save_npz(
     labels: Iterable[int] | None = None,
     class_names: Sequence[str] | None = None,
     split: str = "train",
+    *,
+    weights: Any = None,
+    groups: Iterable[Any] | None = None,
 ) -> Path:
     """Writes examples of any size as one split of an `.npz` file and keeps the splits that the file already has.
 
     The file holds `{split}_values`, all arrays end to end [sum of S * C]; `{split}_sizes` int32 [N, D];
-    `{split}_channels`; `{split}_labels` int64 [N]; and `class_names`, the same for all splits.
+    `{split}_channels`; `{split}_labels` int64 [N]; and `class_names`, the same for all splits. It also holds
+    `{split}_weights` float32 [N] and `{split}_groups`, strings [N], if examples have them.
 
     Args:
         path: the file. An interruption leaves it as it was.
@@ -45,6 +49,8 @@ def save_npz(
         labels: N class indices; leave them out if `values` is a source.
         class_names: as for `ArraySource`; leave them out if `values` is a source.
         split: letters, digits and underscores.
+        weights: as for `ArraySource`; leave them out if `values` is a source.
+        groups: as for `ArraySource`; leave them out if `values` is a source.
 
     Returns:
         The path.
@@ -59,9 +65,11 @@ def save_npz(
         raise ValueError(f"split={split!r}: must consist of letters, digits and underscores.")
     if labels is None and not hasattr(values, "class_names"):
         raise ValueError("labels=None: must hold one label per array; give them, or a source instead of the arrays.")
-    source = (
-        as_source(values) if labels is None else ArraySource(cast(Iterable[np.ndarray], values), labels, class_names)
-    )
+    if labels is None:
+        source = as_source(values)
+    else:
+        arrays = cast(Iterable[np.ndarray], values)
+        source = ArraySource(arrays, labels, class_names, weights=weights, groups=groups)
     examples = [source[index] for index in range(len(source))]
     dtypes = {example.values.dtype for example in examples}
     if len(dtypes) > 1:
@@ -77,6 +85,9 @@ def save_npz(
         f"{split}_labels": np.array([example.label for example in examples], np.int64),
         "class_names": names,
     }
+    for name, each in (("weights", source.weights), ("groups", source.groups)):
+        stored.pop(f"{split}_{name}", None)  # of the examples that the split held before
+        stored |= {} if each is None else {f"{split}_{name}": np.array(each)}
     content = io.BytesIO()
     arguments: Any = stored
     np.savez_compressed(content, **arguments)
@@ -90,7 +101,7 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     (`train_values`); in a file of one split they may be bare, and the split is called "train" or "all". `values` is [N,
     *S, C]; or 1-D, all examples end to end, with `sizes` int [N, D] and `channels` (default 1) of the same prefix, as
     `save_npz` writes them. `class_names` [K], strings, is optional; by default the largest label of all splits
-    determines the number of classes.
+    determines the number of classes. So are `weights` and `groups` [N] of the same prefix (see `ArraySource`).
 
     Args:
         path: the file.
@@ -129,8 +140,9 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     members = [(part.split, _members(part, labels[part.split])) for part in parts]
     arrays = [each for name, rows in members for each in _examples(shown, stored, prefixes[name], rows, counts[name])]
     chosen = [labels[name][row] for name, rows in members for row in rows]
+    more = _weights_and_groups(shown, stored, prefixes, counts, members)
     try:
-        source = ArraySource(arrays, chosen, names)
+        source = ArraySource(arrays, chosen, names, **more)
     except (ValueError, TypeError) as error:
         raise type(error)(f"split={split!r} of {shown}: {error}") from None
     whole = {name: positions([SplitPart(name, 0, count)], counts) for name, count in counts.items()}
@@ -168,6 +180,32 @@ def _labels(shown: str, stored: Mapping[str, np.ndarray], prefix: str) -> list[i
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"{shown}: {prefix}labels is {labels.dtype} {list(labels.shape)}; write integers [N].")
     return labels.tolist()
+
+
+def _weights_and_groups(
+    shown: str,
+    stored: Mapping[str, np.ndarray],
+    prefixes: Mapping[str, str],
+    counts: Mapping[str, int],
+    members: Sequence[tuple[str, Sequence[int]]],
+) -> dict[str, Any]:
+    """Returns the weights and groups of the chosen rows of splits, as arguments of `ArraySource`.
+
+    Examples of a split without weights weigh 1 beside those of one with weights; groups are known if all splits have
+    them.
+    """
+    found: dict[str, dict[str, Any]] = {"weights": {}, "groups": {}}
+    for what, check in (("weights", checked_weights), ("groups", checked_groups)):
+        for name, _ in members:
+            array = stored.get(f"{prefixes[name]}{what}")
+            if array is not None:
+                found[what][name] = _prefixed(f"{shown}: {prefixes[name]}", check, array.tolist(), counts[name])
+    weights, groups, more = found["weights"], found["groups"], {}
+    if weights:
+        more["weights"] = [weights[name][row] if name in weights else 1 for name, rows in members for row in rows]
+    if all(name in groups for name, _ in members):
+        more["groups"] = [groups[name][row] for name, rows in members for row in rows]
+    return more
 
 
 def _class_names(shown: str, stored: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[int]]) -> list[str]:

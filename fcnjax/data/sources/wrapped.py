@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from fcnjax.data.size_table import checked_table, frozen_table
-from fcnjax.data.sources.example_checks import check_array, check_labels, checked_names, count_classes
+from fcnjax.data.sources.example_checks import check_array, check_labels, checked_names, checked_weights, count_classes
 from fcnjax.data.sources.source import Example, Source
 
 _VALUE_KEYS = ("image", "audio", "values")
@@ -68,7 +68,9 @@ class _MemberSource(Source):
         self.class_names, self.channels = data.class_names, data.channels
         names = getattr(data, "names", None)
         self.names = None if names is None else tuple(names)
-        for name in ("unreadable", "groups", "weights", "ignored", "notes"):
+        weights = getattr(data, "weights", None)
+        self.weights = None if weights is None else checked_weights(weights, len(data))
+        for name in ("unreadable", "groups", "ignored", "notes"):
             if hasattr(data, name):
                 setattr(self, name, getattr(data, name))
 
