@@ -145,7 +145,12 @@ def scan_files(
     rows = dict(_load_cache(cache, kind.axes)) if cache else {}
     stale = []
     for name in names:
-        stamp = stamp_of(root / name)
+        try:
+            stamp = stamp_of(root / name)
+        except FileNotFoundError:
+            what = "a link to a file that is not there" if (root / name).is_symlink() else "there is no such file"
+            rows[name] = ScannedFile(Stamp(0, 0), (0,) * kind.axes, 0, False, what)
+            continue
         row = rows.get(name)
         if row is None or row.stamp != stamp or (verify and not row.verified and not row.reason):
             stale.append((name, stamp))

@@ -5,6 +5,7 @@ Axes: N examples, S the spatial axes of one example, C channels.
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from fcnjax.data.sources.example_checks import (
     check_array,
     check_labels,
     check_layout,
+    checked_groups,
     checked_names,
+    checked_weights,
     class_indices,
     count_classes,
 )
@@ -36,11 +39,15 @@ class ArraySource(Source):
         first_id: id of the first example; ids count up from it. Give the splits of one data set disjoint ids.
         channels: C, the extent of the last axis, for arrays that look like others (see `check_layout`): signals of
             more than 16 channels that are shorter than twice that, or images of 1, 3 or 4 rows. None: none do.
+        weights: N weights of the examples in the training loss, finite and above 0; None: all weigh the same.
+        groups: what each of the N examples belongs to that no two splits should share, such as a patient: strings or
+            integers; None: unknown.
 
     Raises:
         ValueError: if there are no arrays; if the numbers of arrays and labels differ; if an array has no channel axis,
             a rank or channel count that differs from the first one's, no positions, or a value that is not finite; if
-            the last axis is probably not one of channels; or if a label is out of range, or a class name repeats.
+            the last axis is probably not one of channels; if a label is out of range, or a class name repeats; or if
+            weights or groups are not one for each array.
         TypeError: if an array is neither uint8 nor floating.
 
     Attributes:
@@ -59,6 +66,8 @@ class ArraySource(Source):
         *,
         first_id: int = 0,
         channels: int | None = None,
+        weights: Any = None,
+        groups: Iterable[Any] | None = None,
     ) -> None:
         self._values = [np.asarray(array) for array in values]
         given, names = class_indices(labels, class_names)
@@ -79,6 +88,8 @@ class ArraySource(Source):
         self.class_names = checked_names(range(count_classes(given, len(given))) if names is None else names)
         check_labels(given, len(self.class_names))
         self.labels = self._labels = frozen_table(given)
+        self.weights = None if weights is None else checked_weights(weights, len(given))
+        self.groups = None if groups is None else checked_groups(groups, len(given))
         self.channels = int(first[-1])
         self.sizes = frozen_table([array.shape[:-1] for array in self._values])
         check_layout(self.sizes, self.channels, channels)

@@ -78,7 +78,7 @@ def check_layout(sizes: np.ndarray, channels: int, given: int | None = None) -> 
     shape, advice = tuple(shapes[0].tolist()), _other_layout(shapes)
     if given is not None and given != channels:
         raise ValueError(
-            f"values[0].shape={shape}: must have channels={given} as its last axis; {advice or 'convert the examples first'}."
+            f"values[0].shape={shape}: must have channels={given} as its last axis; {advice or 'convert it first'}."
         )
     if advice is not None and given is None:
         raise ValueError(
@@ -203,6 +203,52 @@ def whole_numbers(labels: Iterable[Any]) -> list[int]:
             advice = "count classes from 0, or give the names of all"
             raise ValueError(f"labels[{index}]={label!r}: must be an integer; {advice}.")
     return [int(label) for label in given]
+
+
+def checked_weights(weights: Any, count: int) -> np.ndarray:
+    """Returns the weights of examples in the training loss as float32 [N], read-only.
+
+    Args:
+        weights: N numbers.
+        count: N, the number of examples.
+
+    Raises:
+        ValueError: if there is not one for each example, or one is not a finite number above 0; the first is named.
+    """
+    try:
+        given = np.asarray(weights, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError("weights: must be numbers above 0, one for each example; convert them first.") from None
+    if given.shape != (count,):
+        raise ValueError(f"weights: must be one number for each of {count} examples, not {list(given.shape)}.")
+    with np.errstate(over="ignore", under="ignore"):
+        table = given.astype(np.float32)
+    wrong = np.flatnonzero(~(np.isfinite(table) & (table > 0)))
+    if len(wrong):
+        raise ValueError(
+            f"weights[{wrong[0]}]={given[wrong[0]]}: must be finite and above 0; leave out examples that do not count."
+        )
+    table.setflags(write=False)
+    return table
+
+
+def checked_groups(groups: Iterable[Any], count: int) -> tuple[str, ...]:
+    """Returns the groups of examples as strings.
+
+    Args:
+        groups: N strings or whole numbers.
+        count: N, the number of examples.
+
+    Raises:
+        ValueError: if there is not one for each example, or one is of another type; the first is named.
+    """
+    given = list(groups)
+    if len(given) != count:
+        raise ValueError(f"groups: must be one for each of {count} examples, not {len(given)}.")
+    for index, group in enumerate(given):
+        if not isinstance(group, str | int | np.integer):
+            raise ValueError(f"groups[{index}]={group!r}: must be a string or an integer; convert it.")
+    return tuple(map(str, given))
 
 
 def check_labels(labels: Sequence[int], classes: int) -> None:

@@ -17,10 +17,16 @@ import numpy as np
 from fcnjax.atomic import write_bytes
 from fcnjax.data.size_table import areas, checked_table, frozen_table
 from fcnjax.data.sources.arrays import ArraySource
-from fcnjax.data.sources.example_checks import checked_names, class_indices, count_classes
+from fcnjax.data.sources.example_checks import (
+    checked_groups,
+    checked_names,
+    checked_weights,
+    class_indices,
+    count_classes,
+)
 from fcnjax.data.sources.npz_archive import array_names, read_arrays
 from fcnjax.data.sources.source import Source
-from fcnjax.data.sources.splits import ALL, SplitPart, parse_split, positions, split_parts, stratified
+from fcnjax.data.sources.splits import ALL, FixedOrder, SplitPart, parse_split, positions, split_parts
 from fcnjax.data.sources.wrapped import as_source
 from fcnjax.naming import printable
 
@@ -35,11 +41,14 @@ def save_npz(
     split: str = "train",
     *,
     channels: int | None = None,
+    weights: Any = None,
+    groups: Iterable[Any] | None = None,
 ) -> Path:
     """Writes examples of any size as one split of an `.npz` file and keeps the splits that the file already has.
 
     The file holds `{split}_values`, all arrays end to end [sum of S * C]; `{split}_sizes` int32 [N, D];
-    `{split}_channels`; `{split}_labels` int64 [N]; and `class_names`, the same for all splits.
+    `{split}_channels`; `{split}_labels` int64 [N]; and `class_names`, the same for all splits. It also holds
+    `{split}_weights` float32 [N] and `{split}_groups`, strings [N], if examples have them.
 
     Args:
         path: the file. An interruption leaves it as it was.
@@ -48,6 +57,8 @@ def save_npz(
         class_names: as for `ArraySource`; leave them out if `values` is a source.
         split: letters, digits and underscores.
         channels: as for `ArraySource`.
+        weights: as for `ArraySource`; leave them out if `values` is a source.
+        groups: as for `ArraySource`; leave them out if `values` is a source.
 
     Returns:
         The path.
@@ -62,8 +73,11 @@ def save_npz(
         raise ValueError(f"split={split!r}: must consist of letters, digits and underscores.")
     if labels is None and not hasattr(values, "class_names"):
         raise ValueError("labels=None: must hold one label per array; give them, or a source instead of the arrays.")
-    arrays = cast(Iterable[np.ndarray], values)
-    source = as_source(values) if labels is None else ArraySource(arrays, labels, class_names, channels=channels)
+    if labels is None:
+        source = as_source(values)
+    else:
+        arrays = cast(Iterable[np.ndarray], values)
+        source = ArraySource(arrays, labels, class_names, channels=channels, weights=weights, groups=groups)
     examples = [source[index] for index in range(len(source))]
     dtypes = {example.values.dtype for example in examples}
     if len(dtypes) > 1:
@@ -79,6 +93,9 @@ def save_npz(
         f"{split}_labels": np.array([example.label for example in examples], np.int64),
         "class_names": names,
     }
+    for name, each in (("weights", source.weights), ("groups", source.groups)):
+        stored.pop(f"{split}_{name}", None)  # of the examples that the split held before
+        stored |= {} if each is None else {f"{split}_{name}": np.array(each)}
     content = io.BytesIO()
     arguments: Any = stored
     np.savez_compressed(content, **arguments)
@@ -94,7 +111,7 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     (default 1) of the same prefix, as `save_npz` writes them. Beside values [N, *S, C], an array `channels` that holds
     C says that the last axis is one of channels, where it looks like another one (see `ArraySource`). `class_names`
     [K], strings, is optional; by default the labels of all splits determine the classes: the largest integer, or the
-    names, sorted.
+    names, sorted. `weights` and `groups` [N] of the same prefix are optional, too (see `ArraySource`).
 
     Args:
         path: the file.
@@ -133,10 +150,11 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     members = [(part.split, _members(part, labels[part.split])) for part in parts]
     arrays = [each for name, rows in members for each in _examples(shown, stored, prefixes[name], rows, counts[name])]
     chosen = [labels[name][row] for name, rows in members for row in rows]
+    more = _weights_and_groups(shown, stored, prefixes, counts, members)
     try:
         stated = [prefixes[name] for name, _ in members if f"{prefixes[name]}channels" in stored]
         channels = _channels(shown, stored, stated[0]) if stated else None
-        source = ArraySource(arrays, chosen, names, channels=channels)
+        source = ArraySource(arrays, chosen, names, channels=channels, **more)
     except (ValueError, TypeError) as error:
         raise type(error)(f"split={split!r} of {shown}: {error}") from None
     whole = {name: positions([SplitPart(name, 0, count)], counts) for name, count in counts.items()}
@@ -163,8 +181,8 @@ def _members(part: SplitPart, labels: Sequence[int]) -> list[int]:
     """Returns the rows of a split that a part of it selects, ascending: of a slice, in proportion to the classes."""
     if part.stop - part.start == len(labels):
         return list(range(len(labels)))
-    order = stratified([str(label) for label in labels], [str(row) for row in range(len(labels))])
-    return sorted(order[part.start : part.stop])
+    order = FixedOrder([str(label) for label in labels], [str(row) for row in range(len(labels))])
+    return sorted(order.part(range(part.start, part.stop)))
 
 
 def _labels(shown: str, stored: Mapping[str, np.ndarray], prefix: str) -> list[Any]:
@@ -192,6 +210,32 @@ def _classes(
         names = sorted({label for one in labels.values() for label in one})
     where = {name: f"{shown}: {prefixes[name]}" for name in labels}
     return names, {name: _prefixed(where[name], class_indices, one, names)[0] for name, one in labels.items()}
+
+
+def _weights_and_groups(
+    shown: str,
+    stored: Mapping[str, np.ndarray],
+    prefixes: Mapping[str, str],
+    counts: Mapping[str, int],
+    members: Sequence[tuple[str, Sequence[int]]],
+) -> dict[str, Any]:
+    """Returns the weights and groups of the chosen rows of splits, as arguments of `ArraySource`.
+
+    Examples of a split without weights weigh 1 beside those of one with weights; groups are known if all splits have
+    them.
+    """
+    found: dict[str, dict[str, Any]] = {"weights": {}, "groups": {}}
+    for what, check in (("weights", checked_weights), ("groups", checked_groups)):
+        for name, _ in members:
+            array = stored.get(f"{prefixes[name]}{what}")
+            if array is not None:
+                found[what][name] = _prefixed(f"{shown}: {prefixes[name]}", check, array.tolist(), counts[name])
+    weights, groups, more = found["weights"], found["groups"], {}
+    if weights:
+        more["weights"] = [weights[name][row] if name in weights else 1 for name, rows in members for row in rows]
+    if all(name in groups for name, _ in members):
+        more["groups"] = [groups[name][row] for name, rows in members for row in rows]
+    return more
 
 
 def _class_names(shown: str, stored: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[int]]) -> list[str]:

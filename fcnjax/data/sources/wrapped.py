@@ -19,6 +19,7 @@ from fcnjax.data.sources.example_checks import (
     check_labels,
     check_layout,
     checked_names,
+    checked_weights,
     class_indices,
     count_classes,
 )
@@ -79,7 +80,9 @@ class _MemberSource(Source):
         self.class_names, self.channels = data.class_names, data.channels
         names = getattr(data, "names", None)
         self.names = None if names is None else tuple(names)
-        for name in ("unreadable", "groups", "weights", "ignored", "notes"):
+        weights = getattr(data, "weights", None)
+        self.weights = None if weights is None else checked_weights(weights, len(data))
+        for name in ("unreadable", "groups", "ignored", "notes"):
             if hasattr(data, name):
                 setattr(self, name, getattr(data, name))
 

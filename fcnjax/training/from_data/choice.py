@@ -103,7 +103,7 @@ def choose_config(
         ValueError: if the data cannot be used (see `find_data` and `fcnjax.load_source`).
     """
     trained = None if init_from is None else read_model(init_from)
-    found = find_data(data)
+    found = find_data(data, fields)
     if trained is not None:
         found = _as_trained(found, trained)
     found = dataclasses.replace(found, fields={**found.fields, **(fields or {})})
@@ -173,11 +173,10 @@ def _check_classes(sources: Mapping[str, Source]) -> None:
 
 def _check_loaded(recipe: Recipe, choice: Choice) -> None:
     """Raises ValueError if the recipe names other data than those that were loaded for the choice."""
-    loaded, named = choice.config.data, recipe.data
-    for field in dataclasses.fields(named):
-        given = getattr(named, field.name)
-        if field.name not in ("mean", "std") and choice.found.fields.get(field.name, loaded[field.name]) != given:
-            raise ValueError(f"config.data.{field.name}={given!r}: must be given before the data are read.")
+    loaded = flat_fields(choice.config.data.to_dict()) | flat_fields(choice.found.fields)
+    for name, given in flat_fields(dataclasses.asdict(recipe.data)).items():
+        if name not in ("mean", "std") and loaded.get(name) != given:
+            raise ValueError(f"config.data.{name}={given!r}: must be given before the data are read.")
 
 
 def _config_for(found: FoundData, train: Source) -> tuple[Any, dict[str, str]]:

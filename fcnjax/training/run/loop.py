@@ -110,7 +110,7 @@ def train(
         compile_others = opened.enter_context(compiling_ahead(jobs, first=first, progress=progress, done=report))
         trainer.check_memory(jobs)  # before the folder becomes a run of a recipe that cannot run
         with together("starting the run"):
-            folder.begin(digest)
+            folder.begin(digest, trainer.sources["train"].class_names)
 
         state = trainer.initial_state(recipe.seed)
         state, metrics = load_newest(folder.checkpoints, state, recipe.checkpoint_damaged) or (state, None)

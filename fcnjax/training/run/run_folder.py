@@ -1,13 +1,13 @@
 """Run folders: the config, environment and results of a run, and whether it may be resumed.
 
 A folder holds `config.json` (the complete recipe and the format of the folder), `environment.json` (versions, git
-revision and hardware of each process that worked on it), `data.json` (hashes of the examples, see
-`data_digest`), `metrics.jsonl` (without anything that depends on wall time), `speed.jsonl` (timings), `checkpoints/`,
-`weights/`, `model/` (the network without the run, see `fcnjax.training.standalone`), and `result.json`, which is
-written last and marks the run as finished. Config, record of the data, checkpoints and weights are sealed (see
-`fcnjax.sealed`); the seal of a checkpoint covers the metrics before it. If the config asks for them, `tensorboard/`
-holds event files and `profile/` a trace. `not_finite.json` lists the examples of a step whose loss was not finite, and
-`damaged/` keeps damaged checkpoints.
+revision and hardware of each process that worked on it, and the folder it ran in), `data.json` (hashes of the examples,
+see `data_digest`, and the names of the classes), `metrics.jsonl` (without anything that depends on wall time),
+`speed.jsonl` (timings), `checkpoints/`, `weights/`, `model/` (the network without the run, see
+`fcnjax.training.standalone`), and `result.json`, which is written last and marks the run as finished. Config, record of
+the data, checkpoints and weights are sealed (see `fcnjax.sealed`); the seal of a checkpoint covers the metrics before
+it. If the config asks for them, `tensorboard/` holds event files and `profile/` a trace. `not_finite.json` lists the
+examples of a step whose loss was not finite, and `damaged/` keeps damaged checkpoints.
 """
 
 import datetime
@@ -38,6 +38,7 @@ from fcnjax.xla import FLAGS, refused
 # Prefixes of the config fields that do not change what a run computes.
 FREE = ("loader.", "log.", "profile.", "checkpoint_", "shard_weights")
 CONFIG, DATA, ENVIRONMENT, METRICS = "config.json", "data.json", "environment.json", "metrics.jsonl"
+CLASSES, STARTED_IN = "classes", "folder"  # keys of the record of the data, and of an environment
 CHECKPOINTS, WEIGHTS, RESULT = "checkpoints", "weights", "result.json"
 FORMAT, WRITTEN = "format", 2  # key of the config file, and the version of run folders that this package writes
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
@@ -96,8 +97,8 @@ class RunFolder:
             (self.path / LOCK).unlink()
             self.path.rmdir()
 
-    def begin(self, digest: Digest):
-        """Writes the config, the environment, and hashes of the data, in the locked folder.
+    def begin(self, digest: Digest, classes: Sequence[str] = ()):
+        """Writes the config, the environment, hashes of the data, and the names of classes, in the locked folder.
 
         A line on stderr says which labels and values could not be compared, as an earlier version did not hash them.
 
@@ -109,9 +110,10 @@ class RunFolder:
             return
         self._check_data(digest)
         environments = read_environments(self.path)
-        write_json(self.path / ENVIRONMENT, [*environments, environment(CompileSettings.of(self._recipe))])
+        here = {**environment(CompileSettings.of(self._recipe)), STARTED_IN: os.getcwd()}  # of relative paths
+        write_json(self.path / ENVIRONMENT, [*environments, here])
         write_sealed(self.path / CONFIG, {FORMAT: WRITTEN, **self._recipe.to_dict()})  # it makes the folder a run
-        write_sealed(self.path / DATA, dict(digest))
+        write_sealed(self.path / DATA, {**digest, CLASSES: list(classes)} if classes else dict(digest))
 
     def _check_data(self, digest: Digest) -> None:
         path = self.path / DATA

@@ -99,6 +99,9 @@ def interrupted_recipe(data: Any, workdir: Path | str) -> Recipe | None:
             RunFolder(workdir, Recipe(DataSettings(ARRAYS)))  # refuses a folder that is not free
             return None
         config = read_config(Path(workdir))
+        same = isinstance(data, str | os.PathLike) and str(Path(data).expanduser())
+        if same and same in (config["data"]["name"], config["data"].get("data_dir")):
+            return Recipe.from_config(config)  # `trainer_for` finds a relative path from another folder too
         found = find_data(data).fields
         moved = {name: found[name] for name in ("name", "data_dir") if name in found}
         return Recipe.from_config(_changed(config, {"data": moved}))
@@ -106,8 +109,9 @@ def interrupted_recipe(data: Any, workdir: Path | str) -> Recipe | None:
 
 def resumed_trainer(data: Any, recipe: Recipe, workdir: Path | str) -> Trainer:
     """Returns the trainer of an interrupted run."""
-    sources = find_data(data).sources
-    return trainer_for(recipe, workdir) if sources is None else Trainer(recipe, sources)
+    if isinstance(data, str | os.PathLike):
+        return trainer_for(recipe, workdir)
+    return Trainer(recipe, find_data(data).sources)
 
 
 def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

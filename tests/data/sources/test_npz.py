@@ -300,3 +300,24 @@ def test_labels_that_are_names_agree_in_all_splits(tmp_path):
     np.savez(tmp_path / "a.npz", **arrays, class_names=np.array(["dog", "emu"]))
     with pytest.raises(ValueError, match=r"test_labels\[0\]: unknown class 'cat'"):
         load_npz(tmp_path / "a.npz")
+
+
+def test_weights_and_groups_come_with_their_examples(tmp_path):
+    path, groups = tmp_path / "data.npz", [f"g{index // 2}" for index in range(10)]
+    weights = np.linspace(1, 2, 10, dtype=np.float32)
+    source = ArraySource(arrays([(3, 4)] * 10), [0, 1] * 5, ["a", "b"], weights=weights, groups=groups)
+    save_npz(path, source, split="train")
+    save_npz(path, arrays([(3, 4)] * 2), [0, 1], ["a", "b"], split="more", groups=["x", "y"])
+    half = load_npz(path, "train[:50%]")
+    assert half.weights is not None
+    assert half.weights.tolist() == weights[half.ids - 2].tolist()
+    assert list(half.groups or ()) == [groups[id - 2] for id in half.ids]
+    both = load_npz(path, "more+train")
+    assert both.weights is not None
+    assert both.weights.tolist() == [1, 1, *weights.tolist()]
+    assert list(both.groups or ()) == ["x", "y", *groups]
+    save_npz(path, arrays([(3, 4)] * 9), [0] * 9, ["a", "b"], split="train")  # the weights of before are gone
+    assert (load_npz(path, "train").weights, load_npz(path, "train").groups) == (None, None)
+    np.savez(path, train_values=np.zeros((2, 3, 4, 1)), train_labels=[0, 1], train_weights=[1, -1])
+    with pytest.raises(ValueError, match=r"data\.npz: train_weights\[1\]=-1.0: must be finite and above 0"):
+        load_npz(path)

@@ -5,7 +5,15 @@ import sys
 import numpy as np
 import pytest
 
-from fcnjax.data import ArraySource, TfdsSource, load_source
+from fcnjax.data import (
+    ArraySource,
+    JoinedSource,
+    PartialSource,
+    ResizedSource,
+    SizePolicy,
+    TfdsSource,
+    load_source,
+)
 from fcnjax.data.sources.example_checks import unusual_range
 from fcnjax.data.tfds.any_size_digits import AnySizeDigits
 from fcnjax.data.tfds.prepare import own_builders, prepare
@@ -148,6 +156,39 @@ def test_ranges_that_are_none_of_pixels_are_told():
     assert told(-0.2, 1.2) is None
     assert unusual_range(ArraySource([np.full((9, 9, 1), 200, np.uint8)], [0])) is None
     assert unusual_range(ArraySource([np.full((9, 1), 200.0)], [0])) is None
+
+
+def test_weights_and_groups_are_kept_by_parts_other_sizes_and_joined_sources():
+    arrays = [np.ones((4 + index, 4, 1)) for index in range(4)]
+    source = ArraySource(arrays, [0, 1, 0, 1], weights=[1, 2, 0.5, 4], groups=["p", 7, "p", "q"])
+    assert getattr(source.weights, "dtype", None) == np.float32
+    part = PartialSource(source, np.array([1, 3]), {})
+    resized = ResizedSource(part, SizePolicy(max_side=4))
+    whole = JoinedSource([resized, ArraySource(arrays, [0, 1, 0, 1], first_id=9, groups=[1, 2, 3, 4])])
+    for kept, weights, groups in (
+        (source, [1, 2, 0.5, 4], ["p", "7", "p", "q"]),
+        (part, [2, 4], ["7", "q"]),
+        (resized, [2, 4], ["7", "q"]),
+        (whole, [2, 4, 1, 1, 1, 1], ["7", "q", "1", "2", "3", "4"]),
+    ):
+        assert (kept.weights.tolist(), list(kept.groups)) == (weights, groups)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"weights": [1, 0]}, r"weights\[1\]=0.0: must be finite and above 0"),
+        ({"weights": [1, 1e-60]}, r"weights\[1\]=1e-60: must be finite"),
+        ({"weights": [np.nan, 1]}, r"weights\[0\]=nan: must be finite"),
+        ({"weights": [1]}, r"weights: must be one number for each of 2 examples, not \[1\]"),
+        ({"weights": ["heavy", "light"]}, "weights: must be numbers"),
+        ({"groups": ["p"]}, "groups: must be one for each of 2 examples, not 1"),
+        ({"groups": ["p", None]}, r"groups\[1\]=None: must be a string or an integer"),
+    ],
+)
+def test_weights_and_groups_that_cannot_be_are_named(given, says):
+    with pytest.raises(ValueError, match=says):
+        ArraySource([GOOD, GOOD], [0, 1], **given)
 
 
 def test_ids_fit_32_bits():
