@@ -116,7 +116,7 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     Args:
         path: the file.
         split: its name, optionally with a slice in examples or percent, "train[:100]" or "train[95%:]", of a fixed
-            random order that holds the classes in proportion, as for folders; "+" joins several.
+            random order that holds the classes in proportion and keeps groups whole, as for folders; "+" joins several.
 
     Returns:
         The source; ids are positions in the file, with its splits in the order of their names.
@@ -147,10 +147,16 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     counts = {name: len(one) for name, one in labels.items()}
     parts = split_parts(split, counts, str(path))
     names, labels = _classes(shown, stored, prefixes, labels)
-    members = [(part.split, _members(part, labels[part.split])) for part in parts]
+    weights = _beside(shown, stored, prefixes, counts, "weights", checked_weights)
+    groups = _beside(shown, stored, prefixes, counts, "groups", checked_groups)
+    members = [(part.split, _members(part, labels[part.split], groups.get(part.split))) for part in parts]
     arrays = [each for name, rows in members for each in _examples(shown, stored, prefixes[name], rows, counts[name])]
     chosen = [labels[name][row] for name, rows in members for row in rows]
-    more = _weights_and_groups(shown, stored, prefixes, counts, members)
+    more: dict[str, Any] = {}
+    if any(name in weights for name, _ in members):  # a split without weights beside one that has them: 1
+        more["weights"] = [weights[name][row] if name in weights else 1 for name, rows in members for row in rows]
+    if all(name in groups for name, _ in members):
+        more["groups"] = [groups[name][row] for name, rows in members for row in rows]
     try:
         stated = [prefixes[name] for name, _ in members if f"{prefixes[name]}channels" in stored]
         channels = _channels(shown, stored, stated[0]) if stated else None
@@ -177,11 +183,11 @@ def _split_names(keys: Iterable[str]) -> set[str]:
     return {key.removesuffix("values").removesuffix("_") for key in keys if re.fullmatch(r"(\w+_)?values", key)}
 
 
-def _members(part: SplitPart, labels: Sequence[int]) -> list[int]:
-    """Returns the rows of a split that a part of it selects, ascending: of a slice, in proportion to the classes."""
+def _members(part: SplitPart, labels: Sequence[int], groups: Sequence[str] | None) -> list[int]:
+    """Returns the rows that a part of a split selects, ascending: a slice has all classes, and whole groups."""
     if part.stop - part.start == len(labels):
         return list(range(len(labels)))
-    order = FixedOrder([str(label) for label in labels], [str(row) for row in range(len(labels))])
+    order = FixedOrder([str(label) for label in labels], [str(row) for row in range(len(labels))], groups)
     return sorted(order.part(range(part.start, part.stop)))
 
 
@@ -212,30 +218,21 @@ def _classes(
     return names, {name: _prefixed(where[name], class_indices, one, names)[0] for name, one in labels.items()}
 
 
-def _weights_and_groups(
+def _beside(
     shown: str,
     stored: Mapping[str, np.ndarray],
     prefixes: Mapping[str, str],
     counts: Mapping[str, int],
-    members: Sequence[tuple[str, Sequence[int]]],
+    what: str,
+    check: Callable[..., Any],
 ) -> dict[str, Any]:
-    """Returns the weights and groups of the chosen rows of splits, as arguments of `ArraySource`.
-
-    Examples of a split without weights weigh 1 beside those of one with weights; groups are known if all splits have
-    them.
-    """
-    found: dict[str, dict[str, Any]] = {"weights": {}, "groups": {}}
-    for what, check in (("weights", checked_weights), ("groups", checked_groups)):
-        for name, _ in members:
-            array = stored.get(f"{prefixes[name]}{what}")
-            if array is not None:
-                found[what][name] = _prefixed(f"{shown}: {prefixes[name]}", check, array.tolist(), counts[name])
-    weights, groups, more = found["weights"], found["groups"], {}
-    if weights:
-        more["weights"] = [weights[name][row] if name in weights else 1 for name, rows in members for row in rows]
-    if all(name in groups for name, _ in members):
-        more["groups"] = [groups[name][row] for name, rows in members for row in rows]
-    return more
+    """Returns the checked weights or groups of the splits that have them, by name of the split."""
+    arrays = {name: stored.get(f"{prefix}{what}") for name, prefix in prefixes.items()}
+    return {
+        name: _prefixed(f"{shown}: {prefixes[name]}", check, array.tolist(), counts[name])
+        for name, array in arrays.items()
+        if array is not None
+    }
 
 
 def _class_names(shown: str, stored: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[int]]) -> list[str]:

@@ -321,3 +321,11 @@ def test_weights_and_groups_come_with_their_examples(tmp_path):
     np.savez(path, train_values=np.zeros((2, 3, 4, 1)), train_labels=[0, 1], train_weights=[1, -1])
     with pytest.raises(ValueError, match=r"data\.npz: train_weights\[1\]=-1.0: must be finite and above 0"):
         load_npz(path)
+
+
+def test_slices_keep_groups_whole(tmp_path):
+    values, groups = [np.ones((3, 2, 1))] * 20, [f"patient {index // 4}" for index in range(20)]
+    path = save_npz(tmp_path / "g.npz", values, [index // 4 % 2 for index in range(20)], groups=groups)
+    first, rest = load_npz(path, "train[:50%]"), load_npz(path, "train[50%:]")
+    assert not set(first.groups) & set(rest.groups)
+    assert sorted([*first.ids, *rest.ids]) == list(range(20))
