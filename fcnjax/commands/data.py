@@ -37,7 +37,7 @@ def run(argv: Sequence[str]) -> None:
 
         print(f"\npicture {save_figure(contact_sheet(sources['train'], title), given.show, 'show')}")
     if given.measure:
-        measured = measure_moments(sources["train"], MEASURED, progress=sys.stderr.isatty())
+        measured = measure_moments(sources["train"], MEASURED, progress=True)
         mean, std = (f"'{value}'" if isinstance(value, tuple) else str(value) for value in measured[:2])
         count = f"{measured.examples:,} of {len(sources['train']):,} training examples"
         print(f"\nof {count}: --config.data.mean={mean} --config.data.std={std}")

@@ -16,6 +16,7 @@ from fcnjax.data.overview.origin import known_labels, native_sizes
 from fcnjax.data.overview.pixel_moments import scaled_values
 from fcnjax.data.size_table import areas
 from fcnjax.data.sources.contents import sample_positions
+from fcnjax.data.sources.example_checks import unusual_range
 from fcnjax.data.sources.source import Ignored, Source, UnreadableExample
 
 SAMPLED = 8  # training examples that are decoded
@@ -129,6 +130,8 @@ def data_overview(
     notes, warnings = class_notes(class_names, counts)
     values = _sample(train)
     warnings += _value_warnings(values, recordings=sample_rate is not None)
+    if thorough and (unusual := unusual_range(train)):  # otherwise training itself says it
+        warnings.append(unusual)
     told = dict.fromkeys(note for source in sources.values() for note in source.notes)
     if any(each is None for each in counts.values()):
         unread = " and ".join(name for name, each in counts.items() if each is None)

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from fcnjax.data.sources.contents import sample_positions
 from fcnjax.data.sources.source import Source, UnreadableExample
+from fcnjax.progress import progress_bar
 
 CONSTANT = 1e-6  # a deviation below it is taken for that of constant examples
 
@@ -39,7 +39,7 @@ def measure_moments(source: Source, count: int, *, progress: bool = False) -> Pi
     Args:
         source: the examples; those that cannot be decoded are left out.
         count: number of examples, at least 1.
-        progress: whether to show a bar if it takes more than a second.
+        progress: whether to show a bar, if it takes more than a second.
 
     Raises:
         ValueError: if none of the examples can be decoded.
@@ -53,8 +53,8 @@ def measure_moments(source: Source, count: int, *, progress: bool = False) -> Pi
 
     chosen = sample_positions(len(source), count)
     with ThreadPoolExecutor() as pool:
-        shown = {"desc": "mean and std", "unit": " examples", "delay": 1, "leave": False, "disable": not progress}
-        bar = tqdm(pool.map(sums, chosen), total=len(chosen), **shown)
+        shown = {"unit": " examples", "delay": 1, "leave": False, "disable": not progress}
+        bar = progress_bar(pool.map(sums, chosen), "mean and std", len(chosen), **shown)
         found = [each for each in bar if each is not None]
     if not found:
         raise ValueError(f"data: none of {len(chosen):,} examples can be decoded; repair them first.")

@@ -2,7 +2,7 @@
 
 from fcnjax.training.run.finished import evaluate, load_run
 from fcnjax.training.run.loop import TrainedRun
-from fcnjax.training.run.preparation import describe_run, prepared_run, trainer_for
+from fcnjax.training.run.preparation import describe_run, prepared_run
 from fcnjax.training.run.start import train
 
 __all__ = [
@@ -12,5 +12,4 @@ __all__ = [
     "load_run",
     "prepared_run",
     "train",
-    "trainer_for",
 ]

@@ -90,7 +90,7 @@ def train(
     if trainer is None:
         trainer, overview = prepared_run(recipe, workdir)
         if progress and is_first_host():
-            tqdm.write(f"{overview}\n")
+            write_line(f"{overview}\n", sys.stdout)
     else:
         with together("comparing the recipes"):
             check_trainer(trainer, recipe)

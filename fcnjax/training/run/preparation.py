@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from fcnjax.data.overview import overview_text
 from fcnjax.installation import installed_version
 from fcnjax.naming import joined
-from fcnjax.training.build import data_title, load_sources, overview_of, read_sources
+from fcnjax.training.build import data_title, fit_sources, load_sources, overview_of, read_sources
 from fcnjax.training.compile.mesh import gather_texts, together
 from fcnjax.training.data_digest import Digest
 from fcnjax.training.run.run_data import in_classes_of, located
@@ -36,7 +36,8 @@ class Prepared(NamedTuple):
 def prepared_run(recipe: Recipe, workdir: Path | str, sources: Mapping[str, Any] | None = None) -> Prepared:
     """Returns the trainer of a run that is about to start or go on, and what its data are; all hosts must call it.
 
-    In contrast to `trainer_for`, it refuses data as `recipe.data.absent_classes` and `leakage` say.
+    Data are refused as `recipe.data.absent_classes` and `leakage` say. Those of a run that has begun are looked for
+    where it began (see `located`). Sizes and buckets are cached beside the run folder.
 
     Args:
         recipe: what to train.
@@ -44,36 +45,20 @@ def prepared_run(recipe: Recipe, workdir: Path | str, sources: Mapping[str, Any]
         sources: the splits, if the recipe does not name them.
 
     Raises:
-        NotInstalledError, HostFailure: as for `trainer_for`.
-        ValueError: if the data must not be trained on, or do not fit the recipe or its network.
-    """
-    trainer = trainer_for(recipe, workdir) if sources is None else Trainer(recipe, sources)
-    with together("looking at the data"):
-        overview = overview_of(recipe.data, trainer.sources)
-        overview.refuse(recipe.data.absent_classes, recipe.data.leakage)
-        return Prepared(trainer, overview_text(overview, data_title(recipe.data)))
-
-
-def trainer_for(recipe: Recipe, workdir: Path | str) -> Trainer:
-    """Returns the trainer of a run, which caches sizes and buckets beside the run folder; all hosts must call it.
-
-    The data of a run that has begun are looked for where it began (see `located`). It does not look for
-    absent classes and leaks (see `prepared_run`).
-
-    Args:
-        recipe: what to train.
-        workdir: the run folder; it need not exist.
-
-    Raises:
         NotInstalledError: if this package is not installed: a run records its version.
-        ValueError: if the data do not fit the recipe or its network (see `Trainer`).
+        ValueError: if the data must not be trained on, or do not fit the recipe or its network (see `Trainer`).
         HostFailure: if the trainer could not be made on another host.
     """
     installed_version()
     with together("reading the data"):
-        cache_dir, place = Path(workdir).parent / SCANS, located(recipe, workdir)
-        sources = None if place is recipe else load_sources(place, cache_dir=cache_dir)
-        return Trainer(recipe, sources, cache_dir=cache_dir)
+        cache_dir = Path(workdir).parent / SCANS
+        if sources is None:
+            sources = load_sources(located(recipe, workdir), cache_dir=cache_dir)
+        sources = fit_sources(recipe, sources)
+        overview = overview_of(recipe.data, sources)
+        overview.refuse(recipe.data.absent_classes, recipe.data.leakage)
+        trainer = Trainer(recipe, sources, cache_dir=cache_dir)
+        return Prepared(trainer, overview_text(overview, data_title(recipe.data)))
 
 
 def trained_on(
@@ -88,7 +73,7 @@ def trained_on(
         unknown_classes: as for `in_classes_of`.
 
     Raises:
-        As `trainer_for`; FileNotFoundError as `located`; and ValueError as `in_classes_of`.
+        As `prepared_run`; FileNotFoundError as `located`; and ValueError as `in_classes_of`.
     """
     installed_version()
     with together("reading the data"):

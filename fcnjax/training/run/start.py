@@ -86,7 +86,7 @@ def train(
         recipe = Recipe.from_config(_changed(recipe.to_dict(), changes))
         trainer, overview = resumed_run(data, recipe, workdir)
         if progress and is_first_host():
-            tqdm.write(f"{overview}\n")
+            write_line(f"{overview}\n", sys.stdout)
     return loop.train(recipe, workdir, trainer=trainer, progress=progress, title=title)
 
 
@@ -103,7 +103,7 @@ def interrupted_recipe(data: Any, workdir: Path | str) -> Recipe | None:
         config = read_config(Path(workdir))
         same = isinstance(data, str | os.PathLike) and str(Path(data).expanduser())
         if same and same in (config["data"]["name"], config["data"].get("data_dir")):
-            return Recipe.from_config(config)  # `trainer_for` finds a relative path from another folder too
+            return Recipe.from_config(config)  # `prepared_run` finds a relative path from another folder too
         found = find_data(data).fields
         moved = {name: found[name] for name in ("name", "data_dir") if name in found}
         return Recipe.from_config(_changed(config, {"data": moved}))
