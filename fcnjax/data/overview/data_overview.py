@@ -131,7 +131,7 @@ def data_overview(
     values = _sample(train)
     warnings += _value_warnings(values, recordings=sample_rate is not None)
     if thorough and (unusual := unusual_range(train)):  # otherwise training itself says it
-        warnings.append(unusual)
+        warnings.append(unusual.rstrip("."))
     told = dict.fromkeys(note for source in sources.values() for note in source.notes)
     if any(each is None for each in counts.values()):
         unread = " and ".join(name for name, each in counts.items() if each is None)

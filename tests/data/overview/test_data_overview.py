@@ -123,6 +123,13 @@ def test_blank_images_and_silent_recordings_are_warned_of(values, rate, warning)
     assert all(told.startswith(each) for told, each in zip(found.warnings, warning, strict=True))
 
 
+def test_float_images_that_are_not_scaled_are_warned_of_without_training():
+    sources = {"train": images(9, dtype=np.float32)}
+    assert data_overview(sources).warnings == ()
+    (told,) = data_overview(sources, thorough=True).warnings
+    assert told.startswith("float images have values of 0 to 25")
+
+
 def test_recordings_have_seconds():
     source = ArraySource([np.sin(np.arange(n, dtype=np.float32))[:, None] for n in (4000, 8000, 16000)], [0, 1, 0])
     text = overview_text(data_overview({"train": source}, sample_rate=8000), "mine")
