@@ -166,6 +166,7 @@ def _folder_layout(root: Path, listing: Listing, asked: Collection[str], setting
         )
     if in_folders:
         _check_no_empty_class(root, listing.folders, depth, prefix, splits, set(classes))
+        notes += _classes_within(names, classes, depth)
     else:
         notes += _merged_names(names, classes)
     layout = _layout(names, classes, settings=settings, root=root, left_out=left_out, notes=notes)
@@ -235,6 +236,19 @@ def _names_are_classes(names: Sequence[str]) -> bool:
             return False
         counts[label] += 1
     return len(counts) > 1 and min(counts.values()) > 1
+
+
+def _classes_within(names: Sequence[str], classes: Sequence[str], depth: int) -> list[str]:
+    """Returns a note if a class folder holds folders that are classes elsewhere, such as val/images/cat/."""
+    inner: dict[str, set[str]] = defaultdict(set)
+    known = set(classes)
+    for name in names:
+        parts = name.split("/")
+        inner["/".join(parts[: depth + 1])].add(parts[depth + 1] if len(parts) > depth + 2 else "")
+    for folder, below in sorted(inner.items()):
+        if below <= known - {folder.split("/")[-1]}:
+            return [f"{folder}/ counts as a class, and holds {_few(below)}, which are classes elsewhere; move them up"]
+    return []
 
 
 def _merged_names(names: Sequence[str], classes: Sequence[str]) -> list[str]:

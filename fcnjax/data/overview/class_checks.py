@@ -129,17 +129,19 @@ def class_notes(class_names: Sequence[str], counts: Mapping[str, np.ndarray | No
     return notes, warnings
 
 
-def check_classes(class_names: Sequence[str], absent: Sequence[AbsentClass]) -> None:
+def check_classes(class_names: Sequence[str], absent: Sequence[AbsentClass], tables: Sequence[str] = ()) -> None:
     """Raises ValueError unless there are two classes, all of them with training examples.
 
     Args:
         class_names: names of all classes.
         absent: from `absent_classes`.
+        tables: files that may hold labels and were not read.
     """
     if len(class_names) < 2:
+        beside = f", or give labels from a table with config.data.labels.table={printable(tables[0])}" if tables else ""
         raise ValueError(
             f"data: must have at least two classes, and all examples are of {_quoted(' '.join(class_names))}; name the "
-            "folder that holds a folder for each class."
+            f"folder that holds a folder for each class{beside}."
         )
     if absent:
         have = "has" if len(absent) == 1 else "have"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fcnjax.data.files.listing import TABLES
 from fcnjax.data.overview.class_checks import AbsentClass, absent_classes, check_classes, class_notes
 from fcnjax.data.overview.leakage import MAX_OPENED, Leak, check_leaks, find_leaks
 from fcnjax.data.overview.origin import known_labels, native_sizes
@@ -97,7 +98,8 @@ class DataOverview:
             leakage: "refuse" raises for what splits share; "warn" and "ignore" do not.
         """
         if absent == "refuse":
-            check_classes(self.class_names, self.absent)
+            tables = [each.example for each in self.ignored if each.reason == TABLES]
+            check_classes(self.class_names, self.absent, tables)
         if leakage == "refuse":
             check_leaks(self.leaks)
 

@@ -12,7 +12,7 @@ from fcnjax.data.sources.contents import Contents
 from fcnjax.data.sources.size_policy import SizePolicy, size_words
 from fcnjax.data.sources.source import Example, Source
 from fcnjax.data.sources.wrapped import as_source
-from fcnjax.naming import joined
+from fcnjax.naming import joined, printable
 
 
 class PartialSource(Source):
@@ -68,9 +68,10 @@ def without_small(source: Source, policy: SizePolicy, minimum: Sequence[int]) ->
         return source
     needed = joined(smallest.tolist())
     if low.all():
+        first = f"{printable(source.name_of(0))} {size_words(source.sizes[0], sizes[0])}"
         raise ValueError(
-            f"sizes: all {len(source)} examples are below the network's minimum {needed}; give larger ones, or "
-            "train with config.size.below to upsample or pad."
+            f"sizes: all {len(source)} examples are below the network's minimum {needed}, such as {first}; give larger "
+            "ones, or train with config.size.below to upsample or pad."
         )
     dropped = {
         source.name_of(row): f"its size {size_words(source.sizes[row], sizes[row])} is below the minimum {needed}"

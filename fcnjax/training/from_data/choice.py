@@ -18,7 +18,7 @@ from fcnjax.data.overview import DataOverview, measure_moments, overview_text
 from fcnjax.data.size_table import areas
 from fcnjax.data.sources.size_policy import size_words
 from fcnjax.naming import joined, printable
-from fcnjax.training.build import abstract_model, data_title, load_sources, overview_of
+from fcnjax.training.build import abstract_model, data_title, overview_of, read_sources
 from fcnjax.training.compile.memory_fit import compiled_bytes, device_memory_bytes
 from fcnjax.training.from_data.found_data import FoundData, find_data
 from fcnjax.training.settings.config_fields import flat_fields
@@ -100,7 +100,7 @@ def choose_config(
         init_from: finished run, or model folder, to start from: its network, and what happens to the examples before
             it, are chosen.
         fields: fields of `config.data` in place of chosen ones, such as splits, `channels` or `on_error`.
-        verify: as for `fcnjax.training.load_sources`.
+        verify: as for `fcnjax.training.build.read_sources`.
 
     Raises:
         FileNotFoundError: if a path names nothing.
@@ -114,7 +114,7 @@ def choose_config(
     found = dataclasses.replace(found, fields={**found.fields, **(fields or {})})
     sources = found.sources
     if sources is None:
-        sources = load_sources(Recipe.from_config({"data": found.fields}), cache_dir=cache_dir, verify=verify)
+        sources = read_sources(Recipe.from_config({"data": found.fields}), cache_dir=cache_dir, verify=verify)
     settings = Recipe.from_config({"data": found.fields}).data
     overview = overview_of(settings, sources)
     overview.refuse(settings.absent_classes, settings.leakage)

@@ -194,6 +194,8 @@ def test_a_missing_root_is_named(tmp_path):
          r"'american' holds american_bulldog_\* and american_terrier_\*"),
         (["0_jackson_1.wav", "0_george_1.wav", "1_jackson_1.wav", "1_george_2.wav"], "all", "0 1", None),
         (["cat/1.png", "dog/2.png", "labels.csv", "dog/more.tsv"], "all", "cat dog", "tables; .*: 2, dog/more.tsv"),
+        (["train/cat/1.png", "val/images/cat/2.png", "train/dog/3.png"], "train", "cat dog images",
+         "val/images/ counts as a class, and holds cat/, which are classes elsewhere"),
         (["train/1.png", "car/2.png", "plane/3.png"], "all", "car plane train", None),  # a class called train
     ],
 )  # fmt: skip
