@@ -23,7 +23,7 @@ class FileOptions:
     """How the files of a folder are read (see `FolderSource`); other data sets take only `cache_dir`.
 
     Attributes:
-        channels: channels of images, 1 or 3; None means 1 if all are gray, else 3.
+        channels: channels of values; None means those of the files, and of recordings their mean.
         sample_rate: samples per second of recordings; None keeps each file's own.
         on_error: "refuse" or "mask".
         verify: whether to decode every file once; None does so unless `on_error` is "mask".
@@ -38,7 +38,10 @@ class FileOptions:
 
 
 ARRAYS = "arrays"  # the name of data that were given as sources, and that no name can load
-FOLDERS = {"image_folder": (FolderSource.images, "channels"), "audio_folder": (FolderSource.audio, "sample_rate")}
+FOLDERS = {
+    "image_folder": (FolderSource.images, ("channels",)),
+    "audio_folder": (FolderSource.audio, ("channels", "sample_rate")),
+}
 
 
 def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOptions = FileOptions()) -> Source:
@@ -70,7 +73,7 @@ def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOp
             raise ValueError(f"data_dir=None: must be the folder of {name}, such as data_dir='photos'.")
         make, own = FOLDERS[name]
         shared = {"on_error": options.on_error, "verify": options.verify, "cache_dir": options.cache_dir}
-        return make(data_dir, split, **{own: getattr(options, own)}, **shared)
+        return make(data_dir, split, **{name: getattr(options, name) for name in own}, **shared)
     if name == ARRAYS:
         raise ValueError(
             f"data.name={name!r}: must be given as sources: fcnjax.train(sources, workdir) and "

@@ -4,25 +4,25 @@ Axes: N examples, S the spatial axes of one example, D = len(S), L samples of a 
 type of an item alone decides how it is read, and the size table takes one pass unless the caller knows it.
 """
 
-import math
 import operator
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
+from fcnjax.data.decoding.item_values import as_signal, holds_media, is_recording, media_values
 from fcnjax.data.size_table import checked_table, frozen_table
 from fcnjax.data.sources.example_checks import check_array, check_labels, checked_names, count_classes
 from fcnjax.data.sources.source import Example, Source
 
 _VALUE_KEYS = ("image", "audio", "values")
-FULL_SCALE = 32768  # of 16-bit samples
 
 
-def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = None) -> Source:
+def as_source(
+    data: Any, class_names: Sequence[str] | None = None, sizes: Any = None, channels: int | None = None
+) -> Source:
     """Returns a source of the items of your object; a `Source` is returned unchanged.
 
     Use `ArraySource` for arrays that fit in memory: it is faster and checks all of them for NaN.
@@ -31,8 +31,11 @@ def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = 
         data: an object with `__len__` and `__getitem__`; several threads call the latter at once. An item is an
             `Example`; a pair `(values, label)`; or a mapping with the key "label" and one of "image", "audio" and
             "values". Values are anything that numpy converts to an array [*S, C], uint8 (0 to 255) or floating,
-            channels last: arrays, tensors, PIL images (gray ones get a channel axis). With the key "image", [H, W]
-            becomes [H, W, 1]; with "audio", [L] becomes [L, 1] and integers are read as 16-bit samples, full scale 1.
+            channels last: arrays, tensors. With the key "image", [H, W] becomes [H, W, 1]; with "audio", [L] becomes
+            [L, 1] and integers are read as 16-bit samples, full scale 1. Values can also be Pillow images, or the
+            images and recordings of Hugging Face `datasets`, decoded or not: a mapping with "bytes" or "path" of a file
+            ("audio" says that it is a recording), or with "array" and "sampling_rate"; or an object with
+            `get_all_samples()`. They become what their files would in a folder; a recording keeps its rate.
             An item must have the same size at every access: leave random crops to the training's augmentation. An
             object that also has the other members of a `Source` (`sizes`, `ids`, `class_names`, `channels`) is used
             as it is, and the arguments below are ignored.
@@ -40,12 +43,15 @@ def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = 
             ..., if the largest label is below 10,000 or 10 times the number of items.
         sizes: int [N, D], the extents of each item along its spatial axes; `class_names` is then required. None reads
             every item once, with a progress bar if that takes more than a second.
+        channels: C of images and recordings that are no arrays, as for `decode_image` and `decode_audio`. None: of
+            images 1 if all are gray, else 3 (if `sizes` are given, as the first item is); of recordings their mean.
 
     Returns:
         The source. Ids are positions; items of type `Example` keep their own if the size table is read from them.
 
     Raises:
-        ValueError: if `data` is empty, an item has none of these forms, or labels, sizes and items disagree.
+        ValueError: if `data` is empty, an item has none of these forms or cannot be decoded (UnreadableExample), or
+            labels, sizes and items disagree.
         TypeError: if `data` lacks one of the two methods, or values are neither uint8 nor floating.
 
     >>> source = as_source([(np.ones((28, 16, 1)), 0), (np.ones((9, 30, 1)), 1)], ["tall", "wide"])
@@ -56,7 +62,7 @@ def as_source(data: Any, class_names: Sequence[str] | None = None, sizes: Any = 
         return data
     if all(hasattr(data, name) for name in ("sizes", "ids", "class_names", "channels", "__len__", "__getitem__")):
         return _MemberSource(data)
-    return _ItemSource(data, class_names, sizes)
+    return _ItemSource(data, class_names, sizes, channels)
 
 
 class _MemberSource(Source):
@@ -90,7 +96,7 @@ class _MemberSource(Source):
 class _ItemSource(Source):
     """A source of the items of an object."""
 
-    def __init__(self, data: Any, class_names: Sequence[str] | None, sizes: Any) -> None:
+    def __init__(self, data: Any, class_names: Sequence[str] | None, sizes: Any, channels: int | None) -> None:
         if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
             raise TypeError(f"data: a {type(data).__name__} lacks __len__ or __getitem__; convert it to a list.")
         if not len(data):
@@ -98,8 +104,7 @@ class _ItemSource(Source):
         if sizes is not None and class_names is None:
             raise ValueError("class_names=None: must be given with sizes, because no labels are read to count classes.")
         self._data = data
-        self._first = _example(data, 0).values.shape
-        self.channels = int(self._first[-1])
+        self._asked = channels  # of media; None: as they are
         if sizes is None:
             self.sizes, self.ids, labels = self._scan()
             names = range(count_classes(labels, len(labels))) if class_names is None else class_names
@@ -107,27 +112,49 @@ class _ItemSource(Source):
             check_labels(labels, len(self.class_names))
             self.labels = frozen_table(labels)
         else:
+            self._first = _example(data, 0, channels)[0].values.shape
             self.sizes = frozen_table(checked_table("sizes", sizes, len(self._first) - 1))
             if len(self.sizes) != len(data):
                 raise ValueError(f"sizes: must have one row for each of the {len(data)} items, not {len(self.sizes)}.")
             self.ids = frozen_table(range(len(data)))
             self.class_names = checked_names(class_names or ())
+        self.channels = self._asked = int(self._first[-1])
 
     def _scan(self) -> tuple[np.ndarray, np.ndarray, list[int]]:
-        sizes, ids, labels = [], [], []
+        sizes, ids, labels, rates = [], [], [], {}
+        fixed: tuple[int, ...] | None = None  # shape of the first item whose channels do not convert
+        images = set()  # channels of the others
         for index in tqdm(range(len(self._data)), desc="sizes", unit=" items", delay=1, leave=False):
-            example = _example(self._data, index)
-            check_array(index, example.values, self._first)
-            sizes.append(example.values.shape[:-1])
+            example, media = _example(self._data, index, self._asked)
+            shape = example.values.shape
+            if media.converts and self._asked is None and shape[-1] in (1, 3):
+                check_array(index, example.values, shape if fixed is None else (*fixed[:-1], shape[-1]))
+                images.add(shape[-1])
+            else:
+                fixed = fixed or shape
+                check_array(index, example.values, fixed)
+            rates.setdefault(media.rate, index)
+            sizes.append(shape[:-1])
             ids.append(example.id)
             labels.append(example.label)
+        rank = len(sizes[0])
+        self._first = fixed or (*sizes[0], max(images))
+        for index in [index for index, size in enumerate(sizes) if len(size) != rank][:1]:
+            raise ValueError(f"data[{index}]: must have {rank} spatial axes as data[0], not {len(sizes[index])}.")
+        known = sorted(rate for rate in rates if rate)
+        if len(known) > 1:
+            low, high = known[0], known[-1]
+            self.notes = (
+                f"recordings have {len(known)} rates, such as {low:g} Hz (item {rates[low]}) and {high:g} Hz (item "
+                f"{rates[high]}); they are not resampled",
+            )
         return frozen_table(sizes), frozen_table(ids), labels
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def __getitem__(self, index: int, /) -> Example:
-        example = _example(self._data, index)
+        example, _ = _example(self._data, index, self._asked)
         wanted = (*self.sizes[index].tolist(), self.channels)
         if example.values.shape != wanted:
             raise ValueError(
@@ -139,7 +166,14 @@ class _ItemSource(Source):
         return example._replace(id=int(self.ids[index]))
 
 
-def _example(data: Any, index: int) -> Example:
+class _Media(NamedTuple):
+    """How the values of an item were made: from an image whose channels can be converted; a rate in Hz, if known."""
+
+    converts: bool
+    rate: float | None
+
+
+def _example(data: Any, index: int, channels: int | None) -> tuple[Example, _Media]:
     item = data[index]
     given_id, key = index, "values"
     if isinstance(item, Example):
@@ -160,14 +194,21 @@ def _example(data: Any, index: int) -> Example:
         )
     if not 0 <= given_id < 2**31:
         raise ValueError(f"data[{index}].id={given_id}: must be 0 to 2^31 - 1; number the examples from 0.")
-    return Example(int(given_id), _values(key, values), _label(index, label))
+    media = _Media(False, None)
+    if holds_media(values, key):
+        audio = key == "audio" or is_recording(values)
+        values, rate = media_values(values, f"data[{index}]", audio=audio, channels=channels)
+        media = _Media(not audio, rate)
+    else:
+        values = _values(key, values)
+    return Example(int(given_id), values, _label(index, label)), media
 
 
 def _values(key: str, values: Any) -> np.ndarray:
     if key == "audio":
         return as_signal(values)
     array = np.asarray(values)
-    if array.ndim == 2 and (key == "image" or isinstance(values, Image.Image)):
+    if array.ndim == 2 and key == "image":
         array = array[..., None]
     return array.astype(np.float32, copy=False) if np.issubdtype(array.dtype, np.floating) else array
 
@@ -177,10 +218,3 @@ def _label(index: int, label: Any) -> int:
         return operator.index(label)
     except TypeError:
         raise ValueError(f"data[{index}]: the label must be an integer, not {label!r}; count classes from 0.") from None
-
-
-def as_signal(samples: Any) -> np.ndarray:
-    """Returns samples [L] or [L, C] as float32 [L, C]; integers are read as 16-bit samples and divided by 32768."""
-    samples = np.asarray(samples)
-    scale = FULL_SCALE if np.issubdtype(samples.dtype, np.integer) else 1
-    return samples.reshape(len(samples), math.prod(samples.shape[1:])).astype(np.float32) / scale

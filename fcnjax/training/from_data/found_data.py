@@ -15,7 +15,7 @@ import numpy as np
 
 from fcnjax.data import PartialSource, Source, UnreadableExample, as_source
 from fcnjax.data.by_name import ARRAYS
-from fcnjax.data.files.audio_files import read_rate
+from fcnjax.data.decoding.audio_files import read_rate
 from fcnjax.data.files.file_scan import AudioKind, ImageKind
 from fcnjax.data.files.folder_layout import SPLIT_NAMES, media_files
 from fcnjax.data.sources.contents import sample_positions
