@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from fcnjax.data.decoding.audio_headers import CUT, NO_AUDIO, check_length, check_pages, kind_of
+from fcnjax.data.decoding.audio_headers import CUT, NO_AUDIO, check_length, check_pages, kind_of, whole_frames
 from fcnjax.data.decoding.unreadable import Refusal, UnreadableExample, damaged, name_of, opened, unequal_channels
 
 MAX_SAMPLES = 2**28  # 1 GiB as float32; 93 minutes at 48 kHz
@@ -215,8 +215,9 @@ def _sound(content: bytes, kind: str) -> soundfile.SoundFile:
     Raises:
         Refusal: if it is none, or damaged.
     """
-    patch = check_length(io.BytesIO(content), kind)
-    if patch:
+    if kind == "MP3":
+        content = whole_frames(content)
+    elif patch := check_length(io.BytesIO(content), kind):
         place, mended = patch
         content = content[:place] + mended + content[place + len(mended) :]
     try:

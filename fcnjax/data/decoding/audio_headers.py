@@ -28,6 +28,10 @@ _NOT_READ = (
     (rb"#!AMR|MAC |wvpk|TTA[12]|DSD |FRM8|MThd", "AMR, APE, WavPack, TTA, DSD or MIDI"),
 )
 _IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|II\*\x00|MM\x00\*|RIFF.{4}WEBP|BM.{4}\x00{4}", re.DOTALL)
+_JUNK = 2**16  # bytes that are searched for the next frame of an MP3 file
+_7 = (21, 14, 7, 0)  # shifts of a number of 7 bits a byte
+_KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version bits of MP3
 
 
@@ -58,15 +62,13 @@ def check_length(stream: BinaryIO, kind: str) -> tuple[int, bytes] | None:
         kind: from `kind_of`.
 
     Raises:
-        Refusal: if the file holds less than its header claims, or several recordings end to end.
+        Refusal: if the file holds less than its header claims.
     """
     start = stream.tell()
     try:
         total = stream.seek(0, io.SEEK_END) - start
         if kind in ("WAV", "AIFF"):
             return _check_chunks(stream, start, total, kind)
-        if kind == "MP3":
-            return _check_mp3(stream, start, total)
         return None
     finally:
         stream.seek(start)
@@ -136,37 +138,93 @@ def _are_chunks(stream: BinaryIO, place: int, count: int, order: str) -> bool:
     return place in (end, end + 1)
 
 
-def _frame_bytes(header: bytes) -> int:
-    """Returns the length of the MP3 frame that begins with these 4 bytes; 0 if none does."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:  # layer III
+def whole_frames(content: bytes) -> bytes:
+    """Returns an MP3 file without tags, whose Xing or Info frame, if there is one, claims what is there.
+
+    libmpg123 reads on after bytes that are no frame, and prints what it skipped. It also prints a line about damaged
+    samples in a whole frame, and plays them; libsndfile tells nobody, so these remain.
+
+    Raises:
+        Refusal: if it ends within a frame or before the number of frames that it claims, holds other bytes between
+            frames, or is several files end to end.
+    """
+    place = _after_tags(content, 0)
+    if _layer_2(content[place : place + 4]):
+        return content
+    begin = next((at for at in range(place, min(place + _JUNK, len(content))) if _follows(content, at, None)), -1)
+    if begin < 0:
+        raise Refusal(damaged("MP3", "its header cannot be read"))
+    place, pieces, kind = begin, [], content[begin : begin + 4]
+    while place < len(content):
+        length = _frame_bytes(content[place : place + 4], kind)
+        if length:
+            if place + length > len(content):
+                raise Refusal(damaged("MP3", CUT))
+            pieces.append(content[place : place + length])
+            place += length
+        elif (after := _after_tags(content, place)) > place:
+            place = after
+        else:
+            rest = range(place, min(place + _JUNK, len(content)))
+            if any(_follows(content, at, kind) for at in rest):
+                raise Refusal(damaged("MP3", "holds bytes between its frames that are none"))
+            break  # what other programs append
+    return _with_claim(pieces)
+
+
+def _with_claim(frames: list[bytes]) -> bytes:
+    """Returns frames joined, after a look at how many there are; the number of bytes, which may be off, is set."""
+    first = frames[0]
+    found = max(first.find(b"Xing", 0, 64), first.find(b"Info", 0, 64))
+    if found < 0 or len(first) < found + 16:
+        return b"".join(frames)
+    claimed, place = len(frames) - 1, found + 8
+    if first[found + 7] & 1:
+        claimed, place = int.from_bytes(first[place : place + 4], "big"), place + 4
+    if len(frames) - 1 < claimed:
+        raise Refusal(damaged("MP3", CUT))
+    if len(frames) - 1 > claimed + 1:
+        raise _joined()
+    if first[found + 7] & 2:  # libmpg123 prints a warning where it is not exact
+        total = sum(map(len, frames)).to_bytes(4, "big")
+        frames = [first[:place] + total + first[place + 4 :], *frames[1:]]
+    return b"".join(frames)
+
+
+def _after_tags(content: bytes, place: int) -> int:
+    """Returns the place after the tags that begin at a place: ID3 of both kinds, and APE."""
+    while True:
+        if content.startswith(b"ID3", place) and len(content) >= place + 10:
+            size = sum((byte & 127) << shift for byte, shift in zip(content[place + 6 : place + 10], _7, strict=True))
+            place += 10 + size
+        elif content.startswith(b"TAG", place):
+            place += 128
+        elif content.startswith(b"APETAGEX", place) and len(content) >= place + 32:
+            place += 32 + int.from_bytes(content[place + 12 : place + 16], "little")
+        else:
+            return min(place, len(content))
+
+
+def _follows(content: bytes, place: int, kind: bytes | None) -> bool:
+    """Returns whether a frame begins at a place, and ends where another one begins or the file ends."""
+    header = content[place : place + 4]
+    length = _frame_bytes(header, kind)
+    after = place + length
+    return length > 0 and (after == len(content) or _frame_bytes(content[after : after + 4], header) > 0)
+
+
+def _layer_2(header: bytes) -> bool:
+    return len(header) == 4 and header[0] == 0xFF and header[1] & 0xE0 == 0xE0 and header[1] & 0x06 in (4, 6)
+
+
+def _frame_bytes(header: bytes, kind: bytes | None = None) -> int:
+    """Returns the bytes of the frame of layer III that begins with 4 bytes, alike those of `kind`; 0 if none does."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
         return 0
     version, rate, bits = (header[1] >> 3) & 3, (header[2] >> 2) & 3, header[2] >> 4
     if version == 1 or rate == 3 or bits in (0, 15):
         return 0
-    low = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-    high = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-    kbits = (high if version == 3 else low)[bits]
+    if kind and (header[1] & 0xFE, header[2] & 0x0C) != (kind[1] & 0xFE, kind[2] & 0x0C):
+        return 0
+    kbits = (_KBITS_1 if version == 3 else _KBITS_2)[bits]
     return (144 if version == 3 else 72) * 1000 * kbits // _RATES[version][rate] + ((header[2] >> 1) & 1)
-
-
-def _check_mp3(stream: BinaryIO, start: int, total: int) -> tuple[int, bytes] | None:
-    place, tag = 0, _read(stream, start, 10)
-    if tag.startswith(b"ID3") and len(tag) == 10:
-        place = 10 + sum((byte & 127) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))
-    frame = _read(stream, start + place, 256)
-    if not _frame_bytes(frame):
-        return None
-    found = max(frame.find(b"Xing", 0, 64), frame.find(b"Info", 0, 64))
-    if found < 0 or frame[found + 7] & 2 == 0:
-        return None
-    field = found + (12 if frame[found + 7] & 1 else 8)
-    claimed = int.from_bytes(frame[field : field + 4], "big")
-    there = total - place - (128 if _read(stream, start + max(0, total - 128), 3) == b"TAG" else 0)
-    if claimed < there:
-        rest = _read(stream, start + place + claimed, min(there - claimed, 4096))
-        for offset in range(min(len(rest), 2048)):
-            length = _frame_bytes(rest[offset : offset + 4])
-            if rest.startswith(b"ID3", offset) or (length and _frame_bytes(rest[offset + length :][:4])):
-                raise _joined()
-    # libmpg123 prints a warning where this number is not exact.
-    return (start + place + field, there.to_bytes(4, "big")) if there < 2**32 else None

@@ -23,6 +23,7 @@ from fcnjax.data.decoding.unreadable import Refusal, UnreadableExample, damaged,
 MAX_PIXELS = 2**27  # 512 MiB as uint8 RGBA; a file that claims more is treated as a decompression bomb
 MAX_BYTES = 8 * MAX_PIXELS  # of a file: four channels of 16 bits for each pixel
 HEADER_BYTES = 2**16
+_TOO_MANY = f"its header claims too many pixels, or none; a total of 1 to {MAX_PIXELS:,} is allowed"
 
 Result = TypeVar("Result")
 _GRAY_8 = ("1", "L", "LA", "La")
@@ -146,6 +147,8 @@ def _understood(name: str, kind: str, understand: Callable[[], Result]) -> Resul
             return understand()
     except Refusal as error:
         raise UnreadableExample(name, str(error)) from None
+    except Image.DecompressionBombError:
+        raise UnreadableExample(name, _TOO_MANY) from None
     except Image.UnidentifiedImageError:
         raise UnreadableExample(name, damaged(kind, "its header cannot be read")) from None
     except Exception as error:  # damaged content makes Pillow raise a dozen types, some by accident
@@ -189,7 +192,9 @@ def _open(content: bytes, kind: str, channels: int | None) -> Image.Image | Tiff
         return _checked(Image.open(io.BytesIO(content), formats=(kind,)))
     try:
         image = Image.open(io.BytesIO(content), formats=(kind,))
-    except Image.UnidentifiedImageError:
+    except Image.DecompressionBombError:
+        raise
+    except Exception:  # it knows no such kind of values, or no such header
         return open_bands(content, MAX_PIXELS, MAX_BYTES)
     if image.mode in ("I", "F") or (channels not in (1, 3) and _has_more_bands(image)):
         return open_bands(content, MAX_PIXELS, MAX_BYTES)
@@ -209,7 +214,7 @@ def _checked(image: Image.Image) -> Image.Image:
     """Returns an image whose size and mode can be read."""
     width, height = image.size
     if min(width, height) < 1 or width * height > MAX_PIXELS:
-        raise Refusal(f"its header claims too many pixels, or none; a total of 1 to {MAX_PIXELS} is allowed")
+        raise Refusal(_TOO_MANY)
     gray_16 = image.mode == "I" and image.format == "PPM"  # Pillow gives it the range of 16 bits
     if image.mode not in (*_GRAY_8, *_GRAY_16, *_COLOR_8, "F") and not gray_16:
         raise Refusal(

@@ -93,7 +93,7 @@ def open_bands(content: bytes, max_pixels: int, max_bytes: int) -> TiffBands:
     bands = {"YX": 1, "YXS": shape[-1], "SYX": shape[0]}[axes]
     _check_kind(dtype, photometric, compression)
     if min(height, width, bands) < 1 or height * width > max_pixels:
-        raise Refusal(f"its header claims too many pixels, or none; a total of 1 to {max_pixels} is allowed")
+        raise Refusal(f"its header claims too many pixels, or none; a total of 1 to {max_pixels:,} is allowed")
     if height * width * bands * max(4, np.dtype(dtype).itemsize) > max_bytes:
         raise Refusal(f"its header claims too many values; at most {max_bytes:,} bytes of them are allowed")
     value = tag.value if tag is not None else 1

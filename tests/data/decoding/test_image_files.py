@@ -227,7 +227,7 @@ def bmp_header(height: int, width: int) -> bytes:
     [
         (b"", "empty"),
         (b"no image at all", "not an image.*JPEG"),
-        (bmp_header(20_000, 20_000), "decompression bomb|claims"),
+        (bmp_header(20_000, 20_000), "claims too many pixels"),
         (bmp_header(1, MAX_PIXELS + 1), "claims too many pixels"),
         (encoded(Image.fromarray(np.ones((3, 3), np.int32)), "TIFF").getvalue(), "not supported: TIFF of int32"),
     ],
