@@ -1,5 +1,6 @@
 """Small undamaged image files and recordings of every format, mode and number of channels."""
 
+import importlib.util
 import io
 import struct
 import zlib
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import tifffile
-from PIL import Image
+from PIL import Image, features
 
 Draw = np.random.Generator
 CONTIGUOUS: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig"}
@@ -44,6 +45,11 @@ def png_of_16_bits_a_color(values: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def writes_avif() -> bool:
+    """Returns whether this Pillow has AVIF."""
+    return importlib.util.find_spec("PIL.AvifImagePlugin") is not None and features.check("avif")
+
+
 def images_of_all_modes(draw: Draw) -> dict[str, bytes]:
     """Returns files of the modes that people have, each 9 x 14 pixels before it is turned."""
     rgb = Image.fromarray(draw.integers(0, 256, (9, 14, 3), np.uint8))
@@ -67,7 +73,7 @@ def images_of_all_formats(draw: Draw) -> dict[str, bytes]:
     rgb = Image.fromarray(draw.integers(0, 256, (height, width, 3), np.uint8))
     names = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "PPM", "ICO", "PCX", "SGI", "TGA")
     files = {name: pillow_file(rgb, name) for name in names}
-    if "AVIF" in Image.SAVE:
+    if writes_avif():
         files["AVIF"] = pillow_file(rgb, "AVIF")
     files["QOI"] = struct.pack(">4sIIBB", b"qoif", width, height, 3, 0)
     files["QOI"] += b"".join(b"\xfe" + pixel.tobytes() for pixel in np.asarray(rgb).reshape(-1, 3)) + b"\0" * 7 + b"\1"

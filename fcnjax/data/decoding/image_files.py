@@ -18,7 +18,15 @@ from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
 
 from fcnjax.data.decoding.image_formats import HEADER_FIRST, format_of
 from fcnjax.data.decoding.tiff_files import TiffBands, open_bands
-from fcnjax.data.decoding.unreadable import Refusal, UnreadableExample, damaged, name_of, opened, unequal_channels
+from fcnjax.data.decoding.unreadable import (
+    Refusal,
+    UnreadableExample,
+    damaged,
+    name_of,
+    opened,
+    unequal_channels,
+    unlogged,
+)
 
 MAX_PIXELS = 2**27  # 512 MiB as uint8 RGBA; a file that claims more is treated as a decompression bomb
 MAX_BYTES = 8 * MAX_PIXELS  # of a file: four channels of 16 bits for each pixel
@@ -29,7 +37,7 @@ Result = TypeVar("Result")
 _GRAY_8 = ("1", "L", "LA", "La")
 _GRAY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 _COLOR_8 = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
-_EXTRA_SAMPLES, _ALPHA, _RGB = 338, (1, 2, 999), 2  # of TIFF: the meaning of bands beyond the colors
+_GRAYS, _RGB = (0, 1), 2  # of TIFF: what the bands are
 
 
 class ImageHeader(NamedTuple):
@@ -143,7 +151,7 @@ def image_values(image: Image.Image, channels: int | None = None, name: str = ""
 def _understood(name: str, kind: str, understand: Callable[[], Result]) -> Result:
     """Returns the result of `understand`; all its errors concern the content, because the bytes are in memory."""
     try:
-        with _pillow_silent():
+        with _pillow_silent(), unlogged():
             return understand()
     except Refusal as error:
         raise UnreadableExample(name, str(error)) from None
@@ -196,18 +204,17 @@ def _open(content: bytes, kind: str, channels: int | None) -> Image.Image | Tiff
         raise
     except Exception:  # it knows no such kind of values, or no such header
         return open_bands(content, MAX_PIXELS, MAX_BYTES)
-    if image.mode in ("I", "F") or (channels not in (1, 3) and _has_more_bands(image)):
+    if image.mode in ("I", "F") or _needs_bands(image, channels):
         return open_bands(content, MAX_PIXELS, MAX_BYTES)
     return _checked(image)
 
 
-def _has_more_bands(image: Image.Image) -> bool:
-    """Returns whether a TIFF file of RGB has bands beyond colors and alpha, which Pillow drops."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return False
-    extra = np.atleast_1d(image.tag_v2.get(_EXTRA_SAMPLES, ())).tolist()
-    rgb = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _RGB
-    return rgb and bool(extra) and (len(extra) > 1 or extra[0] not in _ALPHA)
+def _needs_bands(image: Image.Image, channels: int | None) -> bool:
+    """Returns whether Pillow would not give all bands of a TIFF file; if 1 or 3 are asked, RGB is all of them."""
+    assert isinstance(image, TiffImagePlugin.TiffImageFile)
+    meaning = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION)
+    more = image.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1) > len(image.getbands())
+    return more and (meaning in _GRAYS or (meaning == _RGB and channels not in (1, 3)))
 
 
 def _checked(image: Image.Image) -> Image.Image:

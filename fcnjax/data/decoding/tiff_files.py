@@ -6,8 +6,6 @@ float32 (0 to 1 for uint16; as they are for floats).
 
 import contextlib
 import io
-import logging
-import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -117,8 +115,7 @@ def _check_kind(dtype: Any, photometric: Any, compression: int) -> None:
 
 @contextlib.contextmanager
 def _tiff(content: bytes) -> Iterator[Any]:
-    """Yields the first page; tifffile tells the caller alone what is wrong."""
-    _silent.thread = True
+    """Yields the first page."""
     try:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             yield file.pages.first
@@ -128,8 +125,6 @@ def _tiff(content: bytes) -> Iterator[Any]:
                 "not supported: TIFF with this compression of these values; save it with deflate, or without"
             ) from None
         raise
-    finally:
-        _silent.thread = False
 
 
 def _check_deflated(page: Any, content: bytes) -> None:
@@ -147,8 +142,3 @@ def _check_deflated(page: Any, content: bytes) -> None:
                 rest = inflate.unconsumed_tail
                 if filled > most:
                     raise Refusal("damaged TIFF: its values fill more memory than its header claims")
-
-
-_silent = threading.local()
-# tifffile logs what it also raises, or reads in spite of; whoever else uses it in other calls still hears it.
-logging.getLogger("tifffile").addFilter(lambda record: not getattr(_silent, "thread", False))

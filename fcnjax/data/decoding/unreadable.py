@@ -6,8 +6,10 @@ counted.
 """
 
 import io
+import logging
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +34,28 @@ class UnreadableExample(ValueError):
 
     def __str__(self) -> str:
         return printable(f"{self.name}: {self.reason}")
+
+
+_thread = threading.local()
+
+
+def _is_heard(record: logging.LogRecord) -> bool:
+    del record
+    return not getattr(_thread, "unlogged", False)
+
+
+for _logger in ("tifffile", "PIL.TiffImagePlugin"):
+    logging.getLogger(_logger).addFilter(_is_heard)
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """Drops what libraries of images log in this thread until the block ends: they also raise it, or read in spite."""
+    before, _thread.unlogged = getattr(_thread, "unlogged", False), True
+    try:
+        yield
+    finally:
+        _thread.unlogged = before
 
 
 class Refusal(Exception):
