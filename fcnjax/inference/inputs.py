@@ -118,7 +118,7 @@ class Inputs(Source):
         except OSError as error:
             return None, error.strerror or str(error)
         scales = (1, 2, 4, 8) if at_least is not None else (1,)
-        if values.dtype != np.uint8 and len(size) == 2:  # recordings may go beyond 1, as in training
+        if values.dtype != np.uint8 and len(size) == 2 and self._model.values == (0.0, 1.0):  # floats of a TIFF file
             try:
                 _check_range(values, self._model, "its values")
             except ValueError as error:
