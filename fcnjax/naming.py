@@ -28,17 +28,26 @@ def printable(text: object, keep: str = "") -> str:
     return "".join(one if one.isprintable() or one in keep else repr(one)[1:-1] for one in text)
 
 
+def writable(text: str) -> str:
+    r"""Returns a text that UTF-8 can write: bytes of a file's name that are not UTF-8 are escaped.
+
+    >>> print(writable("caf\udce9"))
+    caf\udce9
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def spreadsheet_text(text: str) -> str:
     """Returns a text for a cell of a CSV file: an apostrophe precedes what a spreadsheet would run as a formula.
 
-    Numbers stay as they are. Bytes of a file's name that are not UTF-8 are escaped, because they cannot be written.
+    Numbers stay as they are, and the text is `writable`.
 
     >>> spreadsheet_text("=HYPERLINK(A1)"), spreadsheet_text("-0.5"), spreadsheet_text("cat")
     ("'=HYPERLINK(A1)", '-0.5', 'cat')
 
     Source: OWASP, "CSV Injection".
     """
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    text = writable(text)
     return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
 
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import jax
-from tqdm import tqdm
 
+from fcnjax.progress import progress_bar
 from fcnjax.training.compile.compilation import core_count
 from fcnjax.training.compile.memory_fit import compiled_bytes
 
@@ -58,7 +58,7 @@ class CompiledPrograms:
         begun = time.perf_counter()
         pool = ThreadPoolExecutor(core_count(), thread_name_prefix="compile")
         futures = {pool.submit(compile_one, key): key for key in new}
-        with tqdm(total=len(new), desc=f"{title}: compiling", leave=False, unit=" programs") as bar:
+        with progress_bar(total=len(new), title=f"{title}: compiling", leave=False, unit=" programs") as bar:
             waiting = as_completed(futures, limit)
             with contextlib.suppress(TimeoutError):
                 for _ in waiting:

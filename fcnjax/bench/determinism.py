@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
-from tqdm import tqdm
 
+from fcnjax.progress import progress_bar
 from fcnjax.table_style import tight_table
 from fcnjax.training.compile.program_cache import FOLDER
 from fcnjax.training.run.finished import load_run, load_state
-from fcnjax.training.run.run_folder import METRICS, read_environments
+from fcnjax.training.run.run_folder import METRICS, STARTED_IN, read_environments
 from fcnjax.training.step.step import TrainState
 
 FIRST, AGAIN, RESUMED = "first", "again", "resumed"  # the run folders
@@ -54,7 +54,7 @@ def measure(arguments: Sequence[str], seconds: float = SECONDS) -> dict[str, Any
         ChildProcessError: if the first training fails; the message holds its last line.
         TimeoutError: if the first training does not end in time.
     """
-    bar = tqdm(total=4, desc="determinism", unit=" trainings")
+    bar = progress_bar(total=4, title="determinism", unit=" trainings")
     with tempfile.TemporaryDirectory() as folder, bar:
         trainings = _Trainings(Path(folder), arguments, time.monotonic() + seconds)
         processes = map(trainings.started, (FIRST, AGAIN, RESUMED))
@@ -69,12 +69,13 @@ def measure(arguments: Sequence[str], seconds: float = SECONDS) -> dict[str, Any
             with trainings.started(RESUMED) as resumed:
                 problems[RESUMED] = _problem_of(lambda: trainings.finish(resumed, RESUMED))
                 bar.update()
+        about = read_environments(trainings.folder / FIRST)[0]
         return {
             **trainings.compared(problems),
             "interrupted_after": INTERRUPTED_AFTER,
             "seconds": trainings.seconds,
             "arguments": list(arguments),
-            "environment": read_environments(trainings.folder / FIRST)[0],
+            "environment": {name: value for name, value in about.items() if name != STARTED_IN},
         }
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from fcnjax.bench.native_sizes import drawn_sizes
+from fcnjax.progress import progress_bar
 from fcnjax.training.compile.compilation import core_count
 
 LONG_SIDE = 500  # of most files, as in ImageNet
@@ -51,7 +51,7 @@ def write_photographs(folder: Path, count: int) -> None:
         image.save(folder / f"class{index % CLASSES}" / f"{index}.jpg", quality=QUALITY)
 
     with ThreadPoolExecutor(core_count()) as pool:  # Pillow compresses outside Python's lock
-        for _ in tqdm(pool.map(write, range(count)), "writing photographs", count, unit=" files", leave=False):
+        for _ in progress_bar(pool.map(write, range(count)), "writing photographs", count, unit=" files", leave=False):
             pass
 
 

@@ -30,13 +30,13 @@ from typing import Any
 
 import jax
 from rich.table import Table
-from tqdm import tqdm
 
 from fcnjax import models
 from fcnjax.atomic import write_json
 from fcnjax.bench.padded_answers import DETERMINISTIC, Comparison, Mode, Workload
 from fcnjax.bench.report import spread
 from fcnjax.naming import first_line, unknown_name
+from fcnjax.progress import Bar, progress_bar
 from fcnjax.table_style import tight_table
 from fcnjax.training.compile.compilation import core_count
 from fcnjax.training.run.run_folder import environment
@@ -94,7 +94,7 @@ def measure(
     todo = [(name, mode) for mode in modes for name in networks]  # full precision first, of all networks
     reserve = min(0.2 * seconds, TIMED_S * len(todo))
     pool = concurrent.futures.ThreadPoolExecutor(core_count())
-    with tqdm(total=len(todo), desc="exactness", unit=" comparisons") as bar:
+    with progress_bar(total=len(todo), title="exactness", unit=" comparisons") as bar:
         started: list[Comparison] = []
         compared = _compare_all(todo, work, end - reserve, pool, bar, note, started)
     pool.shutdown(wait=False, cancel_futures=True)
@@ -114,7 +114,7 @@ def _compare_all(
     work: Workload,
     end: float,
     pool: concurrent.futures.Executor,
-    bar: tqdm,
+    bar: Bar,
     note: Callable[..., None],
     started: list[Comparison],
 ) -> list[Comparison]:

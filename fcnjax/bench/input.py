@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from PIL import Image
 from rich.table import Table
-from tqdm import tqdm
 
 from fcnjax.data import FolderSource, Source
+from fcnjax.progress import progress_bar
 from fcnjax.table_style import tight_table
 from fcnjax.training import Recipe, Trainer, load_sources
 from fcnjax.training.compile.compilation import CompileSettings
@@ -99,13 +99,13 @@ def _train(trainer: Trainer, recipe: Recipe, steps: int) -> Waited:
     per_epoch = trainer.steps_per_epoch
     steps = steps or per_epoch
     state = trainer.initial_state(recipe.seed)
-    for step, batch in tqdm(trainer.batches(recipe.seed, 0, per_epoch), "compiling", per_epoch, unit=" steps"):
+    for step, batch in progress_bar(trainer.batches(recipe.seed, 0, per_epoch), "compiling", per_epoch, unit=" steps"):
         state, _ = trainer.step(state, recipe.seed, step, batch)
     jax.block_until_ready(state)
     wait, examples, begun = 0.0, 0, time.perf_counter()
     batches = trainer.batches(recipe.seed, per_epoch, per_epoch + steps)
     pending = None  # as in the training loop, the host is one step ahead of the device
-    for step, batch, waited in tqdm(_timed(batches), "training", steps, unit=" steps"):
+    for step, batch, waited in progress_bar(_timed(batches), "training", steps, unit=" steps"):
         wait += waited
         state, loss = trainer.step(state, recipe.seed, step, batch)
         if pending is not None:
@@ -125,7 +125,7 @@ def _consume(trainer: Trainer, recipe: Recipe, steps: int, rate: float) -> Waite
     last = steps + 1 if steps else trainer.steps_per_epoch * MANY_EPOCHS
     wait = examples = done = 0
     begun = pending = free = 0.0  # when the loop began, when the step before is done, when the device is free
-    with tqdm(desc="consuming", unit=" images") as bar:
+    with progress_bar(title="consuming", unit=" images") as bar:
         for _, batch, waited in _timed(trainer.batches(recipe.seed, 0, last)):
             if not begun:
                 begun = free = pending = time.perf_counter()

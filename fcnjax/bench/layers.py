@@ -2,7 +2,8 @@
 
 The step is the one that training runs, for a stack of halving convolutions like the forum thread's. Plain JAX is timed
 twice: in its own process, as a program without this library runs it, and in this process, where freed memory is kept
-(`fcnjax.memory`) and our XLA flags are set (`fcnjax.xla`). Both are part of what makes our step faster.
+(`fcnjax.training.compile.freed_memory`) and our XLA flags are set (`fcnjax.xla`). Both are part of what makes our step
+faster.
 
 Axes: B batch, H height, W width, C channels.
 """

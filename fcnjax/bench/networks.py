@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from rich.table import Table
-from tqdm import tqdm
 
 from fcnjax import models
 from fcnjax.bench.jax_step import MOMENTUM, RATE, JaxStep, make_step, step_inputs
@@ -31,6 +30,7 @@ from fcnjax.bench.torch_twin import torch_twin
 from fcnjax.bench.workload import drawn_model
 from fcnjax.naming import joined, unknown_name
 from fcnjax.padded import Padded
+from fcnjax.progress import progress_bar
 from fcnjax.table_style import tight_table
 from fcnjax.training.compile.compilation import CompileSettings, compile_options, core_count
 from fcnjax.training.run.run_folder import environment
@@ -128,7 +128,7 @@ def measure(
         "threads": core_count(),
         **environment(CompileSettings()),
     }
-    with tqdm(works, "networks", unit=" networks") as bar:
+    with progress_bar(works, "networks", unit=" networks") as bar:
         for work in bar:
             bar.set_postfix_str(work.network)
             result["networks"][work.network] = measure_network(work, rounds, found)

@@ -1,18 +1,17 @@
 """Arms that are prepared in order of importance and then take turns, within a budget of time."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 import jax
-from tqdm import tqdm
 
 from fcnjax.bench.arms import GROUPS, TORCH_COMPILE, TORCH_DENSE, ArmMaker, ReadyArm, describe_error
 from fcnjax.bench.budget import Budget
 from fcnjax.bench.timing import one_round
 from fcnjax.bench.workload import Workload
+from fcnjax.progress import progress_bar, write_line
 from fcnjax.training.compile.compilation import core_count
 
 # Seconds to prepare an arm of PyTorch, before anything is known about this machine.
@@ -61,7 +60,7 @@ class SideBySide:
     def prepare(self) -> None:
         """Prepares the arms, group by group, and times a turn of each."""
         groups = [[name for name in group if name in self._names] for group in GROUPS]
-        with tqdm(total=len(self._names), desc="preparing", unit=" arms", leave=False) as bar:
+        with progress_bar(total=len(self._names), title="preparing", unit=" arms", leave=False) as bar:
             for group in filter(None, groups):
                 bar.set_postfix_str(", ".join(group))
                 self._add(self._that_fit(group))
@@ -73,7 +72,7 @@ class SideBySide:
     def measure(self, wanted: int) -> None:
         """Lets the arms take turns, for as many of the wanted rounds as fit."""
         count = self._budget.rounds(wanted, self._turns, self._reserve)
-        for turn in tqdm(range(count), "measuring", unit=" rounds", leave=False):
+        for turn in progress_bar(range(count), "measuring", unit=" rounds", leave=False):
             programs = {name: partial(self._run, name) for name in self.ready}
             times = one_round(programs, 1, turn)
             for name in self.ready:  # an arm that failed has left
@@ -138,7 +137,7 @@ class SideBySide:
 
 def _tell(line: str) -> None:
     """Prints a line to stderr, above the progress bars."""
-    tqdm.write(line, file=sys.stderr)
+    write_line(line)
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from fcnjax.progress import progress_bar
 from fcnjax.xla import FLAGS, given_flags
 
 TimedProgram = Callable[[int], None]  # runs that many steps, and returns when the last one is done
@@ -48,7 +48,7 @@ def take_turns(
     Returns:
         For each program, the mean milliseconds of a step in each round [rounds].
     """
-    turns = tqdm(range(rounds + 1), progress, unit=" rounds", disable=not progress)
+    turns = progress_bar(range(rounds + 1), progress, unit=" rounds", disable=not progress)
     measured = [one_round(programs, steps, turn) for turn in turns][1:]
     return {name: [times[name] for times in measured] for name in programs}
 

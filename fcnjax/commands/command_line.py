@@ -20,9 +20,9 @@ from ml_collections import ConfigDict, config_flags
 from fcnjax.commands.interrupt import INTERRUPTED, interruptible
 from fcnjax.commands.overrides import NETWORK, OVERRIDE, UsageError, is_switch, last_value, override_network, without
 from fcnjax.installation import UNUSABLE, NotInstalledError, installed_version
-from fcnjax.memory import keep_large_blocks
 from fcnjax.naming import printable, unknown_name
 from fcnjax.training import Recipe
+from fcnjax.training.compile.freed_memory import keep_large_blocks
 from fcnjax.training.compile.mesh import HostFailure, describe_host_failure
 from fcnjax.training.compile.program_cache import use_program_cache
 from fcnjax.training.run.interruption import Terminated

@@ -10,7 +10,7 @@ from absl import flags
 from rich.console import Console
 
 from fcnjax.commands.command_line import UsageError, parse, required
-from fcnjax.data import ResizedSource, SizePolicy, Source
+from fcnjax.data import PartialSource, RelabeledSource, ResizedSource, SizePolicy, Source
 from fcnjax.data.sources.relabeled import UNKNOWN
 from fcnjax.data.sources.source import ON_ERROR
 from fcnjax.inference import Predictor, load
@@ -33,6 +33,7 @@ from fcnjax.training import (
     write_report,
 )
 from fcnjax.training.build import SPLITS
+from fcnjax.training.run.run_data import holds_split
 
 LISTED = 20  # examples without a prediction that are named
 
@@ -69,7 +70,8 @@ def run(argv: Sequence[str]) -> None:
     model = Path(required(given.workdir if given.model is None else given.model, "model", "runs/digits"))
     if given.report is not None:
         check_new(given.report)
-    evaluation = _of_run(model, given) if given.data is None else _of_data(model, given)
+    own = given.data is None or (given.split is not None and holds_split(model, given.data, given.split))
+    evaluation = _of_run(model, given) if own else _of_data(model, given)
     terms = []
     if given.sizes is not None:
         terms = parse_sizes(given.sizes, evaluation.native.sizes.shape[1])
@@ -83,34 +85,48 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _of_run(workdir: Path, given: Any) -> Evaluation:
-    """Returns the evaluation of a split of a run."""
-    for name in ("on_error", "unknown_classes"):
-        if given[name].present:
-            raise UsageError(f"--{name}: needs --data=FOLDER; a run treats its own data as its config says.")
+    """Returns the evaluation of a split of a run, whose data may have moved."""
+    if given.data is None and given["on_error"].present:
+        raise UsageError("--on_error: needs --data=FOLDER; a run treats its own data as its config says.")
     split = given.split or "test"
     check_name("split", split, SPLITS)
     check_run(workdir, f"split={split}")
-    trainer, state = load_run(workdir, given.checkpoint)
+    on_error = None if given.data is None else given.on_error
+    options = {"split": split, "data": given.data, "on_error": on_error, "unknown_classes": given.unknown_classes}
+    trainer, state = load_run(workdir, given.checkpoint, **options)
     if given.reestimate_statistics:
         state = _reestimated(trainer, state)
     source, chosen = trainer.sources[split], {"split": split, "checkpoint": given.checkpoint}
+    chosen |= {} if given.data is None else {"data": given.data}
     return Evaluation(
-        split,
+        split if given.data is None else f"{printable(given.data)} ({split})",
         source,
         source.source if isinstance(source, ResizedSource) else source,
         trainer.model(state).min_size,
         lambda: trainer.evaluate(state, split),
         lambda changed: trainer.evaluate(state, changed),
         chosen | {"reestimated_statistics": given.reestimate_statistics},
-        {},
+        _skipped(source),
     )
+
+
+def _skipped(source: Any) -> Mapping[str, int]:
+    """Returns the examples of unknown classes that a source leaves out, also if other sources stand around it."""
+    while not isinstance(source, RelabeledSource):
+        if not isinstance(source, PartialSource | ResizedSource):
+            return {}
+        source = source.source
+    return source.skipped
 
 
 def _of_data(model: Path, given: Any) -> Evaluation:
     """Returns the evaluation of data that training never saw."""
     for name in ("checkpoint", "reestimate_statistics"):
         if given[name].value:
-            raise UsageError(f"--{name}: needs the run and its own data; leave out --data, or leave out this flag.")
+            raise UsageError(
+                f"--{name}: needs a split of the run, --split=test, and data that hold its splits; leave out --data if "
+                "they did not move, or leave out this flag."
+            )
     predictor, progress = load(model), sys.stderr.isatty()
     source = matched(predictor, given.data, given.split, given.on_error, given.unknown_classes)
     plain, size = predictor, predictor.model.recipe.size
@@ -165,9 +181,11 @@ def _define(values: flags.FlagValues) -> None:
     texts = {
         "model": "Run folder, or model folder.",
         "workdir": "Another name of --model.",
-        "split": "Split of the run: train, validation or test (default). With --data: a split of the folder or of the "
-        "file (default: test if there is one, else everything).",
-        "data": "Data that the model never saw: a folder of class folders, or an .npz file. Classes match by name.",
+        "split": "Split of the run: train, validation or test (default), as its config defines it; also in --data, if "
+        "they hold the splits of the config. With other data: a split of the folder or of the file (default: test if "
+        "there is one, else everything).",
+        "data": "Data that the model never saw: a folder of class folders, or an .npz file; or, with --split, the "
+        "place to which the run's own data moved. Classes match by name.",
         "checkpoint": "Checkpoint instead of the final weights: best (in validation), last, or a step.",
         "report": "Folder for a report: figures, tables, predictions.",
         "sizes": "Also evaluate at other sizes, separated by commas. Images are resampled: 28x16, 64px (the shorter "
@@ -179,5 +197,5 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("reestimate_statistics", False, measured, flag_values=values)
     wrong = "With --data: leave out and list what cannot be read (mask), or stop (refuse)."
     flags.DEFINE_enum("on_error", "mask", ON_ERROR, wrong, flag_values=values)
-    lacking = "With --data: refuse examples of classes that the model lacks, or skip and count them."
+    lacking = "Refuse examples of classes that the model lacks, or skip and count them."
     flags.DEFINE_enum("unknown_classes", "refuse", UNKNOWN, lacking, flag_values=values)

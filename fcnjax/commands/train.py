@@ -20,7 +20,7 @@ from fcnjax.naming import printable
 from fcnjax.training import Recipe, TrainedRun, Trainer, describe_run, train, trainer_for
 from fcnjax.training.compile.mesh import is_first_host, join_hosts
 from fcnjax.training.run.start import CHANGE, choose, continued_recipe, interrupted_recipe, resumed_trainer, settled
-from fcnjax.training.settings.config_fields import as_config
+from fcnjax.training.settings.config_fields import as_config, flat_fields
 from fcnjax.training.settings.default_config import default_config
 
 SHOWN = 20  # maximum number of undecodable examples to print; result.json lists all
@@ -76,7 +76,7 @@ def _for_data(data: str, workdir: str, argv: Sequence[str]) -> tuple[Recipe, Tra
     if interrupted is not None:
         recipe = read_recipe(parse(argv, _define, as_config(interrupted)).config)
         return recipe, resumed_trainer(data, recipe, workdir)
-    choice = choose(data, workdir, last_value("--config.init_from", argv), _data_fields(argv))
+    choice = choose(data, workdir, last_value("--config.init_from", argv), chosen_fields(argv))
     recipe = read_recipe(parse(argv, _define, choice.config).config)
     chosen = settled(choice, recipe, workdir, overridden(argv))
     if is_first_host():
@@ -85,14 +85,21 @@ def _for_data(data: str, workdir: str, argv: Sequence[str]) -> tuple[Recipe, Tra
     return chosen.recipe, chosen.trainer
 
 
-def _data_fields(argv: Sequence[str]) -> dict[str, Any]:
+def chosen_fields(argv: Sequence[str]) -> dict[str, Any]:
     """Returns the fields of `config.data` that a command line overrides: they decide how the data are read."""
     asked = [name for name in overridden(argv) if name.startswith("data.") and name not in ("data.mean", "data.std")]
     if not asked:
         return {}
     texts = [f"{OVERRIDE}{name}={last_value(OVERRIDE + name, argv)}" for name in asked]
-    values = parse([argv[0], *texts], _define, default_config()).config.to_dict()["data"]
-    return {name.removeprefix("data."): values[name.removeprefix("data.")] for name in asked}
+    values = flat_fields(parse([argv[0], *texts], _define, default_config()).config.to_dict())
+    fields: dict[str, Any] = {}
+    for name in asked:
+        *groups, last = name.split(".")[1:]
+        group = fields
+        for each in groups:
+            group = group.setdefault(each, {})
+        group[last] = values[name]
+    return fields
 
 
 def _tell_run(run: TrainedRun) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from fcnjax.data.augmentation.crop import RandomCrop
 from fcnjax.data.planning.base_plan import StepPlan
 from fcnjax.data.planning.remainders import FILLER
+from fcnjax.data.sources.example_checks import checked_weights
 from fcnjax.data.sources.source import ON_ERROR, Example, Source, UnreadableExample
 from fcnjax.data.sources.wrapped import as_source
 from fcnjax.naming import printable
@@ -28,6 +29,8 @@ class Batch(NamedTuple):
         ids: int32 [B], the examples' ids; -1 for filler rows.
         unreadable: (name, reason) of each planned example that became a filler row (`on_error="mask"`). Such rows may
             come before real ones, so count the real rows of the batch and not those of the plan.
+        weights: float32 [B], weights of the examples in the training loss; 0 for filler rows; None if the source has
+            none.
     """
 
     values: np.ndarray
@@ -35,6 +38,7 @@ class Batch(NamedTuple):
     labels: np.ndarray
     ids: np.ndarray
     unreadable: tuple[tuple[str, str], ...] = ()
+    weights: np.ndarray | None = None
 
     @property
     def examples(self) -> int:
@@ -57,7 +61,7 @@ class BatchReader:
         on_error: "refuse" raises for an example that cannot be decoded, "mask" makes its row a filler.
 
     Raises:
-        ValueError: if an argument is outside the range named above.
+        ValueError: if an argument is outside the range named above, or a weight of the source is not above 0.
     """
 
     source: Source
@@ -69,6 +73,7 @@ class BatchReader:
     on_error: str = "refuse"
     _factor: np.ndarray = field(init=False, repr=False)
     _offset: np.ndarray = field(init=False, repr=False)
+    _weights: np.ndarray | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", as_source(self.source))
@@ -82,6 +87,8 @@ class BatchReader:
             raise ValueError(f"on_error={self.on_error!r}: must be 'refuse' or 'mask'.")
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: must be 0 or more.")
+        weights = self.source.weights
+        object.__setattr__(self, "_weights", None if weights is None else checked_weights(weights, len(self.source)))
         # (values - mean) / std as values * factor + offset, both float32 [C].
         factor = 1 / np.broadcast_to(np.asarray(self.std, np.float64), (channels,))
         object.__setattr__(self, "_factor", factor.astype(np.float32))
@@ -103,6 +110,7 @@ class BatchReader:
         sizes = np.zeros((rows, axes), np.int32)
         labels = np.zeros(rows, np.int32)
         ids = np.full(rows, FILLER, np.int32)
+        weights = None if self._weights is None else np.zeros(rows, np.float32)
         unreadable = []
         # The last axis and the channels as one axis: numpy's inner loop then runs along a line instead of over C
         # numbers, which is 25 times faster.
@@ -124,7 +132,9 @@ class BatchReader:
             np.multiply(line, factor[: line.shape[-1]] / unit, out=inside)
             inside += offset[: line.shape[-1]]
             sizes[row], labels[row], ids[row] = extents, example.label, example.id
-        return Batch(values, sizes, labels, ids, tuple(unreadable))
+            if weights is not None and self._weights is not None:
+                weights[row] = self._weights[index]
+        return Batch(values, sizes, labels, ids, tuple(unreadable), weights)
 
     def _boxes(self, step: StepPlan) -> list[tuple[int, int, tuple[slice, ...] | None]]:
         """Returns the row, index and box of each planned example; the box is None without a crop."""
@@ -147,9 +157,10 @@ class BatchReader:
         wrong = np.flatnonzero((planned != sizes).any(axis=1))
         if len(wrong):
             row = int(wrong[0])
-            id, read, expected = self.source.ids[indices[row]], tuple(sizes[row].tolist()), tuple(planned[row].tolist())
+            name = printable(self.source.name_of(int(indices[row])))
+            read, expected = tuple(sizes[row].tolist()), tuple(planned[row].tolist())
             raise ValueError(
-                f"crop: example {id} has size {read} in epoch {epoch}, but the plan expects {expected}; give plan and "
+                f"crop: {name} has size {read} in epoch {epoch}, but the plan expects {expected}; give plan and "
                 "loader the same crop and seed, as in sizes_at=lambda epoch: crop.sizes(seed, epoch, source.ids, "
                 "source.sizes)."
             )
@@ -163,8 +174,8 @@ class BatchReader:
         extents, size = example.values.shape[:-1], tuple(self.source.sizes[index].tolist())
         if extents != size:
             raise ValueError(
-                f"source[{index}]: example {example.id} has size {extents}, but the size table says {size}; make "
-                "the table again from the current data."
+                f"source[{index}]: {printable(self.source.name_of(index))} has size {extents}, but the size table says "
+                f"{size}; make the table again from the current data."
             )
         return example
 

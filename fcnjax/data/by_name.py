@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcnjax.data.files.folder import FolderSource
+from fcnjax.data.files.label_settings import FOLDERS_ALONE, LabelSettings
 from fcnjax.data.sources.npz import load_npz
 from fcnjax.data.sources.source import Source
 from fcnjax.data.tfds.prepare import (
@@ -28,6 +29,8 @@ class FileOptions:
         on_error: "refuse" or "mask".
         verify: whether to decode every file once; None does so unless `on_error` is "mask".
         cache_dir: folder that keeps sizes, and hashes of records, for the next run; None keeps no sizes.
+        labels: a table, lists or a pattern of paths from which labels, splits and groups come.
+        splits: all splits that are used, so that all agree on which folders are splits.
     """
 
     channels: int | None = None
@@ -35,6 +38,8 @@ class FileOptions:
     on_error: str = "refuse"
     verify: bool | None = None
     cache_dir: DataDir = None
+    labels: LabelSettings = FOLDERS_ALONE
+    splits: tuple[str, ...] = ()
 
 
 ARRAYS = "arrays"  # the name of data that were given as sources, and that no name can load
@@ -72,8 +77,12 @@ def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOp
         if data_dir is None:
             raise ValueError(f"data_dir=None: must be the folder of {name}, such as data_dir='photos'.")
         make, own = FOLDERS[name]
-        shared = {"on_error": options.on_error, "verify": options.verify, "cache_dir": options.cache_dir}
-        return make(data_dir, split, **{name: getattr(options, name) for name in own}, **shared)
+        shared = (*own, "on_error", "verify", "cache_dir", "labels", "splits")
+        return make(data_dir, split, **{each: getattr(options, each) for each in shared})
+    if options.labels != FOLDERS_ALONE:
+        raise ValueError(
+            f"labels: must be left out with data.name={name!r}; they are for image_folder and audio_folder."
+        )
     if name == ARRAYS:
         raise ValueError(
             f"data.name={name!r}: must be given as sources: fcnjax.train(sources, workdir) and "

@@ -18,7 +18,7 @@ def expanded(arguments: Sequence[str], stdin: TextIO) -> list[str]:
 
     Args:
         arguments: files, as they are; folders, with all media files below them, sorted (see
-            `fcnjax.data.files.folder_layout`); patterns such as "photos/**/*.jpg", sorted; and "-".
+            `fcnjax.data.files.listing`); patterns such as "photos/**/*.jpg", sorted; and "-".
         stdin: holds one path per line, for "-".
 
     Raises:
@@ -37,7 +37,7 @@ def _expanded(argument: str, stdin: TextIO) -> Iterable[str]:
         return [line.rstrip("\r\n") for line in stdin if line.strip()]
     path = Path(argument)
     if os.path.isdir(argument):  # False, not an error, for a path that is too long or may not be looked up
-        names, _ = media_files(path)
+        names = media_files(path)
         if not names:
             raise ValueError(f"{printable(argument)}: holds no media file; name a folder that does.")
         return [str(path / name) for name in names]

@@ -12,6 +12,7 @@ import numpy as np
 
 from fcnjax.data import (
     FolderSource,
+    LabelSettings,
     RelabeledSource,
     Source,
     UnreadableExample,
@@ -30,7 +31,9 @@ from fcnjax.inference.predictor import Predictor, load
 from fcnjax.naming import printable, unknown_name
 from fcnjax.training.build import SPLITS
 from fcnjax.training.evaluation import EvaluationResult, measure
+from fcnjax.training.from_data.found_labels import found_labels
 from fcnjax.training.run import finished
+from fcnjax.training.run.run_data import holds_split
 from fcnjax.training.run.run_folder import is_run
 from fcnjax.training.standalone import Standalone, is_model, model_folder
 
@@ -49,8 +52,13 @@ def evaluate(
 ) -> EvaluationResult:
     """Evaluates a run on one of its splits, or a model on data that training never saw.
 
-    Data of your own are evaluated with the final weights, without the data of training, and at the sizes that the size
-    policy of training gives them. Their classes are matched by name: they may be some of the model's, in any order.
+    A split of a run is read again, where it was or where it moved to: `evaluate(run, "test")`, or `evaluate(run,
+    "elsewhere", split="test")` for a folder or a file that holds the splits of the run's config. A line on stderr says
+    if its examples are not those of training.
+
+    Other data of your own are evaluated with the final weights, without the data of training, and at the sizes that the
+    size policy of training gives them. Their classes are matched by name: they may be some of the model's, in any
+    order.
 
     Args:
         model: a run or a model folder; for data of your own also a `Predictor`, which keeps its compiled programs.
@@ -58,8 +66,9 @@ def evaluate(
             a `Source` or anything that `fcnjax.data.as_source` accepts, or a dictionary of them by split. Labels of
             items without names of classes, such as pairs in a list, count in the model's classes.
         checkpoint: for a split of a run, as for `fcnjax.training.load_run`; None: the final weights.
-        split: of a folder or a file, as for `open_data`.
+        split: of a folder or a file, as for `open_data`; of data of a run that moved: a split of the run.
         on_error: "mask" leaves out files that cannot be read, and examples that the model cannot take; "refuse" raises.
+            A split of a run that did not move is treated as its config says.
         unknown_classes: "refuse" raises if examples have a class that the model lacks; "skip" leaves them out.
 
     Returns:
@@ -75,7 +84,10 @@ def evaluate(
         if path is None:
             raise ValueError(f"data={data!r}: needs a run that has such a split; give its folder, or data of your own.")
         check_run(path, f"data={data!r}")
-        return finished.evaluate(path, data, checkpoint)
+        return finished.evaluate(path, data, checkpoint, unknown_classes=unknown_classes)
+    if path is not None and isinstance(data, str | os.PathLike) and split and holds_split(path, data, split):
+        options = {"data": data, "on_error": on_error, "unknown_classes": unknown_classes}
+        return finished.evaluate(path, split, checkpoint, **options)
     if checkpoint is not None:
         raise ValueError(f"checkpoint={checkpoint}: needs a split of the run; leave it out with data of your own.")
     predictor = model if isinstance(model, Predictor) else load(model)
@@ -126,7 +138,7 @@ def matched(
     else:
         if split is not None:
             raise ValueError(f"split={split!r}: needs the path of a folder or a file; leave it out with other data.")
-        name, source = "data", as_source(data, model.classes)
+        name, source = "data", as_source(data, model.classes, channels=model.channels)
     _check_values(name, source, model)
     policy, minimum = model.recipe.size, predictor.network.min_size
     try:
@@ -144,7 +156,8 @@ def open_data(data: str | os.PathLike[str], model: Standalone, split: str | None
 
     Args:
         data: a folder of class folders, or of a split that holds these (see `fcnjax.data.FolderSource`), with images or
-            recordings; or an `.npz` file (see `fcnjax.data.save_npz`).
+            recordings, or whose labels come from a table, lists or a pattern as in training, or from a table beside
+            files; or an `.npz` file (see `fcnjax.data.save_npz`).
         model: the model; it decides how files are read.
         split: a split, as for `FolderSource` or `fcnjax.data.load_npz`; None: "test" if there is one, else everything
             in a folder, or the only split of a file.
@@ -166,12 +179,21 @@ def open_data(data: str | os.PathLike[str], model: Standalone, split: str | None
     if split is None:
         split = TEST if (path / TEST).is_dir() and TEST not in model.classes else ALL
     kind = ImageKind() if model.axes == 2 else AudioKind(model.recipe.data.sample_rate)
+    labels = _labels_of(path, split, model)
     try:
-        return FolderSource(path, split, kind, channels=model.channels, on_error="mask", verify=verify)
+        return FolderSource(path, split, kind, labels=labels, channels=model.channels, on_error="mask", verify=verify)
     except UnreadableFiles as error:
         kinds, (name, reason) = "images" if model.axes == 2 else "recordings", next(iter(error.reasons.items()))
         why = printable(f"none of its {len(error.reasons):,} files can be read ({name}: {reason})")
         raise ValueError(f"data={printable(data)}: must hold {kinds} as in training, and {why}.") from None
+
+
+def _labels_of(path: Path, split: str, model: Standalone) -> LabelSettings:
+    """Returns where the labels of a folder come from: as in training if it has such a table, else as it is found."""
+    trained = model.recipe.data.labels
+    if trained.table is not None and not any(path.glob(trained.table)):
+        trained = LabelSettings()
+    return LabelSettings(**found_labels(path, trained, (split,)).fields)
 
 
 def evaluate_source(

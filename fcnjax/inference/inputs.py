@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from fcnjax.data import Example, Source, UnreadableExample
 from fcnjax.data.decoding.audio_files import read_rate
@@ -21,6 +20,7 @@ from fcnjax.data.decoding.item_values import holds_media, media_values
 from fcnjax.data.files.file_scan import AudioKind, ImageKind
 from fcnjax.data.size_table import frozen_table
 from fcnjax.naming import joined, printable
+from fcnjax.progress import progress_bar
 from fcnjax.training.standalone import Standalone
 
 THREADS = 8  # files whose header is read at once
@@ -63,8 +63,8 @@ class Inputs(Source):
                 raise ValueError(f"{printable(first)}: must be an array: files have no values of {what}.")
         names = [item_name(item, index) for index, item in enumerate(held)]
         with ThreadPoolExecutor(THREADS) as pool:
-            found = pool.map(self._size_of, held)
-            sizes = list(tqdm(found, "reading headers", len(held), disable=not progress, unit=" files", leave=False))
+            found, quiet = pool.map(self._size_of, held), not progress
+            sizes = list(progress_bar(found, "reading headers", len(held), disable=quiet, unit=" files", leave=False))
         self.refused = {index: size for index, size in enumerate(sizes) if isinstance(size, str)}
         self.unreadable = {names[index]: reason for index, reason in self.refused.items()}
         self.item_names = tuple(names)
@@ -227,7 +227,7 @@ def _check_range(array: np.ndarray, model: Standalone, what: str) -> None:
     low, high = model.values
     pixels = (low, high) == (0.0, 1.0)
     if array.dtype == np.uint8:
-        if model.axes == 1 or not pixels:
+        if not pixels:
             raise ValueError(f"{what} and dtype uint8: must be floating, of {low:g} to {high:g} as in training.")
         return
     if not np.isfinite(array).all():

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from tqdm import tqdm
 
 from fcnjax.data import BucketPlan, EvaluationPlan, PartialSource, ResizedSource, SizePolicy, Source, plan_buckets
 from fcnjax.data.size_table import areas
@@ -22,6 +21,7 @@ from fcnjax.heads.flatten_dense import why_not
 from fcnjax.models import Classifier
 from fcnjax.naming import joined
 from fcnjax.padded import Padded
+from fcnjax.progress import progress_bar
 from fcnjax.training.compile.compilation import CompileSettings, jit
 from fcnjax.training.compile.mesh import make_mesh, replicated
 from fcnjax.training.feeding import Feed
@@ -102,7 +102,7 @@ class PlannedOutputs:
         kept: Source = source if len(rows) == len(source) else PartialSource(source, rows, {})
         if self._recipe.size != SizePolicy():
             kept = ResizedSource(kept, self._recipe.size, self._network.min_size)
-        with tqdm(total=len(kept), desc="predicting", unit=" examples", disable=not progress) as bar:
+        with progress_bar(total=len(kept), title="predicting", unit=" examples", disable=not progress) as bar:
             for found in self._steps(kept, wanted):
                 yield from (each._replace(position=int(rows[each.position])) for each in found)
                 bar.update(len(found))

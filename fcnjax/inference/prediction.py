@@ -5,6 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
+from fcnjax.naming import printable
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prediction:
@@ -57,5 +59,5 @@ class Prediction:
 
     def __str__(self) -> str:
         """Returns the name, if there is one, and the most probable class."""
-        what = f"{self.class_name} ({self.probability:.1%})"
-        return f"{self.name}: {what}" if self.name else what
+        what = f"{printable(self.class_name)} ({self.probability:.1%})"
+        return f"{printable(self.name)}: {what}" if self.name else what

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from fcnjax.atomic import write_bytes
 from fcnjax.inference.prediction import Prediction
-from fcnjax.naming import printable, spreadsheet_text
+from fcnjax.naming import printable, spreadsheet_text, writable
 
 Row = dict[str, Any]
 
@@ -67,7 +67,7 @@ def _row(file: str, prediction: Prediction | None, unreadable: Mapping[str, str]
         return {"file": name, "error": printable(unreadable.get(str(Path(file)), "has no prediction"))}
     row: Row = {"file": name}
     for index, (label, probability) in enumerate(prediction.top(top)):
-        row |= {f"class{_rank(index)}": label, f"probability{_rank(index)}": probability}
+        row |= {f"class{_rank(index)}": writable(label), f"probability{_rank(index)}": probability}
     return row
 
 

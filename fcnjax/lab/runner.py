@@ -10,7 +10,6 @@ import dataclasses
 import gc
 import json
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -19,7 +18,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from fcnjax.atomic import locked_folder
 from fcnjax.data import Source
@@ -29,6 +27,7 @@ from fcnjax.lab.keys import FIRST_PILOT, measure_key, run_key, training_seed
 from fcnjax.lab.mappings import near_the_limit
 from fcnjax.lab.measures import TrainedRun
 from fcnjax.lab.observations import Observation, Observations
+from fcnjax.progress import progress_bar, write_line
 from fcnjax.sealed import DamagedFile
 from fcnjax.training import Recipe, Trainer, load_sources, train
 from fcnjax.training.compile.compilation import compiling_ahead, core_count
@@ -159,7 +158,7 @@ class Runner:
     def _do(self, jobs: Mapping[Job, str]) -> None:
         """Does the missing ones of these runs, which have their keys."""
         waiting = {job: key for job, key in jobs.items() if self._measured(job, key, tell=True) is None}
-        bar = tqdm(total=len(jobs), initial=len(jobs) - len(waiting), unit="run", desc=self.experiment.name)
+        bar = progress_bar(total=len(jobs), initial=len(jobs) - len(waiting), unit=" runs", title=self.experiment.name)
         with bar, ExitStack() as opened:
             if core_count() >= MANY_CORES:
                 self._compile_ahead(opened, list(waiting))
@@ -357,4 +356,4 @@ def _warn_of_versions(observations: Any) -> None:
 
 
 def _say(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
+    write_line(text)

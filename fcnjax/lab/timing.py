@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from scipy import stats
-from tqdm import tqdm
 
 from fcnjax.atomic import locked_folder, read_json, write_json
 from fcnjax.bench import timing as bench_timing
@@ -29,9 +28,10 @@ from fcnjax.lab.experiment import Arm, ChangeSources, Setting
 from fcnjax.lab.keys import code_hash, code_of, described
 from fcnjax.lab.published.encoding import digest_of
 from fcnjax.lab.runner import arm_recipe
-from fcnjax.memory import keep_large_blocks
+from fcnjax.progress import progress_bar
 from fcnjax.training import Recipe, Trainer, load_sources
 from fcnjax.training.compile.compilation import core_count
+from fcnjax.training.compile.freed_memory import keep_large_blocks
 from fcnjax.training.compile.programs import parts_of
 from fcnjax.training.run.run_folder import environment
 
@@ -214,7 +214,7 @@ def time_arms(
         kept = read_json(path) if path.exists() else {}
         done = kept["rounds"][:rounds] if kept.get("key") == key else []
         total, initial = rounds * len(arms), len(done) * len(arms)
-        bar = opened.enter_context(tqdm(total=total, initial=initial, unit="process", desc="timing"))
+        bar = opened.enter_context(progress_bar(total=total, initial=initial, unit=" processes", title="timing"))
         for number in range(len(done), rounds):
             times = {}
             for arm in np.random.default_rng((seed, number)).permutation(list(arms)).tolist():

@@ -4,7 +4,7 @@ Axes: B batch, S spatial (S' after blocks), C channels (C' after blocks), K clas
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -24,7 +24,7 @@ from fcnjax.layers.composition import cut_to
 from fcnjax.layers.layer import Module, checked_keys, mode, parameter_count
 from fcnjax.layers.rematerialization import recomputed
 from fcnjax.models.trace_row import TraceRow
-from fcnjax.naming import check_name, joined
+from fcnjax.naming import check_name, joined, printable
 from fcnjax.padded import Padded, check_padded, check_within
 
 CUT = "cut to input"  # name in `trace` and `intermediates` of the cut features, if `cut_to_input`
@@ -104,12 +104,12 @@ class Classifier(Module):
         """Returns logits [B, K]; 0 in filler rows.
 
         Args:
-            batch: values [B, *S, C], integer or floating; padding (NaN included) is never read.
+            batch: values [B, *S, C], floating; padding (NaN included) is never read.
             train: whether batch norms use batch statistics (and update the running ones) and dropout is active.
             keys: one PRNG key per example [B], needed by dropout in training.
 
         Raises:
-            TypeError: if `batch` is not a `Padded`.
+            TypeError: if `batch` is not a `Padded`, or its values are not floating.
             ValueError: if the rank or the number of channels differs from the network's, the padded shape is below
                 `min_size`, or, outside `jit`, an example is below `min_size` or exceeds the padded shape.
         """
@@ -169,9 +169,8 @@ class Classifier(Module):
         self.check_input(batch)
         if keys is not None:
             checked_keys(keys, batch, "this network takes")
-        own = batch.dtype if jnp.issubdtype(batch.dtype, jnp.floating) else jnp.float32
-        dtype = self.dtype or own
-        features = batch.replace(batch.raw_values.astype(own if self.front_blocks else dtype)).with_zero_padding()
+        dtype = self.dtype or batch.dtype
+        features = (batch if self.front_blocks else batch.replace(batch.raw_values.astype(dtype))).with_zero_padding()
         for index, block in enumerate(self.blocks):
             if 0 < self.front_blocks == index:
                 features = features.replace(features.raw_values.astype(dtype))
@@ -207,6 +206,8 @@ class Classifier(Module):
     def check_input(self, batch: Padded):
         """Raises TypeError or ValueError, as `__call__`, if this network cannot take a batch."""
         check_padded(batch, "this network takes")
+        if not jnp.issubdtype(batch.dtype, jnp.floating):
+            raise TypeError(f"values of dtype {batch.dtype}: must be floating; divide pixels of 0 to 255 by 255.")
         if batch.rank != self.rank or batch.channels != self.in_channels:
             known = not isinstance(batch.sizes, Tracer) and batch.batch_size
             first = f"example 0 of size {joined(np.asarray(batch.sizes)[0])}, " if known else ""
@@ -226,21 +227,21 @@ class Classifier(Module):
                 f"examples, or use a network with fewer strides{self._or_border()}."
             )
 
-    def check_sizes(self, sizes: np.ndarray):
+    def check_sizes(self, sizes: np.ndarray, name_of: Callable[[int], str] = "example {}".format):
         """Raises ValueError if an example is below `min_size`, or a flatten-dense head cannot take its features.
 
         Args:
             sizes: integer [N, D]; filler rows (all extents 0) pass.
+            name_of: returns the name of the example at a position.
         """
         if sizes.ndim != 2 or sizes.shape[1] != self.rank:
-            shown = f"size {tuple(sizes[0].tolist())}" if len(sizes) else f"sizes of shape {sizes.shape}"
-            raise ValueError(f"{shown}: this network takes {self.rank} spatial axes.")
-        self._check_feature_extent(sizes)
+            raise ValueError(f"sizes of shape {sizes.shape}: this network takes {self.rank} spatial axes.")
+        self._check_feature_extent(sizes, name_of)
         real, min_size = (sizes > 0).all(1), self.min_size
         small = np.flatnonzero(((sizes < np.array(min_size)).any(1) & real) | ((sizes > 0).any(1) & ~real))
         if small.size:
             raise ValueError(
-                f"{_first(small, sizes)}: below this network's minimum size {joined(min_size)}; "
+                f"{_first(small, sizes, name_of)}: below this network's minimum size {joined(min_size)}; "
                 f"enlarge it, leave it out, or use a network with fewer strides{self._or_border()}."
             )
 
@@ -249,7 +250,7 @@ class Classifier(Module):
         needed = any(getattr(window, "smallest", 1) > 1 for windows in self._windows() for window in windows)
         return ", or another border such as 'zero'" if needed else ""
 
-    def _check_feature_extent(self, sizes: np.ndarray):
+    def _check_feature_extent(self, sizes: np.ndarray, name_of: Callable[[int], str]):
         """Raises ValueError if a flatten-dense head cannot take the features of an example."""
         wanted = self.head.feature_extent
         if wanted is None:
@@ -258,7 +259,7 @@ class Classifier(Module):
         other = np.flatnonzero([any(size) and features[tuple(size)] != wanted for size in sizes.tolist()])
         if other.size:
             found = features[tuple(sizes[other[0]].tolist())]
-            raise ValueError(f"{_first(other, sizes)}: has {why_not(wanted, joined(found))}")
+            raise ValueError(f"{_first(other, sizes, name_of)}: has {why_not(wanted, joined(found))}")
 
     def _windows(self) -> list[tuple[AnyWindow, ...]]:
         """Returns the windows of the backbone in order, each with one entry per spatial axis."""
@@ -344,6 +345,6 @@ def _receptive_fields(windows: Sequence[tuple[AnyWindow, ...]], rank: int) -> li
     return [geometry.receptive_field(window[axis] for window in windows) for axis in range(rank)]
 
 
-def _first(indices: np.ndarray, sizes: np.ndarray) -> str:
-    also = f", and {indices.size - 1} more" if indices.size > 1 else ""
-    return f"example {int(indices[0])} of size {joined(sizes[indices[0]])}{also}"
+def _first(indices: np.ndarray, sizes: np.ndarray, name_of: Callable[[int], str]) -> str:
+    more = f", and {indices.size - 1} more" * (indices.size > 1)
+    return f"{printable(name_of(int(indices[0])))} of size {joined(sizes[indices[0]])}{more}"

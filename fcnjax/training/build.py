@@ -45,17 +45,30 @@ def load_sources(
 ) -> dict[str, Source]:
     """Returns the three splits that a recipe names, at the sizes that its size policy gives them.
 
+    Args: as for `read_sources`.
+
+    Raises:
+        ValueError: as `read_sources` and `fit_sources`.
+    """
+    return fit_sources(recipe, read_sources(recipe, cache_dir=cache_dir, verify=verify))
+
+
+def read_sources(
+    recipe: Recipe, *, cache_dir: Path | str | None = None, verify: bool | None = None
+) -> dict[str, Source]:
+    """Returns the three splits that a recipe names, at the sizes that they have.
+
     Args:
         recipe: what to train.
         cache_dir: folder that caches the sizes of files; None caches nothing.
         verify: whether to decode every file once; None does so only if the recipe refuses files that cannot be decoded.
 
     Raises:
-        ValueError: if a data set or split does not exist, files cannot be decoded, or the splits do not match.
+        ValueError: if a data set or split does not exist, or files cannot be decoded.
     """
     data = recipe.data
-    options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir)
     names = (data.train_split, data.validation_split, data.test_split)
+    options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir, data.labels, names)
     sources, refused = {}, []
     for key, name in zip(SPLITS, names, strict=True):
         try:
@@ -64,7 +77,7 @@ def load_sources(
             refused.append(str(error))
     if refused:
         raise ValueError("\n".join(refused))
-    return fit_sources(recipe, sources)
+    return sources
 
 
 def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]:

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from fcnjax.data import Source
 
 Digest = dict[str, dict[str, str]]
@@ -18,7 +20,7 @@ def data_digest(sources: Mapping[str, Source]) -> Digest:
 
     Returns:
         For each split, `examples`: a hash of sizes, ids, names and classes; `contents`: a hash of labels and values or
-        of a sample of them; and `covers`: what `contents` covers.
+        of a sample of them; `covers`: what `contents` covers; and, if examples have weights, `weights`: a hash of them.
 
     Raises:
         OSError: if examples or files cannot be read.
@@ -30,6 +32,9 @@ def data_digest(sources: Mapping[str, Source]) -> Digest:
         covers, contents = source.contents
         examples = hashlib.sha256(b"\0".join(parts)).hexdigest()
         digests[name] = {"examples": examples, "contents": contents, "covers": covers}
+        if source.weights is not None:
+            weights = np.asarray(source.weights, np.float32).tobytes()
+            digests[name]["weights"] = hashlib.sha256(weights).hexdigest()
     return digests
 
 
@@ -46,6 +51,8 @@ def changed_data(known: Mapping[str, Any], digest: Digest) -> str | None:
             return "weights of config.init_from"
         if then.get("examples") != now["examples"]:
             return f"examples of its {name} split"
+        if then.get("weights") != now.get("weights"):
+            return f"weights of the examples of its {name} split"
         if then.get("covers") == now["covers"] and then.get("contents") != now["contents"]:
             return f"labels or values of its {name} split (compared: {now['covers']})"
     return None

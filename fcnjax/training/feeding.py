@@ -77,7 +77,8 @@ class Feed:
     def inputs(self, batch: Batch) -> tuple[Padded, Targets]:
         """Returns the inputs of a step from a batch, on the devices: the rows of all hosts."""
         values, sizes, labels, ids = (place_rows(self._mesh, array) for array in batch[:4])
-        return Padded(values, sizes), Targets(labels, ids)
+        weights = None if batch.weights is None else place_rows(self._mesh, batch.weights)
+        return Padded(values, sizes), Targets(labels, ids, weights)
 
     def missing(self, batch: Batch | Sequence[Batch]) -> int:
         """Returns the number of examples of a step that could not be decoded on any host; all hosts must call it."""

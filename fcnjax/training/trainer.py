@@ -42,14 +42,7 @@ from fcnjax.training.step.average import Average
 from fcnjax.training.step.freezing import frozen_names
 from fcnjax.training.step.loss import class_weights_of, make_example_weights, make_loss
 from fcnjax.training.step.optimizer import make_optimizer
-from fcnjax.training.step.step import (
-    Sums,
-    TrainState,
-    make_evaluation_step,
-    make_gradient,
-    merge,
-    split,
-)
+from fcnjax.training.step.step import Sums, TrainState, make_evaluation_step, make_gradient, merge, split
 
 NO_VALUES = np.zeros(0, np.float32)
 
@@ -118,7 +111,7 @@ class Trainer:
         model = abstract_model(recipe, train)
         for name in SPLITS:
             try:
-                model.check_sizes(self.sources[name].sizes)
+                model.check_sizes(self.sources[name].sizes, self.sources[name].name_of)
             except ValueError as error:
                 advice = "Or set config.size.below to upsample or pad."
                 raise ValueError(f"{recipe.data.name}, {name} split: {error} {advice}") from None
@@ -163,7 +156,8 @@ class Trainer:
     def _share_steps(self) -> None:
         """Sets `optimizer` and `programs`, which trainers made from one share if they take the same steps."""
         recipe, train = self.recipe, self.sources["train"]
-        case = self.steps_per_epoch, (weights := class_weights_of(recipe.loss, train))
+        weights, weighted = class_weights_of(recipe.loss, train), train.weights is not None
+        case = self.steps_per_epoch, weights, weighted
         if case not in self._cases:
             self.optimizer = make_optimizer(recipe.optimizer, self.steps, self.frozen)
             loss, example_weights = make_loss(recipe.loss.label_smoothing, weights), make_example_weights(weights)
@@ -176,6 +170,7 @@ class Trainer:
                 make_evaluation_step(self.graphdef),
                 self._make_state,
                 train.channels,
+                weighted=weighted,
                 shard_weights=recipe.shard_weights,
                 ema_decay=recipe.ema_decay,
                 settings=CompileSettings.of(recipe),

@@ -57,6 +57,7 @@ def assert_same_batch(ours, other):
         np.testing.assert_array_equal(array, other_array)
         assert array.dtype == other_array.dtype
     assert ours.unreadable == other.unreadable
+    np.testing.assert_array_equal(ours.weights, other.weights)
 
 
 def contents(batches) -> dict[int, np.ndarray]:
@@ -175,9 +176,17 @@ def broken(errors: dict[int, tuple]) -> Broken:
     return source
 
 
+def test_weights_that_cannot_be_are_refused_before_a_batch_is_read():
+    source = make_source()
+    source.weights = np.zeros(60, np.float32)  # set later: not checked with the arrays
+    with pytest.raises(ValueError, match=r"weights\[0\]=0.0: must be finite and above 0"):
+        load_batches(source, mixed_plan(source), **SCALE)
+
+
 def test_unreadable_examples_become_filler_rows_and_are_reported():
     source = broken({5: (UnreadableExample, "a.png", "no image"), 40: (UnreadableExample, "b.png", "cut off")})
     sound = make_source()
+    source.weights = sound.weights = np.linspace(1, 2, 60, dtype=np.float32)
     for plan in (mixed_plan(source), EvaluationPlan(source.sizes, plan_buckets(source.sizes, 3), 8)):
         stop, reported, ids = plan.steps_per_epoch, [], []
         loaded = load_batches(source, plan, **SCALE, stop_step=stop, on_error="mask", threads=2)
@@ -187,7 +196,9 @@ def test_unreadable_examples_become_filler_rows_and_are_reported():
                 bad = np.isin(other.ids, [5, 40])
                 assert len(ours.unreadable) == bad.sum()
                 assert (ours.ids[bad] == -1).all()
-                assert not any(array[bad].any() for array in ours[:3])
+                assert not any(array[bad].any() for array in (*ours[:3], ours.weights))
+                np.testing.assert_array_equal(ours.weights[~bad], np.where(other.ids < 0, 0, other.weights)[~bad])
+                np.testing.assert_array_equal(other.weights[other.ids >= 0], source.weights[other.ids[other.ids >= 0]])
                 for array, other_array in zip(ours[:4], other[:4], strict=True):
                     np.testing.assert_array_equal(array[~bad], other_array[~bad])
                 reported += ours.unreadable
@@ -270,6 +281,7 @@ def test_memory_of_mixed_steps_covers_every_step(source):
 def test_worker_processes_read_the_same_and_their_end_is_noticed():
     """One test for both, because each start of processes takes seconds."""
     source = broken({5: (UnreadableExample, "a.png", "no image")})
+    source.weights = np.linspace(1, 2, 60, dtype=np.float32)
     plan = mixed_plan(source, CROP)
     options = SCALE | {"crop": CROP, "seed": 7, "on_error": "mask"}
     alone = list(load_batches(source, plan, **options, stop_step=7))

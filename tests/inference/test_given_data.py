@@ -156,7 +156,7 @@ def test_a_broken_network_is_not_taken_for_broken_files(predictor, folder, monke
         (("test",), {}, ValueError, "data='test': needs a run that has such a split; give its folder, or data of your"),
         (([],), {}, ValueError, "data: must hold at least one item"),
         ((3,), {}, TypeError, "data: a int lacks __len__"),
-        (([(np.zeros((9, 9, 1), np.uint8), 0)],), {}, ValueError, "must have 3 channels and 2 spatial axes as in"),
+        (([(np.zeros((9, 9, 1), np.uint8), 0)],), {}, ValueError, "must have channels=3 as its last axis"),
         (([(np.full((9, 9, 3), 200.0), 0)],), {}, ValueError, "data: example 0, array of shape .* divide them by 255"),
         (([(np.zeros((9, 9, 3), np.uint8), 2)],), {}, ValueError, "label"),
         (([(np.zeros((9, 9, 3), np.uint8), 0)], "best"), {}, ValueError, "checkpoint=best: needs a split of the run"),

@@ -1,5 +1,6 @@
 """Predictions are those of evaluation, from files, images and arrays, and what training would not take is refused."""
 
+import dataclasses
 import os
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ import fcnjax
 from fcnjax import models
 from fcnjax.data import ArraySource, UnreadableExample, decode_audio, decode_image
 from fcnjax.inference import Prediction
+from fcnjax.inference.inputs import check_array
 from fcnjax.naming import printable
 from fcnjax.training import Recipe, Trainer
 from fcnjax.training.run.loop import train
@@ -50,6 +52,8 @@ def test_recordings_are_predicted_as_evaluation_predicts_the_test_split(recordin
     check_predictions(predictor([decode_audio(file) for file in recordings.files]), evaluated)
     with pytest.raises(ValueError, match=r"dtype uint8: must be floating, of -?\d"):
         predictor(np.zeros((1600, 1), np.uint8))
+    as_training = dataclasses.replace(predictor.model, values=(0.0, 1.0))  # of uint8 signals, or of floats like them
+    check_array(np.zeros((1600, 1), np.uint8), as_training)
 
 
 def test_a_prediction_names_its_classes_most_probable_first(predictor, photos):

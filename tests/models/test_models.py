@@ -355,11 +355,12 @@ def test_the_smallest_input_gives_logits():
     assert np.isfinite(contract.call(model, Padded.stack([np.ones((*model.min_size, 2), np.float32)]))).all()
 
 
-def test_integer_images_are_taken():
-    model = make()
-    image = np.arange(9 * 9 * 2).reshape(9, 9, 2).astype(np.uint8)
-    whole, real = (model(Padded.stack([x])) for x in (image, image.astype(np.float32)))
-    np.testing.assert_array_equal(whole, real)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_pixels_that_nobody_divided_are_refused(dtype):
+    batch, model = Padded.stack([np.full((9, 9, 2), 7, dtype)]), make()
+    for call in (model, nnx.jit(lambda batch: model(batch))):
+        with pytest.raises(TypeError, match=f"values of dtype {np.dtype(dtype)}: .* divide pixels of 0 to 255 by 255"):
+            call(batch)
 
 
 @pytest.mark.parametrize(

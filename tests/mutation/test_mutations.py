@@ -35,7 +35,7 @@ def test_a_line_is_changed_in_these_ways(line, changed):
 
 
 def test_a_sample_changes_different_lines_and_depends_on_the_seed_only():
-    files = ["fcnjax/geometry.py", "fcnjax/memory.py"]
+    files = ["fcnjax/geometry.py", "fcnjax/training/compile/freed_memory.py"]
     drawn = sample(ROOT, files, 20, 0)
     assert drawn == sample(ROOT, files[::-1], 20, 0)
     assert drawn != sample(ROOT, files, 20, 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic_data import make_recipe, make_sources
 
-from fcnjax.data import ArraySource, UnreadableExample, plan_buckets
+from fcnjax.data import ArraySource, UnreadableExample, as_source, plan_buckets
 from fcnjax.training import Trainer, build, train
 from fcnjax.training.build import abstract_model, fit_sources, make_buckets
 from fcnjax.training.run import describe_run
@@ -53,6 +53,10 @@ def test_what_is_too_small_is_refused_or_left_out_and_named():
     small = [*splits()["train"], (np.ones((1, 900, 1), np.float32), 1)]
     with pytest.raises(ValueError, match="below this network's minimum size .* Or set config.size.below"):
         Trainer(make_recipe(), splits(train=small))
+    named = as_source(small)
+    named.names = [f"caf\udce9{index}.png" for index in range(7)]
+    with pytest.raises(ValueError, match=r"train split: caf\\udce96.png of size 1x900: below this network's minimum"):
+        Trainer(make_recipe(), splits(train=named))
     trainer = Trainer(make_recipe(data={"on_error": "mask"}), splits(train=small))
     assert len(trainer.sources["train"]) == 6
     assert trainer.feed.unreadable == {"example 6": "its size 1x900 is below the minimum 4x4"}

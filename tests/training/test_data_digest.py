@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from synthetic_data import make_recipe
 
-from fcnjax.data import as_source, save_npz
+from fcnjax.data import ArraySource, as_source, save_npz
 from fcnjax.sealed import read_sealed
 from fcnjax.training import Trainer, train
-from fcnjax.training.data_digest import data_digest
+from fcnjax.training.data_digest import changed_data, data_digest
 
 SPLITS = ("train", "validation", "test")
 
@@ -54,6 +54,7 @@ def run(save, recipe, tmp_path):
 
 def test_the_folder_says_what_was_hashed(run):
     kept = read_sealed(run / "data.json")
+    assert kept.pop("classes") == ["a", "b"]
     assert list(kept) == list(SPLITS)
     for entry in kept.values():
         assert entry["covers"] == "all labels and values"
@@ -80,7 +81,7 @@ def test_swapped_labels_and_changed_pixels_are_refused(run, save, recipe, split)
 
 def test_a_run_of_an_earlier_version_goes_on_and_says_what_was_not_compared(run, save, recipe, capfd):
     now = read_sealed(run / "data.json")
-    (run / "data.json").write_text(json.dumps({name: entry["examples"] for name, entry in now.items()}))
+    (run / "data.json").write_text(json.dumps({name: now[name]["examples"] for name in SPLITS}))
     with pytest.raises(KeyboardInterrupt):
         train(recipe, run, trainer=Interrupted(recipe), progress=False)
     told = capfd.readouterr().err
@@ -101,3 +102,15 @@ def test_names_that_are_not_utf8_are_hashed():
     first = data_digest({"train": source})
     source.names = [f"{index}\udc81.png" for index in range(12)]
     assert data_digest({"train": source})["train"]["examples"] != first["train"]["examples"]
+
+
+def test_changed_weights_are_other_data_and_none_leave_the_digest_as_it_was():
+    values, labels = examples()
+    plain, light, heavy = (
+        ArraySource(values, labels, weights=None if weight is None else [weight] * 12) for weight in (None, 1, 2)
+    )
+    digest = data_digest({"train": plain})
+    assert set(digest["train"]) == {"examples", "contents", "covers"}
+    assert changed_data(digest, data_digest({"train": light})) == "weights of the examples of its train split"
+    assert changed_data(data_digest({"train": light}), data_digest({"train": heavy})) is not None
+    assert changed_data(data_digest({"train": heavy}), data_digest({"train": heavy})) is None

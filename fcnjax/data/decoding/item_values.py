@@ -102,12 +102,29 @@ def _mixed(
         if sample_rate in (None, rate):
             return values, rate
         return resampled(values, rate, sample_rate), sample_rate
-    except Refusal as error:
+    except (Refusal, ValueError) as error:
         raise UnreadableExample(name, str(error)) from None
 
 
 def as_signal(samples: Any) -> np.ndarray:
-    """Returns samples [L] or [L, C] as float32 [L, C]; integers are read as 16-bit samples and divided by 32768."""
+    """Returns samples [L] or [L, C] as float32 [L, C]; integers are divided by the full scale of their type.
+
+    That is 2^7 for int8, 2^15 for int16 and 2^31 for int32; unsigned integers have zero in the middle of their range,
+    as in 8-bit WAV files. 64 bits, which TFDS and Python's integers have, hold 16-bit samples.
+
+    Raises:
+        ValueError: if samples of 64 bits exceed 16 bits, whose full scale is then not known.
+    """
     samples = np.asarray(samples)
-    scale = FULL_SCALE if np.issubdtype(samples.dtype, np.integer) else 1
-    return samples.reshape(len(samples), math.prod(samples.shape[1:])).astype(np.float32) / scale
+    middle, scale = 0, 1
+    if np.issubdtype(samples.dtype, np.integer):
+        scale = 2 ** (8 * samples.dtype.itemsize - 1) if samples.dtype.itemsize < 8 else FULL_SCALE
+        middle = scale if samples.dtype.kind == "u" and samples.dtype.itemsize < 8 else 0
+        if samples.dtype.itemsize == 8 and samples.size and max(-int(samples.min()), int(samples.max())) > FULL_SCALE:
+            raise ValueError(
+                f"samples of {samples.dtype} from {samples.min()} to {samples.max()}: must be of 16 bits; divide them "
+                "by their full scale, such as 2.0**31, or give them as int32."
+            )
+    values = samples.reshape(len(samples), math.prod(samples.shape[1:]))
+    exact = np.float32 if scale <= FULL_SCALE else np.float64  # the middle of 32 bits is not exact in float32
+    return ((values.astype(exact) - middle) / scale).astype(np.float32)

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from fcnjax.atomic import atomic_file
 from fcnjax.data.decoding.audio_files import decode_audio, read_length
 from fcnjax.data.decoding.image_files import decode_image, read_header
 from fcnjax.data.sources.source import UnreadableExample
+from fcnjax.progress import progress_bar
 
 LAYOUT = 2  # version of the cache file's layout and of the reasons in it; files of other versions are rebuilt
 CHUNK = 32  # files per task: few enough for a smooth progress bar, enough to make the cost of a task negligible
@@ -170,7 +170,12 @@ def scan_files(
     rows = dict(_load_cache(cache, kind.axes)) if cache else {}
     stale = []
     for name in names:
-        stamp = stamp_of(root / name)
+        try:
+            stamp = stamp_of(root / name)
+        except FileNotFoundError:
+            what = "a link to a file that is not there" if (root / name).is_symlink() else "there is no such file"
+            rows[name] = ScannedFile(Stamp(0, 0), (0,) * kind.axes, 0, False, what)
+            continue
         row = rows.get(name)
         if row is None or row.stamp != stamp or (verify and not row.verified and not row.reason):
             stale.append((name, stamp))
@@ -193,7 +198,7 @@ def _scan(
 
     chunks = [stale[start : start + CHUNK] for start in range(0, len(stale), CHUNK)]
     title = "verifying files" if verify else "reading headers"
-    with tqdm(total=len(stale), unit="file", desc=title, disable=None) as bar, ThreadPoolExecutor(threads) as pool:
+    with progress_bar(title=title, total=len(stale), unit=" files") as bar, ThreadPoolExecutor(threads) as pool:
         try:
             for done in as_completed([pool.submit(scan, chunk) for chunk in chunks]):
                 rows.update(done.result())

@@ -12,12 +12,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fcnjax.atomic import write_bytes
 from fcnjax.data.files.file_scan import AudioKind, ImageKind, Kind, ScannedFile, scan_files
-from fcnjax.data.files.folder_layout import read_layout, select
+from fcnjax.data.files.folder_layout import read_layout
+from fcnjax.data.files.label_settings import FOLDERS_ALONE, LabelSettings
+from fcnjax.data.files.split_files import joined_folders, select, split_names
 from fcnjax.data.size_table import frozen_table
 from fcnjax.data.sources.contents import Contents, file_contents
 from fcnjax.data.sources.source import ON_ERROR, Example, Source, UnreadableExample
@@ -46,15 +49,19 @@ class FolderSource(Source):
     `root/[split/]class/**/file`. Without such folders it is the part of the file's name before the first underscore:
     `root/[split/]class_*`. Classes come from the whole root, sorted, so that all splits agree on the labels. Ids are
     positions in the sorted listing of all files of the root. A file's type is determined by its content. Its name only
-    serves to exclude hidden files and the companions listed in `folder_layout` (README, .txt, .csv, .json, Thumbs.db,
-    ...).
+    serves to exclude hidden files and the companions listed in `listing` (README, .txt, .csv, .json, Thumbs.db, ...).
+    What is left out is in `ignored`. A single folder that holds everything is taken as the root; folders beside those
+    of splits are left out (see `folder_layout.read_layout`).
 
     Args:
         root: folder of the data set.
         split: the name of a folder in `root`; a pattern of paths relative to it, such as "*_[0-4].wav" or "**/*.png";
-            or "all". Each may end in a slice, "[:80%]", "[80%:]", "[100:200]", of a fixed random order that holds the
-            classes in proportion. "+" joins several.
+            the name of a split in a table or a list of `labels`; or "all". Each may end in a slice, "[:80%]", "[80%:]",
+            "[100:200]", of a fixed random order that holds the classes in proportion and keeps groups whole. "+" joins
+            several, and "-" between blanks takes one away: "all - 9 - 10".
         kind: how the files are read.
+        labels: a table, lists or a pattern of paths from which labels, splits and groups come.
+        splits: all splits of the data set that somebody uses, so that all of them agree on which folders are splits.
         channels: C of the values (see `decode_image`, `decode_audio`). None means those of the files: of images 1 if
             every one of the root is gray, else 3, or the bands that most of the split have; of recordings 1, the mean.
         on_error: "refuse" raises if any file of the split is bad; "mask" leaves bad files out and lists them in
@@ -92,6 +99,8 @@ class FolderSource(Source):
         split: str,
         kind: Kind,
         *,
+        labels: LabelSettings = FOLDERS_ALONE,
+        splits: Sequence[str] = (),
         channels: int | None = None,
         on_error: str = "refuse",
         verify: bool | None = None,
@@ -103,7 +112,8 @@ class FolderSource(Source):
             raise ValueError(f"channels={channels}: must be 1 or more, or None (as the files are).")
         self.root = Path(root).expanduser().absolute()  # absolute: worker processes may run in another folder
         cache = None if cache_dir is None else Path(cache_dir).expanduser()
-        layout = read_layout(self.root, split)
+        asked = [name for each in dict.fromkeys((split, *splits)) for name in split_names(self.root, each)]
+        layout = read_layout(self.root, asked, labels)
         chosen = select(self.root, layout, split)
         kind = kind.with_channels(channels)
         verify = on_error == "refuse" if verify is None else verify
@@ -127,6 +137,11 @@ class FolderSource(Source):
         self.names = tuple(layout.names[index] for index in chosen)
         self.ids = frozen_table(chosen)
         self.labels = self._labels = frozen_table([layout.labels[index] for index in chosen])
+        self.groups = None if layout.groups is None else [layout.groups[index] for index in chosen]
+        if layout.weights is not None:
+            self.weights = np.array([layout.weights[index] for index in chosen], np.float32)
+        self.ignored, note = layout.ignored, joined_folders(self.root, layout, split)
+        self.notes = layout.notes if note is None else (*layout.notes, note)
         self.sizes = frozen_table([rows[layout.names[index]].size for index in chosen])
         self._bytes = np.array([rows[name].stamp.bytes for name in self.names], np.int64)
         self.class_names = layout.class_names
@@ -139,6 +154,8 @@ class FolderSource(Source):
         root: str | os.PathLike[str],
         split: str,
         *,
+        labels: LabelSettings = FOLDERS_ALONE,
+        splits: Sequence[str] = (),
         channels: int | None = None,
         on_error: str = "refuse",
         verify: bool | None = None,
@@ -148,7 +165,8 @@ class FolderSource(Source):
 
         The arguments are those of the class.
         """
-        return cls(root, split, ImageKind(), channels=channels, on_error=on_error, verify=verify, cache_dir=cache_dir)
+        more: dict[str, Any] = {"labels": labels, "splits": splits, "on_error": on_error, "verify": verify}
+        return cls(root, split, ImageKind(), channels=channels, cache_dir=cache_dir, **more)
 
     @classmethod
     def audio(
@@ -156,6 +174,8 @@ class FolderSource(Source):
         root: str | os.PathLike[str],
         split: str,
         *,
+        labels: LabelSettings = FOLDERS_ALONE,
+        splits: Sequence[str] = (),
         sample_rate: int | None = None,
         channels: int | None = None,
         on_error: str = "refuse",
@@ -167,8 +187,8 @@ class FolderSource(Source):
         The arguments are those of the class, and `sample_rate`: samples per second after resampling, 1 or more; None
         keeps each file's own.
         """
-        kind = AudioKind(sample_rate)
-        return cls(root, split, kind, channels=channels, on_error=on_error, verify=verify, cache_dir=cache_dir)
+        more: dict[str, Any] = {"labels": labels, "splits": splits, "on_error": on_error, "verify": verify}
+        return cls(root, split, AudioKind(sample_rate), channels=channels, cache_dir=cache_dir, **more)
 
     @cached_property
     def contents(self) -> Contents:

@@ -1,28 +1,27 @@
-"""The files of a folder that form a data set, the class of each file, and the files that a split selects.
+"""The files of a folder that form a data set, and the class of each: from folders, from names, or from labels.
 
-The one idea: everything follows from the sorted paths below the root, so that all splits of a root agree on classes and
-ids, and a slice is the same on every machine.
+The one idea: everything follows from the sorted paths below the root and from its labels, so that all splits of a root
+agree on classes and ids. What people have by accident (a folder around everything, one beside the splits, folds) is
+recognized, and said or refused: it never becomes a class in silence.
 """
 
-import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from fcnjax.data.sources.splits import ALL, SplitTerm, parse_split, parse_term, stratified
-from fcnjax.naming import printable, unknown_name
+from fcnjax.data.files.label_settings import FOLDERS_ALONE, LabelSettings
+from fcnjax.data.files.labeling import Labeling, label_files, listed_splits
+from fcnjax.data.files.listing import TABLES, Listing, counted, list_folder, tops_of
+from fcnjax.data.sources.source import Ignored
+from fcnjax.naming import printable, some
 
-# Companions of media files. Every other file counts as an example, whatever its suffix, so that a damaged or misplaced
-# one is reported and not lost.
-IGNORED_SUFFIXES = frozenset(
-    {".csv", ".gz", ".html", ".ipynb", ".json", ".jsonl", ".mat", ".md", ".pdf", ".py", ".sh", ".sha256", ".tar"}
-    | {".tgz", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".zip"}
-)
-IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "license", "licence", "copying", "readme", "__macosx"})
 SPLIT_NAMES = frozenset(
     {"dev", "eval", "evaluation", "test", "testing", "train", "training", "val", "valid", "validation"}
 )
+OUTSIDE = "outside of the folders of splits"
+_PART = re.compile(r"(folds?|parts?|splits?|shards?|batch|images?|img)[ _-]?\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -33,178 +32,263 @@ class Layout:
         names: paths of all files relative to the root, with "/", sorted; the position of a file is its id.
         labels: class index of each file.
         class_names: sorted names of the classes of the whole root.
+        prefix: the only folder of the root, with a final "/", if it was taken as the root; else "".
+        folders: the folders of splits, without the prefix.
+        splits: name of the split of each file, if a table, lists or a pattern say so; else None.
+        groups: what no two slices share, for each file; None if unknown.
+        weights: weight of each file in the training loss; None: all the same.
+        ignored: files that are left out, by reason.
+        notes: what else was understood, one sentence each.
     """
 
     names: tuple[str, ...]
     labels: tuple[int, ...]
     class_names: tuple[str, ...]
+    prefix: str = ""
+    folders: tuple[str, ...] = ()
+    splits: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    weights: tuple[float, ...] | None = None
+    ignored: tuple[Ignored, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def read_layout(root: Path, split: str) -> Layout:
+def read_layout(root: Path, splits: Collection[str] = (), settings: LabelSettings = FOLDERS_ALONE) -> Layout:
     """Returns the files below a root and their classes.
 
-    The class of a file is the folder directly below the root, or below the folder of its split:
+    Without labels, the class of a file is the folder directly below the root, or below the folder of its split:
     `root/[split/]class/**/file`. Without such folders it is the part of the file's name before the first underscore:
-    `root/[split/]class_*`. The root counts as divided into folders of splits if `split` names one of its folders, or if
-    all its folders have names from `SPLIT_NAMES`. Hidden files and folders, `IGNORED_NAMES` and files with a suffix
-    from `IGNORED_SUFFIXES`, in upper or lower case, do not belong to the data set.
+    `root/[split/]class_*`. A single folder that holds everything is taken as the root. The root counts as divided into
+    folders of splits if `splits` names one of its folders, if two of them have names from `SPLIT_NAMES`, if one has and
+    it alone holds folders, or if all are folds ("fold1", "fold2", ...) that hold folders. Other folders are then left
+    out, except folders of classes beside splits of other names.
 
     Args:
         root: folder of the data set.
-        split: as in `FolderSource`; here it only matters whether it names a folder.
+        splits: names of splits that somebody asks for, without slices.
+        settings: a table, lists or a pattern, from which labels and splits come instead.
 
     Returns:
         The layout, the same for all splits of the root.
 
     Raises:
-        ValueError: if the folder does not exist or holds no media file, a class folder is empty, or a file has no
-            class.
+        FileNotFoundError: if a table of labels is not there.
+        ValueError: if the folder does not exist or holds no media file, a class folder is empty, a file has no class,
+            or folds would become classes.
     """
     if not root.is_dir():
-        raise _refusal(f"root={root}: no such folder; name the folder that holds the classes or the splits.")
-    names, folders = media_files(root)
-    if not names:
-        raise _refusal(f"root={root}: holds no media file; name the folder that holds the classes or the splits.")
-    tops = {name.split("/")[0] for name in names if "/" in name}
-    divided = any(term.name in tops for term in _terms(root, split))
-    divided = divided or (bool(tops) and {top.lower() for top in tops} <= SPLIT_NAMES)
-    depth = 1 if divided else 0  # parts of the path before the class
-    in_folders = any(name.count("/") > depth for name in names)
-    classes = [_class_of(root, name, depth, in_folders) for name in names]
-    if in_folders:
-        _check_no_empty_class(root, folders, depth, set(classes))
-    class_names = tuple(sorted(set(classes)))
-    if not in_folders and len(class_names) == 1:
-        raise _refusal(
-            f"root={root}: there is no class folder for split {split!r}, and all file names begin with "
-            f"'{class_names[0]}_', as {names[0]!r} does; use root/class/file, root/split/class/file or class_*."
-        )
-    positions = {name: label for label, name in enumerate(class_names)}
-    return Layout(tuple(names), tuple(positions[name] for name in classes), class_names)
+        raise refusal(f"root={root}: no such folder; name the folder that holds the classes or the splits.")
+    listing = list_folder(root)
+    if not listing.files:
+        raise refusal(f"root={root}: holds no media file; name the folder that holds the classes or the splits.")
+    if settings.table is not None or settings.pattern is not None:
+        return _labeled_layout(root, listing, splits, settings)
+    return _folder_layout(root, listing, splits, settings)
 
 
-def select(root: Path, layout: Layout, split: str) -> list[int]:
-    """Returns the positions in `layout.names` of the files of a split, ascending.
-
-    Args:
-        root: folder of the data set.
-        layout: its files.
-        split: as in `FolderSource`.
-
-    Returns:
-        The positions; those of `x[:p%]` and `x[p%:]` are disjoint and together are those of `x`.
-
-    Raises:
-        ValueError: if the split is unknown, malformed, out of range or empty.
-    """
-    chosen: set[int] = set()
-    for term in _terms(root, split):
-        members = _members(root, layout, term.name)
-        if term.sliced:
-            classes = [layout.class_names[layout.labels[member]] for member in members]
-            order = stratified(classes, [layout.names[member] for member in members])
-            members = [members[order[place]] for place in term.span(len(order), strict=False)]
-        chosen.update(members)
-    if not chosen:
-        raise _refusal(f"split={split!r} of {root}: holds no file; name a split that does, such as 'all'.")
-    return sorted(chosen)
+def media_files(root: Path) -> list[str]:
+    """Returns the sorted relative paths of the files below a root that may be examples."""
+    return list(list_folder(root).files)
 
 
-def _refusal(sentence: str) -> ValueError:
+def refusal(sentence: str) -> ValueError:
     """Returns an error whose names of files and folders, which may hold any character, are printable."""
     return ValueError(printable(sentence))
 
 
-def media_files(root: Path) -> tuple[list[str], list[str]]:
-    """Returns the sorted relative paths of the files and of the folders that belong to the data set."""
-    files: list[str] = []
-    folders: list[str] = []
+def split_folders(
+    tops: Collection[str], files: Iterable[str], prefix: str = "", asked: Collection[str] = ()
+) -> set[str]:
+    """Returns the folders that are splits; none if the root is not divided.
 
-    def visit(folder: str, prefix: str, above: frozenset[str]) -> None:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not _counts(entry.name):
-                    continue
-                if entry.is_dir():
-                    real = os.path.realpath(entry.path)
-                    if real not in above:  # otherwise a link to a folder above itself would be followed forever
-                        folders.append(prefix + entry.name)
-                        visit(entry.path, f"{prefix}{entry.name}/", above | {real})
-                # A broken link is kept, so that it is reported; a pipe is not, because reading it would wait.
-                elif _is_media(entry.name) and (entry.is_file() or entry.is_symlink()):
-                    files.append(prefix + entry.name)
-
-    visit(str(root), "", frozenset({os.path.realpath(root)}))
-    return sorted(files), sorted(folders)
-
-
-def _counts(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in IGNORED_NAMES
+    Args:
+        tops: folders directly below `prefix`.
+        files: paths of the files.
+        prefix: where these folders are, "" or with a final "/".
+        asked: names of splits that somebody asks for.
+    """
+    named = {top for top in tops if top.lower() in SPLIT_NAMES}
+    wanted = set(tops) & set(asked)
+    if not tops or not (named or wanted or all(_PART.fullmatch(top) for top in tops)):
+        return set()
+    deep = {name[len(prefix) :].split("/")[0] for name in files if name.count("/") >= prefix.count("/") + 2}
+    if wanted and not named:
+        return wanted | deep
+    if wanted or len(named) >= 2 or named == set(tops):
+        return named | wanted
+    if len(named) == 1:
+        return named if deep == named else set()
+    return set(tops) if deep == set(tops) else set()  # folds that hold folders of classes
 
 
-def _is_media(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() not in IGNORED_SUFFIXES
+def _labeled_layout(root: Path, listing: Listing, asked: Collection[str], settings: LabelSettings) -> Layout:
+    """Returns the layout of files whose labels come from a table or a pattern."""
+    labeling = label_files(root, listing.files, settings)
+    names = sorted(labeling.files)
+    if not names:
+        reason, lost = next(iter(labeling.left_out.items()))
+        raise refusal(f"root={root}: no file has a label; all {len(lost):,} files are {reason}, such as {lost[0]!r}.")
+    classes = [labeling.files[name].label for name in names]
+    left_out = {**labeling.left_out, **listing.left_out}
+    if settings.table is not None and TABLES in left_out:
+        del left_out[TABLES]
+    layout = _layout(names, classes, labeling=labeling, settings=settings, root=root, left_out=left_out)
+    folders = () if layout.splits else [top for top in tops_of(names) if top.lower() in SPLIT_NAMES or top in asked]
+    return replace(layout, folders=tuple(sorted(folders)))
+
+
+def _folder_layout(root: Path, listing: Listing, asked: Collection[str], settings: LabelSettings) -> Layout:
+    """Returns the layout of files whose folders or names are their classes."""
+    names, left_out, notes = list(listing.files), dict(listing.left_out), []
+    prefix = _wrapper(names, asked)
+    if prefix:
+        notes.append(f"{prefix} is the only folder of the root, and was taken as the root")
+    tops = tops_of(names, prefix)
+    splits = split_folders(tops, names, prefix, asked)
+    depth = prefix.count("/") + bool(splits)  # parts of the path before the class
+    if splits:
+        beside = [name for name in names if _top(name, prefix) in tops - splits]
+        names = [name for name in names if _top(name, prefix) not in tops - splits]
+        if beside:
+            left_out[f"{OUTSIDE} {_few(splits)}: in {_few(tops - splits)}"] = beside
+    in_folders = any(name.count("/") > depth for name in names)
+    if in_folders and not splits and len(tops) > 1 and all(_PART.fullmatch(top) for top in tops):
+        raise refusal(
+            f"root={root}: {_few(tops)} are parts of a data set and no classes; give config.data.labels.table or "
+            "labels.pattern, as in '(?P<label>[^/]+)/' if they are classes after all."
+        )
+    classes = [_class_of(root, name, depth, in_folders) for name in names]
+    if not in_folders and len(set(classes)) == 1:
+        raise refusal(
+            f"root={root}: there is no class folder, and all file names begin with '{classes[0]}_', as {names[0]!r} "
+            "does; use root/class/file, root/split/class/file or class_*, or give config.data.labels.table or "
+            "labels.pattern."
+        )
+    if in_folders:
+        _check_no_empty_class(root, listing.folders, depth, prefix, splits, set(classes))
+    else:
+        notes += _merged_names(names, classes)
+    layout = _layout(names, classes, settings=settings, root=root, left_out=left_out, notes=notes)
+    return replace(layout, prefix=prefix, folders=tuple(sorted(splits)))
+
+
+def _layout(
+    names: Sequence[str],
+    classes: Sequence[str],
+    *,
+    root: Path,
+    settings: LabelSettings,
+    left_out: dict[str, list[str]],
+    labeling: Labeling | None = None,
+    notes: Sequence[str] = (),
+) -> Layout:
+    class_names = tuple(sorted(set(classes)))
+    positions = {name: label for label, name in enumerate(class_names)}
+    known = [] if labeling is None else [labeling.files[name] for name in names]
+    splits = groups = weights = None
+    if labeling is not None:
+        notes = [*labeling.notes, *notes]
+        if labeling.divided:
+            splits = tuple(file.split or _top(name, "") for file, name in zip(known, names, strict=True))
+        if labeling.grouped:  # a file without a group is one of its own
+            groups = tuple(file.group or f"\0{name}" for file, name in zip(known, names, strict=True))
+            notes = [*notes, f"slices keep each of {len(set(groups)):,} groups whole"]
+        weights = tuple(file.weight for file in known) if labeling.weighted else None
+    if settings.lists is not None:
+        listed = listed_splits(root, names, settings.lists)
+        splits = tuple(listed[name] for name in names)
+        if absent := sorted(listed.keys() - set(names)):
+            left_out = {**left_out, "in labels.lists, and without a label or not there": absent}
+    labels = tuple(positions[name] for name in classes)
+    return Layout(
+        tuple(names),
+        labels,
+        class_names,
+        splits=splits,
+        groups=groups,
+        weights=weights,
+        ignored=counted(left_out),
+        notes=tuple(notes),
+    )
+
+
+def _wrapper(names: Sequence[str], asked: Collection[str]) -> str:
+    """Returns the folders around everything, with a final "/", that hold the classes or the splits; else ""."""
+    prefix = ""
+    while True:
+        tops = tops_of(names, prefix)
+        (top,) = tops if len(tops) == 1 else ("",)
+        inner = f"{prefix}{top}/"
+        if not top or top in asked or top.lower() in SPLIT_NAMES or not all(name.startswith(inner) for name in names):
+            return prefix
+        if not tops_of(names, inner) and not _names_are_classes(names):
+            return prefix
+        prefix = inner
+
+
+def _names_are_classes(names: Sequence[str]) -> bool:
+    """Returns whether names of files begin with at least two classes, each of which has several files."""
+    counts: dict[str, int] = defaultdict(int)
+    for name in names:
+        label, underscore, _ = name.split("/")[-1].partition("_")
+        if not (label and underscore):
+            return False
+        counts[label] += 1
+    return len(counts) > 1 and min(counts.values()) > 1
+
+
+def _merged_names(names: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Returns a note if names before the first underscore may merge classes, such as american_bulldog_1 into american.
+
+    What follows the class may also be a speaker: then most classes have the same ones, and there is no note.
+    """
+    inner: dict[str, set[str]] = defaultdict(set)
+    for name, label in zip(names, classes, strict=True):
+        stem = re.sub(r"[\d_.-]*$", "", name.split("/")[-1].rpartition(".")[0])
+        inner[label].add(stem[len(label) + 1 :])
+    for label, rests in sorted(inner.items()):
+        others = set().union(*(other for name, other in inner.items() if name != label))
+        own = sorted(rests - others - {""})
+        if len(rests - {""}) > 1 and len(own) == len(rests - {""}):
+            named = " and ".join(f"{label}_{rest}_*" for rest in own[:2])
+            return [
+                f"classes are the names before the first underscore, and {label!r} holds {named}; if these are "
+                "classes, give config.data.labels.pattern='(?P<label>.+)_[0-9]+'"
+            ]
+    return []
 
 
 def _class_of(root: Path, name: str, depth: int, in_folders: bool) -> str:
     parts = name.split("/")
     if len(parts) <= depth + in_folders:
         kind = "class folder" if in_folders else "folder of a split"
-        raise _refusal(f"root={root}: {name} lies outside every {kind}; move it into one, or out of the root.")
+        raise refusal(f"root={root}: {name} lies outside every {kind}; move it into one, or out of the root.")
     if in_folders:
         return parts[depth]
     label, underscore, _ = parts[-1].partition("_")
     if not (label and underscore):
-        raise _refusal(
+        raise refusal(
             f"root={root}: {name} has no class: there are no class folders, and its name is not class_*; use "
-            "root/class/file, root/split/class/file or class_*."
+            "root/class/file, root/split/class/file or class_*, or give config.data.labels.table or labels.pattern."
         )
     return label
 
 
-def _check_no_empty_class(root: Path, folders: Sequence[str], depth: int, classes: set[str]) -> None:
+def _check_no_empty_class(
+    root: Path, folders: Sequence[str], depth: int, prefix: str, splits: Collection[str], classes: set[str]
+) -> None:
     for folder in folders:
         parts = folder.split("/")
-        if len(parts) == depth + 1 and parts[depth] not in classes:
-            raise _refusal(f"root={root}: class folder {folder} holds no file; fill it or remove it.")
+        inside = folder.startswith(prefix) and (not splits or _top(folder, prefix) in splits)
+        if inside and len(parts) == depth + 1 and parts[depth] not in classes:
+            raise refusal(f"root={root}: class folder {folder} holds no file; fill it or remove it.")
 
 
-def _terms(root: Path, split: str) -> list[SplitTerm]:
-    """Returns the terms of a split, separated at "+"; the name of a folder that contains a "+" is one term."""
-    whole = parse_term(split)
-    return [whole] if (root / whole.name).is_dir() else parse_split(split)
+def _top(name: str, prefix: str) -> str:
+    """Returns the folder below a prefix in which a file is, or "" for a file directly below it."""
+    top, slash, _ = name[len(prefix) :].partition("/")
+    return top if slash else ""
 
 
-def _members(root: Path, layout: Layout, base: str) -> list[int]:
-    """Returns the positions of the files of a split before slicing."""
-    if base == ALL:
-        return list(range(len(layout.names)))
-    folders = {name.split("/")[0] for name in layout.names if "/" in name}
-    if base in folders:
-        return [position for position, name in enumerate(layout.names) if name.startswith(f"{base}/")]
-    if base and "/" not in base and (root / base).is_dir():
-        raise _refusal(f"split={base!r} of {root}: its folder holds no file; fill it or name another split.")
-    if not any(sign in base for sign in "*?[") and folders and not {top.lower() for top in folders} & SPLIT_NAMES:
-        raise _refusal(
-            f"split={base!r} of {root}: must be a folder of a split, and there are only classes; slice them all, as in "
-            "'all[:80%]', 'all[80%:90%]' and 'all[90%:]' for config.data.train_split, validation_split and test_split."
-        )
-    if not any(sign in base for sign in "*?["):
-        raise _refusal(unknown_name(f"split of {root}:", base, folders | {ALL}) + " Or give a pattern: '*_[0-4].wav'.")
-    matches = re.compile(_expression(base), re.DOTALL).fullmatch
-    return [position for position, name in enumerate(layout.names) if matches(name)]
-
-
-def _expression(glob: str) -> str:
-    """Returns a regular expression for a glob: `*`, `?` and `[...]` match within a folder, `**` across folders."""
-    meanings = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    expression = ""
-    for sign in re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^]]+]|.", glob, re.DOTALL):
-        if sign in meanings:
-            expression += meanings[sign]
-        elif len(sign) > 1:
-            inner = sign[1:-1].replace("\\", r"\\").replace("[", r"\[")
-            expression += f"(?!/)[{'^' + inner[1:] if inner[0] == '!' else inner}]"
-        else:
-            expression += re.escape(sign)
-    return expression
+def _few(names: Iterable[str]) -> str:
+    return some([f"{name}/" for name in sorted(names)], 3)

@@ -17,15 +17,18 @@ class LabelSettings:
         pattern: regular expression that the path of a file, relative to the folder of the data, must match from its
             start, with a group "label", and if you like "split" and "group": "(?P<label>.+)_[0-9]+". Files that do not
             match are left out, and said. With a table, it is for the files that the table lacks. None: folders.
-        lists: text files with a path on each line, by the split that they make, "validation=validation_list.txt,
-            test=testing_list.txt"; all other files are of the split "train". None: no lists.
-        path: column of the file, relative to the folder of the data or to that of the table. None: the first of file,
-            filename, file_name, image, path, ... that the table has.
-        label: column of the label. None: the first of label, class, category, ... that the table has.
-        split: column of the split; its values are then names of splits. None: "split", if the table has it; else the
-            folder of the file names its split.
+        lists: text files with a path at the start of each line, by the split that they make, such as
+            "validation=validation_list.txt,test=testing_list.txt"; all other files are of the split "train". None: no
+            lists.
+        path: column of the file, relative to the folder of the data or to that of the table; a name alone, also without
+            its ending, will do if one file has it. None: the column that names the most files.
+        label: column of the label. None: the first of label, class, category, ... that the table has, or its only other
+            column.
+        split: column of the split; its values are then names of splits. None: split, subset or partition, if the table
+            has it; else the folder of a file names its split.
         group: column of what must not be divided among splits: a patient, a speaker, a video. Slices such as
-            "all[:80%]" then keep groups whole. None: "group", if the table has it.
+            "all[:80%]" then keep groups whole. None: group, patient, subject or speaker, also with "id", if the table
+            has it.
         weight: column of the weight of each example in the training loss, above 0. None: all weigh the same.
         columns: names of the columns, for a table without a line of names. None: its first line.
     """
@@ -54,3 +57,6 @@ class LabelSettings:
             value = getattr(self, name)
             if value is not None and self.table is None:
                 raise ValueError(f"{name}={value!r}: names a column, so it needs the table; give labels.table too.")
+
+
+FOLDERS_ALONE = LabelSettings()

@@ -17,10 +17,16 @@ import numpy as np
 from fcnjax.atomic import write_bytes
 from fcnjax.data.size_table import areas, checked_table, frozen_table
 from fcnjax.data.sources.arrays import ArraySource
-from fcnjax.data.sources.example_checks import checked_names, count_classes
+from fcnjax.data.sources.example_checks import (
+    checked_groups,
+    checked_names,
+    checked_weights,
+    class_indices,
+    count_classes,
+)
 from fcnjax.data.sources.npz_archive import array_names, read_arrays
 from fcnjax.data.sources.source import Source
-from fcnjax.data.sources.splits import ALL, SplitPart, parse_split, positions, split_parts, stratified
+from fcnjax.data.sources.splits import ALL, FixedOrder, SplitPart, parse_split, positions, split_parts
 from fcnjax.data.sources.wrapped import as_source
 from fcnjax.naming import printable
 
@@ -30,21 +36,29 @@ T = TypeVar("T")
 def save_npz(
     path: str | os.PathLike[str],
     values: Source | Iterable[np.ndarray],
-    labels: Iterable[int] | None = None,
+    labels: Iterable[int] | Iterable[str] | None = None,
     class_names: Sequence[str] | None = None,
     split: str = "train",
+    *,
+    channels: int | None = None,
+    weights: Any = None,
+    groups: Iterable[Any] | None = None,
 ) -> Path:
     """Writes examples of any size as one split of an `.npz` file and keeps the splits that the file already has.
 
     The file holds `{split}_values`, all arrays end to end [sum of S * C]; `{split}_sizes` int32 [N, D];
-    `{split}_channels`; `{split}_labels` int64 [N]; and `class_names`, the same for all splits.
+    `{split}_channels`; `{split}_labels` int64 [N]; and `class_names`, the same for all splits. It also holds
+    `{split}_weights` float32 [N] and `{split}_groups`, strings [N], if examples have them.
 
     Args:
         path: the file. An interruption leaves it as it was.
         values: A `Source`, or N arrays [*S, C] as `fcnjax.data.ArraySource` takes them.
-        labels: N class indices; leave them out if `values` is a source.
+        labels: N class indices or names; leave them out if `values` is a source.
         class_names: as for `ArraySource`; leave them out if `values` is a source.
         split: letters, digits and underscores.
+        channels: as for `ArraySource`.
+        weights: as for `ArraySource`; leave them out if `values` is a source.
+        groups: as for `ArraySource`; leave them out if `values` is a source.
 
     Returns:
         The path.
@@ -59,9 +73,11 @@ def save_npz(
         raise ValueError(f"split={split!r}: must consist of letters, digits and underscores.")
     if labels is None and not hasattr(values, "class_names"):
         raise ValueError("labels=None: must hold one label per array; give them, or a source instead of the arrays.")
-    source = (
-        as_source(values) if labels is None else ArraySource(cast(Iterable[np.ndarray], values), labels, class_names)
-    )
+    if labels is None:
+        source = as_source(values)
+    else:
+        arrays = cast(Iterable[np.ndarray], values)
+        source = ArraySource(arrays, labels, class_names, channels=channels, weights=weights, groups=groups)
     examples = [source[index] for index in range(len(source))]
     dtypes = {example.values.dtype for example in examples}
     if len(dtypes) > 1:
@@ -77,6 +93,9 @@ def save_npz(
         f"{split}_labels": np.array([example.label for example in examples], np.int64),
         "class_names": names,
     }
+    for name, each in (("weights", source.weights), ("groups", source.groups)):
+        stored.pop(f"{split}_{name}", None)  # of the examples that the split held before
+        stored |= {} if each is None else {f"{split}_{name}": np.array(each)}
     content = io.BytesIO()
     arguments: Any = stored
     np.savez_compressed(content, **arguments)
@@ -86,16 +105,18 @@ def save_npz(
 def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     """Returns one split of an `.npz` file, in memory.
 
-    The file holds arrays `values` and `labels` (int [N]). Their names begin with the split and an underscore
-    (`train_values`); in a file of one split they may be bare, and the split is called "train" or "all". `values` is [N,
-    *S, C]; or 1-D, all examples end to end, with `sizes` int [N, D] and `channels` (default 1) of the same prefix, as
-    `save_npz` writes them. `class_names` [K], strings, is optional; by default the largest label of all splits
-    determines the number of classes.
+    The file holds arrays `values` and `labels` (int [N], or strings [N], the names of classes). Their names begin with
+    the split and an underscore (`train_values`); in a file of one split they may be bare, and the split is called
+    "train" or "all". `values` is [N, *S, C]; or 1-D, all examples end to end, with `sizes` int [N, D] and `channels`
+    (default 1) of the same prefix, as `save_npz` writes them. Beside values [N, *S, C], an array `channels` that holds
+    C says that the last axis is one of channels, where it looks like another one (see `ArraySource`). `class_names`
+    [K], strings, is optional; by default the labels of all splits determine the classes: the largest integer, or the
+    names, sorted. `weights` and `groups` [N] of the same prefix are optional, too (see `ArraySource`).
 
     Args:
         path: the file.
         split: its name, optionally with a slice in examples or percent, "train[:100]" or "train[95%:]", of a fixed
-            random order that holds the classes in proportion, as for folders; "+" joins several.
+            random order that holds the classes in proportion and keeps groups whole, as for folders; "+" joins several.
 
     Returns:
         The source; ids are positions in the file, with its splits in the order of their names.
@@ -125,12 +146,21 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     labels = {name: _labels(shown, stored, prefix) for name, prefix in prefixes.items()}
     counts = {name: len(one) for name, one in labels.items()}
     parts = split_parts(split, counts, str(path))
-    names = _class_names(shown, stored, {prefixes[name]: one for name, one in labels.items()})
-    members = [(part.split, _members(part, labels[part.split])) for part in parts]
+    names, labels = _classes(shown, stored, prefixes, labels)
+    weights = _beside(shown, stored, prefixes, counts, "weights", checked_weights)
+    groups = _beside(shown, stored, prefixes, counts, "groups", checked_groups)
+    members = [(part.split, _members(part, labels[part.split], groups.get(part.split))) for part in parts]
     arrays = [each for name, rows in members for each in _examples(shown, stored, prefixes[name], rows, counts[name])]
     chosen = [labels[name][row] for name, rows in members for row in rows]
+    more: dict[str, Any] = {}
+    if any(name in weights for name, _ in members):  # a split without weights beside one that has them: 1
+        more["weights"] = [weights[name][row] if name in weights else 1 for name, rows in members for row in rows]
+    if all(name in groups for name, _ in members):
+        more["groups"] = [groups[name][row] for name, rows in members for row in rows]
     try:
-        source = ArraySource(arrays, chosen, names)
+        stated = [prefixes[name] for name, _ in members if f"{prefixes[name]}channels" in stored]
+        channels = _channels(shown, stored, stated[0]) if stated else None
+        source = ArraySource(arrays, chosen, names, channels=channels, **more)
     except (ValueError, TypeError) as error:
         raise type(error)(f"split={split!r} of {shown}: {error}") from None
     whole = {name: positions([SplitPart(name, 0, count)], counts) for name, count in counts.items()}
@@ -153,21 +183,56 @@ def _split_names(keys: Iterable[str]) -> set[str]:
     return {key.removesuffix("values").removesuffix("_") for key in keys if re.fullmatch(r"(\w+_)?values", key)}
 
 
-def _members(part: SplitPart, labels: Sequence[int]) -> list[int]:
-    """Returns the rows of a split that a part of it selects, ascending: of a slice, in proportion to the classes."""
+def _members(part: SplitPart, labels: Sequence[int], groups: Sequence[str] | None) -> list[int]:
+    """Returns the rows that a part of a split selects, ascending: a slice has all classes, and whole groups."""
     if part.stop - part.start == len(labels):
         return list(range(len(labels)))
-    order = stratified([str(label) for label in labels], [str(row) for row in range(len(labels))])
-    return sorted(order[part.start : part.stop])
+    order = FixedOrder([str(label) for label in labels], [str(row) for row in range(len(labels))], groups)
+    return sorted(order.part(range(part.start, part.stop)))
 
 
-def _labels(shown: str, stored: Mapping[str, np.ndarray], prefix: str) -> list[int]:
+def _labels(shown: str, stored: Mapping[str, np.ndarray], prefix: str) -> list[Any]:
     labels = stored.get(f"{prefix}labels")
     if labels is None:
         raise ValueError(f"{shown}: {prefix}labels is missing beside {prefix}values; add it, int [N].")
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"{shown}: {prefix}labels is {labels.dtype} {list(labels.shape)}; write integers [N].")
+    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        found = f"{shown}: {prefix}labels is {labels.dtype} {list(labels.shape)}"
+        raise ValueError(f"{found}; write integers or strings [N], of one-hot rows labels.argmax(axis=1).")
     return labels.tolist()
+
+
+def _classes(
+    shown: str, stored: Mapping[str, np.ndarray], prefixes: Mapping[str, str], labels: Mapping[str, list[Any]]
+) -> tuple[list[str], dict[str, list[int]]]:
+    """Returns the names of the classes, and the labels of all splits as class indices."""
+    named = {name: bool(one) and isinstance(one[0], str) for name, one in labels.items()}
+    if not any(named.values()):
+        return _class_names(shown, stored, {prefixes[name]: one for name, one in labels.items()}), dict(labels)
+    if not all(named.values()):
+        raise ValueError(f"{shown}: labels are strings in some splits and integers in others; write one kind.")
+    if "class_names" in stored:
+        names = _class_names(shown, stored, {})
+    else:
+        names = sorted({label for one in labels.values() for label in one})
+    where = {name: f"{shown}: {prefixes[name]}" for name in labels}
+    return names, {name: _prefixed(where[name], class_indices, one, names)[0] for name, one in labels.items()}
+
+
+def _beside(
+    shown: str,
+    stored: Mapping[str, np.ndarray],
+    prefixes: Mapping[str, str],
+    counts: Mapping[str, int],
+    what: str,
+    check: Callable[..., Any],
+) -> dict[str, Any]:
+    """Returns the checked weights or groups of the splits that have them, by name of the split."""
+    arrays = {name: stored.get(f"{prefix}{what}") for name, prefix in prefixes.items()}
+    return {
+        name: _prefixed(f"{shown}: {prefixes[name]}", check, array.tolist(), counts[name])
+        for name, array in arrays.items()
+        if array is not None
+    }
 
 
 def _class_names(shown: str, stored: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[int]]) -> list[str]:

@@ -62,7 +62,8 @@ class Source(ABC):
         names: name of each example in messages and reports, such as its file; None if examples have only ids.
         unreadable: why each example that was left out of the source cannot be read, by name.
         groups: what each example belongs to that no two splits should share, such as a patient; None if unknown.
-        weights: float32 [N], weight of each example in the training loss, above 0; None if all weigh the same.
+        weights: float32 [N], weight of each example in the mean loss of training, above 0, times that of its class;
+            None if all weigh the same. Evaluation counts every example once.
         ignored: files of the data set that are no examples, by reason.
         notes: what else should be known of how the data were read, one sentence each.
     """

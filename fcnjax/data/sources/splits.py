@@ -11,7 +11,7 @@ there `[:90%]` and `[-10%:]` of 15 examples overlap, and `[-1%:]` of 10 examples
 import hashlib
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -146,29 +146,60 @@ def positions(parts: Sequence[SplitPart], counts: Mapping[str, int]) -> np.ndarr
     return frozen_table(np.concatenate(spans))
 
 
-def stratified(classes: Sequence[str], names: Sequence[str]) -> list[int]:
-    """Returns positions of examples in a fixed random order, every stretch of which holds the classes in proportion.
+class FixedOrder:
+    """Examples in a fixed random order, every stretch of which holds the classes in proportion.
 
     The rank of an example within its class comes from a hash of its name. The classes are then merged evenly: the
     example of rank r among n is put at (r + u) / n of the whole, where u in 0 to 1 is a hash of the class's name.
-    Without u, all small classes would be in the same place.
+    Without u, all small classes would be in the same place. With groups, whole groups are ranked and put like this,
+    each as wide as its share of its most frequent class, and a slice begins and ends at the nearest end of a group.
 
     Args:
         classes: name of the class of each example.
         names: name of each example, all different.
+        groups: group of each example, which no two slices share; None: each is one of its own.
 
-    >>> order = stratified("aaaabb", "012345")
-    >>> [sorted("aaaabb"[index] for index in part) for part in (order[:3], order[3:])]
+    Attributes:
+        positions: positions of the examples, in the order.
+
+    >>> order = FixedOrder("aaaabb", "012345")
+    >>> [sorted("aaaabb"[index] for index in order.part(range(*span))) for span in ((0, 3), (3, 6))]
     [['a', 'a', 'b'], ['a', 'a', 'b']]
     """
+
+    def __init__(self, classes: Sequence[str], names: Sequence[str], groups: Sequence[str] | None = None) -> None:
+        if groups is None:
+            self.positions, self._ends = _merged(classes, names, [1] * len(names)), None
+            return
+        members: dict[str, list[int]] = defaultdict(list)
+        for index, group in enumerate(groups):
+            members[group].append(index)
+        shown = list(members)
+        common = [Counter(classes[index] for index in sorted(members[group])).most_common(1)[0][0] for group in shown]
+        order = _merged(common, shown, [len(members[group]) for group in shown])
+        ranked = [sorted(members[shown[place]], key=lambda index: _hash(names[index])) for place in order]
+        self.positions = [index for group in ranked for index in group]
+        self._ends = np.cumsum([0, *map(len, ranked)])
+
+    def part(self, span: range) -> list[int]:
+        """Returns the positions in a stretch of the order; bounds within a group move to its nearer end."""
+        start, stop = span.start, max(span.start, span.stop)
+        if self._ends is not None:
+            start, stop = (int(self._ends[np.argmin(np.abs(self._ends - bound))]) for bound in (start, stop))
+        return self.positions[start:stop]
+
+
+def _merged(classes: Sequence[str], names: Sequence[str], widths: Sequence[int]) -> list[int]:
+    """Returns positions of items of some widths, merged so that every stretch holds the classes in proportion."""
     by_class: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(classes):
         by_class[name].append(index)
     placed = []
     for name, members in by_class.items():
-        start = _hash(name)
-        ranked = sorted(members, key=lambda member: _hash(names[member]))
-        placed += [((rank + start) / len(ranked), member) for rank, member in enumerate(ranked)]
+        start, before, total = _hash(name), 0, sum(widths[member] for member in members)
+        for member in sorted(members, key=lambda member: _hash(names[member])):
+            placed.append(((before + start * widths[member]) / total, member))
+            before += widths[member]
     return [member for _, member in sorted(placed)]
 
 

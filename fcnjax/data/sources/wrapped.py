@@ -10,18 +10,26 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from fcnjax.data.decoding.item_values import as_signal, holds_media, is_recording, media_values
 from fcnjax.data.size_table import checked_table, frozen_table
-from fcnjax.data.sources.example_checks import check_array, check_labels, checked_names, count_classes
+from fcnjax.data.sources.example_checks import (
+    check_array,
+    check_labels,
+    check_layout,
+    checked_names,
+    checked_weights,
+    class_indices,
+    count_classes,
+)
 from fcnjax.data.sources.source import Example, Source
+from fcnjax.progress import progress_bar
 
 _VALUE_KEYS = ("image", "audio", "values")
 
 
 def as_source(
-    data: Any, class_names: Sequence[str] | None = None, sizes: Any = None, channels: int | None = None
+    data: Any, class_names: Sequence[str] | None = None, sizes: Any = None, *, channels: int | None = None
 ) -> Source:
     """Returns a source of the items of your object; a `Source` is returned unchanged.
 
@@ -32,19 +40,21 @@ def as_source(
             `Example`; a pair `(values, label)`; or a mapping with the key "label" and one of "image", "audio" and
             "values". Values are anything that numpy converts to an array [*S, C], uint8 (0 to 255) or floating,
             channels last: arrays, tensors. With the key "image", [H, W] becomes [H, W, 1]; with "audio", [L] becomes
-            [L, 1] and integers are read as 16-bit samples, full scale 1. Values can also be Pillow images, or the
+            [L, 1], and integers are scaled to full scale 1 (see `as_signal`). Values can also be Pillow images, or the
             images and recordings of Hugging Face `datasets`, decoded or not: a mapping with "bytes" or "path" of a file
             ("audio" says that it is a recording), or with "array" and "sampling_rate"; or an object with
-            `get_all_samples()`. They become what their files would in a folder; a recording keeps its rate.
-            An item must have the same size at every access: leave random crops to the training's augmentation. An
-            object that also has the other members of a `Source` (`sizes`, `ids`, `class_names`, `channels`) is used
-            as it is, and the arguments below are ignored.
+            `get_all_samples()`. They become what their files would in a folder; a recording keeps its rate. A label is
+            a class index or the name of a class. An item must have the same size at every access: leave random crops
+            to the training's augmentation. An object that also has the other members of a `Source` (`sizes`, `ids`,
+            `class_names`, `channels`) is used as it is, and the arguments below are ignored.
         class_names: names of the classes, all different; None counts the classes in the labels and names them "0", "1",
-            ..., if the largest label is below 10,000 or 10 times the number of items.
+            ..., if the largest label is below 10,000 or 10 times the number of items; labels that are names are then
+            the classes, sorted.
         sizes: int [N, D], the extents of each item along its spatial axes; `class_names` is then required. None reads
             every item once, with a progress bar if that takes more than a second.
-        channels: C of images and recordings that are no arrays, as for `decode_image` and `decode_audio`. None: of
-            images 1 if all are gray, else 3 (if `sizes` are given, as the first item is); of recordings their mean.
+        channels: C, the extent of the last axis, for items that look like others, as for `ArraySource`; images and
+            recordings that are no arrays are converted to it, as by `decode_image` and `decode_audio`. None: of images
+            1 if all are gray, else 3 (if `sizes` are given, as the first item is); of recordings 1, their mean.
 
     Returns:
         The source. Ids are positions; items of type `Example` keep their own if the size table is read from them.
@@ -74,7 +84,9 @@ class _MemberSource(Source):
         self.class_names, self.channels = data.class_names, data.channels
         names = getattr(data, "names", None)
         self.names = None if names is None else tuple(names)
-        for name in ("unreadable", "groups", "weights", "ignored", "notes"):
+        weights = getattr(data, "weights", None)
+        self.weights = None if weights is None else checked_weights(weights, len(data))
+        for name in ("unreadable", "groups", "ignored", "notes"):
             if hasattr(data, name):
                 setattr(self, name, getattr(data, name))
 
@@ -107,26 +119,28 @@ class _ItemSource(Source):
         self._asked = channels  # of media; None: as they are
         if sizes is None:
             self.sizes, self.ids, labels = self._scan()
-            names = range(count_classes(labels, len(labels))) if class_names is None else class_names
-            self.class_names = checked_names(names)
-            check_labels(labels, len(self.class_names))
-            self.labels = frozen_table(labels)
+            indices, names = class_indices(labels, class_names)
+            self.class_names = checked_names(range(count_classes(indices, len(indices))) if names is None else names)
+            check_labels(indices, len(self.class_names))
+            self.labels = frozen_table(indices)
         else:
-            self._first = _example(data, 0, channels)[0].values.shape
+            example, _, media = _example(data, 0, channels)
+            self._first, self._decoded = example.values.shape, media.made
             self.sizes = frozen_table(checked_table("sizes", sizes, len(self._first) - 1))
             if len(self.sizes) != len(data):
                 raise ValueError(f"sizes: must have one row for each of the {len(data)} items, not {len(self.sizes)}.")
             self.ids = frozen_table(range(len(data)))
             self.class_names = checked_names(class_names or ())
         self.channels = self._asked = int(self._first[-1])
+        check_layout(self.sizes, self.channels, self.channels if self._decoded else channels)
 
-    def _scan(self) -> tuple[np.ndarray, np.ndarray, list[int]]:
-        sizes, ids, labels, rates = [], [], [], {}
+    def _scan(self) -> tuple[np.ndarray, np.ndarray, list[Any]]:
+        sizes, ids, labels, rates, array = [], [], [], {}, False
         fixed: tuple[int, ...] | None = None  # shape of the first item whose channels do not convert
         images = set()  # channels of the others
-        for index in tqdm(range(len(self._data)), desc="sizes", unit=" items", delay=1, leave=False):
-            example, media = _example(self._data, index, self._asked)
-            shape = example.values.shape
+        for index in progress_bar(range(len(self._data)), title="sizes", unit=" items", delay=1, leave=False):
+            example, label, media = _example(self._data, index, self._asked)
+            shape, array = example.values.shape, array or not media.made
             if media.converts and self._asked is None and shape[-1] in (1, 3):
                 check_array(index, example.values, shape if fixed is None else (*fixed[:-1], shape[-1]))
                 images.add(shape[-1])
@@ -136,8 +150,8 @@ class _ItemSource(Source):
             rates.setdefault(media.rate, index)
             sizes.append(shape[:-1])
             ids.append(example.id)
-            labels.append(example.label)
-        rank = len(sizes[0])
+            labels.append(label)
+        self._decoded, rank = not array, len(sizes[0])
         self._first = fixed or (*sizes[0], max(images))
         for index in [index for index, size in enumerate(sizes) if len(size) != rank][:1]:
             raise ValueError(f"data[{index}]: must have {rank} spatial axes as data[0], not {len(sizes[index])}.")
@@ -154,7 +168,7 @@ class _ItemSource(Source):
         return len(self.sizes)
 
     def __getitem__(self, index: int, /) -> Example:
-        example, _ = _example(self._data, index, self._asked)
+        example, label, _ = _example(self._data, index, self._asked)
         wanted = (*self.sizes[index].tolist(), self.channels)
         if example.values.shape != wanted:
             raise ValueError(
@@ -162,18 +176,27 @@ class _ItemSource(Source):
                 "one size at every access, so leave random crops and resizing to the training's augmentation."
             )
         check_array(index, example.values, self._first)
-        check_labels([example.label], len(self.class_names))
-        return example._replace(id=int(self.ids[index]))
+        (known,), _ = class_indices([label], self.class_names)
+        check_labels([known], len(self.class_names))
+        return example._replace(id=int(self.ids[index]), label=known)
 
 
 class _Media(NamedTuple):
-    """How the values of an item were made: from an image whose channels can be converted; a rate in Hz, if known."""
+    """How the values of an item came about.
 
-    converts: bool
-    rate: float | None
+    Attributes:
+        made: whether they were decoded, and are no array of the caller's.
+        converts: whether they are an image, whose channels can be converted.
+        rate: samples per second of a recording, if known.
+    """
+
+    made: bool = False
+    converts: bool = False
+    rate: int | None = None
 
 
-def _example(data: Any, index: int, channels: int | None) -> tuple[Example, _Media]:
+def _example(data: Any, index: int, channels: int | None) -> tuple[Example, int | str, _Media]:
+    """Returns an item as an example, its label as it is given, which that of the example is not yet, and its making."""
     item = data[index]
     given_id, key = index, "values"
     if isinstance(item, Example):
@@ -194,14 +217,14 @@ def _example(data: Any, index: int, channels: int | None) -> tuple[Example, _Med
         )
     if not 0 <= given_id < 2**31:
         raise ValueError(f"data[{index}].id={given_id}: must be 0 to 2^31 - 1; number the examples from 0.")
-    media = _Media(False, None)
+    media = _Media()
     if holds_media(values, key):
         audio = key == "audio" or is_recording(values)
         values, rate = media_values(values, f"data[{index}]", audio=audio, channels=channels)
-        media = _Media(not audio, rate)
+        media = _Media(True, not audio, rate)
     else:
         values = _values(key, values)
-    return Example(int(given_id), values, _label(index, label)), media
+    return Example(int(given_id), values, 0), _label(index, label), media
 
 
 def _values(key: str, values: Any) -> np.ndarray:
@@ -213,8 +236,11 @@ def _values(key: str, values: Any) -> np.ndarray:
     return array.astype(np.float32, copy=False) if np.issubdtype(array.dtype, np.floating) else array
 
 
-def _label(index: int, label: Any) -> int:
+def _label(index: int, label: Any) -> int | str:
+    if isinstance(label, str):
+        return label
     try:
         return operator.index(label)
     except TypeError:
-        raise ValueError(f"data[{index}]: the label must be an integer, not {label!r}; count classes from 0.") from None
+        more = "give its argmax if it is one-hot" if np.size(label) > 1 else "count classes from 0, or give its name"
+        raise ValueError(f"data[{index}]: the label must be an integer or a name, not {label!r}; {more}.") from None

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordReader
-from tqdm import tqdm
 
 from fcnjax.data.files.file_scan import Stamp, stamp_of
+from fcnjax.progress import progress_bar
 from fcnjax.sealed import hash_file, read_sealed, write_sealed
 
 AT_ONCE = 64  # records that are held in memory
@@ -37,7 +37,8 @@ def hash_records(files: Sequence[Path], cache: Path, title: str) -> list[str]:
     stale = [file for file in files if not _holds(known.get(file.name), stamps[file])]
     if stale:
         with ThreadPoolExecutor() as pool:
-            bar = tqdm(pool.map(hash_record_file, stale), title, len(stale), unit=" files", delay=1, leave=False)
+            found = pool.map(hash_record_file, stale)
+            bar = progress_bar(found, title, len(stale), unit=" files", delay=1, leave=False)
             known |= {file.name: [*stamps[file], one] for file, one in zip(stale, bar, strict=True)}
         with contextlib.suppress(OSError):  # a read-only folder: the next run reads the files again
             write_sealed(cache, known)

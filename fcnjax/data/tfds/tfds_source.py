@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from fcnjax.atomic import write_bytes
 from fcnjax.data.decoding.image_files import decode_image, read_size
@@ -25,6 +24,7 @@ from fcnjax.data.sources.source import Example, Source, UnreadableExample
 from fcnjax.data.sources.splits import positions, split_parts
 from fcnjax.data.tfds.record_hashes import hash_records
 from fcnjax.data.tfds.records import DataDir, open_prepared, open_records
+from fcnjax.progress import progress_bar
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -133,7 +133,7 @@ class TfdsSource(Source):
     def _pass(self, what: str) -> Iterable[int]:
         """Returns all indices, with a progress bar if going through them takes more than a second."""
         title = f"{what} of {self._name} {self._split}"
-        return tqdm(range(len(self._records)), desc=title, unit=" examples", delay=1, leave=False)
+        return progress_bar(range(len(self._records)), title=title, unit=" examples", delay=1, leave=False)
 
     def _values(self, value: Any) -> np.ndarray:
         if self._encoded:

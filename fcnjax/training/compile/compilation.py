@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from tqdm import tqdm
 
 from fcnjax.precision import PRECISIONS
+from fcnjax.progress import progress_bar
 from fcnjax.training.settings.recipe import Recipe
 from fcnjax.xla import accepted_options, compiling_for, refused
 
@@ -294,7 +294,7 @@ def compiling_ahead(
     new, threads = [job for job in jobs if job.shape not in job.programs.programs], threads or core_count()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="compile")
     begun, left = time.perf_counter(), set(new)
-    bar = tqdm(total=len(new), desc="compiling", unit=" programs", disable=not (progress and new), leave=False)
+    bar = progress_bar(total=len(new), title="compiling", unit=" programs", disable=not (progress and new), leave=False)
 
     lock = threading.Lock()
 

@@ -42,6 +42,7 @@ class Programs:
         evaluation: from `make_evaluation_step`.
         initial_state: function from a seed (uint32 []) to the state before the first step.
         channels: number of channels C of the examples.
+        weighted: whether training examples have weights (see `Targets`).
         settings: of all programs; only the gradient recomputes activations.
         shard_weights: see `state_shardings`.
         ema_decay: decay of the averaged weights (see `fcnjax.training.step.average`); None: no average.
@@ -62,11 +63,12 @@ class Programs:
         initial_state: Any,
         channels: int,
         *,
+        weighted: bool,
         settings: CompileSettings,
         shard_weights: bool = False,
         ema_decay: float | None = None,
     ):
-        self.mesh, self._channels = mesh, channels
+        self.mesh, self._channels, self._weighted = mesh, channels, weighted
         shapes = jax.eval_shape(initial_state, jax.ShapeDtypeStruct((), jnp.uint32))
         shardings, everywhere = state_shardings(mesh, shapes, shard=shard_weights), replicated(mesh)
         self.state = _with_shardings(shapes, shardings)
@@ -170,7 +172,8 @@ class Programs:
             return jax.ShapeDtypeStruct((rows, *extents), dtype, sharding=by_rows(self.mesh))
 
         values = array(*shape, self._channels, dtype=jnp.float32)
-        return Padded(values, array(len(shape))), Targets(array(), array())
+        weights = array(dtype=jnp.float32) if self._weighted else None
+        return Padded(values, array(len(shape))), Targets(array(), array(), weights)
 
 
 def parts_of(step: StepPlan | MixedStep) -> tuple[StepPlan, ...]:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from fcnjax.data import PartialSource, Source
 from fcnjax.data.size_table import areas
+from fcnjax.progress import progress_bar
 from fcnjax.training.evaluation.evaluation_result import EvaluationResult
 from fcnjax.training.evaluation.groups import GROUPS, Group, grouped
 from fcnjax.training.evaluation.metrics import Metrics
@@ -61,7 +61,7 @@ def sweep(
     known = own.metrics.known
     source = native if known.all() else PartialSource(native, np.flatnonzero(known), {})
     found = [AtSize(OWN, own.metrics, source.sizes)]
-    for term in tqdm(terms, desc="sizes", disable=None, leave=False):
+    for term in progress_bar(terms, title="sizes", leave=False):
         shorter = 0 if term.size is None else int((source.sizes < np.array(term.size)).sum())
         metrics = evaluate(term.changed(source)).metrics
         whole = shorter if source.sizes.shape[1] == 1 else 0

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fcnjax.data import Source, UnreadableExample
+from fcnjax.data import SizePolicy, Source, UnreadableExample
 from fcnjax.data.size_table import areas
 from fcnjax.data.sources.contents import sample_positions
+from fcnjax.data.sources.size_policy import size_words
 from fcnjax.naming import joined, printable
 from fcnjax.training.build import SPLITS, abstract_model, load_sources
 from fcnjax.training.compile.memory_fit import compiled_bytes, device_memory_bytes
@@ -102,7 +103,7 @@ def choose_config(
         ValueError: if the data cannot be used (see `find_data` and `fcnjax.load_source`).
     """
     trained = None if init_from is None else read_model(init_from)
-    found = find_data(data)
+    found = find_data(data, fields)
     if trained is not None:
         found = _as_trained(found, trained)
     found = dataclasses.replace(found, fields={**found.fields, **(fields or {})})
@@ -172,11 +173,10 @@ def _check_classes(sources: Mapping[str, Source]) -> None:
 
 def _check_loaded(recipe: Recipe, choice: Choice) -> None:
     """Raises ValueError if the recipe names other data than those that were loaded for the choice."""
-    loaded, named = choice.config.data, recipe.data
-    for field in dataclasses.fields(named):
-        given = getattr(named, field.name)
-        if field.name not in ("mean", "std") and choice.found.fields.get(field.name, loaded[field.name]) != given:
-            raise ValueError(f"config.data.{field.name}={given!r}: must be given before the data are read.")
+    loaded = flat_fields(choice.config.data.to_dict()) | flat_fields(choice.found.fields)
+    for name, given in flat_fields(dataclasses.asdict(recipe.data)).items():
+        if name not in ("mean", "std") and loaded.get(name) != given:
+            raise ValueError(f"config.data.{name}={given!r}: must be given before the data are read.")
 
 
 def _config_for(found: FoundData, train: Source) -> tuple[Any, dict[str, str]]:
@@ -241,14 +241,28 @@ def _fit_minimum(recipe: Recipe, reasons: dict[str, str], choice: Choice) -> Rec
     """Returns the recipe with a way for examples that are below the network's minimum, if there are any."""
     minimum = abstract_model(recipe, choice.sources["train"]).min_size
     smallest = recipe.size.smallest(minimum)
-    sizes = np.concatenate([source.sizes for source in choice.sources.values()])
-    below = int((recipe.size.content_sizes(sizes, minimum) < smallest).any(axis=1).sum())
+    images, below, first = choice.found.kind == "images", 0, ""
+    for source in choice.sources.values():
+        content = recipe.size.content_sizes(source.sizes, minimum)
+        rows = np.flatnonzero((content < smallest).any(axis=1))
+        if len(rows) and not below:
+            first = f"{printable(source.name_of(rows[0]))} {size_words(source.sizes[rows[0]], content[rows[0]])}"
+        below += len(rows)
     if not below or recipe.size.below != "refuse":
         return recipe
-    way = "upsample" if choice.found.kind == "images" else "pad"
+    larger = dataclasses.replace(recipe.size, below="upsample")
+    enlarged = [larger.content_sizes(source.sizes, minimum) for source in choice.sources.values()] if images else []
+    fits = images and all(_within_caps(larger, sizes, smallest) for sizes in enlarged)
     what = "1 example is" if below == 1 else f"{below:,} examples are"
-    reasons["size.below"] = f"{what} below the network's minimum, {joined(smallest.tolist())}"
-    return dataclasses.replace(recipe, size=dataclasses.replace(recipe.size, below=way))
+    reasons["size.below"] = f"{what} below the network's minimum, {joined(smallest.tolist())}: {first}"
+    reasons["size.below"] += ", ..." * (below > 1)
+    return dataclasses.replace(recipe, size=larger if fits else dataclasses.replace(recipe.size, below="pad"))
+
+
+def _within_caps(policy: SizePolicy, sizes: np.ndarray, smallest: np.ndarray) -> bool:
+    """Returns whether sizes keep a policy's caps, which a thin image that is enlarged to the minimum may exceed."""
+    side, area = policy.max_side or math.inf, policy.max_area or math.inf
+    return bool(sizes.max() <= max(side, smallest.max()) and areas(sizes).max() <= max(area, smallest.prod()))
 
 
 def _pixel_budget(trainer: Trainer, reasons: dict[str, str]) -> int | None:

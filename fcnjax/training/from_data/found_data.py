@@ -6,9 +6,11 @@ is there, in proportion to the classes.
 
 import dataclasses
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,17 +19,21 @@ from fcnjax.data import PartialSource, Source, UnreadableExample, as_source
 from fcnjax.data.by_name import ARRAYS
 from fcnjax.data.decoding.audio_files import read_rate
 from fcnjax.data.files.file_scan import AudioKind, ImageKind
-from fcnjax.data.files.folder_layout import SPLIT_NAMES, media_files
+from fcnjax.data.files.label_settings import LabelSettings
+from fcnjax.data.files.split_files import select
 from fcnjax.data.sources.contents import sample_positions
 from fcnjax.data.sources.npz import npz_splits
-from fcnjax.data.sources.splits import ALL, split_parts, stratified
+from fcnjax.data.sources.splits import ALL, FixedOrder, split_parts
 from fcnjax.naming import printable
+from fcnjax.training.from_data.found_labels import found_labels
 
 LOOKED_AT = 64  # files of a folder that are opened to see what they are
 MAX_RATE = 16_000  # Hz: speech and most sounds lie below half of it
 TRAIN, VALIDATION, TEST = ("train", "training"), ("validation", "valid", "val", "dev"), ("test", "testing")
 TEST += ("eval", "evaluation")
 FEWEST = 10  # examples of which splits can be cut
+_SPLITS = ("train_split", "validation_split", "test_split")
+_FOLD = re.compile(r"\D*?(\d+)")  # "fold3", "3"
 SHARES = ("[:80%]", "[80%:90%]", "[90%:]")  # of data without splits: training, validation, test
 
 
@@ -48,15 +54,17 @@ class FoundData:
     sources: Mapping[str, Source] | None = None
 
 
-def find_data(data: Any) -> FoundData:
+def find_data(data: Any, asked: Mapping[str, Any] | None = None) -> FoundData:
     """Returns what data are.
 
     Args:
         data: the path of a folder or of an `.npz` file; one source, or a dictionary of sources with "train", "test"
             and optionally "validation", each a `Source` or an object that `fcnjax.data.as_source` accepts.
+        asked: fields of `config.data` that somebody asks for, such as a table of labels; they decide how a folder is
+            read, and are in the result.
 
     Raises:
-        FileNotFoundError: if a path names nothing.
+        FileNotFoundError: if a path, or a table of labels, names nothing.
         ValueError: if a folder holds neither images nor recordings, or splits are missing.
         TypeError: if the data are of no such kind.
     """
@@ -64,7 +72,7 @@ def find_data(data: Any) -> FoundData:
         return FoundData("arrays", {"name": ARRAYS}, {}, _split_sources(data))
     path = Path(data).expanduser()
     if path.is_dir():
-        return _find_folder(path)
+        return _find_folder(path, asked or {})
     if path.suffix == ".npz" and path.is_file():
         fields, reasons = _chosen_splits(npz_splits(path), path)
         return FoundData("arrays", {"name": str(path), **fields}, reasons)
@@ -74,14 +82,12 @@ def find_data(data: Any) -> FoundData:
     )
 
 
-def _find_folder(root: Path) -> FoundData:
-    names, _ = media_files(root)
-    if not names:
-        raise ValueError(f"data={printable(root)}: holds no image and no recording; name a folder that does.")
-    tops = sorted({name.split("/")[0] for name in names if "/" in name})
-    divided = bool(tops) and {top.lower() for top in tops} <= SPLIT_NAMES
-    fields, reasons = _chosen_splits(tops if divided else [ALL], root)
-    looked_at = [names[index] for index in sample_positions(len(names), LOOKED_AT)]
+def _find_folder(root: Path, asked: Mapping[str, Any]) -> FoundData:
+    given = asked.get("labels") or {}
+    labels, layout, why = found_labels(root, LabelSettings(**given), [asked[name] for name in _SPLITS if name in asked])
+    names = sorted({*(layout.splits or layout.folders)} - {""}) or [ALL]
+    fields, reasons = _chosen_splits(names, root, {name: asked[name] for name in _SPLITS if name in asked})
+    looked_at = [layout.names[index] for index in sample_positions(len(layout.names), LOOKED_AT)]
     images = sum(_reads(ImageKind(), root / name) for name in looked_at)
     rates = [rate for rate in (_rate(root / name) for name in looked_at) if rate] if images < len(looked_at) else []
     if not images and not rates:
@@ -91,13 +97,14 @@ def _find_folder(root: Path) -> FoundData:
         )
     within, cut, _ = fields["train_split"].partition("[")
     if cut:
-        count = sum(within == ALL or name.startswith(f"{within}/") for name in names)
-        _check_enough(f"data={printable(root)}", count)
+        _check_enough(f"data={printable(root)}", len(select(root, layout, within)))
     if min(images, len(rates)) > len(looked_at) / 10:
         raise ValueError(
             f"data={printable(root)}: must hold files of one kind, and of {len(looked_at)} that were opened {images} "
             f"are images and {len(rates)} recordings; name a folder of one kind."
         )
+    fields |= {"labels": labels} if labels else {}
+    reasons |= {f"labels.{name}": why for name in labels if why}
     if images >= len(rates):
         return FoundData("images", {"name": "image_folder", "data_dir": str(root), **fields}, reasons)
     rate = min(min(rates), MAX_RATE)
@@ -122,18 +129,32 @@ def _rate(file: Path) -> int:
         return 0
 
 
-def _chosen_splits(names: Iterable[str], owner: Path) -> tuple[dict[str, str], dict[str, str]]:
+def _chosen_splits(
+    names: Iterable[str], owner: Path, asked: Mapping[str, str] = MappingProxyType({})
+) -> tuple[dict[str, str], dict[str, str]]:
     """Returns the splits for training, validation and test, as fields of `config.data`, and why.
+
+    Args:
+        names: names of the splits that there are.
+        owner: the folder or file.
+        asked: the fields that somebody asks for.
 
     Raises:
         ValueError: if there is no split to train on.
     """
+    if len(asked) == len(_SPLITS):
+        return dict(asked), {}
     known = {name.lower(): name for name in names}
     train, validation, test = (
         next((known[n] for n in group if n in known), None) for group in (TRAIN, VALIDATION, TEST)
     )
     if train is None and len(known) == 1 and validation is test is None:
         train = next(iter(known.values()))
+    if train is validation is test is None and len(known) > 2 and all(_FOLD.fullmatch(name) for name in known):
+        *_, valid, last = sorted(known.values(), key=lambda name: int(_FOLD.fullmatch(name.lower())[1]))  # pyright: ignore
+        chosen = [f"all - {valid} - {last}", valid, last]
+        why = f"all folds but the last two of {len(known)}"
+        return dict(zip(_SPLITS, chosen, strict=True)) | dict(asked), {"train_split": why}
     if train is None:
         raise ValueError(
             f"data={printable(owner)}: has the splits {', '.join(map(printable, sorted(known.values())))}, and none to "
@@ -149,8 +170,7 @@ def _chosen_splits(names: Iterable[str], owner: Path) -> tuple[dict[str, str], d
         chosen, why = [f"{train}[:90%]", f"{train}[90%:]", test], "a tenth of train validates"
     else:
         chosen, why = [train, validation, test], "as they are named"
-    names = [f"{name}_split" for name in ("train", "validation", "test")]
-    return dict(zip(names, chosen, strict=True)), {"train_split": why}
+    return dict(zip(_SPLITS, chosen, strict=True)) | dict(asked), {"train_split": why}
 
 
 def _check_enough(what: str, count: int) -> None:
@@ -194,6 +214,6 @@ def _part(source: Source, share: str) -> Source:
     labels = source.labels
     if labels is None:
         labels = [source[index].label for index in range(len(source))]
-    order = stratified([str(label) for label in labels], [str(index) for index in source.ids])
-    (part,) = split_parts(f"train{share}", {"train": len(order)}, "the examples")
-    return PartialSource(source, np.sort(order[part.start : part.stop]), {})
+    order = FixedOrder([str(label) for label in labels], [str(index) for index in source.ids], source.groups)
+    (part,) = split_parts(f"train{share}", {"train": len(source)}, "the examples")
+    return PartialSource(source, np.sort(order.part(range(part.start, part.stop))), {})

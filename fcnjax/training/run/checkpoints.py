@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,10 +11,10 @@ from typing import Any, TypeVar
 
 import jax
 from orbax.checkpoint import v1 as ocp
-from tqdm import tqdm
 
 from fcnjax.atomic import check_writable
 from fcnjax.naming import first_line
+from fcnjax.progress import write_line
 from fcnjax.sealed import check_folder, seal_folder
 from fcnjax.training.compile.mesh import gather_texts, is_first_host, together
 
@@ -112,7 +111,7 @@ class Checkpoints:
             if self._on_failure == "stop":
                 advice = "Free disk space and repeat the command, or set config.checkpoint_failure=continue."
                 raise OSError(f"{text} {advice}") from error
-            tqdm.write(f"{text} The run continues without it.", file=sys.stderr)
+            write_line(f"{text} The run continues without it.")
 
 
 @contextmanager
@@ -197,7 +196,7 @@ def load_newest(folder: Path, like: T, on_damage: str = "skip") -> tuple[T, Any]
         if is_first_host():
             for step, problem in damaged.items():
                 to = _move(folder / str(step), folder.parent / DAMAGED)
-                tqdm.write(f"{problem} It is kept as {to}. The run resumes from step {found:,}.", file=sys.stderr)
+                write_line(f"{problem} It is kept as {to}. The run resumes from step {found:,}.")
     return loaded
 
 

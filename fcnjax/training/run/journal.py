@@ -6,15 +6,13 @@ uninterrupted run. Training does not read these files, so a failing disk loses o
 
 import dataclasses
 import json
-import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from fcnjax.atomic import write_text
+from fcnjax.progress import write_line
 from fcnjax.training.settings.observation_settings import LogSettings
 from fcnjax.training.speed import SpeedRow
 
@@ -30,7 +28,7 @@ class Journal:
         folder: the run folder; it must exist.
         settings: whether to write for TensorBoard.
         resumed_step: number of steps done before this process started.
-        terminal: whether each report is also printed on stderr, above tqdm's bar if a bar is shown.
+        terminal: whether each report is also printed on stderr, above the bar if one is shown.
     """
 
     def __init__(
@@ -94,7 +92,7 @@ class Journal:
 
     def _write_line(self, line: str) -> None:
         if self._terminal:
-            self._attempt("terminal", lambda: tqdm.write(line, file=sys.stderr))
+            self._attempt("terminal", lambda: write_line(line))
 
     def _attempt(self, name: str, action: Callable[[], Any], *, again: bool = False) -> None:
         """Runs an action; after a first OSError, which warns, only closing (`again`) is still tried for this name."""

@@ -4,16 +4,17 @@ The one idea: the loss of a step is read after the next step is dispatched, so t
 """
 
 import itertools
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
+from fcnjax.data.sources.example_checks import unusual_range
 from fcnjax.installation import installed_version
 from fcnjax.naming import joined
+from fcnjax.progress import Bar, progress_bar, write_line
 from fcnjax.training.compile.compilation import Compilation, CompileSettings, compiling_ahead
 from fcnjax.training.compile.memory_fit import compiled_bytes
 from fcnjax.training.compile.mesh import is_first_host, together
@@ -58,7 +59,8 @@ def train(
 ) -> TrainedRun:
     """Trains a recipe in a run folder, or resumes the interrupted run that the folder holds.
 
-    A resumed run ends with the same weights and metrics, bit for bit, as one that was never interrupted.
+    A resumed run ends with the same weights and metrics, bit for bit, as one that was never interrupted. With
+    `progress`, a note on stderr names float images whose values are not those of pixels (see `unusual_range`).
 
     Args:
         recipe: what to train.
@@ -95,6 +97,8 @@ def train(
         digest |= {} if trainer.initial is None else trainer.initial.digest
     check_hosts_agree(recipe, digest)
     progress = progress and is_first_host()
+    if progress and (unusual := unusual_range(trainer.sources["train"])):
+        write_line(f"Note: {unusual}")
 
     with ExitStack() as opened:
         opened.enter_context(_interruption_told(folder))
@@ -106,7 +110,7 @@ def train(
         compile_others = opened.enter_context(compiling_ahead(jobs, first=first, progress=progress, done=report))
         trainer.check_memory(jobs)  # before the folder becomes a run of a recipe that cannot run
         with together("starting the run"):
-            folder.begin(digest)
+            folder.begin(digest, trainer.sources["train"].class_names)
 
         state = trainer.initial_state(recipe.seed)
         state, metrics = load_newest(folder.checkpoints, state, recipe.checkpoint_damaged) or (state, None)
@@ -210,13 +214,13 @@ def _recorded(steps: Iterator[StepResult], profiler: Profiler, start: int) -> It
         yield number, done
 
 
-def _bar(trainer: Trainer, start: int, progress: bool, title: str) -> tqdm:
+def _bar(trainer: Trainer, start: int, progress: bool, title: str) -> Bar:
     examples = len(trainer.sources["train"])
-    return tqdm(
+    return progress_bar(
         total=trainer.recipe.epochs * examples,
         initial=start * examples // trainer.steps_per_epoch,
         unit=" examples",
-        desc=title,
+        title=title,
         disable=not progress,
         mininterval=0.5,
     )
@@ -230,7 +234,8 @@ def _report_compiled(jobs: Sequence[Compilation], seconds: float):
         for job in jobs
         if job.positions
     ]
-    tqdm.write("\n".join([f"{len(jobs)} programs compiled after {seconds:.1f} s; memory while they run:", *lines]))
+    title = f"{len(jobs)} programs compiled after {seconds:.1f} s; memory while they run:"
+    write_line("\n".join([title, *lines]), sys.stdout)
 
 
 @contextmanager

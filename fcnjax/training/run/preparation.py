@@ -7,9 +7,10 @@ from pathlib import Path
 
 from fcnjax.installation import installed_version
 from fcnjax.naming import joined, printable
-from fcnjax.training.build import SPLITS
+from fcnjax.training.build import SPLITS, load_sources, read_sources
 from fcnjax.training.compile.mesh import gather_texts, together
 from fcnjax.training.data_digest import Digest
+from fcnjax.training.run.run_data import in_classes_of, located
 from fcnjax.training.settings.recipe import PACE, Recipe
 from fcnjax.training.standalone.initial_weights import describe_frozen
 from fcnjax.training.trainer import Trainer
@@ -19,6 +20,8 @@ SCANS = ".scans"  # folder beside the run folders, with the sizes of files and t
 
 def trainer_for(recipe: Recipe, workdir: Path | str) -> Trainer:
     """Returns the trainer of a run, which caches sizes and buckets beside the run folder; all hosts must call it.
+
+    The data of a run that has begun are looked for where it began (see `located`).
 
     Args:
         recipe: what to train.
@@ -31,7 +34,30 @@ def trainer_for(recipe: Recipe, workdir: Path | str) -> Trainer:
     """
     installed_version()
     with together("reading the data"):
-        return Trainer(recipe, cache_dir=Path(workdir).parent / SCANS)
+        cache_dir, place = Path(workdir).parent / SCANS, located(recipe, workdir)
+        sources = None if place is recipe else load_sources(place, cache_dir=cache_dir)
+        return Trainer(recipe, sources, cache_dir=cache_dir)
+
+
+def trained_on(
+    recipe: Recipe, workdir: Path | str, split: str | None = None, unknown_classes: str = "refuse"
+) -> Trainer:
+    """Returns the trainer of a run that was trained, on its data of now, in its classes; all hosts must call it.
+
+    Args:
+        recipe: the recipe of the run, perhaps with another place of its data.
+        workdir: the run folder.
+        split: as for `in_classes_of`.
+        unknown_classes: as for `in_classes_of`.
+
+    Raises:
+        As `trainer_for`; FileNotFoundError as `located`; and ValueError as `in_classes_of`.
+    """
+    installed_version()
+    with together("reading the data"):
+        cache_dir = Path(workdir).parent / SCANS
+        sources = read_sources(located(recipe, workdir), cache_dir=cache_dir)
+        return Trainer(recipe, in_classes_of(workdir, sources, split, unknown_classes), cache_dir=cache_dir)
 
 
 def describe_run(trainer: Trainer) -> str:

@@ -1,13 +1,13 @@
 """Run folders: the config, environment and results of a run, and whether it may be resumed.
 
 A folder holds `config.json` (the complete recipe and the format of the folder), `environment.json` (versions, git
-revision and hardware of each process that worked on it), `data.json` (hashes of the examples, see
-`data_digest`), `metrics.jsonl` (without anything that depends on wall time), `speed.jsonl` (timings), `checkpoints/`,
-`weights/`, `model/` (the network without the run, see `fcnjax.training.standalone`), and `result.json`, which is
-written last and marks the run as finished. Config, record of the data, checkpoints and weights are sealed (see
-`fcnjax.sealed`); the seal of a checkpoint covers the metrics before it. If the config asks for them, `tensorboard/`
-holds event files and `profile/` a trace. `not_finite.json` lists the examples of a step whose loss was not finite, and
-`damaged/` keeps damaged checkpoints.
+revision and hardware of each process that worked on it, and the folder it ran in), `data.json` (hashes of the examples,
+see `data_digest`, and the names of the classes), `metrics.jsonl` (without anything that depends on wall time),
+`speed.jsonl` (timings), `checkpoints/`, `weights/`, `model/` (the network without the run, see
+`fcnjax.training.standalone`), and `result.json`, which is written last and marks the run as finished. Config, record of
+the data, checkpoints and weights are sealed (see `fcnjax.sealed`); the seal of a checkpoint covers the metrics before
+it. If the config asks for them, `tensorboard/` holds event files and `profile/` a trace. `not_finite.json` lists the
+examples of a step whose loss was not finite, and `damaged/` keeps damaged checkpoints.
 """
 
 import datetime
@@ -17,17 +17,16 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-from tqdm import tqdm
 
 from fcnjax.atomic import LOCK, locked_folder, read_json, write_bytes, write_json
 from fcnjax.installation import installed_version
+from fcnjax.progress import write_line
 from fcnjax.sealed import DamagedFile, read_sealed, write_sealed
 from fcnjax.training.compile.compilation import CompileSettings, compile_options, processor
 from fcnjax.training.compile.mesh import is_first_host
@@ -39,6 +38,7 @@ from fcnjax.xla import FLAGS, refused
 # Prefixes of the config fields that do not change what a run computes.
 FREE = ("loader.", "log.", "profile.", "checkpoint_", "shard_weights")
 CONFIG, DATA, ENVIRONMENT, METRICS = "config.json", "data.json", "environment.json", "metrics.jsonl"
+CLASSES, STARTED_IN = "classes", "folder"  # keys of the record of the data, and of an environment
 CHECKPOINTS, WEIGHTS, RESULT = "checkpoints", "weights", "result.json"
 FORMAT, WRITTEN = "format", 2  # key of the config file, and the version of run folders that this package writes
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
@@ -97,8 +97,8 @@ class RunFolder:
             (self.path / LOCK).unlink()
             self.path.rmdir()
 
-    def begin(self, digest: Digest):
-        """Writes the config, the environment, and hashes of the data, in the locked folder.
+    def begin(self, digest: Digest, classes: Sequence[str] = ()):
+        """Writes the config, the environment, hashes of the data, and the names of classes, in the locked folder.
 
         A line on stderr says which labels and values could not be compared, as an earlier version did not hash them.
 
@@ -110,9 +110,10 @@ class RunFolder:
             return
         self._check_data(digest)
         environments = read_environments(self.path)
-        write_json(self.path / ENVIRONMENT, [*environments, environment(CompileSettings.of(self._recipe))])
+        here = {**environment(CompileSettings.of(self._recipe)), STARTED_IN: os.getcwd()}  # of relative paths
+        write_json(self.path / ENVIRONMENT, [*environments, here])
         write_sealed(self.path / CONFIG, {FORMAT: WRITTEN, **self._recipe.to_dict()})  # it makes the folder a run
-        write_sealed(self.path / DATA, dict(digest))
+        write_sealed(self.path / DATA, {**digest, CLASSES: list(classes)} if classes else dict(digest))
 
     def _check_data(self, digest: Digest) -> None:
         path = self.path / DATA
@@ -125,7 +126,7 @@ class RunFolder:
             )
         if splits := not_compared(known, digest):
             said = "hold no hash, or one of another kind; whether they have changed was not checked"
-            tqdm.write(f"{path}: labels and values of {', '.join(splits)} {said}.", file=sys.stderr)
+            write_line(f"{path}: labels and values of {', '.join(splits)} {said}.")
 
     def keep_metrics_until(self, step: int, written: Sequence[Any] | None = None):
         """Drops the metrics after `step` and those of the final test, which a resumed run writes again.
@@ -154,7 +155,7 @@ class RunFolder:
     def _check_written(self, content: bytes | None, step: int, size: int, digest: str) -> None:
         if content is None and size:
             lost = f"{self.metrics_path}: is missing; the rows of steps 1 to {step:,} are lost."
-            tqdm.write(f"{lost} The run continues with the later ones.", file=sys.stderr)
+            write_line(f"{lost} The run continues with the later ones.")
         elif hashlib.sha256((content or b"")[:size]).hexdigest() != digest or len(content or b"") < size:
             raise DamagedFile(
                 self.metrics_path,
@@ -202,7 +203,7 @@ class RunFolder:
             if self._recipe.checkpoint_failure == "stop":
                 raise OSError(f"{problem} Free disk space and repeat the command to resume.") from error
             if not self._warned:
-                tqdm.write(f"{problem} The run continues without checkpoints until it is writable.", file=sys.stderr)
+                write_line(f"{problem} The run continues without checkpoints until it is writable.")
             self._warned = True
         return not self._waiting
 

@@ -2,13 +2,13 @@
 
 import dataclasses
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from fcnjax.data.by_name import ARRAYS
+from fcnjax.progress import write_line
 from fcnjax.training.compile.mesh import is_first_host, together
 from fcnjax.training.from_data import Choice, Settled, choose_config, find_data, settle
 from fcnjax.training.run import loop
@@ -81,7 +81,7 @@ def train(
         chosen = settled(choice, Recipe.from_config(choice.config.to_dict()), workdir, list(flat_fields(changes)))
         recipe, trainer = chosen.recipe, chosen.trainer
         if progress and is_first_host():
-            tqdm.write(f"{chosen.text}\n{CHANGE}\n")
+            write_line(f"{chosen.text}\n{CHANGE}\n", sys.stdout)
     else:
         recipe = Recipe.from_config(_changed(recipe.to_dict(), changes))
         trainer = resumed_trainer(data, recipe, workdir)
@@ -99,6 +99,9 @@ def interrupted_recipe(data: Any, workdir: Path | str) -> Recipe | None:
             RunFolder(workdir, Recipe(DataSettings(ARRAYS)))  # refuses a folder that is not free
             return None
         config = read_config(Path(workdir))
+        same = isinstance(data, str | os.PathLike) and str(Path(data).expanduser())
+        if same and same in (config["data"]["name"], config["data"].get("data_dir")):
+            return Recipe.from_config(config)  # `trainer_for` finds a relative path from another folder too
         found = find_data(data).fields
         moved = {name: found[name] for name in ("name", "data_dir") if name in found}
         return Recipe.from_config(_changed(config, {"data": moved}))
@@ -106,8 +109,9 @@ def interrupted_recipe(data: Any, workdir: Path | str) -> Recipe | None:
 
 def resumed_trainer(data: Any, recipe: Recipe, workdir: Path | str) -> Trainer:
     """Returns the trainer of an interrupted run."""
-    sources = find_data(data).sources
-    return trainer_for(recipe, workdir) if sources is None else Trainer(recipe, sources)
+    if isinstance(data, str | os.PathLike):
+        return trainer_for(recipe, workdir)
+    return Trainer(recipe, find_data(data).sources)
 
 
 def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class DataSettings:
     Attributes:
         name: data set (see `fcnjax.load_source`), such as "any_size_digits" or "any_size_digits/fixed_28x28".
         train_split, validation_split, test_split: name of the split, such as "train" or "train[:90%]".
-        data_dir: folder of prepared data sets, or of your own files; None means the default of TFDS.
+        data_dir: folder of prepared data sets, or of your own files, from where the run began; None means TFDS's own.
         mean, std: mean and standard deviation of the pixels, scaled to [0, 1]: one number, or one per channel. Inputs
             are `(pixel / 255 - mean) / std`.
         channels: channels of values read from files: 1 (gray) or 3 for photographs, any number for others (bands of

@@ -2,7 +2,7 @@
 
 Axes: B batch, K classes. The one idea: a loss returns each example's term of a sum, and `ExampleWeights` returns its
 term of the divisor. The mean over a batch, over the parts of a step and over mixtures of two examples is then one
-formula.
+formula. A weight of the example itself (`Source.weights`) multiplies both terms.
 """
 
 from collections.abc import Callable, Sequence

@@ -60,15 +60,18 @@ class TrainState:
 
 
 class Targets(NamedTuple):
-    """Labels and ids of the rows of a batch.
+    """Labels, ids and weights of the rows of a batch.
 
     Attributes:
         labels: int32 [B].
         ids: int32 [B], ids of the examples within their data set, which key all random draws.
+        weights: float32 [B], weight of each example in the mean loss; None, which is no array of a step, if all weigh
+            the same.
     """
 
     labels: np.ndarray | jax.Array
     ids: np.ndarray | jax.Array
+    weights: np.ndarray | jax.Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -122,14 +125,15 @@ def make_gradient(
 
     `seed_and_epoch` is uint32 [2]. Seed, epoch and an example's id determine its PRNG key, so the random draws for an
     example depend neither on its place in a batch nor on the step. `total`, float32 [], is the number of real examples,
-    or the sum of their weights. With mixup, the weight of a mixture is mixed like its loss.
+    or the sum of their weights: that of an example is that of its class times its own in `targets`. With mixup, the
+    weight of a mixture is mixed like its loss.
 
     Args:
         graphdef: the network's structure.
         loss: the loss of each example.
         augment: changes the batch before the network sees it.
         mixup: Beta parameter of `fcnjax.data.mix`; 0: no mixing.
-        example_weights: weight of each example in the mean; None: equal weights.
+        example_weights: weight of the class of each example in the mean; None: equal weights.
         divide: whether the loss is divided by `total`. A step made of several parts adds up undivided losses and
             gradients, and divides once (see `make_update`).
     """
@@ -137,13 +141,15 @@ def make_gradient(
     def objective(weights: Arrays, statistics: Arrays, batch: Padded, targets: Targets, keys: jax.Array):
         model = merge(graphdef, weights, statistics)
         labels = jnp.asarray(targets.labels)
+        own = None if targets.weights is None else jnp.asarray(targets.weights)
         batch, partner, share = mix(batch, keys, mixup) if mixup else (batch, None, 1.0)
         logits = model(batch, train=True, keys=keys).astype(jnp.float32)
-        losses = loss(logits, labels)
+        losses = _weighted(loss(logits, labels), own)
         if partner is not None:
-            losses = share * losses + (1 - share) * loss(logits, labels[partner])
+            mates = None if own is None else own[partner]
+            losses = share * losses + (1 - share) * _weighted(loss(logits, labels[partner]), mates)
         summed = jnp.sum(jnp.where(batch.real, losses, 0.0))
-        total = _total(example_weights, batch.real, labels, partner, share)
+        total = _total(example_weights, batch.real, labels, own, partner, share)
         return summed / _divisor(total) if divide else summed, (_flat(nnx.state(model, nnx.BatchStat)), total)
 
     def gradient(weights: Arrays, statistics: Arrays, batch: Padded, targets: Targets, seed_and_epoch: jax.Array):
@@ -155,14 +161,26 @@ def make_gradient(
     return gradient
 
 
-def _total(example_weights: ExampleWeights | None, real: jax.Array, labels: jax.Array, partner: Any, share: Any):
+def _weighted(terms: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """Returns terms of a sum over examples [B] times the weights of the examples, if these have weights."""
+    return terms if weights is None else weights * terms
+
+
+def _total(
+    class_weights: ExampleWeights | None,
+    real: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array | None,
+    partner: Any,
+    share: Any,
+) -> jax.Array:
     """Returns the number of real examples, or the sum of their weights, mixed like the losses; float32 []."""
-    if example_weights is None:
+    if class_weights is not None:
+        weights = _weighted(class_weights(labels), weights)
+    if weights is None:
         return jnp.sum(real, dtype=jnp.float32)
-    weights = example_weights(labels)
-    if partner is not None:
-        weights = share * weights + (1 - share) * weights[partner]
-    return jnp.sum(jnp.where(real, weights, 0.0))
+    mixed = weights if partner is None else share * weights + (1 - share) * weights[partner]
+    return jnp.sum(jnp.where(real, mixed, 0.0))
 
 
 def _divisor(total: jax.Array) -> jax.Array:

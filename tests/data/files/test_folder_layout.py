@@ -1,6 +1,7 @@
 """Classes, ids and slices of a root: drawn by hypothesis, and written out."""
 
 import os
+import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnjax.data.files.folder_layout import Layout, read_layout, select
+from fcnjax.data.files.folder_layout import Layout, read_layout
+from fcnjax.data.files.split_files import joined_folders, select, split_names
 
 
 def make(root: Path, *names: str) -> Path:
@@ -24,7 +26,7 @@ def classes_of(layout: Layout) -> dict[str, str]:
 
 
 def chosen(root: Path, split: str) -> list[str]:
-    layout = read_layout(root, split)
+    layout = read_layout(root, split_names(root, split))
     return [layout.names[index] for index in select(root, layout, split)]
 
 
@@ -104,7 +106,7 @@ def test_the_order_of_a_slice_is_frozen(tmp_path):
     ],
 )  # fmt: skip
 def test_the_class_follows_from_the_path(tmp_path, names, split, classes):
-    layout = read_layout(make(tmp_path, *names), split)
+    layout = read_layout(make(tmp_path, *names), split_names(tmp_path, split))
     assert classes_of(layout) == classes
     assert layout.class_names == tuple(sorted(set(classes.values())))
     assert layout.names == tuple(sorted(layout.names))
@@ -170,4 +172,55 @@ def test_pipes_are_left_out_and_broken_links_are_kept(tmp_path):
 
 def test_a_missing_root_is_named(tmp_path):
     with pytest.raises(ValueError, match="absent: no such folder"):
-        read_layout(tmp_path / "absent", "all")
+        read_layout(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("names", "split", "classes", "says"),
+    [
+        (["d/cat/1.png", "d/dog/2.png"], "all", "cat dog", "d/ is the only folder of the root"),
+        (["a/b/train/cat/1.png", "a/b/test/cat/2.png", "a/b/train/dog/2.png"], "train", "cat dog", "a/b/ is the only"),
+        (["README.md", "recordings/yes_1.wav", "recordings/yes_2.wav", "recordings/no_1.wav", "recordings/no_2.wav"],
+         "all", "no yes", "recordings/ is the only folder"),
+        (["train/cat/1.png", "test/cat/2.png", "train/dog/3.png"], "all[:50%]", "cat dog", None),
+        (["train/cat/1.png", "test/cat/2.png", "unlabeled/3.png", "unlabeled/4.png"], "train", "cat",
+         "outside of the folders of splits test/, train/: in unlabeled/: 2, unlabeled/3.png"),
+        (["train/cat/1.png", "test/cat/2.png", "extra/deep/3.png"], "all", "cat", "in extra/: 1, extra/deep/3.png"),
+        (["fold1/cat/1.png", "fold2/cat/2.png", "fold2/dog/2.png"], "fold2", "cat dog", None),
+        (["fold1/cat/1.png", "fold2/cat/2.png", "fold2/dog/2.png"], "all", "cat dog", None),
+        (["cat/1.png", "dog/2.png", "_background_noise_/3.wav"], "all", "cat dog",
+         "in folders whose names begin and end with _, which are no classes: 1, _background_noise_/3.wav"),
+        (["american_bulldog_1.png", "american_terrier_2.png", "beagle_1.png"], "all", "american beagle",
+         r"'american' holds american_bulldog_\* and american_terrier_\*"),
+        (["0_jackson_1.wav", "0_george_1.wav", "1_jackson_1.wav", "1_george_2.wav"], "all", "0 1", None),
+        (["cat/1.png", "dog/2.png", "labels.csv", "dog/more.tsv"], "all", "cat dog", "tables; .*: 2, dog/more.tsv"),
+        (["train/1.png", "car/2.png", "plane/3.png"], "all", "car plane train", None),  # a class called train
+    ],
+)  # fmt: skip
+def test_what_people_have_by_accident_is_understood_and_said(tmp_path, names, split, classes, says):
+    layout = read_layout(make(tmp_path, *names), split_names(tmp_path, split))
+    assert " ".join(layout.class_names) == classes
+    said = [*layout.notes, *(f"{each.reason}: {each.count}, {each.example}" for each in layout.ignored)]
+    assert any(re.search(says, each) for each in said) if says else not said
+    assert select(tmp_path, layout, split)
+
+
+def test_parts_of_a_data_set_do_not_become_classes(tmp_path):
+    root = make(tmp_path, "audio/fold1/1.wav", "audio/fold2/2.wav", "metadata/labels.csv")
+    with pytest.raises(
+        ValueError, match="fold1/, fold2/ are parts of a data set and no classes; give config.data.labels"
+    ):
+        chosen(root, "all")
+
+
+def test_folders_of_splits_are_the_same_for_all_splits_that_are_asked_for(tmp_path):
+    root = make(tmp_path, "train/cat/1.png", "test/cat/2.png", "more/dog/3.png")
+    assert read_layout(root, ("train",)).class_names == ("cat",)
+    assert read_layout(root, ("train", "more")).class_names == ("cat", "dog")
+
+
+def test_all_that_joins_train_and_test_is_said(tmp_path):
+    root = make(tmp_path, "train/cat/1.png", "test/cat/2.png")
+    layout = read_layout(root)
+    assert "joins the folders test/, train/" in joined_folders(root, layout, "all[:80%]")
+    assert joined_folders(root, layout, "train[:80%]") is None

@@ -277,3 +277,55 @@ def test_what_cannot_be_saved_leaves_the_file_alone(path, arguments, error, says
     with pytest.raises(error, match=says):
         save_npz(path, *arguments)
     assert path.read_bytes() == before
+
+
+def test_digits_as_keras_gives_them_are_refused_and_many_channels_are_stated(tmp_path):
+    arrays = {"train_values": np.zeros((3, 20, 20), np.uint8), "train_labels": np.array([0, 1, 0])}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ValueError, match=r"split='train' of .*values\[0\].shape=\(20, 20\): .* array\[..., None\]"):
+        load_npz(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", **arrays, train_channels=20)
+    assert load_npz(tmp_path / "a.npz").channels == 20
+    saved = save_npz(tmp_path / "b.npz", arrays["train_values"], arrays["train_labels"], channels=20)
+    assert load_npz(saved).sizes.tolist() == [[20]] * 3
+
+
+def test_labels_that_are_names_agree_in_all_splits(tmp_path):
+    arrays = {"train_labels": np.array(["dog", "emu"]), "test_labels": np.array(["cat"])}
+    arrays |= {"train_values": np.zeros((2, 4, 4, 1)), "test_values": np.zeros((1, 4, 4, 1))}
+    np.savez(tmp_path / "a.npz", **arrays)
+    for split, labels in (("train", [1, 2]), ("test", [0])):
+        source = load_npz(tmp_path / "a.npz", split)
+        assert (source.class_names, source.labels.tolist()) == (("cat", "dog", "emu"), labels)
+    np.savez(tmp_path / "a.npz", **arrays, class_names=np.array(["dog", "emu"]))
+    with pytest.raises(ValueError, match=r"test_labels\[0\]: unknown class 'cat'"):
+        load_npz(tmp_path / "a.npz")
+
+
+def test_weights_and_groups_come_with_their_examples(tmp_path):
+    path, groups = tmp_path / "data.npz", [f"g{index // 2}" for index in range(10)]
+    weights = np.linspace(1, 2, 10, dtype=np.float32)
+    source = ArraySource(arrays([(3, 4)] * 10), [0, 1] * 5, ["a", "b"], weights=weights, groups=groups)
+    save_npz(path, source, split="train")
+    save_npz(path, arrays([(3, 4)] * 2), [0, 1], ["a", "b"], split="more", groups=["x", "y"])
+    half = load_npz(path, "train[:50%]")
+    assert half.weights is not None
+    assert half.weights.tolist() == weights[half.ids - 2].tolist()
+    assert list(half.groups or ()) == [groups[id - 2] for id in half.ids]
+    both = load_npz(path, "more+train")
+    assert both.weights is not None
+    assert both.weights.tolist() == [1, 1, *weights.tolist()]
+    assert list(both.groups or ()) == ["x", "y", *groups]
+    save_npz(path, arrays([(3, 4)] * 9), [0] * 9, ["a", "b"], split="train")  # the weights of before are gone
+    assert (load_npz(path, "train").weights, load_npz(path, "train").groups) == (None, None)
+    np.savez(path, train_values=np.zeros((2, 3, 4, 1)), train_labels=[0, 1], train_weights=[1, -1])
+    with pytest.raises(ValueError, match=r"data\.npz: train_weights\[1\]=-1.0: must be finite and above 0"):
+        load_npz(path)
+
+
+def test_slices_keep_groups_whole(tmp_path):
+    values, groups = [np.ones((3, 2, 1))] * 20, [f"patient {index // 4}" for index in range(20)]
+    path = save_npz(tmp_path / "g.npz", values, [index // 4 % 2 for index in range(20)], groups=groups)
+    first, rest = load_npz(path, "train[:50%]"), load_npz(path, "train[50%:]")
+    assert not set(first.groups) & set(rest.groups)
+    assert sorted([*first.ids, *rest.ids]) == list(range(20))

@@ -5,7 +5,16 @@ import sys
 import numpy as np
 import pytest
 
-from fcnjax.data import ArraySource, TfdsSource, load_source
+from fcnjax.data import (
+    ArraySource,
+    JoinedSource,
+    PartialSource,
+    ResizedSource,
+    SizePolicy,
+    TfdsSource,
+    load_source,
+)
+from fcnjax.data.sources.example_checks import unusual_range
 from fcnjax.data.tfds.any_size_digits import AnySizeDigits
 from fcnjax.data.tfds.prepare import own_builders, prepare
 
@@ -55,6 +64,131 @@ GOOD = np.zeros((4, 4, 1))
 def test_array_source_names_the_problem(arrays, labels, names, error, says):
     with pytest.raises(error, match=says):
         ArraySource(arrays, labels, names)
+
+
+LAYOUTS = [
+    # shapes of arrays, and what to do with them; None: they are examples
+    ([(28, 28)], r"28 channels; add a missing channel axis with array\[..., None\], or confirm them with channels=28"),
+    ([(28, 20), (28, 31)], r"array\[..., None\]"),
+    ([(200, 300), (480, 500)], r"array\[..., None\]"),
+    ([(12, 5000)], "array.T for signals"),
+    ([(1, 900), (1, 800)], "array.T for signals"),
+    ([(3, 32, 32)], r"array.transpose\(1, 2, 0\)"),
+    ([(1, 28, 28), (1, 28, 28)], r"array.transpose\(1, 2, 0\)"),
+    ([(3, 30, 40), (3, 31, 50)], r"array.transpose\(1, 2, 0\)"),
+    ([(1, 8, 9, 10)], r"array.transpose\(1, 2, 3, 0\)"),
+    ([(28, 28, 28)], r"array\[..., None\]"),
+    ([(30, 40, 50), (31, 40, 52)], r"array\[..., None\]"),
+    ([(9, 9, 3), (9, 9, 1)], "convert the examples first"),
+    ([(5000, 12), (100, 12)], None),
+    ([(128, 64)], None),
+    ([(2, 16), (900, 16)], None),
+    ([(500, 2)], None),
+    ([(3, 3, 3), (3, 9, 3)], None),
+    ([(3, 9, 4)], None),
+    ([(9, 9, 200)], None),
+    ([(3, 5, 6, 2)], None),
+]
+
+
+@pytest.mark.parametrize(("shapes", "says"), LAYOUTS)
+def test_an_axis_that_is_none_of_channels_is_recognized(shapes, says):
+    arrays, labels = [np.zeros(shape, np.uint8) for shape in shapes], [0] * len(shapes)
+    if says is None:
+        assert ArraySource(arrays, labels).channels == shapes[0][-1]
+        return
+    with pytest.raises(ValueError, match=says):
+        ArraySource(arrays, labels)
+    if len({shape[-1] for shape in shapes}) == 1:
+        assert ArraySource(arrays, labels, channels=shapes[0][-1]).channels == shapes[0][-1]
+        with pytest.raises(ValueError, match="must have channels=7 as its last axis"):
+            ArraySource(arrays, labels, channels=7)
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.full((2, 2, 1), 255), r"its values are 0 to 255, so give array.astype\(np.uint8\)"),
+        (np.full((2, 2, 1), 9, np.uint16), "give array / 65535"),
+        (np.full((2, 2, 1), 70_000), "give array / 131071"),
+        (np.full((9, 1), -5, np.int16), "give array / 32768.0"),
+        (np.full((9, 1), -(2**31), np.int32), "give array / 2147483648.0"),
+        (np.full((2, 2, 1), True), r"array.astype\(np.float32\)"),
+    ],
+)
+def test_integers_are_refused_with_their_scale(array, says):
+    with pytest.raises(TypeError, match=says):
+        ArraySource([array], [0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (np.eye(2), r"labels of shape \(2, 2\): must be one label per example, \[N\]; give labels.argmax\(axis=1\)"),
+        (np.zeros((2, 1)), r"give labels.ravel\(\)"),
+    ],
+)
+def test_labels_of_another_shape_are_refused(labels, says):
+    with pytest.raises(ValueError, match=says):
+        ArraySource([GOOD, GOOD], labels)
+
+
+def test_names_as_labels_are_classes():
+    source = ArraySource([GOOD] * 3, np.array(["dog", "cat", "dog"]))
+    assert (source.class_names, source.labels.tolist()) == (("cat", "dog"), [1, 0, 1])
+    assert ArraySource([GOOD], ["cat"], ["dog", "cat"]).labels.tolist() == [1]
+    with pytest.raises(ValueError, match=r"labels\[1\]: unknown class 'cow'"):
+        ArraySource([GOOD, GOOD], ["cat", "cow"], ["dog", "cat"])
+
+
+def test_ranges_that_are_none_of_pixels_are_told():
+    def told(low: float, high: float, **options) -> str | None:
+        return unusual_range(ArraySource([GOOD, np.array([[[low], [high]]], float)], [0, 0], **options))
+
+    assert told(0, 255) == (
+        "float images have values of 0 to 255 (example 1), and pixels have 0 to 1; divide pixels by 255, or give them "
+        "as uint8."
+    )
+    normalized = told(-2, 2.5)
+    assert normalized is not None
+    assert "of -2 to 2.5 (example 1)" in normalized
+    assert normalized.endswith("scale them to [0, 1] and leave the rest to config.data.mean and std.")
+    assert told(-0.2, 1.2) is None
+    assert unusual_range(ArraySource([np.full((9, 9, 1), 200, np.uint8)], [0])) is None
+    assert unusual_range(ArraySource([np.full((9, 1), 200.0)], [0])) is None
+
+
+def test_weights_and_groups_are_kept_by_parts_other_sizes_and_joined_sources():
+    arrays = [np.ones((4 + index, 4, 1)) for index in range(4)]
+    source = ArraySource(arrays, [0, 1, 0, 1], weights=[1, 2, 0.5, 4], groups=["p", 7, "p", "q"])
+    assert getattr(source.weights, "dtype", None) == np.float32
+    part = PartialSource(source, np.array([1, 3]), {})
+    resized = ResizedSource(part, SizePolicy(max_side=4))
+    whole = JoinedSource([resized, ArraySource(arrays, [0, 1, 0, 1], first_id=9, groups=[1, 2, 3, 4])])
+    for kept, weights, groups in (
+        (source, [1, 2, 0.5, 4], ["p", "7", "p", "q"]),
+        (part, [2, 4], ["7", "q"]),
+        (resized, [2, 4], ["7", "q"]),
+        (whole, [2, 4, 1, 1, 1, 1], ["7", "q", "1", "2", "3", "4"]),
+    ):
+        assert (kept.weights.tolist(), list(kept.groups)) == (weights, groups)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"weights": [1, 0]}, r"weights\[1\]=0.0: must be finite and above 0"),
+        ({"weights": [1, 1e-60]}, r"weights\[1\]=1e-60: must be finite"),
+        ({"weights": [np.nan, 1]}, r"weights\[0\]=nan: must be finite"),
+        ({"weights": [1]}, r"weights: must be one number for each of 2 examples, not \[1\]"),
+        ({"weights": ["heavy", "light"]}, "weights: must be numbers"),
+        ({"groups": ["p"]}, "groups: must be one for each of 2 examples, not 1"),
+        ({"groups": ["p", None]}, r"groups\[1\]=None: must be a string or an integer"),
+    ],
+)
+def test_weights_and_groups_that_cannot_be_are_named(given, says):
+    with pytest.raises(ValueError, match=says):
+        ArraySource([GOOD, GOOD], [0, 1], **given)
 
 
 def test_ids_fit_32_bits():

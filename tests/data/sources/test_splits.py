@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fcnjax.data.sources.splits import parse_split, parse_term, positions, split_parts
+from fcnjax.data.sources.splits import FixedOrder, parse_split, parse_term, positions, split_parts
 
 COUNTS = st.integers(0, 70_000)
 PERCENTS = st.one_of(st.integers(-100, 100), st.integers(-1000, 1000).map(lambda tenths: tenths / 10))
@@ -92,3 +92,26 @@ def test_a_bad_split_is_refused_in_one_sentence(split, says):
 def test_files_clip_numbers_as_lists_do(split, wanted):
     span = parse_term(split).span(10, strict=False)
     assert list(span) == list(wanted)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9)), min_size=1, max_size=40), st.integers(0, 100))
+def test_slices_keep_groups_whole_and_partition_the_whole(groups, percent):
+    """Groups of some class and number of examples."""
+    owner = [f"g{index}" for index, (_, count) in enumerate(groups) for _ in range(count)]
+    classes = [str(label) for label, count in groups for _ in range(count)]
+    order = FixedOrder(classes, [str(index) for index in range(len(owner))], owner)
+    cut = round(percent * len(owner) / 100)
+    first, rest = order.part(range(cut)), order.part(range(cut, len(owner)))
+    assert sorted(first + rest) == list(range(len(owner)))
+    assert not {owner[index] for index in first} & {owner[index] for index in rest}
+    assert abs(len(first) - cut) <= max(count for _, count in groups) / 2
+
+
+def test_slices_of_groups_hold_the_classes_in_proportion():
+    owner = [f"{index // 4}" for index in range(4000)]
+    classes = ["ab"[index // 4 % 10 == 0] for index in range(4000)]
+    order = FixedOrder(classes, [str(index) for index in range(4000)], owner)
+    for fold in range(5):
+        part = order.part(range(800 * fold, 800 * (fold + 1)))
+        assert len(part) == 800
+        assert abs(sum(classes[index] == "b" for index in part) - 80) <= 4

@@ -14,6 +14,7 @@ from fcnjax.data import (
     load_batches,
     plan_buckets,
 )
+from fcnjax.data.sources.wrapped import as_signal
 
 TALL, WIDE = np.full((5, 2, 1), 3, np.uint8), np.full((2, 7, 1), 4, np.uint8)
 
@@ -66,6 +67,28 @@ def test_audio_is_made_a_signal_of_full_scale_one():
     assert source.sizes.tolist() == [[2], [3]]
     assert source[0].values.tolist() == [[-1.0], [0.5]]
     assert source[1].values.dtype == np.float32
+
+
+def test_integer_samples_have_the_full_scale_of_their_type():
+    as_types = {
+        np.int8: -64,
+        np.uint8: 64,
+        np.int16: -(2**14),
+        np.uint16: 2**14,
+        np.int32: -(2**30),
+        np.int64: -(2**14),
+    }
+    for dtype, half in as_types.items():
+        np.testing.assert_array_equal(as_signal(np.array([half], dtype)), np.array([[-0.5]], np.float32), str(dtype))
+    with pytest.raises(ValueError, match="samples of int64 from 0 to 1073741824: must be of 16 bits"):
+        as_signal([0, 2**30])
+
+
+def test_labels_may_be_names():
+    source = as_source([(TALL, "tall"), (WIDE, np.str_("broad"))])
+    assert (source.class_names, source.labels.tolist(), source[0].label) == (("broad", "tall"), [1, 0], 1)
+    given = as_source([(TALL, "tall")], ["wide", "tall"], sizes=[(5, 2)])
+    assert given[0].label == 1
 
 
 def test_examples_keep_their_ids():
@@ -133,8 +156,17 @@ def test_an_object_with_the_members_of_a_source_can_be_loaded_resized_and_cut():
         (iter([]), {}, TypeError, "list_iterator lacks __len__ or __getitem__"),
         ([], {}, ValueError, "must hold at least one item"),
         ([TALL], {}, ValueError, r"data\[0\]: must be a pair .*, not a ndarray"),
-        ([(TALL, "cat")], {}, ValueError, r"data\[0\]: the label must be an integer, not 'cat'"),
-        ([(TALL, 0.5)], {}, ValueError, r"data\[0\]: the label must be an integer, not 0.5"),
+        ([(TALL, "cat"), (WIDE, 0)], {}, ValueError, r"labels\[0\]='cat': must be an integer"),
+        (
+            [(TALL, "cat")],
+            {"class_names": ["cats"]},
+            ValueError,
+            r"labels\[0\]: unknown class 'cat'",
+        ),
+        ([(TALL, 0.5)], {}, ValueError, r"data\[0\]: the label must be an integer or a name, not 0.5"),
+        ([(TALL, np.eye(3)[1])], {}, ValueError, r"data\[0\]: the label .*; give its argmax if it is one-hot"),
+        ([(np.zeros((1, 28, 28)), 0)], {}, ValueError, r"give array.transpose\(1, 2, 0\), or tensor.permute"),
+        ([({"audio": np.zeros((1, 900)), "label": 0})], {}, ValueError, r"900 channels; give array.T for signals"),
         ([{"image": TALL}], {}, ValueError, r"data\[0\]: must have the key 'label' .*; its keys are \['image'\]"),
         ([(TALL, 0), (WIDE[..., 0], 1)], {}, ValueError, r"values\[1\].shape=\(2, 7\): must have the rank"),
         ([(TALL.astype(int), 0)], {}, TypeError, r"values\[0\].*int64"),

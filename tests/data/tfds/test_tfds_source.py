@@ -13,7 +13,8 @@ from PIL import Image
 from tiny_builders import CLASSES, BrokenPhotos, FailingPhotos, TinyPhotos, TinySounds, declare_audio, photo, samples
 
 from fcnjax.data import TfdsSource, UnreadableExample, load_npz, load_source, save_npz
-from fcnjax.data.files.folder_layout import Layout, select
+from fcnjax.data.files.folder_layout import Layout
+from fcnjax.data.files.split_files import select
 from fcnjax.data.tfds import tfds_source
 from fcnjax.data.tfds.prepare import prepare
 from fcnjax.data.tfds.records import open_prepared, prepared_folder

@@ -84,7 +84,10 @@ def check_gathering(hosts: int, host: int):
 
 
 def run_on(recipe: Recipe, devices: int, folder: Path, all_hosts: bool = False):
-    trainer = Trainer(recipe, make_sources(), devices=None if all_hosts else jax.devices()[:devices])
+    sources = make_sources()
+    if recipe.batching == "mixed":  # examples of this variant have weights
+        sources["train"].weights = np.linspace(0.5, 2, len(sources["train"]), dtype=np.float32)
+    trainer = Trainer(recipe, sources, devices=None if all_hosts else jax.devices()[:devices])
     run = train(recipe, folder, trainer=trainer, progress=False)
     everywhere = NamedSharding(trainer.mesh, PartitionSpec())
     gathered = jax.jit(lambda tree: tree, out_shardings=everywhere)((run.state.weights, run.state.statistics))

@@ -201,7 +201,7 @@ def test_the_others_wait_for_the_first_step_unless_there_is_a_thread_for_each(mo
             assert self.shown == self.total
 
     bars: list[Bar] = []
-    monkeypatch.setattr(compilation, "tqdm", Bar)
+    monkeypatch.setattr(compilation, "progress_bar", Bar)
     programs, jobs = make_jobs()
     told = threading.Event()
     with compiling_ahead(jobs, first=jobs[2:3], progress=False, threads=4, done=lambda jobs, seconds: told.set()):

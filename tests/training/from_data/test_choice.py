@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fcnjax.data import ArraySource
 from fcnjax.training import Recipe
@@ -50,7 +51,23 @@ def test_mean_and_deviation_are_those_of_the_training_examples():
 def test_arrays_below_the_minimum_are_padded_and_it_is_said():
     recipe, _, text = chosen(images([(10, 12)] * 19 + [(4, 12)]))
     assert recipe.size.below == "pad"
-    assert "1 example is below the network's minimum, 8x8" in text
+    assert "1 example is below the network's minimum, 8x8: example 19 4x12" in text
+
+
+def test_a_thin_image_is_enlarged_to_the_minimum_within_the_caps_only(tmp_path):
+    for index in range(20):
+        folder = tmp_path / "ab"[index % 2]
+        folder.mkdir(exist_ok=True)
+        Image.new("L", (3000, 9) if index == 19 else (12, 9), index).save(folder / f"{index:02}.png")
+    choice = choose_config(tmp_path)
+    for size, way, said in (
+        ({"max_side": 24}, "pad", "1 example is below the network's minimum, 8x8: b/19.png 1x24 (resized from 9x3000)"),
+        ({"max_side": None, "min_side": 12}, "upsample", "20 examples are below the network's minimum, 12x12: "),
+    ):
+        choice.change({"size": size})
+        recipe, reasons = Recipe.from_config(choice.config.to_dict()), {}
+        assert module._fit_minimum(recipe, reasons, choice).size.below == way
+        assert reasons["size.below"].startswith(said)
 
 
 def test_batches_that_take_too_much_memory_get_a_budget(monkeypatch):

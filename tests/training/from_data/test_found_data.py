@@ -94,7 +94,7 @@ def test_missing_splits_are_cut_from_train(given, counts):
     ("make", "error", "message"),
     [
         (lambda root: root / "absent", FileNotFoundError, "must be a folder with a folder for each class"),
-        (lambda root: root, ValueError, "holds no image and no recording"),
+        (lambda root: root, ValueError, "holds no media file"),
         (lambda root: {"test": source()}, ValueError, "must hold 'train'"),
         (lambda root: {"train": source(), "tset": source()}, ValueError, "rename 'tset'"),
         (lambda root: 3, TypeError, "must be a folder, an .npz file, a source"),

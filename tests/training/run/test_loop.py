@@ -376,7 +376,7 @@ def test_a_trainer_of_another_recipe_is_refused_before_anything_is_written(train
 
 
 def test_what_is_loaded_gives_the_figures_of_the_end_of_training(finished, sources, monkeypatch):
-    monkeypatch.setattr("fcnjax.training.trainer.load_sources", lambda recipe, **options: sources)
+    monkeypatch.setattr("fcnjax.training.run.preparation.read_sources", lambda recipe, **options: sources)
     path = finished.folder.path
     result = evaluate(path)
     for figure in ("loss", "correct", "count"):
@@ -420,10 +420,13 @@ def test_a_diverging_run_says_where_and_what_to_do(sources, tmp_path):
     assert not (tmp_path / "weights").exists()
 
 
-def test_the_bar_shows_rate_and_time_left(trainer, tmp_path, capsys):
+def test_the_bar_shows_rate_and_time_left(trainer, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(loop, "unusual_range", lambda source: f"{len(source)} odd values.")
     train(trainer.recipe, tmp_path / "named", trainer=trainer)
     shown = capsys.readouterr().err
     assert "named" in shown
     assert " examples/s" in shown
     assert "63/63" in shown  # examples, fillers not counted: 3 epochs of 21
     assert "validation=" in shown
+    assert "Note: 21 odd values." in shown

@@ -7,7 +7,7 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 from synthetic_data import make_examples, make_recipe
 
-from fcnjax.data import PartialSource, ResizedSource, SizePolicy, as_source
+from fcnjax.data import ArraySource, PartialSource, ResizedSource, SizePolicy, as_source
 from fcnjax.data.augmentation.mixup import draw_mixture
 from fcnjax.padded import Padded
 from fcnjax.training import LossSettings, Trainer
@@ -67,9 +67,12 @@ def batch_of(count: int, rows: int) -> tuple[Padded, Targets]:
     return Padded.stack(examples, (16, 18), rows), Targets(np.resize(np.array(labels, np.int32), rows), ids)
 
 
-@pytest.mark.parametrize("mixup", [0.0, 0.4])
-def test_the_mean_of_a_step_is_over_weights_of_real_examples_and_mixtures(torch, weighted, mixup):
+@pytest.mark.parametrize(("mixup", "own"), [(0.0, False), (0.4, False), (0.0, True), (0.4, True)])
+def test_the_mean_of_a_step_is_over_weights_of_real_examples_and_mixtures(torch, weighted, mixup, own):
+    """Weights of classes, and if `own`, of the examples themselves."""
     batch, targets = batch_of(5, rows=8)
+    each = np.array([2.0, 0.25, 1.5, 3.0, 0.7, 0, 0, 0], np.float32) if own else np.ones(8, np.float32)
+    targets = targets._replace(weights=each) if own else targets
     state = weighted.initial_state(0)
     loss, example_weights = make_loss(0.1, WEIGHTS), make_example_weights(WEIGHTS)
     assert example_weights is not None
@@ -89,18 +92,56 @@ def test_the_mean_of_a_step_is_over_weights_of_real_examples_and_mixtures(torch,
         )
     logits = np.asarray(weighted.model(state)(batch.replace(jnp.asarray(values, jnp.float32))), np.float64)[:5]
     labels, share = targets.labels, share[:5]
-    own, other = (
+    losses, other = (
         torch_loss(torch, torch.tensor(logits), given, 0.1, WEIGHTS, "none").numpy()
         for given in (labels[:5], labels[partner[:5]])
     )
-    weights = np.array(WEIGHTS)
-    divisor = np.sum(share * weights[labels[:5]] + (1 - share) * weights[labels[partner[:5]]])
-    assert float(value) == pytest.approx(np.sum(share * own + (1 - share) * other) / divisor, rel=1e-5)
+    weights, share, rest = np.array(WEIGHTS), share * each[:5], (1 - share) * each[partner[:5]]
+    divisor = np.sum(share * weights[labels[:5]] + rest * weights[labels[partner[:5]]])
+    assert float(value) == pytest.approx(np.sum(share * losses + rest * other) / divisor, rel=1e-5)
     assert float(total) == pytest.approx(divisor, rel=1e-5)
 
 
-@pytest.mark.parametrize("mixup", [0.0, 0.4])
-def test_a_step_made_of_parts_is_the_step_of_their_sum(sources, mixup):
+def test_an_example_of_weight_two_is_that_example_twice(weighted):
+    """Losses and gradients; the network has a norm per example."""
+    state, gradient = weighted.initial_state(0), jax.jit(make_gradient(weighted.graphdef))
+    examples, labels = make_examples(4, seed=5)
+    results = []
+    for rows, weights in (([0, 1, 2, 3], (2, 1, 3, 1)), ([0, 0, 1, 2, 2, 2, 3], None)):
+        batch = Padded.stack([examples[row] for row in rows], (16, 18), 8)
+        labels_of, ids, given = np.zeros(8, np.int32), np.full(8, -1, np.int32), np.zeros(8, np.float32)
+        labels_of[: len(rows)], ids[: len(rows)] = np.array(labels)[rows], rows
+        given[: len(rows)] = 1 if weights is None else weights
+        targets = Targets(labels_of, ids, given if weights else None)
+        results.append(gradient(state.weights, state.statistics, batch, targets, CLOCK))
+    (loss, _, gradients, total), (wanted, _, wanted_gradients, count) = results
+    assert (float(total), float(count)) == (7, 7)
+    assert float(loss) == pytest.approx(float(wanted), rel=1e-6)
+    for name, array in wanted_gradients.items():
+        np.testing.assert_allclose(gradients[name], array, atol=1e-6 * np.abs(array).max(), rtol=1e-4, err_msg=name)
+
+
+def test_a_run_weighs_its_training_examples_and_counts_each_once_in_evaluation(torch, sources):
+    train, recipe = sources["train"], make_recipe(model={"norm": "group"})
+    weights = np.linspace(0.1, 3, len(train), dtype=np.float32)
+    heavy = ArraySource(
+        [train[index].values for index in range(len(train))], train.labels, train.class_names, weights=weights
+    )
+    ours, plain = Trainer(recipe, sources | {"train": heavy}), Trainer(recipe, sources)
+    state = ours.initial_state(0)
+    logits = ours.evaluate(state, "train").logits  # the same in training: no dropout, a norm per example
+    assert ours.evaluate(state, "train").loss == plain.evaluate(state, "train").loss
+    [(step, batch)] = ours.batches(0, 0, 1)
+    rows = step.rows[step.rows >= 0]
+    np.testing.assert_array_equal(batch.weights[: len(rows)], weights[rows])
+    losses = torch_loss(torch, torch.tensor(logits[rows]), heavy.labels[rows], 0.0, None, "none")
+    _, loss = ours.step(state, 0, step, batch)
+    assert float(loss) == pytest.approx(np.average(losses, weights=weights[rows]), rel=1e-5)
+    assert ours.on(sources).programs is not ours.programs  # other examples without weights take other steps
+
+
+@pytest.mark.parametrize(("mixup", "own"), [(0.0, True), (0.4, False)])
+def test_a_step_made_of_parts_is_the_step_of_their_sum(sources, mixup, own):
     """Losses of the separate parts over the weights of all examples; mixtures stay within a part."""
     recipe = make_recipe(
         model={"norm": "group"},
@@ -109,7 +150,9 @@ def test_a_step_made_of_parts_is_the_step_of_their_sum(sources, mixup):
         mixup=mixup,
         loss={"label_smoothing": 0.1, "class_weights": list(WEIGHTS)},
     )
-    trainer = Trainer(recipe, sources)
+    train = PartialSource(sources["train"], np.arange(len(sources["train"])), {})
+    train.weights = np.linspace(0.2, 4, len(train), dtype=np.float32) if own else None
+    trainer = Trainer(recipe, sources | {"train": train})
     state, example_weights = trainer.initial_state(1), make_example_weights(WEIGHTS)
     assert example_weights is not None
     loss = make_loss(0.1, WEIGHTS)
@@ -117,7 +160,7 @@ def test_a_step_made_of_parts_is_the_step_of_their_sum(sources, mixup):
     [(step, parts)] = trainer.batches(1, 0, 1)
     means, totals, seed_and_epoch = [], [], np.array([1, 0], np.uint32)
     for part in parts:
-        inputs = Padded(part.values, part.sizes), Targets(part.labels, part.ids)
+        inputs = Padded(part.values, part.sizes), Targets(part.labels, part.ids, part.weights)
         mean, _, _, total = gradient(state.weights, state.statistics, *inputs, seed_and_epoch)
         means.append(float(mean))
         totals.append(float(total))

@@ -8,7 +8,7 @@ import pytest
 
 RESIDENT = """
 import ctypes, resource, sys, threading
-from fcnjax.memory import keep_large_blocks
+from fcnjax.training.compile.freed_memory import keep_large_blocks
 if "keep" in sys.argv:
     assert keep_large_blocks()
 libc, block = ctypes.CDLL(None), 96 * 2**20

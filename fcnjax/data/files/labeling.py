@@ -1,0 +1,330 @@
+"""The label, split, group and weight of each file, from a table, lists or a pattern of paths.
+
+The one idea: a row of a table finds its file by its path, and by its name alone only where one file has that name.
+"""
+
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcnjax.data.files.label_settings import LabelSettings
+from fcnjax.data.files.label_table import LabelTable, read_table
+from fcnjax.naming import printable, some
+
+LABEL = (
+    "label",
+    "labels",
+    "class",
+    "classname",
+    "category",
+    "target",
+    "species",
+    "breed",
+    "findinglabels",
+    "diagnosis",
+)
+LABEL += ("classid", "genre", "emotion", "digit", "word")
+SPLIT = ("split", "subset", "partition")
+GROUP = ("group", "patient", "patientid", "subject", "subjectid", "speaker", "speakerid")
+NO_LABEL = "in rows of a table without a label"
+NOT_LISTED = "not in the table of labels"
+NOT_MATCHED = "whose path config.data.labels.pattern does not match"
+TRAIN = "train"  # the split of files that no list names
+LOOKED_AT = 200  # rows that show which column names files
+
+
+@dataclass(frozen=True)
+class FileLabel:
+    """What is known of a file.
+
+    Attributes:
+        label: name of its class.
+        split: name of its split; None: its folder.
+        group: what must not be divided among splits; None: unknown.
+        weight: its weight in the training loss.
+    """
+
+    label: str
+    split: str | None = None
+    group: str | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Labeling:
+    """The labels of the files of a root.
+
+    Attributes:
+        files: what is known of each file, by its path relative to the root; also of files that a table names and that
+            are not there.
+        left_out: files without a label, by reason.
+        notes: how the table was read.
+        grouped, weighted, divided: whether groups, weights and splits are known.
+    """
+
+    files: Mapping[str, FileLabel]
+    left_out: Mapping[str, list[str]]
+    notes: tuple[str, ...] = ()
+    grouped: bool = False
+    weighted: bool = False
+    divided: bool = False
+
+
+class FileIndex:
+    """Finds the files that a table means.
+
+    Args:
+        root: folder that `names` are relative to.
+        names: paths of files.
+    """
+
+    def __init__(self, root: Path, names: Iterable[str]) -> None:
+        self._root, self._paths = str(root), frozenset(names)
+        self._near: dict[str, list[str]] = {}
+        for name in sorted(self._paths):
+            whole, last = _without_ending(name), name.rpartition("/")[2]
+            for key in {whole, last, _without_ending(last)} - {name}:
+                self._near.setdefault(key, []).append(name)
+
+    def find(self, text: str, folder: str) -> tuple[str | None, bool]:
+        """Returns the file that a table in a folder means, or None, and whether its path is as written.
+
+        Raises:
+            ValueError: if there are several files of that name.
+        """
+        path = text.replace("\\", "/")
+        if path not in self._paths and "\\" in text and text in self._paths:
+            path = text
+        if path.startswith(f"{self._root}/"):
+            path = path[len(self._root) + 1 :]
+        path = path if path in self._paths or not path else os.path.normpath(path)
+        for candidate in (path, f"{folder}{path}"):
+            if candidate in self._paths:
+                return candidate, True
+        for candidate in (path, f"{folder}{path}", path.rpartition("/")[2]):
+            found = self._near.get(candidate, [])
+            if len(found) > 1:
+                raise ValueError(
+                    f"{printable(text)} may be {printable(found[0])} or {printable(found[1])}; give labels.path as a "
+                    "template, such as 'train/{file}.png'"
+                )
+            if found:
+                return found[0], False
+        return None, False
+
+
+def _without_ending(path: str) -> str:
+    start, dot, ending = path.rpartition(".")
+    return start if dot and start and not start.endswith("/") and "/" not in ending else path
+
+
+def label_files(root: Path, names: Sequence[str], settings: LabelSettings) -> Labeling:
+    """Returns the labels of files by a table, lists and a pattern.
+
+    Args:
+        root: folder of the data.
+        names: paths of all files relative to it.
+        settings: where the labels come from; at least a table or a pattern.
+
+    Raises:
+        FileNotFoundError: if there is no such table or list.
+        ValueError: if a table cannot be read or lacks a column, or two rows name one file and contradict each other.
+    """
+    files: dict[str, FileLabel] = {}
+    left_out: dict[str, list[str]] = {}
+    notes: list[str] = []
+    known: dict[str, bool] = dict.fromkeys(("split", "group", "weight"), False)
+    if settings.table is not None:
+        index = FileIndex(root, names)
+        for path in _table_files(root, settings.table):
+            found, unlabeled, note, has = _from_table(root, path, index, settings)
+            _merge(files, found, printable(path))
+            left_out.setdefault(NO_LABEL, []).extend(unlabeled)
+            notes.append(note)
+            known = {name: known[name] or has[name] for name in known}
+    named = files.keys() | set(left_out.get(NO_LABEL, ()))
+    rest = [name for name in names if name not in named]
+    if settings.pattern is not None:
+        matched = {name: _matched(settings.pattern, name) for name in rest}
+        files |= {name: label for name, label in matched.items() if label is not None}
+        groups = re.compile(settings.pattern).groupindex
+        known |= {name: known[name] or name in groups for name in ("split", "group")}
+        rest = [name for name, label in matched.items() if label is None]
+    left_out[NOT_LISTED if settings.pattern is None else NOT_MATCHED] = rest
+    if settings.table is not None:
+        notes = list(dict.fromkeys(notes))
+    left_out = {reason: lost for reason, lost in left_out.items() if lost}
+    return Labeling(files, left_out, tuple(notes), known["group"], known["weight"], known["split"])
+
+
+def listed_splits(root: Path, names: Sequence[str], lists: str) -> dict[str, str]:
+    """Returns the split of each file by lists, "validation=validation_list.txt,test=testing_list.txt"; else "train".
+
+    Raises:
+        FileNotFoundError: if there is no such list.
+        ValueError: if a part has not this form, or two lists name one file. Files that are not there keep their names.
+    """
+    splits: dict[str, str] = {}
+    index = FileIndex(root, names)
+    for part in lists.split(","):
+        split, equals, file = (piece.strip() for piece in part.partition("="))
+        if not (split and equals and file):
+            raise ValueError(
+                f"labels.lists={lists!r}: must name a file for each split, as in 'validation=validation_list.txt,"
+                "test=testing_list.txt'."
+            )
+        path = root / file
+        if not path.is_file():
+            raise FileNotFoundError(f"labels.lists={lists!r}: there is no file {printable(path)}; correct its name.")
+        for line in path.read_text("utf-8-sig", errors="surrogateescape").splitlines():
+            if not line.strip():
+                continue
+            texts, folder = [line.strip(), line.split()[0]], _folder_of(root, path)  # a path, or a path and more
+            try:
+                name = next((found for text in texts if (found := index.find(text, folder)[0])), texts[0])
+            except ValueError as error:
+                raise ValueError(f"labels.lists={lists!r}: {error}.") from None
+            if splits.setdefault(name, split) != split:
+                raise ValueError(
+                    f"labels.lists={lists!r}: {printable(name)} is in the lists of {splits[name]} and {split}; remove "
+                    "it from one."
+                )
+    return dict.fromkeys(names, TRAIN) | splits
+
+
+def _table_files(root: Path, table: str) -> list[Path]:
+    """Returns the file of a table, or those that a glob matches, sorted."""
+    if not any(sign in table for sign in "*?[") or (root / table).is_file():
+        return [root / table]
+    found = sorted(path for path in root.glob(table) if path.is_file())
+    if not found:
+        raise FileNotFoundError(f"labels.table={table}: no file below {printable(root)} matches; change the pattern.")
+    return found
+
+
+def _from_table(
+    root: Path, path: Path, index: FileIndex, settings: LabelSettings
+) -> tuple[dict[str, FileLabel], list[str], str, dict[str, bool]]:
+    """Returns the labels of a table by file, files of rows without a label, a note, and which columns it has."""
+    table, folder = read_table(path, settings.columns), _folder_of(root, path)
+    file_column = settings.path or _path_column(table, index, folder)
+    label_column = settings.label or _label_column(table, file_column)
+    columns = {
+        "split": settings.split or _named(table, SPLIT),
+        "group": settings.group or _named(table, GROUP),
+        "weight": settings.weight,
+    }
+    paths, labels = table.values(file_column, "labels.path"), table.values(label_column, "labels.label")
+    more = {name: table.values(column, f"labels.{name}") if column else None for name, column in columns.items()}
+    found: dict[str, FileLabel] = {}
+    unlabeled, by_name = [], 0
+    for row, (text, label) in enumerate(zip(paths, labels, strict=True)):
+        if not text:
+            raise ValueError(
+                f"labels.table={table.name}: row {row + 1} names no file; fill its column {file_column!r}."
+            )
+        try:
+            name, as_written = index.find(text, folder)
+        except ValueError as error:
+            raise ValueError(f"labels.table={table.name}: row {row + 1}: {error}.") from None
+        by_name += name is not None and not as_written
+        name = text if name is None else name
+        if not label:
+            unlabeled.append(name)
+            continue
+        split, group, weight = (None if values is None else values[row] or None for values in more.values())
+        known = FileLabel(label, split or ("" if more["split"] else None), group, _weight(weight, table.name, row))
+        _merge(found, {name: known}, table.name)
+    used = {"path": file_column, "label": label_column} | {name: column for name, column in columns.items() if column}
+    note = f"{printable(path.relative_to(root))}: " + ", ".join(
+        f"{name} is {column!r}" for name, column in used.items()
+    )
+    note += f"; {by_name:,} files were found by their names alone" if by_name else ""
+    return found, unlabeled, note, {name: bool(column) for name, column in columns.items()}
+
+
+def _merge(files: dict[str, FileLabel], more: Mapping[str, FileLabel], table: str) -> None:
+    for name, label in more.items():
+        if files.setdefault(name, label) != label:
+            raise ValueError(
+                f"labels.table={table}: {printable(name)} is there twice, as {printable(_shown(files[name]))} and as "
+                f"{printable(_shown(label))}; keep one row for each file."
+            )
+
+
+def _shown(known: FileLabel) -> str:
+    return " ".join(filter(None, (repr(known.label), known.split, known.group)))
+
+
+def _path_column(table: LabelTable, index: FileIndex, folder: str) -> str:
+    """Returns the column whose values name the most files."""
+
+    def hits(column: str) -> int:
+        return sum(_names_file(row[column], index, folder) for row in table.rows[:LOOKED_AT])
+
+    best = max(table.columns, key=hits)
+    if not hits(best):
+        first = printable(next(iter(table.rows))[table.columns[0]])
+        raise ValueError(
+            f"labels.path: must be given, as no column of {table.name} names files that are there; it may be a "
+            f"template, such as 'images/{{{table.columns[0]}}}.png' for {first!r}. Columns: {_listed(table)}."
+        )
+    return best
+
+
+def _names_file(text: str, index: FileIndex, folder: str) -> bool:
+    try:
+        return bool(text) and index.find(text, folder)[0] is not None
+    except ValueError:  # several files of that name
+        return True
+
+
+def _label_column(table: LabelTable, file_column: str) -> str:
+    named = _named(table, LABEL)
+    others = [column for column in table.columns if column != file_column]
+    if named is None and len(others) != 1:
+        raise ValueError(
+            f"labels.label: must be given, as {table.name} has no column 'label' or 'class'; its columns are "
+            f"{_listed(table)}."
+        )
+    return named or others[0]
+
+
+def _named(table: LabelTable, names: Sequence[str]) -> str | None:
+    """Returns the first column that has one of the names, in any case and with any signs between its letters."""
+    plain = {re.sub(r"[\W_]", "", column).lower(): column for column in reversed(table.columns)}
+    return next((plain[name] for name in names if name in plain), None)
+
+
+def _listed(table: LabelTable) -> str:
+    return printable(some([repr(column) for column in table.columns], 12))
+
+
+def _weight(text: str | None, table: str, row: int) -> float:
+    if text is None:
+        return 1.0
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        raise ValueError(
+            f"labels.weight: must be numbers above 0, and row {row + 1} of {table} holds {printable(repr(text))}; "
+            "correct it, or leave the row out."
+        )
+    return weight
+
+
+def _folder_of(root: Path, path: Path) -> str:
+    """Returns the folder of a table relative to the root, with a final "/", or "" for the root itself."""
+    folder = path.parent.relative_to(root).as_posix() if path.is_relative_to(root) else "."
+    return "" if folder == "." else f"{folder}/"
+
+
+def _matched(pattern: str, name: str) -> FileLabel | None:
+    match = re.match(pattern, name)
+    known = {} if match is None else match.groupdict()
+    return FileLabel(known["label"], known.get("split"), known.get("group")) if known.get("label") else None

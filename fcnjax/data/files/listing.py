@@ -1,0 +1,104 @@
+"""The files below a folder: those that may be examples, and by reason those that are not.
+
+The one idea: a file's name never makes it an example of a kind, it only excludes companions. So a damaged or misplaced
+file is reported and not lost, and what is left out is counted.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcnjax.data.sources.source import Ignored
+
+TABLE_SUFFIXES = frozenset({".csv", ".jsonl", ".ndjson", ".parquet", ".tsv"})  # those that may hold labels
+OTHER_SUFFIXES = frozenset(
+    {".gz", ".html", ".ipynb", ".json", ".mat", ".md", ".pdf", ".py", ".sh", ".sha256", ".tar", ".tgz", ".txt"}
+    | {".xls", ".xlsx", ".xml", ".yaml", ".yml", ".zip"}
+)
+IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "license", "licence", "copying", "readme", "__macosx"})
+TABLES = "tables; config.data.labels.table=FILE reads labels from one"
+COMPANIONS = "files of a kind that is never an example, such as text and archives"
+HIDDEN = "hidden files and folders"
+BACKGROUND = "in folders whose names begin and end with _, which are no classes"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files below a root, as paths relative to it, with "/", sorted.
+
+    Attributes:
+        files: those that may be examples.
+        folders: the folders that may hold examples.
+        left_out: the others, by reason: companions of media files, hidden files, backgrounds.
+    """
+
+    files: tuple[str, ...]
+    folders: tuple[str, ...]
+    left_out: dict[str, list[str]]
+
+    @property
+    def tables(self) -> list[str]:
+        """Tables that may hold labels, and text files."""
+        found = [*self.left_out.get(TABLES, ()), *self.left_out.get(COMPANIONS, ())]
+        return [name for name in found if _suffix(name) in TABLE_SUFFIXES | {".txt"}]
+
+
+def list_folder(root: Path) -> Listing:
+    """Returns the files below a root. Links to folders are followed, but never in a circle.
+
+    Raises:
+        OSError: if a folder cannot be read.
+    """
+    files: list[str] = []
+    folders: list[str] = []
+    left_out: dict[str, list[str]] = {}
+
+    def visit(folder: str, prefix: str, above: frozenset[str], inherited: str | None) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = prefix + entry.name
+                reason = inherited or _reason(entry)
+                if entry.is_dir():
+                    real = os.path.realpath(entry.path)
+                    if reason in (None, BACKGROUND) and real not in above:
+                        folders.extend([] if reason else [name])
+                        visit(entry.path, f"{name}/", above | {real}, reason)
+                    elif reason == HIDDEN:
+                        left_out.setdefault(HIDDEN, []).append(name)
+                # A broken link is kept, so that it is reported; a pipe is not, because reading it would wait.
+                elif entry.is_file() or entry.is_symlink():
+                    if reason is None:
+                        files.append(name)
+                    elif reason:
+                        left_out.setdefault(reason, []).append(name)
+
+    visit(str(root), "", frozenset({os.path.realpath(root)}), None)
+    return Listing(tuple(sorted(files)), tuple(sorted(folders)), {why: sorted(left_out[why]) for why in left_out})
+
+
+def counted(left_out: dict[str, list[str]]) -> tuple[Ignored, ...]:
+    """Returns files that are left out as one entry a reason."""
+    return tuple(Ignored(reason, len(names), names[0]) for reason, names in left_out.items() if names)
+
+
+def tops_of(names: Iterable[str], prefix: str = "") -> set[str]:
+    """Returns the folders directly below a prefix ("" or one that ends in "/") that hold some of the files."""
+    return {name[len(prefix) :].split("/")[0] for name in names if "/" in name[len(prefix) :]}
+
+
+def _reason(entry: os.DirEntry[str]) -> str | None:
+    """Returns why an entry is left out; "" without a word, None if it is not."""
+    name = entry.name
+    if name.lower() in IGNORED_NAMES or name == ".DS_Store" or name.startswith("._"):  # of operating systems
+        return ""
+    if name.startswith("."):
+        return HIDDEN
+    if entry.is_dir():
+        return BACKGROUND if len(name) > 2 and name[0] == name[-1] == "_" else None
+    suffix = _suffix(name)
+    return TABLES if suffix in TABLE_SUFFIXES else COMPANIONS if suffix in OTHER_SUFFIXES else None
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()

@@ -1,0 +1,93 @@
+"""Where the labels of a folder come from: its folders, a table beside them, or the lists of a published data set.
+
+The one idea: a table is only taken where folders are no classes, and where it names most of the files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from fcnjax.data.files.folder_layout import Layout, read_layout
+from fcnjax.data.files.label_settings import FOLDERS_ALONE, LabelSettings
+from fcnjax.data.files.listing import TABLE_SUFFIXES, list_folder
+from fcnjax.data.files.split_files import split_names
+from fcnjax.naming import printable, some
+
+LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}  # as Speech Commands comes
+
+
+class FoundLabels(NamedTuple):
+    """Where labels come from.
+
+    Attributes:
+        fields: the fields of `config.data.labels` that are set.
+        layout: the files and their labels.
+        why: why these fields were chosen; empty if somebody asked for them, or none is set.
+    """
+
+    fields: dict[str, Any]
+    layout: Layout
+    why: str
+
+
+def found_labels(root: Path, given: LabelSettings, splits: Sequence[str] = ()) -> FoundLabels:
+    """Returns where the labels of a folder come from.
+
+    Args:
+        root: the folder.
+        given: settings that somebody asked for; if there are none, they are chosen.
+        splits: splits that somebody asked for.
+
+    Raises:
+        FileNotFoundError: if there is no such table.
+        ValueError: if the files have no classes, by folders, names or a table.
+    """
+    asked = [name for split in splits for name in split_names(root, split)]
+    if given != FOLDERS_ALONE or not root.is_dir():
+        return FoundLabels(_set(given), read_layout(root, asked, given), "")
+    if all((root / name).is_file() for name in LISTS.values()):
+        lists = LabelSettings(lists=",".join(f"{split}={name}" for split, name in LISTS.items()))
+        return FoundLabels(_set(lists), read_layout(root, asked, lists), "the lists that lie in the folder")
+    try:
+        layout = read_layout(root, asked)
+        if len(layout.class_names) > 1:
+            return FoundLabels({}, layout, "")
+        refused = None
+    except ValueError as error:
+        layout, refused = None, error
+    tables = _tables(root)
+    found = [(settings, labeled) for settings in tables if (labeled := _tried(root, asked, settings)) is not None]
+    if len(found) == 1:
+        settings, labeled = found[0]
+        return FoundLabels(_set(settings), labeled, "it names the files, and folders are no classes")
+    if layout is not None:
+        return FoundLabels({}, layout, "")
+    assert refused is not None
+    if found:
+        names = some([printable(repr(settings.table)) for settings, _ in found], 3)
+        raise ValueError(f"{refused} Tables that name the files: {names}; give --config.data.labels.table.")
+    raise refused
+
+
+def _set(settings: LabelSettings) -> dict[str, Any]:
+    return {name: value for name, value in asdict(settings).items() if value is not None}
+
+
+def _tables(root: Path) -> list[LabelSettings]:
+    """Returns settings for the tables in a folder and in those directly below it; one for tables of one name."""
+    tables = [PurePosixPath(name) for name in list_folder(root).tables]
+    tables = [path for path in tables if path.suffix.lower() in TABLE_SUFFIXES and len(path.parts) <= 2]
+    names = {path.name: [each for each in tables if each.name == path.name] for path in tables}
+    return [LabelSettings(table=str(same[0]) if len(same) == 1 else f"*/{name}") for name, same in names.items()]
+
+
+def _tried(root: Path, asked: Sequence[str], settings: LabelSettings) -> Layout | None:
+    """Returns the layout by a table; None if it does not say the labels of at least half of the files."""
+    try:
+        layout = read_layout(root, asked, settings)
+    except (ValueError, OSError):
+        return None
+    named = sum((root / name).exists() for name in layout.names)
+    lost = sum(each.count for each in layout.ignored if "table" in each.reason)
+    return layout if len(layout.class_names) > 1 and named >= max(lost, len(layout.names) / 2) else None

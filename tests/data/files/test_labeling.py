@@ -1,0 +1,147 @@
+"""Labels, splits, groups and weights of files, by tables, lists and patterns."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcnjax.data import FolderSource, LabelSettings, UnreadableFiles
+from fcnjax.data.files.folder_layout import read_layout
+from fcnjax.data.files.split_files import select
+
+
+def make(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 5)).save(root / name)
+    return root
+
+
+def labels_of(root, **settings):
+    layout = read_layout(root, (), LabelSettings(**settings))
+    return {name: layout.class_names[label] for name, label in zip(layout.names, layout.labels, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "settings"),
+    [
+        ("labels.csv", "file,label\nimages/a.png,cat\nimages/b.png,dog\n", {}),
+        ("labels.csv", "file,label\na.png,cat\nb.png,dog\n", {}),  # by their names alone
+        ("labels.csv", "id;breed\na;cat\nb;dog\n", {}),  # and without endings
+        ("labels.csv", "id,x,y\na,1,cat\nb,2,dog\n", {"path": "images/{id}.png", "label": "y"}),
+        ("images/labels.csv", "x,file,Class Name\n1,a.png,cat\n2,./b.png,dog\n", {}),  # relative to the table
+        ("labels.csv", "file,label\nimages\\a.png,cat\nROOT/images/b.png,dog\n", {}),
+        ("*/labels.csv", "file,label\na.png,cat\nb.png,dog\n", {}),
+        ("labels.csv", "images/a.png,cat\nimages/b.png,dog\n", {"columns": ("where", "label")}),
+    ],
+)
+def test_a_row_finds_its_file(tmp_path, table, text, settings):
+    make(tmp_path, "images/a.png", "images/b.png")
+    (tmp_path / table.replace("*", "images")).write_text(text.replace("ROOT", str(tmp_path)))
+    assert labels_of(tmp_path, table=table, **settings) == {"images/a.png": "cat", "images/b.png": "dog"}
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "message"),
+    [
+        ("file,label\nnone.png,cat\n", {}, "labels.path: must be given, as no column .* such as 'images/{file}.png'"),
+        ("file,x,y\nimages/a.png,1,2\n", {}, "labels.label: must be given, .* its columns are 'file', 'x', 'y'"),
+        ("file,label\nimages/a.png,cat\nimages/a.png,dog\n", {}, "images/a.png is there twice, as 'cat' and as 'dog'"),
+        ("file,label\nimages/a.png,cat\n,dog\n", {}, "row 2 names no file"),
+        ("file,label\nc.png,cat\n", {}, "c.png may be deep/c.png or images/c.png; give labels.path as a template"),
+        ("file,label,w\nimages/a.png,cat,-1\n", {"weight": "w"}, "labels.weight: must be numbers above 0.*'-1'"),
+        ("file,label\nimages/a.png,\n", {}, "no file has a label"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, settings, message):
+    make(tmp_path, "images/a.png", "images/c.png", "deep/c.png")
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        labels_of(tmp_path, table="labels.csv", **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_table_lacks_is_counted_and_a_row_without_its_file_is_unreadable(tmp_path):
+    make(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    (tmp_path / "labels.csv").write_text("file,label\na.png,x\nb.png,y\ngone.png,y\nc.png,\n")
+    settings = LabelSettings(table="labels.csv")
+    with pytest.raises(UnreadableFiles, match=r"gone.png: there is no such file"):
+        FolderSource.images(tmp_path, "all", labels=settings)
+    source = FolderSource.images(tmp_path, "all", labels=settings, on_error="mask")
+    assert source.names == ("a.png", "b.png")
+    assert list(source.unreadable) == ["gone.png"]
+    assert [(each.count, each.example) for each in source.ignored] == [(1, "c.png"), (1, "d.png")]
+    assert "without a label" in source.ignored[0].reason
+    assert "not in the table" in source.ignored[1].reason
+
+
+def test_columns_give_splits_groups_and_weights(tmp_path):
+    make(tmp_path, *(f"{index}.png" for index in range(8)))
+    rows = [
+        f"{index}.png,{'ab'[index % 2]},{'train' if index < 6 else 'test'},p{index // 2},{index + 0.5}"
+        for index in range(8)
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["file,label,subset,Patient ID,w", *rows]))
+    settings = LabelSettings(table="t.csv", weight="w")
+    source = FolderSource.images(tmp_path, "train", labels=settings)
+    assert source.names == tuple(f"{index}.png" for index in range(6))
+    assert list(source.groups) == ["p0", "p0", "p1", "p1", "p2", "p2"]
+    np.testing.assert_array_equal(source.weights, np.arange(6, dtype=np.float32) + 0.5)
+    first = FolderSource.images(tmp_path, "train[:30%]", labels=settings)
+    rest = FolderSource.images(tmp_path, "train - train[:30%]", labels=settings)
+    assert len(first) == 2
+    assert not set(first.groups) & set(rest.groups)
+    assert len(first) + len(rest) == 6
+    assert any("3 groups" in note or "4 groups" in note for note in source.notes)
+    with pytest.raises(ValueError, match="unknown split of .*'tets': did you mean 'test'"):
+        FolderSource.images(tmp_path, "tets", labels=settings)
+
+
+def test_folds_of_a_column_are_splits(tmp_path):
+    make(tmp_path, *(f"{index}.png" for index in range(12)))
+    rows = [f"{index}.png,{'ab'[index % 2]},{index % 3 + 1}" for index in range(12)]
+    (tmp_path / "t.csv").write_text("\n".join(["file,label,fold", *rows]))
+    settings = LabelSettings(table="t.csv", split="fold")
+    layout = read_layout(tmp_path, (), settings)
+    assert select(tmp_path, layout, "all - 3") == select(tmp_path, layout, "1+2")
+    assert select(tmp_path, layout, "all - 1 - 2") == select(tmp_path, layout, "3")
+    assert len(select(tmp_path, layout, "3[:50%]")) == 2
+
+
+def test_a_pattern_gives_labels_and_groups_and_says_what_it_does_not_match(tmp_path):
+    make(tmp_path, "american_bulldog_1.png", "american_bulldog_2.png", "beagle_1.png", "cover.png")
+    layout = read_layout(tmp_path, (), LabelSettings(pattern=r"(?P<group>(?P<label>.+))_\d+"))
+    assert layout.class_names == ("american_bulldog", "beagle")
+    assert layout.groups == ("american_bulldog", "american_bulldog", "beagle")
+    assert [(each.count, each.example) for each in layout.ignored] == [(1, "cover.png")]
+    assert "pattern" in layout.ignored[0].reason
+
+
+def test_lists_divide_files_with_folders_as_classes(tmp_path):
+    make(tmp_path, "yes/1.png", "yes/2.png", "no/1.png", "no/2.png", "_background_/x.png")
+    (tmp_path / "test.txt").write_text("yes/2.png\nno/2.png 1 0\n")
+    settings = LabelSettings(lists="test=test.txt")
+    assert FolderSource.images(tmp_path, "test", labels=settings).names == ("no/2.png", "yes/2.png")
+    train = FolderSource.images(tmp_path, "train", labels=settings)
+    assert train.names == ("no/1.png", "yes/1.png")
+    assert train.class_names == ("no", "yes")
+    assert any(each.example == "_background_/x.png" and "begin and end with _" in each.reason for each in train.ignored)
+    (tmp_path / "train.txt").write_text("yes/2.png\n")
+    with pytest.raises(ValueError, match="yes/2.png is in the lists of test and train"):
+        FolderSource.images(tmp_path, "all", labels=LabelSettings(lists="test=test.txt,train=train.txt"))
+    with pytest.raises(FileNotFoundError, match="there is no file .*none.txt"):
+        FolderSource.images(tmp_path, "all", labels=LabelSettings(lists="test=none.txt"))
+    with pytest.raises(ValueError, match="must name a file for each split"):
+        FolderSource.images(tmp_path, "all", labels=LabelSettings(lists="test.txt"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pattern": "("}, "must be a regular expression"),
+        ({"pattern": "(.+)_1"}, "must have a group of the name label"),
+        ({"label": "x"}, "names a column, so it needs the table"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        LabelSettings(**settings)

@@ -1,0 +1,89 @@
+"""Where labels of a folder come from if nobody says: its folders, a table beside them, or lists."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcnjax.data import ArraySource
+from fcnjax.training.from_data import choose_config, find_data
+
+
+def make(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9, 9), 7).save(root / name)
+    return root
+
+
+FLAT = tuple(f"images/{index}.png" for index in range(12))
+
+
+def write_table(path, names, separator=","):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"{name}{separator}{'cat' if index % 2 else 'dog'}" for index, name in enumerate(names)]
+    path.write_text("\n".join([f"file{separator}label", *rows]))
+
+
+def test_a_table_beside_files_in_one_folder_is_taken_and_said(tmp_path):
+    write_table(make(tmp_path, *FLAT) / "labels.csv", [name.rpartition("/")[2] for name in FLAT])
+    found = find_data(tmp_path)
+    assert found.fields["labels"] == {"table": "labels.csv"}
+    assert "names the files" in found.reasons["labels.table"]
+    choice = choose_config(tmp_path)
+    assert choice.config.data.labels.table == "labels.csv"
+    assert choice.sources["train"].class_names == ("cat", "dog")
+
+
+def test_class_folders_come_before_a_table(tmp_path):
+    names = tuple(f"{'ab'[index % 2]}/{index}.png" for index in range(12))
+    write_table(make(tmp_path, *names) / "labels.csv", names)
+    found = find_data(tmp_path)
+    assert "labels" not in found.fields
+
+
+def test_tables_of_one_name_in_folders_of_splits_are_one(tmp_path):
+    """As data sets for Hugging Face's image folders come."""
+    for split, count in (("train", 10), ("test", 4)):
+        names = [f"{index}.png" for index in range(count)]
+        make(tmp_path, *(f"{split}/{name}" for name in names))
+        write_table(tmp_path / split / "metadata.csv", names)
+    choice = choose_config(tmp_path)
+    assert choice.config.data.labels.table == "*/metadata.csv"
+    assert (choice.config.data.train_split, choice.config.data.test_split) == ("train[:90%]", "test")
+    assert [len(choice.sources[split]) for split in ("train", "validation", "test")] == [9, 1, 4]
+
+
+def test_two_tables_that_name_the_files_are_a_question(tmp_path):
+    make(tmp_path, *(f"{index}.png" for index in range(12)))
+    for name in ("one.csv", "two.tsv"):
+        write_table(tmp_path / name, [f"{index}.png" for index in range(12)], "," if name == "one.csv" else "\t")
+    with pytest.raises(
+        ValueError, match=r"Tables that name the files: 'one.csv', 'two.tsv'; give --config.data.labels"
+    ):
+        find_data(tmp_path)
+
+
+def test_a_table_that_names_few_files_is_not_taken(tmp_path):
+    make(tmp_path, *(f"{index}.png" for index in range(12)))
+    write_table(tmp_path / "some.csv", ["1.png", "2.png"])
+    with pytest.raises(ValueError, match="has no class"):
+        find_data(tmp_path)
+
+
+def test_folds_of_a_column_are_divided_into_training_validation_and_test(tmp_path):
+    make(tmp_path, *FLAT)
+    rows = [f"{name},{'ab'[index % 2]},{index // 2 + 1}" for index, name in enumerate(FLAT)]
+    (tmp_path / "t.csv").write_text("\n".join(["file,label,fold", *rows]))
+    found = find_data(tmp_path, {"labels": {"table": "t.csv", "split": "fold"}})
+    splits = [found.fields[f"{name}_split"] for name in ("train", "validation", "test")]
+    assert splits == ["all - 5 - 6", "5", "6"]
+
+
+def test_sources_are_cut_with_groups_whole():
+    values = [np.ones((9, 9, 1), np.float32)] * 40
+    groups = [f"patient {index // 4}" for index in range(40)]
+    source = ArraySource(values, [index // 4 % 2 for index in range(40)], groups=groups)
+    parts = find_data(source).sources
+    shared = [set(parts[one].groups) & set(parts[other].groups) for one in parts for other in parts if one < other]
+    assert not any(shared)
+    assert sum(map(len, parts.values())) == 40
