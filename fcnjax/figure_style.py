@@ -1,6 +1,7 @@
 """How figures look and how they are saved. It imports matplotlib, so import it only in code that draws."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -32,8 +33,13 @@ def tidy(axes: Axes, grid: Literal["both", "x"] | None = "both") -> None:
         axes.set_axisbelow(True)
 
 
-def save_figure(figure: Figure, path: Path | str) -> Path:
+def save_figure(figure: Figure, path: Path | str, argument: str = "plot") -> Path:
     """Writes a figure through `fcnjax.atomic`, in the format that the path's suffix names, and returns the path.
+
+    Args:
+        figure: the figure.
+        path: the file.
+        argument: name of the argument that gave the path, for the error.
 
     Raises:
         ValueError: if matplotlib does not write that format.
@@ -43,7 +49,9 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     known = figure.canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise ValueError(
-            f"plot={str(path)!r}: must end in one of {', '.join(sorted(known))}; give a path such as plan.png."
+            f"{argument}={str(path)!r}: must end in one of {', '.join(sorted(known))}; give a path such as plan.png."
         )
-    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150)
+    with warnings.catch_warnings():  # a name in letters that the font lacks is shown as boxes
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=150)
     return write_bytes(path, drawn.getvalue())

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from fcnjax.commands.command_line import UsageError, parse, required
 from fcnjax.data import PartialSource, RelabeledSource, ResizedSource, SizePolicy, Source
+from fcnjax.data.overview.overview_text import reason_lines
 from fcnjax.data.sources.relabeled import UNKNOWN
 from fcnjax.data.sources.source import ON_ERROR
 from fcnjax.inference import Predictor, load
@@ -157,6 +158,10 @@ def _reestimated(trainer: Trainer, state: TrainState) -> TrainState:
 def _tell(evaluation: Evaluation, result: EvaluationResult, sizes: Sequence[AtSize]) -> None:
     words = f"accuracy {result.accuracy:.2%} ({result.correct} of {result.count}), loss {result.loss:.6f}"
     print(f"{evaluation.title} {words}")
+    if "data" in evaluation.about:
+        told = [f"ignored: {line}" for line in reason_lines(evaluation.native.ignored)]
+        for line in [*told, *(f"note: {note}" for note in evaluation.native.notes)]:
+            print(printable(line))
     if evaluation.skipped:
         classes = ", ".join(f"{printable(name)} ({count:,})" for name, count in evaluation.skipped.items())
         print(f"{sum(evaluation.skipped.values()):,} examples skipped, of classes that the model lacks: {classes}")

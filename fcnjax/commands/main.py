@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "Evaluate a run on one of its splits, or a model on data that it never saw, at other sizes, too.",
     "predict": "Predict the classes of files and folders with a trained network, and write a table.",
     "inspect": "Print the shape table of a config's network for inputs of given sizes.",
+    "data": "Say what a data set holds and what is wrong with it; draw examples, measure mean and std.",
     "plan": "Plan the buckets of a config, or of --sizes=FILE.csv, and print their cost.",
     "import-weights": "Turn weights of torchvision or timm (.safetensors, .npz, .pt, ...) into a model folder.",
     "export-weights": "Write the weights of a trained network as a state dict of torchvision or timm.",

@@ -17,9 +17,9 @@ from fcnjax.commands.command_line import (
 )
 from fcnjax.commands.overrides import OVERRIDE, last_value, overridden
 from fcnjax.naming import printable
-from fcnjax.training import Recipe, TrainedRun, Trainer, describe_run, train, trainer_for
+from fcnjax.training import Recipe, TrainedRun, Trainer, describe_run, prepared_run, train
 from fcnjax.training.compile.mesh import is_first_host, join_hosts
-from fcnjax.training.run.start import CHANGE, choose, continued_recipe, interrupted_recipe, resumed_trainer, settled
+from fcnjax.training.run.start import CHANGE, choose, continued_recipe, interrupted_recipe, resumed_run, settled
 from fcnjax.training.settings.config_fields import as_config, flat_fields
 from fcnjax.training.settings.default_config import default_config
 
@@ -33,15 +33,15 @@ def run(argv: Sequence[str]) -> None:
     from_data = early.data is not None and not named & {"config", "continue", "help", "h"}
     given = early if from_data else parse(argv, _define, config=_base(early, named))
     workdir = required(given.workdir, "workdir", "runs/photos" if from_data else "runs/digits")
-    recipe = None if from_data else _configured(given)
+    recipe = None if from_data else configured(given)
     if given.coordinator is not None:
         join_hosts(given.coordinator, given.hosts, given.host)
     if recipe is None:
         recipe, trainer = _for_data(given.data, workdir, argv)
     else:
-        trainer = trainer_for(recipe, workdir)
-    if is_first_host():
-        print(describe_run(trainer))
+        trainer, overview = prepared_run(recipe, workdir)
+        _tell(f"{overview}\n")
+    _tell(describe_run(trainer))
     run = train(recipe, workdir, trainer=trainer)
     if is_first_host():
         _tell_run(run)
@@ -57,7 +57,7 @@ def _base(early: Any, named: Collection[str]) -> str | ConfigDict:
     return as_config(continued_recipe(run))
 
 
-def _configured(given: Any) -> Recipe:
+def configured(given: Any) -> Recipe:
     """Returns the recipe of a config, whose data --data may have moved."""
     if given.data is not None:
         file = str(given.config.data.name or "").endswith(".npz")
@@ -75,13 +75,13 @@ def _for_data(data: str, workdir: str, argv: Sequence[str]) -> tuple[Recipe, Tra
     interrupted = interrupted_recipe(data, workdir)
     if interrupted is not None:
         recipe = read_recipe(parse(argv, _define, as_config(interrupted)).config)
-        return recipe, resumed_trainer(data, recipe, workdir)
+        trainer, overview = resumed_run(data, recipe, workdir)
+        _tell(f"{overview}\n")
+        return recipe, trainer
     choice = choose(data, workdir, last_value("--config.init_from", argv), chosen_fields(argv))
     recipe = read_recipe(parse(argv, _define, choice.config).config)
     chosen = settled(choice, recipe, workdir, overridden(argv))
-    if is_first_host():
-        print(f"{chosen.text}\n{CHANGE}\n")
-        sys.stdout.flush()
+    _tell(f"{chosen.text}\n{CHANGE}\n")
     return chosen.recipe, chosen.trainer
 
 
@@ -91,7 +91,7 @@ def chosen_fields(argv: Sequence[str]) -> dict[str, Any]:
     if not asked:
         return {}
     texts = [f"{OVERRIDE}{name}={last_value(OVERRIDE + name, argv)}" for name in asked]
-    values = flat_fields(parse([argv[0], *texts], _define, default_config()).config.to_dict())
+    values = flat_fields(parse([argv[0], *texts], lambda values: None, default_config()).config.to_dict())
     fields: dict[str, Any] = {}
     for name in asked:
         *groups, last = name.split(".")[1:]
@@ -100,6 +100,13 @@ def chosen_fields(argv: Sequence[str]) -> dict[str, Any]:
             group = group.setdefault(each, {})
         group[last] = values[name]
     return fields
+
+
+def _tell(text: str) -> None:
+    """Prints a text, once for all hosts, and at once, also to a pipe."""
+    if is_first_host():
+        print(text)
+        sys.stdout.flush()
 
 
 def _tell_run(run: TrainedRun) -> None:

@@ -31,9 +31,12 @@ from fcnjax.data import (
     plan_buckets,
     without_small,
 )
+from fcnjax.data.by_name import ARRAYS, FOLDERS
+from fcnjax.data.overview import DataOverview, data_overview
+from fcnjax.data.overview.class_checks import other_classes
 from fcnjax.installation import installed_version
 from fcnjax.sealed import read_sealed, write_sealed
-from fcnjax.training.settings.recipe import Recipe
+from fcnjax.training.settings.recipe import DataSettings, Recipe
 from fcnjax.training.step.freezing import freeze_norms, frozen_names
 
 SPLITS = ("train", "validation", "test")
@@ -96,23 +99,59 @@ def fit_sources(recipe: Recipe, sources: Mapping[str, Any]) -> dict[str, Source]
     if missing:
         raise ValueError(f"sources: must hold {missing[0]!r}; give a dictionary of train, validation and test.")
     splits = {name: as_source(source) for name, source in sources.items()}
-    first = splits["train"]
-    for name, source in splits.items():
-        for what in ("channels", "class_names"):
-            if getattr(source, what) != getattr(first, what):
-                raise ValueError(
-                    f"{recipe.data.name}: the {name} split has {what} {getattr(source, what)}, the train split "
-                    f"{getattr(first, what)}; all splits need the same (config.data.channels fixes the channels)."
-                )
+    _check_match(recipe.data.name, splits)
     if all(isinstance(source, ResizedSource) and source.policy == recipe.size for source in splits.values()):
         return splits  # `load_sources` has resized them already
     masks = recipe.data.on_error == "mask" and recipe.size.below == "refuse"
     if recipe.size == SizePolicy() and not masks:
         return splits
-    minimum = abstract_model(recipe, first).min_size
+    minimum = abstract_model(recipe, splits["train"]).min_size
     if masks:
         splits = {name: without_small(source, recipe.size, minimum) for name, source in splits.items()}
     return {name: ResizedSource(source, recipe.size, minimum) for name, source in splits.items()}
+
+
+def _check_match(owner: str, splits: Mapping[str, Source]) -> None:
+    """Raises ValueError unless all splits have the channels and classes of training."""
+    first = splits["train"]
+    for name, source in splits.items():
+        if source.channels != first.channels:
+            raise ValueError(
+                f"{owner}: the {name} split has channels {source.channels}, the train split {first.channels}; all "
+                "splits need the same (config.data.channels fixes the channels)."
+            )
+        if tuple(source.class_names) != tuple(first.class_names):
+            differ = other_classes(name, source.class_names, first.class_names)
+            raise ValueError(
+                f"{owner}: class_names of the {name} split must be those of the train split, in one order, and "
+                f"{differ}; give all splits one list of classes."
+            )
+
+
+def overview_of(data: DataSettings, sources: Mapping[str, Source], *, thorough: bool = False) -> DataOverview:
+    """Returns what the data of a recipe are; `DataOverview.refuse` refuses those that must not be trained on.
+
+    Args:
+        data: the settings of the data.
+        sources: the splits.
+        thorough: whether to read labels and compare files whatever it takes (see `fcnjax.data.overview`).
+
+    Raises:
+        ValueError: if the splits do not match.
+    """
+    _check_match(data.name, sources)
+    return data_overview(
+        {name: sources[name] for name in SPLITS},
+        one_data_set=data.name != ARRAYS,
+        leakage=data.leakage,
+        sample_rate=data.sample_rate,
+        thorough=thorough,
+    )
+
+
+def data_title(data: DataSettings) -> str:
+    """Returns the name of a data set for people: of a folder, its path too."""
+    return f"{data.name} {data.data_dir}" if data.name in FOLDERS else data.name
 
 
 def make_buckets(recipe: Recipe, sources: Mapping[str, Source], *, cache_dir: Path | str | None = None) -> BucketPlan:

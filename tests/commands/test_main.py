@@ -229,7 +229,7 @@ def test_a_mistake_in_a_flag_gets_one_sentence(fcnjax, config, tmp_path, flag, p
 def test_unknown_commands_and_loose_arguments_are_refused(fcnjax, config):
     assert fcnjax.refuses("trian") == (
         "fcnjax: unknown command 'trian': did you mean 'train'? "
-        "Known: bench, cache, evaluate, export-weights, import-weights, inspect, plan, predict, prepare, train."
+        "Known: bench, cache, data, evaluate, export-weights, import-weights, inspect, plan, predict, prepare, train."
     )
     assert "argument 'runs/x': every argument must be a flag" in fcnjax.refuses("train", *config, "runs/x")
     assert "unknown split 'tests': did you mean 'test'?" in fcnjax.refuses("evaluate", "--model=x", "--split=tests")

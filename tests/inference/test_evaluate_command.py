@@ -55,8 +55,11 @@ def restored(photos, data):
 
 def test_a_model_alone_and_its_run_say_the_same_of_a_folder(evaluate, photos, data, restored):
     test = photos.run.test
+    (data / "about.txt").touch()
     code, out, error = evaluate(f"--model={photos.path / 'model'}", f"--data={data}")
+    (data / "about.txt").unlink()
     assert (code, error) == (0, "")
+    assert out.splitlines()[1].startswith("ignored: 1 file: ")
     assert out.splitlines()[0].startswith(f"{data} accuracy {test.accuracy:.2%} ({test.correct} of 12), loss ")
     for flag in ("--model", "--workdir"):
         code, own, _ = evaluate(f"{flag}={restored}")

@@ -200,6 +200,11 @@ class FolderSource(Source):
         """Path of each example's file."""
         return [self.root / self.name_of(index) for index in range(len(self))]
 
+    @property
+    def file_bytes(self) -> np.ndarray:
+        """int64 [N], the size of each example's file in bytes."""
+        return self._bytes
+
     def __len__(self) -> int:
         return len(self.sizes)
 

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fcnjax.data import SizePolicy, Source, UnreadableExample
+from fcnjax.data import SizePolicy, Source
+from fcnjax.data.overview import DataOverview, measure_moments, overview_text
 from fcnjax.data.size_table import areas
-from fcnjax.data.sources.contents import sample_positions
 from fcnjax.data.sources.size_policy import size_words
 from fcnjax.naming import joined, printable
-from fcnjax.training.build import SPLITS, abstract_model, load_sources
+from fcnjax.training.build import abstract_model, data_title, load_sources, overview_of
 from fcnjax.training.compile.memory_fit import compiled_bytes, device_memory_bytes
 from fcnjax.training.from_data.found_data import FoundData, find_data
 from fcnjax.training.settings.config_fields import flat_fields
@@ -45,12 +45,14 @@ class Choice:
         reasons: why, by the dotted name of each chosen field.
         found: what the data are.
         sources: the splits by name, before the size policy.
+        overview: what they hold.
     """
 
     config: Any
     reasons: dict[str, str]
     found: FoundData
     sources: Mapping[str, Source]
+    overview: DataOverview
 
     def change(self, changes: Mapping[str, Any]) -> None:
         """Sets fields of the config; another network loses the options that were chosen for the first.
@@ -74,7 +76,7 @@ class Settled(NamedTuple):
     Attributes:
         recipe: the recipe.
         trainer: its trainer.
-        text: what was chosen and why, one line a field.
+        text: what the data are, what was chosen and why, one line a field.
     """
 
     recipe: Recipe
@@ -88,6 +90,7 @@ def choose_config(
     cache_dir: Path | str | None = None,
     init_from: str | None = None,
     fields: Mapping[str, Any] | None = None,
+    verify: bool | None = None,
 ) -> Choice:
     """Returns a config that suits data: network, sizes, splits, epochs.
 
@@ -97,10 +100,12 @@ def choose_config(
         init_from: finished run, or model folder, to start from: its network, and what happens to the examples before
             it, are chosen.
         fields: fields of `config.data` in place of chosen ones, such as splits, `channels` or `on_error`.
+        verify: as for `fcnjax.training.load_sources`.
 
     Raises:
         FileNotFoundError: if a path names nothing.
-        ValueError: if the data cannot be used (see `find_data` and `fcnjax.load_source`).
+        ValueError: if the data cannot be used (see `find_data` and `fcnjax.load_source`), or must not be trained on,
+            as `config.data.absent_classes` and `leakage` say.
     """
     trained = None if init_from is None else read_model(init_from)
     found = find_data(data, fields)
@@ -109,8 +114,10 @@ def choose_config(
     found = dataclasses.replace(found, fields={**found.fields, **(fields or {})})
     sources = found.sources
     if sources is None:
-        sources = load_sources(Recipe.from_config({"data": found.fields}), cache_dir=cache_dir)
-    _check_classes(sources)
+        sources = load_sources(Recipe.from_config({"data": found.fields}), cache_dir=cache_dir, verify=verify)
+    settings = Recipe.from_config({"data": found.fields}).data
+    overview = overview_of(settings, sources)
+    overview.refuse(settings.absent_classes, settings.leakage)
     axes = sources["train"].sizes.shape[1]
     if trained is not None and trained.axes != axes:
         raise ValueError(
@@ -122,10 +129,10 @@ def choose_config(
     if trained is not None:
         _adopt(config, reasons, trained, str(init_from))
     elif found.kind != "recordings":  # the front end normalizes the bands of spectrograms
-        mean, std = _mean_and_deviation(sources["train"])
-        _apply(config.data, {"mean": mean, "std": std})
-        reasons["data.mean"] = f"of {min(MEASURED, len(sources['train']))} training examples; std too"
-    return Choice(config, reasons, found, sources)
+        measured = measure_moments(sources["train"], MEASURED)
+        _apply(config.data, {"mean": measured.mean, "std": measured.std})
+        reasons["data.mean"] = f"of {measured.examples} training examples; std too"
+    return Choice(config, reasons, found, sources, overview)
 
 
 def settle(
@@ -151,24 +158,6 @@ def settle(
         recipe = dataclasses.replace(recipe, pixel_budget=budget)
         trainer = Trainer(recipe, choice.sources, cache_dir=cache_dir)
     return Settled(recipe, trainer, _described(choice, recipe, reasons))
-
-
-def _check_classes(sources: Mapping[str, Source]) -> None:
-    """Raises ValueError unless there are two classes, all of them with training examples."""
-    train = sources["train"]
-    if len(train.class_names) < 2:
-        raise ValueError(
-            "data: must have at least two classes, and all examples are of "
-            f"{printable(' '.join(train.class_names))!r}; name the folder that holds a folder for each class."
-        )
-    if train.labels is None:
-        return
-    absent = [name for label, name in enumerate(train.class_names) if label not in set(train.labels.tolist())]
-    if absent:
-        raise ValueError(
-            f"data: must have training examples of every class, and there are none of {printable(', '.join(absent))}; "
-            "compare the names of the folders in all splits, or add examples."
-        )
 
 
 def _check_loaded(recipe: Recipe, choice: Choice) -> None:
@@ -278,24 +267,6 @@ def _pixel_budget(trainer: Trainer, reasons: dict[str, str]) -> int | None:
     return rows * math.prod(shape)
 
 
-def _mean_and_deviation(source: Source) -> tuple[Any, Any]:
-    """Returns mean and standard deviation of values, those of uint8 divided by 255: one number, or one per channel."""
-    sums = np.zeros((3, source.channels))  # count, sum, sum of squares
-    for index in sample_positions(len(source), MEASURED):
-        try:
-            values = source[index].values
-        except UnreadableExample:
-            continue
-        scaled = values.reshape(-1, source.channels) / (255.0 if values.dtype == np.uint8 else 1.0)
-        sums += np.stack([np.full(source.channels, len(scaled)), scaled.sum(axis=0), (scaled**2).sum(axis=0)])
-    count, total, squares = sums
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    deviation[deviation < 1e-6] = 1.0  # constant examples
-    rounded = [tuple(float(f"{number:.4g}") for number in numbers) for numbers in (mean, deviation)]
-    return (rounded[0], rounded[1]) if source.channels > 1 else (rounded[0][0], rounded[1][0])
-
-
 def _apply(config: Any, changes: Mapping[str, Any]) -> None:
     """Sets fields of a config, whatever the type of their present value; `Recipe` checks them."""
     for name, value in changes.items():
@@ -312,18 +283,8 @@ def _described(choice: Choice, recipe: Recipe, reasons: Mapping[str, str]) -> st
     texts = {f"--config.{name}={_shown(value)}": reasons[name] for name, value in fields.items() if name in reasons}
     width = min(44, max(map(len, texts)))
     lines = [f"  {text:{width}}  {reason}" for text, reason in texts.items()]
-    return "\n".join([f"{_summary(choice)}; the recipe:", *lines])
-
-
-def _summary(choice: Choice) -> str:
-    sources, channels = choice.sources, choice.sources["train"].channels
-    sizes = np.concatenate([source.sizes for source in sources.values()])
-    low, high = (joined(sizes[index(areas(sizes))].tolist()) for index in (np.argmin, np.argmax))
-    counts = ", ".join(f"{len(sources[name]):,} {name}" for name in SPLITS)
-    return (
-        f"{choice.found.kind} in {len(sources['train'].class_names)} classes ({counts}), {low} to {high}, "
-        f"{channels} channel{'s' if channels > 1 else ''}"
-    )
+    about = overview_text(choice.overview, data_title(recipe.data))
+    return "\n".join([about, "", f"the recipe, chosen for these {choice.found.kind}:", *lines])
 
 
 def _shown(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from fcnjax.training.run.finished import evaluate, load_run
 from fcnjax.training.run.loop import TrainedRun
-from fcnjax.training.run.preparation import describe_run, trainer_for
+from fcnjax.training.run.preparation import describe_run, prepared_run
 from fcnjax.training.run.start import train
 
 __all__ = [
@@ -10,6 +10,6 @@ __all__ = [
     "describe_run",
     "evaluate",
     "load_run",
+    "prepared_run",
     "train",
-    "trainer_for",
 ]

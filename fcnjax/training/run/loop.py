@@ -22,7 +22,7 @@ from fcnjax.training.data_digest import data_digest
 from fcnjax.training.evaluation.evaluation_result import EvaluationResult
 from fcnjax.training.run.checkpoints import Checkpoints, load_newest, open_checkpoints, save_arrays, steps_in
 from fcnjax.training.run.interruption import Terminated, termination_noted
-from fcnjax.training.run.preparation import check_hosts_agree, check_trainer, trainer_for
+from fcnjax.training.run.preparation import check_hosts_agree, check_trainer, prepared_run
 from fcnjax.training.run.profiling import Profiler
 from fcnjax.training.run.reports import Reports
 from fcnjax.training.run.run_folder import RunFolder, environment
@@ -67,7 +67,7 @@ def train(
         workdir: the run folder, which is new or holds an interrupted run of the same recipe.
         trainer: provides data and compiled steps; its recipe may differ in the seed and in how often it validates,
             logs and saves. Default: a new one.
-        progress: whether to show a bar with rate and time left.
+        progress: whether to show what the data are, unless a trainer is given, and a bar with rate and time left.
         title: title of the bar; default: the name of the folder.
 
     Returns:
@@ -88,7 +88,9 @@ def train(
     with together("opening the run folder"):
         folder = RunFolder(workdir, recipe)  # checks the folder, writes nothing
     if trainer is None:
-        trainer = trainer_for(recipe, workdir)
+        trainer, overview = prepared_run(recipe, workdir)
+        if progress and is_first_host():
+            write_line(f"{overview}\n", sys.stdout)
     else:
         with together("comparing the recipes"):
             check_trainer(trainer, recipe)

@@ -3,11 +3,14 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from fcnjax.data.overview import overview_text
 from fcnjax.installation import installed_version
-from fcnjax.naming import joined, printable
-from fcnjax.training.build import SPLITS, load_sources, read_sources
+from fcnjax.naming import joined
+from fcnjax.training.build import data_title, fit_sources, load_sources, overview_of, read_sources
 from fcnjax.training.compile.mesh import gather_texts, together
 from fcnjax.training.data_digest import Digest
 from fcnjax.training.run.run_data import in_classes_of, located
@@ -18,25 +21,44 @@ from fcnjax.training.trainer import Trainer
 SCANS = ".scans"  # folder beside the run folders, with the sizes of files and the buckets planned for them
 
 
-def trainer_for(recipe: Recipe, workdir: Path | str) -> Trainer:
-    """Returns the trainer of a run, which caches sizes and buckets beside the run folder; all hosts must call it.
+class Prepared(NamedTuple):
+    """A run that can start.
 
-    The data of a run that has begun are looked for where it began (see `located`).
+    Attributes:
+        trainer: its trainer.
+        overview: what its data are, as text.
+    """
+
+    trainer: Trainer
+    overview: str
+
+
+def prepared_run(recipe: Recipe, workdir: Path | str, sources: Mapping[str, Any] | None = None) -> Prepared:
+    """Returns the trainer of a run that is about to start or go on, and what its data are; all hosts must call it.
+
+    Data are refused as `recipe.data.absent_classes` and `leakage` say. Those of a run that has begun are looked for
+    where it began (see `located`). Sizes and buckets are cached beside the run folder.
 
     Args:
         recipe: what to train.
         workdir: the run folder; it need not exist.
+        sources: the splits, if the recipe does not name them.
 
     Raises:
         NotInstalledError: if this package is not installed: a run records its version.
-        ValueError: if the data do not fit the recipe or its network (see `Trainer`).
+        ValueError: if the data must not be trained on, or do not fit the recipe or its network (see `Trainer`).
         HostFailure: if the trainer could not be made on another host.
     """
     installed_version()
     with together("reading the data"):
-        cache_dir, place = Path(workdir).parent / SCANS, located(recipe, workdir)
-        sources = None if place is recipe else load_sources(place, cache_dir=cache_dir)
-        return Trainer(recipe, sources, cache_dir=cache_dir)
+        cache_dir = Path(workdir).parent / SCANS
+        if sources is None:
+            sources = load_sources(located(recipe, workdir), cache_dir=cache_dir)
+        sources = fit_sources(recipe, sources)
+        overview = overview_of(recipe.data, sources)
+        overview.refuse(recipe.data.absent_classes, recipe.data.leakage)
+        trainer = Trainer(recipe, sources, cache_dir=cache_dir)
+        return Prepared(trainer, overview_text(overview, data_title(recipe.data)))
 
 
 def trained_on(
@@ -51,7 +73,7 @@ def trained_on(
         unknown_classes: as for `in_classes_of`.
 
     Raises:
-        As `trainer_for`; FileNotFoundError as `located`; and ValueError as `in_classes_of`.
+        As `prepared_run`; FileNotFoundError as `located`; and ValueError as `in_classes_of`.
     """
     installed_version()
     with together("reading the data"):
@@ -61,11 +83,8 @@ def trained_on(
 
 
 def describe_run(trainer: Trainer) -> str:
-    """Returns a description of a run before it starts: examples, buckets, waste, steps, programs, host memory."""
+    """Returns a description of a run before it starts: buckets, waste, steps, programs, host memory."""
     recipe, plan = trainer.recipe, trainer.plan(trainer.recipe.seed)
-    counts = ", ".join(f"{len(trainer.sources[name]):,} {name}" for name in SPLITS)
-    classes = len(trainer.sources["train"].class_names)
-    left_out = f", {len(trainer.feed.unreadable)} more left out as unreadable" if trainer.feed.unreadable else ""
     shapes = ", ".join(joined(shape) for shape in trainer.buckets.shapes.tolist())
     trained = int((plan.batches_per_bucket > 0).sum())
     evaluated = len({step.bucket for order in trainer.evaluation_plans.values() for step in order})
@@ -73,7 +92,6 @@ def describe_run(trainer: Trainer) -> str:
     more = [] if trainer.initial is None else [trainer.initial.text]
     more += [describe_frozen(trainer.frozen, weights)] if trainer.frozen else []
     text = (
-        f"{printable(recipe.data.name)}: {counts} examples in {classes} classes{left_out}\n"
         f"buckets {shapes}: padded / real area - 1 = {plan.waste:.2f}, {plan.filler_rows} filler rows an epoch\n"
         f"{recipe.epochs} epochs of {plan.steps_per_epoch} steps, up to {recipe.batch_size} examples each\n"
         f"programs to compile: {trained} for training, {evaluated} for evaluation\n"

@@ -12,7 +12,7 @@ from fcnjax.progress import write_line
 from fcnjax.training.compile.mesh import is_first_host, together
 from fcnjax.training.from_data import Choice, Settled, choose_config, find_data, settle
 from fcnjax.training.run import loop
-from fcnjax.training.run.preparation import SCANS, trainer_for
+from fcnjax.training.run.preparation import SCANS, Prepared, prepared_run
 from fcnjax.training.run.run_folder import RunFolder, is_finished, is_run, read_config
 from fcnjax.training.settings.config_fields import flat_fields
 from fcnjax.training.settings.recipe import DataSettings, Recipe
@@ -48,7 +48,7 @@ def train(
         workdir: the run folder, which is new or holds an interrupted run of the same recipe.
         trainer: provides data and compiled steps of a recipe; its recipe may differ in the seed and in how often it
             validates, logs and saves. Default: a new one.
-        progress: whether to show a bar with rate and time left.
+        progress: whether to show what the data are, the chosen recipe, and a bar with rate and time left.
         title: title of the bar; default: the name of the folder.
         **changes: values of fields of the config in place of chosen ones, and dictionaries of them for groups.
 
@@ -84,7 +84,9 @@ def train(
             write_line(f"{chosen.text}\n{CHANGE}\n", sys.stdout)
     else:
         recipe = Recipe.from_config(_changed(recipe.to_dict(), changes))
-        trainer = resumed_trainer(data, recipe, workdir)
+        trainer, overview = resumed_run(data, recipe, workdir)
+        if progress and is_first_host():
+            write_line(f"{overview}\n", sys.stdout)
     return loop.train(recipe, workdir, trainer=trainer, progress=progress, title=title)
 
 
@@ -101,17 +103,16 @@ def interrupted_recipe(data: Any, workdir: Path | str) -> Recipe | None:
         config = read_config(Path(workdir))
         same = isinstance(data, str | os.PathLike) and str(Path(data).expanduser())
         if same and same in (config["data"]["name"], config["data"].get("data_dir")):
-            return Recipe.from_config(config)  # `trainer_for` finds a relative path from another folder too
+            return Recipe.from_config(config)  # `prepared_run` finds a relative path from another folder too
         found = find_data(data).fields
         moved = {name: found[name] for name in ("name", "data_dir") if name in found}
         return Recipe.from_config(_changed(config, {"data": moved}))
 
 
-def resumed_trainer(data: Any, recipe: Recipe, workdir: Path | str) -> Trainer:
-    """Returns the trainer of an interrupted run."""
-    if isinstance(data, str | os.PathLike):
-        return trainer_for(recipe, workdir)
-    return Trainer(recipe, find_data(data).sources)
+def resumed_run(data: Any, recipe: Recipe, workdir: Path | str) -> Prepared:
+    """Returns the trainer of an interrupted run, and what its data are."""
+    sources = None if isinstance(data, str | os.PathLike) else find_data(data).sources
+    return prepared_run(recipe, workdir, sources)
 
 
 def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

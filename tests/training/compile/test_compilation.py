@@ -128,7 +128,6 @@ def test_what_will_be_compiled_is_told_before(sources):
     trainer = Trainer(make_recipe(), sources)
     told = describe_run(trainer)
     assert "programs to compile: 2 for training, 2 for evaluation" in told
-    assert "21 train, 9 validation, 11 test examples in 3 classes" in told
     assert "buckets 10x10, 16x18" in told
     assert "3 epochs of 3 steps, up to 8 examples each" in told
 

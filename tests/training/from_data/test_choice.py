@@ -27,7 +27,9 @@ def test_small_gray_images_get_the_network_of_the_thread():
     assert (recipe.model.name, recipe.augment.flip, recipe.epochs, recipe.size.below) == ("fcn", 0.0, 60, "refuse")
     assert trainer.recipe == recipe
     assert "--config.model.name=fcn" in text
-    assert "arrays in 2 classes (32 train, 4 validation, 4 test)" in text
+    assert text.startswith("arrays: 32 train, 4 validation, 4 test examples in 2 classes\n")
+    assert "sizes   10x12 to 16x9, median 16x9; 1 channel\n" in text
+    assert "the recipe, chosen for these arrays:\n" in text
 
 
 def test_photographs_get_a_resnet_and_a_cap(monkeypatch):
@@ -105,5 +107,5 @@ def test_one_class_and_classes_without_training_examples_are_refused():
         "train": ArraySource(values, [0, 1] * 10, ["a", "b", "B"]),
         "test": ArraySource(values, [2] * 20, ["a", "b", "B"]),
     }
-    with pytest.raises(ValueError, match="there are none of B; compare the names of the folders in all splits"):
+    with pytest.raises(ValueError, match=r"1 of 3 has none: 'B' \(20 in test; train has 'b', which differs in case\)"):
         choose_config(sources)
