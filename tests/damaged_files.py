@@ -79,8 +79,13 @@ def pillow_decodes(content: bytes) -> bool | None:
             return False
 
 
-def soundfile_decodes(content: bytes) -> bool:
-    """Returns whether soundfile decodes a file, to at least one sample and finite values only."""
+def soundfile_decodes(content: bytes) -> bool | None:
+    """Returns whether soundfile decodes a file to finite samples; None if its header lies, where our rules differ."""
+    data = content.find(b"data", 12)
+    if content.startswith(b"RIFF") and 0 <= data < 200:
+        claimed, there = int.from_bytes(content[data + 4 : data + 8], "little"), len(content) - data - 8
+        if claimed > there or (there and not claimed):
+            return None
     try:
         values, _ = soundfile.read(io.BytesIO(content))
     except (soundfile.SoundFileError, ValueError, TypeError):

@@ -18,6 +18,7 @@ from fcnjax.data.augmentation import *
 from fcnjax.data.batches import Batch as Batch
 from fcnjax.data.by_name import FileOptions as FileOptions
 from fcnjax.data.by_name import load_source as load_source
+from fcnjax.data.decoding import *
 from fcnjax.data.files import *
 from fcnjax.data.loader import host_bytes as host_bytes
 from fcnjax.data.loader import load_batches as load_batches

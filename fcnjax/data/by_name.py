@@ -24,7 +24,7 @@ class FileOptions:
     """How the files of a folder are read (see `FolderSource`); other data sets take only `cache_dir`.
 
     Attributes:
-        channels: channels of images, 1 or 3; None means 1 if all are gray, else 3.
+        channels: channels of values; None means those of the files, and of recordings their mean.
         sample_rate: samples per second of recordings; None keeps each file's own.
         on_error: "refuse" or "mask".
         verify: whether to decode every file once; None does so unless `on_error` is "mask".
@@ -43,7 +43,10 @@ class FileOptions:
 
 
 ARRAYS = "arrays"  # the name of data that were given as sources, and that no name can load
-FOLDERS = {"image_folder": (FolderSource.images, "channels"), "audio_folder": (FolderSource.audio, "sample_rate")}
+FOLDERS = {
+    "image_folder": (FolderSource.images, ("channels",)),
+    "audio_folder": (FolderSource.audio, ("channels", "sample_rate")),
+}
 
 
 def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOptions = FileOptions()) -> Source:
@@ -74,7 +77,7 @@ def load_source(name: str, split: str, data_dir: DataDir = None, options: FileOp
         if data_dir is None:
             raise ValueError(f"data_dir=None: must be the folder of {name}, such as data_dir='photos'.")
         make, own = FOLDERS[name]
-        shared = (own, "on_error", "verify", "cache_dir", "labels", "splits")
+        shared = (*own, "on_error", "verify", "cache_dir", "labels", "splits")
         return make(data_dir, split, **{each: getattr(options, each) for each in shared})
     if options.labels != FOLDERS_ALONE:
         raise ValueError(

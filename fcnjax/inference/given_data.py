@@ -173,8 +173,8 @@ def open_data(data: str | os.PathLike[str], model: Standalone, split: str | None
     if not path.is_dir():
         near = f", and {unknown_name('split', data, SPLITS)}" if isinstance(data, str) else "."
         raise FileNotFoundError(f"data={printable(data)}: no such folder or .npz file{near}")
-    if (model.axes, model.channels) not in ((2, 1), (2, 3), (1, 1)):
-        what = f"{model.axes} spatial axes and {model.channels} channels"
+    if model.axes > 2:
+        what = f"{model.axes} spatial axes"
         raise ValueError(f"data={printable(data)}: must be an .npz file: other files have no values of {what}.")
     if split is None:
         split = TEST if (path / TEST).is_dir() and TEST not in model.classes else ALL

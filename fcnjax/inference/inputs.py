@@ -6,7 +6,7 @@ same functions, and what training would not take is refused by name before anyth
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fcnjax.data import Example, Source, UnreadableExample, image_values
-from fcnjax.data.files.audio_files import read_rate
+from fcnjax.data import Example, Source, UnreadableExample
+from fcnjax.data.decoding.audio_files import read_rate
+from fcnjax.data.decoding.item_values import holds_media, media_values
 from fcnjax.data.files.file_scan import AudioKind, ImageKind
 from fcnjax.data.size_table import frozen_table
 from fcnjax.naming import joined, printable
@@ -25,14 +26,15 @@ from fcnjax.training.standalone import Standalone
 THREADS = 8  # files whose header is read at once
 NEAR = 0.25  # how far float values may lie outside [0, 1], as resampling overshoots
 SPATIAL = {1: "[L, {}], a signal", 2: "[H, W, {}], an image", 3: "[D, H, W, {}], a volume"}
-Item = Any  # a path, a Pillow image, or an array [*S, C]
+Item = Any  # a path, an array [*S, C], or what `media_values` takes, such as a Pillow image
 
 
 class Inputs(Source):
     """Examples to predict, at their native sizes. Those that cannot be read are left out and listed in `unreadable`.
 
     Args:
-        items: paths of files, Pillow images, or arrays [*S, C], uint8 or floating, as in training.
+        items: paths of files; arrays [*S, C], uint8 or floating, as in training; or images and recordings in memory:
+            Pillow images and what else `fcnjax.data.as_source` takes, alone or under the key "image" or "audio".
         model: the network that they are for.
         progress: whether to show a bar while the headers of files are read.
 
@@ -49,13 +51,15 @@ class Inputs(Source):
 
     def __init__(self, items: Sequence[Item], model: Standalone, *, progress: bool = False) -> None:
         self.class_names, self.channels = model.classes, model.channels
+        self._model = model
         self._kind = ImageKind() if model.axes == 2 else AudioKind(model.recipe.data.sample_rate)
+        self._kind = self._kind.with_channels(model.channels)
         self._rate = model.recipe.data.sample_rate
         held = [_held(index, item, model) for index, item in enumerate(items)]
-        if model.axes > 2 or (model.axes == 2 and model.channels not in (1, 3)):
+        if model.axes > 2:
             first = next((item for item in held if isinstance(item, str | os.PathLike)), None)
             if first is not None:
-                what = f"{model.axes} spatial axes and {model.channels} channels"
+                what = f"{model.axes} spatial axes"
                 raise ValueError(f"{printable(first)}: must be an array: files have no values of {what}.")
         names = [item_name(item, index) for index, item in enumerate(held)]
         with ThreadPoolExecutor(THREADS) as pool:
@@ -114,6 +118,11 @@ class Inputs(Source):
         except OSError as error:
             return None, error.strerror or str(error)
         scales = (1, 2, 4, 8) if at_least is not None else (1,)
+        if values.dtype != np.uint8 and len(size) == 2 and self._model.values == (0.0, 1.0):  # floats of a TIFF file
+            try:
+                _check_range(values, self._model, "its values")
+            except ValueError as error:
+                return None, str(error)
         if values.shape[:-1] not in [tuple((-(-size // scale)).tolist()) for scale in scales]:
             before, now = joined(size.tolist()), joined(values.shape[:-1])
             return None, f"has changed from {before} to {now} while it was predicted; predict it again"
@@ -141,7 +150,7 @@ def item_name(item: Item, position: int) -> str:
 
 
 def _held(index: int, item: Item, model: Standalone) -> Any:
-    """Returns a path, the values of another item, or the error of an image that Pillow cannot decode.
+    """Returns a path, the values of another item, or the error of an image or recording that cannot be decoded.
 
     Raises:
         ValueError, TypeError: as `as_array`; the message names the item.
@@ -149,24 +158,37 @@ def _held(index: int, item: Item, model: Standalone) -> Any:
     if isinstance(item, str | os.PathLike):
         return item
     try:
-        return as_array(item, model)
+        return as_array(item, model, item_name(item, index))
     except UnreadableExample as error:
         return error
+    except OSError as error:
+        return UnreadableExample(item_name(item, index), error.strerror or str(error))
     except (ValueError, TypeError) as error:
         raise type(error)(f"item {index}: {error}") from None
 
 
-def as_array(item: Any, model: Standalone) -> np.ndarray:
-    """Returns an image in memory, or an array, as the values of an example.
+def as_array(item: Any, model: Standalone, name: str = "item") -> np.ndarray:
+    """Returns an image or a recording in memory, or an array, as the values of an example.
+
+    Args:
+        item: see `Inputs`.
+        model: the network that it is for.
+        name: its name in errors.
 
     Raises:
+        UnreadableExample: if it cannot be decoded.
         ValueError: as `check_array`.
-        TypeError: if the item is neither.
+        TypeError: if the item is nothing of the kind.
     """
-    if isinstance(item, Image.Image):
-        if model.axes != 2 or model.channels not in (1, 3):
+    key = next((key for key in ("image", "audio") if isinstance(item, Mapping) and key in item), None)
+    item = item if key is None else item[key]
+    if holds_media(item, key):
+        if isinstance(item, Image.Image) and model.axes != 2:
             raise ValueError(f"an image: this network takes {_wanted(model)}, so give an array.")
-        return image_values(item, model.channels)
+        if model.axes > 2:
+            raise ValueError(f"a file: this network takes {_wanted(model)}, so give an array.")
+        rate = model.recipe.data.sample_rate
+        item, _ = media_values(item, name, audio=model.axes == 1, channels=model.channels, sample_rate=rate)
     try:
         array = np.asarray(item)
     except Exception:

@@ -87,7 +87,7 @@ def test_files_that_change_after_their_header_was_read_are_named(photos, tmp_pat
         np.testing.assert_allclose(result.prediction.logits, expected.logits, rtol=1e-4, atol=1e-5)
     for result, how in zip(found[1::2], range(12), strict=True):
         reason = (
-            "image file is truncated",
+            "damaged PNG: image file is truncated",
             "has changed from 20x14 to 31x37 while it was predicted; predict it again",
             "is not a file any more",
             "is not a file any more",

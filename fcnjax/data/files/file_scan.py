@@ -9,7 +9,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -17,12 +17,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from fcnjax.atomic import atomic_file
-from fcnjax.data.files.audio_files import decode_audio, read_length
-from fcnjax.data.files.image_files import decode_image, read_header
+from fcnjax.data.decoding.audio_files import decode_audio, read_length
+from fcnjax.data.decoding.image_files import decode_image, read_header
 from fcnjax.data.sources.source import UnreadableExample
 from fcnjax.progress import progress_bar
 
-LAYOUT = 1  # version of the cache file's layout; files of other versions are rebuilt
+LAYOUT = 2  # version of the cache file's layout and of the reasons in it; files of other versions are rebuilt
 CHUNK = 32  # files per task: few enough for a smooth progress bar, enough to make the cost of a task negligible
 
 
@@ -32,6 +32,15 @@ class Kind(Protocol):
     @property
     def axes(self) -> int:
         """D, the number of spatial axes."""
+        ...
+
+    @property
+    def channels(self) -> int | None:
+        """C that is asked for; None: as the files are."""
+        ...
+
+    def with_channels(self, channels: int | None) -> "Kind":
+        """Returns the same kind that asks for other channels."""
         ...
 
     @property
@@ -50,16 +59,26 @@ class Kind(Protocol):
 
 @dataclass(frozen=True)
 class ImageKind:
-    """Image files; see `decode_image`."""
+    """Image files; see `decode_image`.
 
+    Attributes:
+        channels: C that is asked for; None: 1 for gray, 3 for colors, the bands of a TIFF file that has others.
+    """
+
+    channels: int | None = None
     axes = 2
+
+    def with_channels(self, channels: int | None) -> "ImageKind":
+        return replace(self, channels=channels)
 
     @property
     def settings(self) -> str:
-        return f"image, Pillow {version('pillow')}"
+        asked = "" if self.channels is None else f", {self.channels} channels"
+        return f"image, Pillow {version('pillow')}, tifffile {version('tifffile')}{asked}"
 
     def header(self, file: Path) -> tuple[tuple[int, ...], int]:
-        return read_header(file)
+        size, channels = read_header(file, self.channels)
+        return size, channels
 
     def decode(self, file: Path, channels: int, at_least: tuple[int, ...] | None = None) -> np.ndarray:
         return decode_image(file, channels, None if at_least is None else (at_least[0], at_least[1]))
@@ -67,25 +86,31 @@ class ImageKind:
 
 @dataclass(frozen=True)
 class AudioKind:
-    """Audio files as one channel; see `decode_audio`.
+    """Audio files; see `decode_audio`.
 
     Attributes:
         sample_rate: samples per second after resampling; None keeps each file's own.
+        channels: C; None or 1 is the mean of the file's channels, another number must be that of every file.
     """
 
     sample_rate: int | None = None
+    channels: int | None = None
     axes = 1
+
+    def with_channels(self, channels: int | None) -> "AudioKind":
+        return replace(self, channels=channels)
 
     @property
     def settings(self) -> str:
-        return f"audio at {self.sample_rate} Hz, soundfile {version('soundfile')}, soxr {version('soxr')}"
+        asked = "" if self.channels in (None, 1) else f" in {self.channels} channels"
+        return f"audio at {self.sample_rate} Hz{asked}, soundfile {version('soundfile')}, soxr {version('soxr')}"
 
     def header(self, file: Path) -> tuple[tuple[int, ...], int]:
-        return (read_length(file, self.sample_rate),), 1
+        return (read_length(file, self.sample_rate, self.channels),), self.channels or 1
 
     def decode(self, file: Path, channels: int, at_least: tuple[int, ...] | None = None) -> np.ndarray:
-        del channels, at_least  # always one channel, at `sample_rate`
-        return decode_audio(file, self.sample_rate)
+        del at_least  # always at `sample_rate`
+        return decode_audio(file, self.sample_rate, channels)
 
 
 class Stamp(NamedTuple):
@@ -186,8 +211,8 @@ def _scan(
 def _scan_file(file: Path, stamp: Stamp, kind: Kind, verify: bool) -> ScannedFile:
     try:
         size, channels = kind.header(file)
-        if verify and (decoded := kind.decode(file, channels).shape[:-1]) != tuple(size):
-            raise UnreadableExample(str(file), f"decodes to size {decoded}, but its header claims {tuple(size)}")
+        if verify and kind.decode(file, channels).shape[:-1] != tuple(size):
+            raise UnreadableExample(str(file), "damaged file: decodes to another size than its header claims")
     except UnreadableExample as error:
         return ScannedFile(stamp, (0,) * kind.axes, 0, verify, error.reason)
     return ScannedFile(stamp, tuple(size), channels, verify)

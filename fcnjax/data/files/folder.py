@@ -8,6 +8,7 @@ import hashlib
 import math
 import os
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -61,7 +62,8 @@ class FolderSource(Source):
         kind: how the files are read.
         labels: a table, lists or a pattern of paths from which labels, splits and groups come.
         splits: all splits of the data set that somebody uses, so that all of them agree on which folders are splits.
-        channels: C of the values; None means 1 if every image of the root is gray, else 3.
+        channels: C of the values (see `decode_image`, `decode_audio`). None means those of the files: of images 1 if
+            every one of the root is gray, else 3, or the bands that most of the split have; of recordings 1, the mean.
         on_error: "refuse" raises if any file of the split is bad; "mask" leaves bad files out and lists them in
             `unreadable`.
         verify: whether to decode every file of the split once, which finds damage behind an intact header. None does
@@ -106,23 +108,31 @@ class FolderSource(Source):
     ) -> None:
         if on_error not in ON_ERROR:
             raise ValueError(unknown_name("on_error", on_error, ON_ERROR))
+        if channels is not None and channels < 1:
+            raise ValueError(f"channels={channels}: must be 1 or more, or None (as the files are).")
         self.root = Path(root).expanduser().absolute()  # absolute: worker processes may run in another folder
         cache = None if cache_dir is None else Path(cache_dir).expanduser()
         asked = [name for each in dict.fromkeys((split, *splits)) for name in split_names(self.root, each)]
         layout = read_layout(self.root, asked, labels)
         chosen = select(self.root, layout, split)
+        kind = kind.with_channels(channels)
         verify = on_error == "refuse" if verify is None else verify
-        rows = scan_files(self.root, [layout.names[index] for index in chosen], kind, verify=verify, cache_dir=cache)
-        if on_error == "mask" and not verify:  # a damaged header may claim any size, and buckets would grow to it
-            rows |= scan_files(self.root, _outliers(rows), kind, verify=True, cache_dir=cache)
+        names = [layout.names[index] for index in chosen]
+        rows = _scanned(self.root, names, kind, on_error, verify, cache)
+        counts = Counter(row.channels for row in rows.values() if not row.reason)
+        if len(counts) > 1 and not counts.keys() <= {1, 3}:  # files of other bands are named
+            common = counts.most_common(1)[0][0]
+            kind = kind.with_channels(3 if common == 1 and counts[3] else common)
+            rows = _scanned(self.root, names, kind, on_error, verify, cache)
         self.unreadable = {name: row.reason for name, row in rows.items() if row.reason}
         if self.unreadable and (on_error == "refuse" or len(self.unreadable) == len(rows)):
             raise UnreadableFiles(_refusal(self.root, split, self.unreadable, len(rows), cache), self.unreadable)
+        channels = kind.channels
         if channels is None:
             channels = max(row.channels for row in rows.values())
-            if channels == 1:  # gray; other splits may have colors, and all splits must have the same channels
+            if channels == 1 and kind.axes == 2:  # gray; others may have colors, and all splits need the same channels
                 others = scan_files(self.root, [n for n in layout.names if n not in rows], kind, cache_dir=cache)
-                channels = max([1, *(row.channels for row in others.values())])
+                channels = max([1, *(row.channels for row in others.values() if row.channels in (1, 3))])
         chosen = [index for index in chosen if layout.names[index] not in self.unreadable]
         self.names = tuple(layout.names[index] for index in chosen)
         self.ids = frozen_table(chosen)
@@ -151,12 +161,10 @@ class FolderSource(Source):
         verify: bool | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> "FolderSource":
-        """Returns a source of JPEG, PNG, WebP, TIFF, GIF and BMP files as [H, W, C]; see `decode_image`.
+        """Returns a source of image files (JPEG, PNG, WebP, TIFF, GIF, BMP, ...) as [H, W, C]; see `decode_image`.
 
-        The arguments are those of the class; `channels` must be 1 (gray), 3 (RGB) or None.
+        The arguments are those of the class.
         """
-        if channels not in (None, 1, 3):
-            raise ValueError(f"channels={channels}: must be 1 (gray), 3 (RGB) or None (as the files are).")
         more: dict[str, Any] = {"labels": labels, "splits": splits, "on_error": on_error, "verify": verify}
         return cls(root, split, ImageKind(), channels=channels, cache_dir=cache_dir, **more)
 
@@ -169,17 +177,18 @@ class FolderSource(Source):
         labels: LabelSettings = FOLDERS_ALONE,
         splits: Sequence[str] = (),
         sample_rate: int | None = None,
+        channels: int | None = None,
         on_error: str = "refuse",
         verify: bool | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> "FolderSource":
-        """Returns a source of WAV, FLAC, OGG, MP3, ... files as [L, 1]; see `decode_audio`.
+        """Returns a source of WAV, FLAC, OGG, MP3, ... files as [L, C]; see `decode_audio`.
 
         The arguments are those of the class, and `sample_rate`: samples per second after resampling, 1 or more; None
         keeps each file's own.
         """
         more: dict[str, Any] = {"labels": labels, "splits": splits, "on_error": on_error, "verify": verify}
-        return cls(root, split, AudioKind(sample_rate), channels=1, cache_dir=cache_dir, **more)
+        return cls(root, split, AudioKind(sample_rate), channels=channels, cache_dir=cache_dir, **more)
 
     @cached_property
     def contents(self) -> Contents:
@@ -210,6 +219,16 @@ class FolderSource(Source):
         except UnreadableExample as error:
             raise UnreadableExample(name, error.reason) from None
         return Example(int(self.ids[index]), values, int(self._labels[index]))
+
+
+def _scanned(
+    root: Path, names: Sequence[str], kind: Kind, on_error: str, verify: bool, cache: Path | None
+) -> dict[str, ScannedFile]:
+    """Returns the scan of the files of a split, with a closer look at outliers."""
+    rows = scan_files(root, names, kind, verify=verify, cache_dir=cache)
+    if on_error == "mask" and not verify:  # a damaged header may claim any size, and buckets would grow to it
+        rows |= scan_files(root, _outliers(rows), kind, verify=True, cache_dir=cache)
+    return rows
 
 
 def _outliers(rows: Mapping[str, ScannedFile]) -> list[str]:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fcnjax.data.decoding.unreadable import UnreadableExample
 from fcnjax.data.sources.contents import Contents, sampled_contents
-from fcnjax.naming import printable
 
 ON_ERROR = ("refuse", "mask")  # how examples that cannot be decoded are treated
 
@@ -46,22 +46,6 @@ class Ignored:
     reason: str
     count: int
     example: str
-
-
-class UnreadableExample(ValueError):
-    """An example whose content cannot be decoded; a failing disk raises OSError instead.
-
-    Attributes:
-        name: the file, or another name of the example.
-        reason: why it cannot be decoded.
-    """
-
-    def __init__(self, name: str, reason: str):
-        super().__init__(name, reason)  # both arguments, because worker processes pickle the error
-        self.name, self.reason = name, reason
-
-    def __str__(self) -> str:
-        return printable(f"{self.name}: {self.reason}")
 
 
 class Source(ABC):

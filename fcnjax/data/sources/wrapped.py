@@ -4,15 +4,14 @@ Axes: N examples, S the spatial axes of one example, D = len(S), L samples of a 
 type of an item alone decides how it is read, and the size table takes one pass unless the caller knows it.
 """
 
-import math
 import operator
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from fcnjax.data.decoding.item_values import as_signal, holds_media, is_recording, media_values
 from fcnjax.data.size_table import checked_table, frozen_table
 from fcnjax.data.sources.example_checks import (
     check_array,
@@ -27,7 +26,6 @@ from fcnjax.data.sources.source import Example, Source
 from fcnjax.progress import progress_bar
 
 _VALUE_KEYS = ("image", "audio", "values")
-FULL_SCALE = 32768  # of 16-bit samples
 
 
 def as_source(
@@ -41,23 +39,29 @@ def as_source(
         data: an object with `__len__` and `__getitem__`; several threads call the latter at once. An item is an
             `Example`; a pair `(values, label)`; or a mapping with the key "label" and one of "image", "audio" and
             "values". Values are anything that numpy converts to an array [*S, C], uint8 (0 to 255) or floating,
-            channels last: arrays, tensors, PIL images (gray ones get a channel axis). With the key "image", [H, W]
-            becomes [H, W, 1]; with "audio", [L] becomes [L, 1], and integers are scaled to full scale 1 (see
-            `as_signal`). A label is a class index or the name of a class. An item must have the same size at every
-            access: leave random crops to the training's augmentation. An object that also has the other members of a
-            `Source` (`sizes`, `ids`, `class_names`, `channels`) is used as it is, and the arguments below are ignored.
+            channels last: arrays, tensors. With the key "image", [H, W] becomes [H, W, 1]; with "audio", [L] becomes
+            [L, 1], and integers are scaled to full scale 1 (see `as_signal`). Values can also be Pillow images, or the
+            images and recordings of Hugging Face `datasets`, decoded or not: a mapping with "bytes" or "path" of a file
+            ("audio" says that it is a recording), or with "array" and "sampling_rate"; or an object with
+            `get_all_samples()`. They become what their files would in a folder; a recording keeps its rate. A label is
+            a class index or the name of a class. An item must have the same size at every access: leave random crops
+            to the training's augmentation. An object that also has the other members of a `Source` (`sizes`, `ids`,
+            `class_names`, `channels`) is used as it is, and the arguments below are ignored.
         class_names: names of the classes, all different; None counts the classes in the labels and names them "0", "1",
             ..., if the largest label is below 10,000 or 10 times the number of items; labels that are names are then
             the classes, sorted.
         sizes: int [N, D], the extents of each item along its spatial axes; `class_names` is then required. None reads
             every item once, with a progress bar if that takes more than a second.
-        channels: C, the extent of the last axis, for items that look like others, as for `ArraySource`.
+        channels: C, the extent of the last axis, for items that look like others, as for `ArraySource`; images and
+            recordings that are no arrays are converted to it, as by `decode_image` and `decode_audio`. None: of images
+            1 if all are gray, else 3 (if `sizes` are given, as the first item is); of recordings 1, their mean.
 
     Returns:
         The source. Ids are positions; items of type `Example` keep their own if the size table is read from them.
 
     Raises:
-        ValueError: if `data` is empty, an item has none of these forms, or labels, sizes and items disagree.
+        ValueError: if `data` is empty, an item has none of these forms or cannot be decoded (UnreadableExample), or
+            labels, sizes and items disagree.
         TypeError: if `data` lacks one of the two methods, or values are neither uint8 nor floating.
 
     >>> source = as_source([(np.ones((28, 16, 1)), 0), (np.ones((9, 30, 1)), 1)], ["tall", "wide"])
@@ -112,8 +116,7 @@ class _ItemSource(Source):
         if sizes is not None and class_names is None:
             raise ValueError("class_names=None: must be given with sizes, because no labels are read to count classes.")
         self._data = data
-        self._first = _example(data, 0)[0].values.shape
-        self.channels = int(self._first[-1])
+        self._asked = channels  # of media; None: as they are
         if sizes is None:
             self.sizes, self.ids, labels = self._scan()
             indices, names = class_indices(labels, class_names)
@@ -121,28 +124,51 @@ class _ItemSource(Source):
             check_labels(indices, len(self.class_names))
             self.labels = frozen_table(indices)
         else:
+            example, _, media = _example(data, 0, channels)
+            self._first, self._decoded = example.values.shape, media.made
             self.sizes = frozen_table(checked_table("sizes", sizes, len(self._first) - 1))
             if len(self.sizes) != len(data):
                 raise ValueError(f"sizes: must have one row for each of the {len(data)} items, not {len(self.sizes)}.")
             self.ids = frozen_table(range(len(data)))
             self.class_names = checked_names(class_names or ())
-        check_layout(self.sizes, self.channels, channels)
+        self.channels = self._asked = int(self._first[-1])
+        check_layout(self.sizes, self.channels, self.channels if self._decoded else channels)
 
     def _scan(self) -> tuple[np.ndarray, np.ndarray, list[Any]]:
-        sizes, ids, labels = [], [], []
+        sizes, ids, labels, rates, array = [], [], [], {}, False
+        fixed: tuple[int, ...] | None = None  # shape of the first item whose channels do not convert
+        images = set()  # channels of the others
         for index in progress_bar(range(len(self._data)), title="sizes", unit=" items", delay=1, leave=False):
-            example, label = _example(self._data, index)
-            check_array(index, example.values, self._first)
-            sizes.append(example.values.shape[:-1])
+            example, label, media = _example(self._data, index, self._asked)
+            shape, array = example.values.shape, array or not media.made
+            if media.converts and self._asked is None and shape[-1] in (1, 3):
+                check_array(index, example.values, shape if fixed is None else (*fixed[:-1], shape[-1]))
+                images.add(shape[-1])
+            else:
+                fixed = fixed or shape
+                check_array(index, example.values, fixed)
+            rates.setdefault(media.rate, index)
+            sizes.append(shape[:-1])
             ids.append(example.id)
             labels.append(label)
+        self._decoded, rank = not array, len(sizes[0])
+        self._first = fixed or (*sizes[0], max(images))
+        for index in [index for index, size in enumerate(sizes) if len(size) != rank][:1]:
+            raise ValueError(f"data[{index}]: must have {rank} spatial axes as data[0], not {len(sizes[index])}.")
+        known = sorted(rate for rate in rates if rate)
+        if len(known) > 1:
+            low, high = known[0], known[-1]
+            self.notes = (
+                f"recordings have {len(known)} rates, such as {low:g} Hz (item {rates[low]}) and {high:g} Hz (item "
+                f"{rates[high]}); they are not resampled",
+            )
         return frozen_table(sizes), frozen_table(ids), labels
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def __getitem__(self, index: int, /) -> Example:
-        example, label = _example(self._data, index)
+        example, label, _ = _example(self._data, index, self._asked)
         wanted = (*self.sizes[index].tolist(), self.channels)
         if example.values.shape != wanted:
             raise ValueError(
@@ -155,8 +181,22 @@ class _ItemSource(Source):
         return example._replace(id=int(self.ids[index]), label=known)
 
 
-def _example(data: Any, index: int) -> tuple[Example, int | str]:
-    """Returns an item as an example, and its label as it is given; that of the example is not known yet."""
+class _Media(NamedTuple):
+    """How the values of an item came about.
+
+    Attributes:
+        made: whether they were decoded, and are no array of the caller's.
+        converts: whether they are an image, whose channels can be converted.
+        rate: samples per second of a recording, if known.
+    """
+
+    made: bool = False
+    converts: bool = False
+    rate: int | None = None
+
+
+def _example(data: Any, index: int, channels: int | None) -> tuple[Example, int | str, _Media]:
+    """Returns an item as an example, its label as it is given, which that of the example is not yet, and its making."""
     item = data[index]
     given_id, key = index, "values"
     if isinstance(item, Example):
@@ -177,14 +217,21 @@ def _example(data: Any, index: int) -> tuple[Example, int | str]:
         )
     if not 0 <= given_id < 2**31:
         raise ValueError(f"data[{index}].id={given_id}: must be 0 to 2^31 - 1; number the examples from 0.")
-    return Example(int(given_id), _values(key, values), 0), _label(index, label)
+    media = _Media()
+    if holds_media(values, key):
+        audio = key == "audio" or is_recording(values)
+        values, rate = media_values(values, f"data[{index}]", audio=audio, channels=channels)
+        media = _Media(True, not audio, rate)
+    else:
+        values = _values(key, values)
+    return Example(int(given_id), values, 0), _label(index, label), media
 
 
 def _values(key: str, values: Any) -> np.ndarray:
     if key == "audio":
         return as_signal(values)
     array = np.asarray(values)
-    if array.ndim == 2 and (key == "image" or isinstance(values, Image.Image)):
+    if array.ndim == 2 and key == "image":
         array = array[..., None]
     return array.astype(np.float32, copy=False) if np.issubdtype(array.dtype, np.floating) else array
 
@@ -197,27 +244,3 @@ def _label(index: int, label: Any) -> int | str:
     except TypeError:
         more = "give its argmax if it is one-hot" if np.size(label) > 1 else "count classes from 0, or give its name"
         raise ValueError(f"data[{index}]: the label must be an integer or a name, not {label!r}; {more}.") from None
-
-
-def as_signal(samples: Any) -> np.ndarray:
-    """Returns samples [L] or [L, C] as float32 [L, C]; integers are divided by the full scale of their type.
-
-    That is 2^7 for int8, 2^15 for int16 and 2^31 for int32; unsigned integers have zero in the middle of their range,
-    as in 8-bit WAV files. 64 bits, which TFDS and Python's integers have, hold 16-bit samples.
-
-    Raises:
-        ValueError: if samples of 64 bits exceed 16 bits, whose full scale is then not known.
-    """
-    samples = np.asarray(samples)
-    middle, scale = 0, 1
-    if np.issubdtype(samples.dtype, np.integer):
-        scale = 2 ** (8 * samples.dtype.itemsize - 1) if samples.dtype.itemsize < 8 else FULL_SCALE
-        middle = scale if samples.dtype.kind == "u" and samples.dtype.itemsize < 8 else 0
-        if samples.dtype.itemsize == 8 and samples.size and max(-int(samples.min()), int(samples.max())) > FULL_SCALE:
-            raise ValueError(
-                f"samples of {samples.dtype} from {samples.min()} to {samples.max()}: must be of 16 bits; divide them "
-                "by their full scale, such as 2.0**31, or give them as int32."
-            )
-    values = samples.reshape(len(samples), math.prod(samples.shape[1:]))
-    exact = np.float32 if scale <= FULL_SCALE else np.float64  # the middle of 32 bits is not exact in float32
-    return ((values.astype(exact) - middle) / scale).astype(np.float32)

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fcnjax.atomic import write_bytes
-from fcnjax.data.files.image_files import decode_image, read_size
+from fcnjax.data.decoding.image_files import decode_image, read_size
+from fcnjax.data.decoding.item_values import as_signal
 from fcnjax.data.size_table import frozen_table
 from fcnjax.data.sources.contents import Contents
 from fcnjax.data.sources.source import Example, Source, UnreadableExample
 from fcnjax.data.sources.splits import positions, split_parts
-from fcnjax.data.sources.wrapped import as_signal
 from fcnjax.data.tfds.record_hashes import hash_records
 from fcnjax.data.tfds.records import DataDir, open_prepared, open_records
 from fcnjax.progress import progress_bar

@@ -17,7 +17,7 @@ import numpy as np
 
 from fcnjax.data import PartialSource, Source, UnreadableExample, as_source
 from fcnjax.data.by_name import ARRAYS
-from fcnjax.data.files.audio_files import read_rate
+from fcnjax.data.decoding.audio_files import read_rate
 from fcnjax.data.files.file_scan import AudioKind, ImageKind
 from fcnjax.data.files.label_settings import LabelSettings
 from fcnjax.data.files.split_files import select

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +34,8 @@ def names_in(root: Path) -> list[str]:
 class CountingKind(ImageKind):
     """An ImageKind that records what it reads."""
 
-    headers: list[str]
-    decoded: list[str]
+    headers: list[str] = field(default_factory=list)
+    decoded: list[str] = field(default_factory=list)
 
     def header(self, file):
         self.headers.append(file.name)
@@ -67,7 +67,7 @@ def test_a_cache_hit_reads_no_file(root, tmp_path):
 
 
 def test_only_what_changed_is_scanned_again(root, tmp_path):
-    kind = CountingKind([], [])
+    kind = CountingKind()
     names, cache = names_in(root), tmp_path / "cache"
     scan_files(root, names[:60], kind, cache_dir=cache)
     assert sorted(kind.headers) == names[:60]
@@ -84,7 +84,7 @@ def test_only_what_changed_is_scanned_again(root, tmp_path):
 
 
 def test_verification_is_kept_and_counts_as_a_scan(root, tmp_path):
-    kind = CountingKind([], [])
+    kind = CountingKind()
     names, cache = names_in(root), tmp_path / "cache"
     scan_files(root, names, kind, cache_dir=cache)
     assert kind.decoded == []
@@ -113,7 +113,7 @@ def test_a_damaged_cache_is_rebuilt(root, tmp_path, damage):
     (table,) = cache.iterdir()
     content = table.read_bytes()
     table.write_bytes(content[: len(content) // 2] if damage is None else damage)
-    kind = CountingKind([], [])
+    kind = CountingKind()
     assert scan_files(root, names, kind, cache_dir=cache) == first
     assert sorted(kind.headers) == names
     assert table.read_bytes() == content
@@ -148,7 +148,7 @@ class FailingKind(CountingKind):
 def test_a_disk_that_fails_ends_the_scan_and_keeps_what_was_done(root, tmp_path):
     names, cache = names_in(root), tmp_path / "cache"
     with pytest.raises(OSError, match=r"69\.png"):
-        scan_files(root, names, FailingKind([], []), cache_dir=cache, threads=1)
-    kind = CountingKind([], [])
+        scan_files(root, names, FailingKind(), cache_dir=cache, threads=1)
+    kind = CountingKind()
     scan_files(root, names, kind, cache_dir=cache)
     assert sorted(kind.headers) == names[64:]  # two whole chunks of 32 were done

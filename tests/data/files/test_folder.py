@@ -144,7 +144,7 @@ def test_a_split_of_bad_files_only_is_refused_even_when_masking(tmp_path):
     ("make", "says"),
     [
         (lambda root: FolderSource.images(root, "train", on_error="ignore"), "unknown on_error 'ignore'.*mask, refuse"),
-        (lambda root: FolderSource.images(root, "train", channels=4), "channels=4: must be"),
+        (lambda root: FolderSource.images(root, "train", channels=0), "channels=0: must be"),
         (lambda root: FolderSource.audio(root, "train", sample_rate=0), "sample_rate=0: must be"),
     ],
 )

@@ -14,7 +14,7 @@ from fcnjax.data import (
     load_batches,
     plan_buckets,
 )
-from fcnjax.data.sources.wrapped import as_signal
+from fcnjax.data.decoding.item_values import as_signal
 
 TALL, WIDE = np.full((5, 2, 1), 3, np.uint8), np.full((2, 7, 1), 4, np.uint8)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from fcnjax.data import UnreadableExample, decode_image, read_size
-from fcnjax.data.files.image_files import HEADER_BYTES, MAX_PIXELS, read_header
+from fcnjax.data.decoding.image_files import HEADER_BYTES, MAX_PIXELS, read_header
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (13, 17), np.uint8)
@@ -227,11 +227,9 @@ def bmp_header(height: int, width: int) -> bytes:
     [
         (b"", "empty"),
         (b"no image at all", "not an image.*JPEG"),
-        (encoded(RGB, "ICO").getvalue(), "not an image"),
-        (bmp_header(20_000, 20_000), "decompression bomb|claims"),
-        (bmp_header(1, MAX_PIXELS + 1), "claims 1 x"),
-        (encoded(Image.fromarray(np.ones((3, 3), np.float32)), "TIFF").getvalue(), "mode F"),
-        (encoded(Image.fromarray(np.ones((3, 3), np.int32)), "TIFF").getvalue(), "mode I"),
+        (bmp_header(20_000, 20_000), "claims too many pixels"),
+        (bmp_header(1, MAX_PIXELS + 1), "claims too many pixels"),
+        (encoded(Image.fromarray(np.ones((3, 3), np.int32)), "TIFF").getvalue(), "not supported: TIFF of int32"),
     ],
 )
 def test_content_that_is_not_an_image_is_named_with_the_reason(content, says, tmp_path):
@@ -260,7 +258,7 @@ def test_a_failing_disk_is_not_an_unreadable_image(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"), [({"channels": 2}, "channels=2: must be"), ({"channels": 3, "at_least": (0, 5)}, "at_least")]
+    ("arguments", "says"), [({"channels": 0}, "channels=0: must be"), ({"channels": 3, "at_least": (0, 5)}, "at_least")]
 )
 def test_arguments_out_of_range_are_named(arguments, says):
     with pytest.raises(ValueError, match=says):

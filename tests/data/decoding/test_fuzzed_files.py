@@ -1,0 +1,131 @@
+"""Damaged files of every format: each gives values or one sentence, memory stays bounded, and nothing is printed."""
+
+import io
+import resource
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from files_of_all_kinds import images_of_all_formats, recordings_of_all_formats
+from PIL import Image
+
+from fcnjax.data import UnreadableExample, as_source, decode_audio, decode_image, read_length
+from fcnjax.data.decoding.image_files import read_header
+
+MEMORY = 3 << 29  # bytes that the process may grow by: a header may claim up to 2^27 pixels, of 4 bytes
+COUNTS = (24, pytest.param(500, marks=pytest.mark.long))
+
+
+def peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def damage(draw: np.random.Generator, content: bytes) -> bytes:
+    """Returns the content cut, changed in a few places, most of them in the header, or with a piece of it repeated."""
+    match draw.integers(4):
+        case 0:
+            return content[: draw.integers(len(content))]
+        case 1:
+            start, stop = sorted(draw.integers(0, len(content), 2).tolist())
+            return content[:stop] + content[start:]
+    changed = bytearray(content)
+    for _ in range(draw.integers(1, 20)):
+        place = draw.integers(min(len(changed), 200) if draw.integers(3) else len(changed))
+        changed[place] = draw.choice([0, 1, 127, 128, 255, int(draw.integers(256))])
+    return bytes(changed)
+
+
+def check_reason(error: UnreadableExample) -> None:
+    assert error.reason
+    assert "\n" not in error.reason
+    assert len(error.reason) < 300
+    known = ("not supported: ", "damaged ", "not an ", "its ", "holds ", "has ", "an empty file", "cannot be ")
+    assert error.reason.startswith(known), error.reason
+
+
+def check_silence(capfd) -> None:
+    """Asserts that nothing was printed, but by libtiff and libmpg123: of damaged samples they tell nobody else."""
+    lines = capfd.readouterr().err.splitlines()
+    assert [line for line in lines if not line.startswith(("TIFF", "_TIFF", "[src/libmpg123/", "Note: "))] == []
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_damaged_images_give_values_or_a_sentence(count, capfd):
+    draw, before, verdicts = np.random.default_rng(20), peak_bytes(), set()
+    for _ in range(count // 12):
+        for content in images_of_all_formats(draw).values():
+            damaged = damage(draw, content)
+            asked = (None, 1, 3, 4)[draw.integers(4)]
+            found = []
+            for read in (
+                lambda damaged=damaged, asked=asked: decode_image(io.BytesIO(damaged), asked),
+                lambda damaged=damaged, asked=asked: as_source([({"bytes": damaged}, 0)], channels=asked)[0].values,
+            ):
+                try:
+                    found.append(read())
+                except UnreadableExample as error:
+                    check_reason(error)
+                    found.append(error.reason)
+            if isinstance(found[0], str):
+                assert found[0] == found[1]
+            else:
+                np.testing.assert_array_equal(*found)
+            verdicts.add(isinstance(found[0], str))
+            try:
+                header = read_header(io.BytesIO(damaged), asked)
+            except UnreadableExample as error:
+                check_reason(error)
+                assert isinstance(found[0], str)
+                continue
+            assert asked in (None, header.channels)
+    assert verdicts == {True, False}
+    assert peak_bytes() - before < MEMORY
+    check_silence(capfd)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_damaged_images_that_pillow_holds_give_values_or_a_sentence(count, capfd):
+    draw = np.random.default_rng(21)
+    for _ in range(count // 12):
+        for content in images_of_all_formats(draw).values():
+            damaged = damage(draw, content)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    image = Image.open(io.BytesIO(damaged))
+            except Exception:
+                continue
+            if image.width * image.height < 2**22:
+                try:
+                    assert as_source([(image, 0)])[0].values.ndim == 3
+                except UnreadableExample as error:
+                    check_reason(error)
+    check_silence(capfd)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_damaged_recordings_give_samples_or_a_sentence(count, tmp_path, capfd):
+    draw, before, verdicts, file = np.random.default_rng(22), peak_bytes(), set(), tmp_path / "sound.bin"
+    for _ in range(count // 8):
+        for content in recordings_of_all_formats(draw).values():
+            damaged = damage(draw, content)
+            file.write_bytes(damaged)
+            asked, rate = (None, 2)[draw.integers(2)], (None, 8000)[draw.integers(2)]
+            try:
+                values = decode_audio(file, rate, asked)
+            except UnreadableExample as error:
+                check_reason(error)
+                values = None
+            verdicts.add(values is None)
+            try:
+                length = read_length(file, rate, asked)
+            except UnreadableExample as error:
+                check_reason(error)
+                assert values is None
+                continue
+            assert values is None or values.shape == (length, asked or 1)
+    assert verdicts == {True, False}
+    assert peak_bytes() - before < MEMORY
+    check_silence(capfd)
