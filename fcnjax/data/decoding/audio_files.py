@@ -20,7 +20,7 @@ MAX_SAMPLES = 2**28  # 1 GiB as float32; 93 minutes at 48 kHz
 MAX_BYTES = 8 * MAX_SAMPLES  # of a file: float64 samples
 BLOCK = 2**16  # samples that are read at once where the length is unknown
 CANCELED = 1e-3  # a mean is silence if its root mean square is below this part of that of the channels
-SILENT = 2**-15  # the smallest step of 16 bits
+SILENT = 2**-15  # the smallest step of 16 bits: channels that are silent do not cancel each other
 _SEEK_FAILED = 39  # libsndfile's code; soundfile seeks after reading, which a stream without a length does not allow
 _START = 512
 
@@ -136,18 +136,6 @@ def mixed(values: np.ndarray, channels: int | None) -> np.ndarray:
             count = values.shape[1]
             raise Refusal(f"its {count} channels cancel each other, so their mean is silence; set channels={count}")
     return mono.astype(np.float32)[:, None]
-
-
-def describe_silence(values: np.ndarray) -> str | None:
-    """Returns what to say of decoded samples that are silence, none above the smallest step of 16 bits; else None.
-
-    Args:
-        values: float [L, C], of `decode_audio`.
-
-    >>> describe_silence(np.zeros((9, 1)))
-    'is silent: no sample differs from 0'
-    """
-    return "is silent: no sample differs from 0" if np.abs(values).max(initial=0) <= SILENT else None
 
 
 def resampled(values: np.ndarray, native_rate: int, sample_rate: int) -> np.ndarray:

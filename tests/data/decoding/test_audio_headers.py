@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from files_of_all_kinds import audio_file, recordings_of_all_formats, with_data_size, without_length
 
-from fcnjax.data import FolderSource, UnreadableExample, decode_audio, describe_silence, read_length
+from fcnjax.data import FolderSource, UnreadableExample, decode_audio, read_length
 from fcnjax.data.decoding.audio_files import MAX_SAMPLES, read_rate
 
 RNG = np.random.default_rng(0)
@@ -113,7 +113,7 @@ def test_channels_are_mixed_or_kept_apart():
             read(io.BytesIO(file), None, 0)
 
 
-def test_channels_that_cancel_each_other_are_named_and_silence_is_described(tmp_path):
+def test_channels_that_cancel_each_other_are_named_and_silence_is_not(tmp_path):
     opposite = np.stack([STEREO[:, 0], -STEREO[:, 0]], axis=1)
     for label, values in (("a", opposite), ("b", STEREO)):
         (tmp_path / label).mkdir()
@@ -126,9 +126,7 @@ def test_channels_that_cancel_each_other_are_named_and_silence_is_described(tmp_
         source[0]
     source = FolderSource.audio(tmp_path, "all", channels=2)
     assert (source.channels, source[0].values.shape) == (2, (3000, 2))
-    silence = audio_file(np.zeros((50, 2)))
-    assert describe_silence(decode_audio(io.BytesIO(silence))) == "is silent: no sample differs from 0"
-    assert describe_silence(source[0].values) is None
+    assert not decode_audio(io.BytesIO(audio_file(np.zeros((50, 2))))).any()
 
 
 def test_every_format_is_counted_as_decoded(tmp_path):
