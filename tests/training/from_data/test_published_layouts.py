@@ -33,7 +33,7 @@ def layout(request, tmp_path, monkeypatch):
 
 
 EXPECTED = {  # classes, each with the number that was drawn; examples of train, validation and test
-    "GTSRB": ({"00000": 0, "00001": 1, "00002": 2}, (42, 3, 6)),
+    "GTSRB": ({"00000": 0, "00001": 1, "00002": 2}, (39, 6, 6)),
     "UrbanSound8K": ({"dog_bark": 0, "siren": 1}, (32, 4, 4)),
     "speech_commands": ({"no": 1, "stop": 2, "yes": 0}, (15, 3, 3)),
     "tiny-imagenet-200": ({"n01443537": 0, "n01629819": 1}, (22, 2, 6)),
