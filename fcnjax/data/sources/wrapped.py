@@ -47,9 +47,10 @@ def as_source(
             a class index or the name of a class. An item must have the same size at every access: leave random crops
             to the training's augmentation. An object that also has the other members of a `Source` (`sizes`, `ids`,
             `class_names`, `channels`) is used as it is, and the arguments below are ignored.
-        class_names: names of the classes, all different; None counts the classes in the labels and names them "0", "1",
-            ..., if the largest label is below 10,000 or 10 times the number of items; labels that are names are then
-            the classes, sorted.
+        class_names: names of the classes, all different; None takes those that the object has, as data sets of Hugging
+            Face (`features["label"].names`) and torchvision (`classes`) have them; else it counts the classes in the
+            labels and names them "0", "1", ..., if the largest label is below 10,000 or 10 times the number of items.
+            Labels that are names are then the classes, sorted.
         sizes: int [N, D], the extents of each item along its spatial axes; `class_names` is then required. None reads
             every item once, with a progress bar if that takes more than a second.
         channels: C, the extent of the last axis, for items that look like others, as for `ArraySource`; images and
@@ -72,7 +73,15 @@ def as_source(
         return data
     if all(hasattr(data, name) for name in ("sizes", "ids", "class_names", "channels", "__len__", "__getitem__")):
         return _MemberSource(data)
-    return _ItemSource(data, class_names, sizes, channels)
+    return _ItemSource(data, _own_names(data) if class_names is None else class_names, sizes, channels)
+
+
+def _own_names(data: Any) -> list[str] | None:
+    """Returns the names of the classes that an object has, as data sets of Hugging Face and torchvision do."""
+    features = getattr(data, "features", None)
+    label = features.get("label") if isinstance(features, Mapping) else None
+    names = getattr(label, "names", None) or getattr(data, "classes", None)
+    return list(names) if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names) else None
 
 
 class _MemberSource(Source):

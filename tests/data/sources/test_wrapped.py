@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -220,3 +222,20 @@ def test_items_that_change_their_size_are_refused():
     items[1] = (WIDE[:, :-1], 1)
     with pytest.raises(ValueError, match=r"data\[1\].shape=\(2, 6, 1\): must be \(2, 7, 1\) as in the size table"):
         source[1]
+
+
+class _Named(list):
+    """A list of items that knows the names of its classes, as data sets of torchvision and Hugging Face do."""
+
+
+@pytest.mark.parametrize("attribute", ["classes", "features"])
+def test_a_data_set_may_know_the_names_of_its_classes(attribute):
+    data = _Named([(np.ones((3, 4, 1)), 1), (np.ones((2, 5, 1)), 0)])
+    setattr(
+        data, attribute, ["cat", "dog"] if attribute == "classes" else {"label": SimpleNamespace(names=["cat", "dog"])}
+    )
+    assert as_source(data).class_names == ("cat", "dog")
+    assert as_source(data, ["x", "y"]).class_names == ("x", "y")
+    data.append((np.ones((2, 5, 1)), 2))
+    with pytest.raises(ValueError, match=r"labels\[2\]=2: must be 0 to 1"):
+        as_source(data)
