@@ -89,14 +89,14 @@ def tops_of(names: Iterable[str], prefix: str = "") -> set[str]:
 
 def _reason(entry: os.DirEntry[str]) -> str | None:
     """Returns why an entry is left out; "" without a word, None if it is not."""
-    name = entry.name
-    if name.lower() in IGNORED_NAMES or name == ".DS_Store" or name.startswith("._"):  # of operating systems
+    name, suffix = entry.name, _suffix(entry.name)
+    plain = name[: -len(suffix)] if suffix in OTHER_SUFFIXES else name  # README.md as README
+    if plain.lower() in IGNORED_NAMES or name == ".DS_Store" or name.startswith("._"):  # of operating systems
         return ""
     if name.startswith("."):
         return HIDDEN
     if entry.is_dir():
         return BACKGROUND if len(name) > 2 and name[0] == name[-1] == "_" else None
-    suffix = _suffix(name)
     return TABLES if suffix in TABLE_SUFFIXES else COMPANIONS if suffix in OTHER_SUFFIXES else None
 
 
