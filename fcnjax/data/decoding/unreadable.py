@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -112,3 +112,22 @@ def opened(file: Path | BinaryIO, most: int) -> Iterator[BinaryIO]:
         if error.filename is None:
             error.filename = name_of(file)
         raise
+
+
+def names_by_reason(unreadable: Mapping[str, str]) -> dict[str, list[str]]:
+    """Returns the names of examples by the reason why they cannot be read, most frequent first.
+
+    Reasons that differ only in numbers are one, in the words of the first.
+
+    Args:
+        unreadable: the reason by name.
+
+    >>> names_by_reason({"a.png": "truncated at byte 5", "b.png": "empty", "c.png": "truncated at byte 9"})
+    {'truncated at byte 5': ['a.png', 'c.png'], 'empty': ['b.png']}
+    """
+    first: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
+    for name, reason in unreadable.items():
+        reason = first.setdefault(re.sub(r"\d+", "#", reason), reason)
+        names.setdefault(reason, []).append(name)
+    return dict(sorted(names.items(), key=lambda item: -len(item[1])))

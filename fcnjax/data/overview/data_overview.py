@@ -3,13 +3,13 @@
 Axes: N examples, K classes, D spatial axes. The one idea: all of it is known, but for a few examples that are decoded.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from fcnjax.data.decoding.unreadable import names_by_reason
 from fcnjax.data.files.listing import TABLES
 from fcnjax.data.overview.class_checks import AbsentClass, absent_classes, check_classes, class_notes
 from fcnjax.data.overview.leakage import MAX_OPENED, Leak, check_leaks, find_leaks
@@ -134,6 +134,7 @@ def data_overview(
     warnings += _value_warnings(values, recordings=sample_rate is not None)
     if thorough and (unusual := unusual_range(train)):  # otherwise training itself says it
         warnings.append(unusual.rstrip("."))
+    unreadable = {name: why for source in sources.values() for name, why in source.unreadable.items()}
     told = dict.fromkeys(note for source in sources.values() for note in source.notes)
     if any(each is None for each in counts.values()):
         unread = " and ".join(name for name, each in counts.items() if each is None)
@@ -148,26 +149,14 @@ def data_overview(
         values=values,
         sample_rate=sample_rate,
         ignored=tuple(dict.fromkeys(each for source in sources.values() for each in source.ignored)),
-        unreadable=by_reason({name: why for source in sources.values() for name, why in source.unreadable.items()}),
+        unreadable=tuple(
+            Ignored(reason, len(names), names[0]) for reason, names in names_by_reason(unreadable).items()
+        ),
         notes=(*told, *notes, *skipped),
         absent=absent,
         leaks=leaks,
         warnings=(*_class_warnings(class_names, absent), *(leak.text for leak in leaks), *warnings),
     )
-
-
-def by_reason(unreadable: Mapping[str, str]) -> tuple[Ignored, ...]:
-    """Returns examples that cannot be read, by reason; reasons that differ only in numbers are one.
-
-    >>> by_reason({"a.png": "truncated at byte 5", "b.png": "truncated at byte 9"})
-    (Ignored(reason='truncated at byte 5', count=2, example='a.png'),)
-    """
-    found: dict[str, Ignored] = {}
-    for name, reason in unreadable.items():
-        key = re.sub(r"\d+", "#", reason)
-        first = found.get(key, Ignored(reason, 0, name))
-        found[key] = Ignored(first.reason, first.count + 1, first.example)
-    return tuple(sorted(found.values(), key=lambda each: -each.count))
 
 
 def _class_warnings(class_names: tuple[str, ...], absent: tuple[AbsentClass, ...]) -> list[str]:

@@ -102,10 +102,8 @@ def test_refusing_lists_every_bad_file_at_once(root, tmp_path):
     with pytest.raises(ValueError, match=r"25 of 38 files of split 'train'.*config.data.on_error=\"mask\"") as caught:
         FolderSource.images(root, "train", cache_dir=tmp_path / "cache")
     lines = str(caught.value).splitlines()
-    assert [line.split(":")[0].strip() for line in lines[1:21]] == [
-        f"train/cat/bad{index:02}.png" for index in range(20)
-    ]
-    assert lines[21:] == ["  and 5 more"]
+    (line,) = lines[1:]
+    assert line.startswith("  train/cat/bad00.png, train/cat/bad01.png, train/cat/bad02.png and 22 more: not an image")
     (complete,) = (tmp_path / "cache").glob("unreadable-*.txt")
     assert str(complete) in lines[0]
     assert len(complete.read_text().splitlines()) == 25
