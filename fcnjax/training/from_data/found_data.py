@@ -26,6 +26,7 @@ from fcnjax.data.sources.npz import npz_splits
 from fcnjax.data.sources.splits import ALL, FixedOrder, split_parts
 from fcnjax.naming import printable
 from fcnjax.training.from_data.found_labels import found_labels
+from fcnjax.training.settings.config_fields import from_mapping
 
 LOOKED_AT = 64  # files of a folder that are opened to see what they are
 MAX_RATE = 16_000  # Hz: speech and most sounds lie below half of it
@@ -83,8 +84,8 @@ def find_data(data: Any, asked: Mapping[str, Any] | None = None) -> FoundData:
 
 
 def _find_folder(root: Path, asked: Mapping[str, Any]) -> FoundData:
-    given = asked.get("labels") or {}
-    labels, layout, why = found_labels(root, LabelSettings(**given), [asked[name] for name in _SPLITS if name in asked])
+    given = from_mapping(LabelSettings, asked.get("labels") or {}, "data.labels.")
+    labels, layout, why = found_labels(root, given, [asked[name] for name in _SPLITS if name in asked])
     names = sorted({*(layout.splits or layout.folders)} - {""}) or [ALL]
     fields, reasons = _chosen_splits(names, root, {name: asked[name] for name in _SPLITS if name in asked})
     looked_at = [layout.names[index] for index in sample_positions(len(layout.names), LOOKED_AT)]

@@ -104,7 +104,7 @@ def interrupted_recipe(data: Any, workdir: Path | str) -> Recipe | None:
         same = isinstance(data, str | os.PathLike) and str(Path(data).expanduser())
         if same and same in (config["data"]["name"], config["data"].get("data_dir")):
             return Recipe.from_config(config)  # `prepared_run` finds a relative path from another folder too
-        found = find_data(data).fields
+        found = find_data(data, config["data"]).fields
         moved = {name: found[name] for name in ("name", "data_dir") if name in found}
         return Recipe.from_config(_changed(config, {"data": moved}))
 

@@ -87,3 +87,9 @@ def test_sources_are_cut_with_groups_whole():
     shared = [set(parts[one].groups) & set(parts[other].groups) for one in parts for other in parts if one < other]
     assert not any(shared)
     assert sum(map(len, parts.values())) == 40
+
+
+def test_a_misspelled_setting_is_named(tmp_path):
+    make(tmp_path, *FLAT)
+    with pytest.raises(ValueError, match=r"'data.labels.tabel': did you mean 'data.labels.table'"):
+        find_data(tmp_path, {"labels": {"tabel": "t.csv"}})
