@@ -36,6 +36,7 @@ NEEDED = (  # one module of each package in `dependencies` of pyproject.toml
     "soxr",
     "tensorboardX",
     "tensorflow_datasets",
+    "tifffile",
     "tqdm",
 )
 

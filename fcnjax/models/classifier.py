@@ -235,7 +235,8 @@ class Classifier(Module):
             name_of: returns the name of the example at a position.
         """
         if sizes.ndim != 2 or sizes.shape[1] != self.rank:
-            raise ValueError(f"sizes of shape {sizes.shape}: this network takes {self.rank} spatial axes.")
+            shown = f"size {tuple(sizes[0].tolist())}" if len(sizes) else f"sizes of shape {sizes.shape}"
+            raise ValueError(f"{shown}: this network takes {self.rank} spatial axes.")
         self._check_feature_extent(sizes, name_of)
         real, min_size = (sizes > 0).all(1), self.min_size
         small = np.flatnonzero(((sizes < np.array(min_size)).any(1) & real) | ((sizes > 0).any(1) & ~real))
