@@ -6,7 +6,7 @@ recognized, and said or refused: it never becomes a class in silence.
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -246,7 +246,7 @@ def _classes_within(names: Sequence[str], classes: Sequence[str], depth: int) ->
         parts = name.split("/")
         inner["/".join(parts[: depth + 1])].add(parts[depth + 1] if len(parts) > depth + 2 else "")
     for folder, below in sorted(inner.items()):
-        if below <= known - {folder.split("/")[-1]}:
+        if below <= known and folder.split("/")[-1] not in below:
             return [f"{folder}/ counts as a class, and holds {_few(below)}, which are classes elsewhere; move them up"]
     return []
 
@@ -260,9 +260,9 @@ def _merged_names(names: Sequence[str], classes: Sequence[str]) -> list[str]:
     for name, label in zip(names, classes, strict=True):
         stem = re.sub(r"[\d_.-]*$", "", name.split("/")[-1].rpartition(".")[0])
         inner[label].add(stem[len(label) + 1 :])
+    shared = Counter(rest for rests in inner.values() for rest in rests)
     for label, rests in sorted(inner.items()):
-        others = set().union(*(other for name, other in inner.items() if name != label))
-        own = sorted(rests - others - {""})
+        own = sorted(rest for rest in rests - {""} if shared[rest] == 1)
         if len(rests - {""}) > 1 and len(own) == len(rests - {""}):
             named = " and ".join(f"{label}_{rest}_*" for rest in own[:2])
             return [

@@ -82,7 +82,7 @@ class FileIndex:
     """
 
     def __init__(self, root: Path, names: Iterable[str]) -> None:
-        self._root, self._paths = str(root), frozenset(names)
+        self._root, self._paths = str(root.absolute()), frozenset(names)
         self._near: dict[str, list[str]] = {}
         for name in sorted(self._paths):
             whole, last = _without_ending(name), name.rpartition("/")[2]
@@ -104,7 +104,7 @@ class FileIndex:
         for candidate in (path, f"{folder}{path}"):
             if candidate in self._paths:
                 return candidate, True
-        for candidate in (path, f"{folder}{path}", path.rpartition("/")[2]):
+        for candidate in (path, f"{folder}{path}"):
             found = self._near.get(candidate, [])
             if len(found) > 1:
                 raise ValueError(
@@ -239,7 +239,7 @@ def _from_table(
         known = FileLabel(label, split or ("" if more["split"] else None), group, _weight(weight, table.name, row))
         _merge(found, {name: known}, table.name)
     used = {"path": file_column, "label": label_column} | {name: column for name, column in columns.items() if column}
-    note = f"{printable(path.relative_to(root))}: " + ", ".join(
+    note = f"{printable(os.path.relpath(path, root))}: " + ", ".join(
         f"{name} is {column!r}" for name, column in used.items()
     )
     note += f"; {by_name:,} files were found by their names alone" if by_name else ""

@@ -97,7 +97,7 @@ def _find_folder(root: Path, asked: Mapping[str, Any]) -> FoundData:
             f"opened is one, such as {printable(looked_at[0])}."
         )
     within, cut, _ = fields["train_split"].partition("[")
-    if cut:
+    if cut and "train_split" not in asked:
         _check_enough(f"data={printable(root)}", len(select(root, layout, within)))
     if min(images, len(rates)) > len(looked_at) / 10:
         raise ValueError(

@@ -13,7 +13,9 @@ from typing import Any
 from fcnjax.atomic import read_json
 from fcnjax.data import RelabeledSource, Source
 from fcnjax.data.by_name import FOLDERS
+from fcnjax.data.files.folder_layout import read_layout
 from fcnjax.data.files.label_settings import LabelSettings
+from fcnjax.data.files.split_files import select, split_names
 from fcnjax.data.sources.npz import npz_splits
 from fcnjax.data.sources.splits import ALL, parse_split
 from fcnjax.data.tfds.records import prepared_folder
@@ -28,8 +30,6 @@ from fcnjax.training.settings.recipe import DataSettings, Recipe
 from fcnjax.training.standalone import MODEL, is_model
 from fcnjax.training.standalone.model_files import CONFIG
 from fcnjax.training.trainer import Trainer
-
-SOME = "*?["  # signs of a pattern of paths
 
 
 def located(recipe: Recipe, workdir: Path | str) -> Recipe:
@@ -98,7 +98,12 @@ def holds_split(workdir: Path | str, place: str | os.PathLike[str], split: str) 
         return table is None or (path / table).exists() or any(path.glob(table.lstrip("/")))
     if ALL in wanted[split] and (path / split).is_dir() and split not in (classes_of(workdir) or ()):
         return False
-    return all(name == ALL or any(sign in name for sign in SOME) or (path / name).is_dir() for name in names)
+    splits = [getattr(data, f"{key}_split") for key in SPLITS]
+    try:
+        layout = read_layout(path, [name for each in splits for name in split_names(path, each)])
+        return all(select(path, layout, each) for each in splits)
+    except (ValueError, OSError):
+        return False
 
 
 def classes_of(workdir: Path | str) -> tuple[str, ...] | None:
