@@ -5,23 +5,21 @@ agree on classes and ids. What people have by accident (a folder around everythi
 recognized, and said or refused: it never becomes a class in silence.
 """
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fcnjax.data.files.file_index import listed_splits
+from fcnjax.data.files.folder_splits import PART, SPLIT_NAMES, split_folders, wrapped_splits
 from fcnjax.data.files.label_settings import FOLDERS_ALONE, LabelSettings
-from fcnjax.data.files.labeling import Labeling, label_files, listed_splits
+from fcnjax.data.files.labeling import Labeling, label_files
+from fcnjax.data.files.layout_notes import alike_classes, classes_within, few, merged_names
 from fcnjax.data.files.listing import TABLES, Listing, counted, list_folder, tops_of
 from fcnjax.data.sources.source import Ignored
 from fcnjax.naming import printable, some
 
-SPLIT_NAMES = frozenset(
-    {"dev", "eval", "evaluation", "test", "testing", "train", "training", "val", "valid", "validation"}
-)
 OUTSIDE = "outside of the folders of splits"
-_PART = re.compile(r"(folds?|parts?|splits?|shards?|batch|images?|img)[ _-]?\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,10 @@ def read_layout(root: Path, splits: Collection[str] = (), settings: LabelSetting
     Without labels, the class of a file is the folder directly below the root, or below the folder of its split:
     `root/[split/]class/**/file`. Without such folders it is the part of the file's name before the first underscore:
     `root/[split/]class_*`. A single folder that holds everything is taken as the root. The root counts as divided into
-    folders of splits if `splits` names one of its folders, if two of them have names from `SPLIT_NAMES`, if one has and
-    it alone holds folders, or if all are folds ("fold1", "fold2", ...) that hold folders. Other folders are then left
-    out, except folders of classes beside splits of other names.
+    folders of splits if `splits` names one of its folders; if two of them are called so (see `split_kind`); if one is,
+    and it alone holds folders, or others hold folders of the same names; or if several are folds ("fold1", "fold2",
+    ...) that hold folders. Other folders are then left out, except folders of classes beside splits of other names.
+    Where every split has a single folder that holds the classes, this folder is passed over.
 
     Args:
         root: folder of the data set.
@@ -81,6 +80,8 @@ def read_layout(root: Path, splits: Collection[str] = (), settings: LabelSetting
     listing = list_folder(root)
     if not listing.files:
         raise refusal(f"root={root}: holds no media file; name the folder that holds the classes or the splits.")
+    if settings.columns_asked is not None and settings.table is None:
+        raise refusal(f"labels.{settings.columns_asked}: names a column, so it needs a table; give labels.table too.")
     if settings.table is not None or settings.pattern is not None:
         return _labeled_layout(root, listing, splits, settings)
     return _folder_layout(root, listing, splits, settings)
@@ -96,42 +97,20 @@ def refusal(sentence: str) -> ValueError:
     return ValueError(printable(sentence))
 
 
-def split_folders(
-    tops: Collection[str], files: Iterable[str], prefix: str = "", asked: Collection[str] = ()
-) -> set[str]:
-    """Returns the folders that are splits; none if the root is not divided.
-
-    Args:
-        tops: folders directly below `prefix`.
-        files: paths of the files.
-        prefix: where these folders are, "" or with a final "/".
-        asked: names of splits that somebody asks for.
-    """
-    named = {top for top in tops if top.lower() in SPLIT_NAMES}
-    wanted = set(tops) & set(asked)
-    if not tops or not (named or wanted or all(_PART.fullmatch(top) for top in tops)):
-        return set()
-    deep = {name[len(prefix) :].split("/")[0] for name in files if name.count("/") >= prefix.count("/") + 2}
-    if wanted and not named:
-        return wanted | deep
-    if wanted or len(named) >= 2 or named == set(tops):
-        return named | wanted
-    if len(named) == 1:
-        return named if deep == named else set()
-    return set(tops) if deep == set(tops) else set()  # folds that hold folders of classes
-
-
 def _labeled_layout(root: Path, listing: Listing, asked: Collection[str], settings: LabelSettings) -> Layout:
     """Returns the layout of files whose labels come from a table or a pattern."""
     labeling = label_files(root, listing.files, settings)
     names = sorted(labeling.files)
     if not names:
-        reason, lost = next(iter(labeling.left_out.items()))
-        raise refusal(f"root={root}: no file has a label; all {len(lost):,} files are {reason}, such as {lost[0]!r}.")
+        lost = next(iter(labeling.left_out.values()))
+        what = f"labels.pattern={settings.pattern!r}: must match paths from their start, and matches none"
+        if settings.pattern is None:
+            what = f"labels.table={settings.table}: must give labels, and gives none"
+        raise refusal(f"{what} of {len(lost):,} files of {root}, such as {lost[0]!r}; correct it.")
     classes = [labeling.files[name].label for name in names]
     left_out = {**labeling.left_out, **listing.left_out}
-    if settings.table is not None and TABLES in left_out:
-        del left_out[TABLES]
+    if TABLES in left_out:
+        left_out[TABLES] = [name for name in left_out[TABLES] if name not in labeling.tables]
     layout = _layout(names, classes, labeling=labeling, settings=settings, root=root, left_out=left_out)
     folders = () if layout.splits else [top for top in tops_of(names) if top.lower() in SPLIT_NAMES or top in asked]
     return replace(layout, folders=tuple(sorted(folders)))
@@ -150,11 +129,16 @@ def _folder_layout(root: Path, listing: Listing, asked: Collection[str], setting
         beside = [name for name in names if _top(name, prefix) in tops - splits]
         names = [name for name in names if _top(name, prefix) not in tops - splits]
         if beside:
-            left_out[f"{OUTSIDE} {_few(splits)}: in {_few(tops - splits)}"] = beside
+            left_out[f"{OUTSIDE} {few(splits)}: in {few(tops - splits)}"] = beside
+        inside = [f"{prefix}{split}/" for split in sorted(splits)]
+        while within := wrapped_splits(names, inside):
+            inside, depth = within, depth + 1
+            notes.append(f"the classes are the folders in {some(inside, 3)}")
     in_folders = any(name.count("/") > depth for name in names)
-    if in_folders and not splits and len(tops) > 1 and all(_PART.fullmatch(top) for top in tops):
+    parts = {top for top in tops if PART.fullmatch(top)}
+    if in_folders and not splits and len(parts) > 1:
         raise refusal(
-            f"root={root}: {_few(tops)} are parts of a data set and no classes; give config.data.labels.table or "
+            f"root={root}: {few(parts)} are parts of a data set and no classes; give config.data.labels.table or "
             "labels.pattern, as in '(?P<label>[^/]+)/' if they are classes after all."
         )
     classes = [_class_of(root, name, depth, in_folders) for name in names]
@@ -166,9 +150,10 @@ def _folder_layout(root: Path, listing: Listing, asked: Collection[str], setting
         )
     if in_folders:
         _check_no_empty_class(root, listing.folders, depth, prefix, splits, set(classes))
-        notes += _classes_within(names, classes, depth)
+        notes += classes_within(names, classes, depth)
+        notes += [] if splits else alike_classes(names, prefix)
     else:
-        notes += _merged_names(names, classes)
+        notes += merged_names(names, classes)
     layout = _layout(names, classes, settings=settings, root=root, left_out=left_out, notes=notes)
     return replace(layout, prefix=prefix, folders=tuple(sorted(splits)))
 
@@ -238,40 +223,6 @@ def _names_are_classes(names: Sequence[str]) -> bool:
     return len(counts) > 1 and min(counts.values()) > 1
 
 
-def _classes_within(names: Sequence[str], classes: Sequence[str], depth: int) -> list[str]:
-    """Returns a note if a class folder holds folders that are classes elsewhere, such as val/images/cat/."""
-    inner: dict[str, set[str]] = defaultdict(set)
-    known = set(classes)
-    for name in names:
-        parts = name.split("/")
-        inner["/".join(parts[: depth + 1])].add(parts[depth + 1] if len(parts) > depth + 2 else "")
-    for folder, below in sorted(inner.items()):
-        if below <= known and folder.split("/")[-1] not in below:
-            return [f"{folder}/ counts as a class, and holds {_few(below)}, which are classes elsewhere; move them up"]
-    return []
-
-
-def _merged_names(names: Sequence[str], classes: Sequence[str]) -> list[str]:
-    """Returns a note if names before the first underscore may merge classes, such as american_bulldog_1 into american.
-
-    What follows the class may also be a speaker: then most classes have the same ones, and there is no note.
-    """
-    inner: dict[str, set[str]] = defaultdict(set)
-    for name, label in zip(names, classes, strict=True):
-        stem = re.sub(r"[\d_.-]*$", "", name.split("/")[-1].rpartition(".")[0])
-        inner[label].add(stem[len(label) + 1 :])
-    shared = Counter(rest for rests in inner.values() for rest in rests)
-    for label, rests in sorted(inner.items()):
-        own = sorted(rest for rest in rests - {""} if shared[rest] == 1)
-        if len(rests - {""}) > 1 and len(own) == len(rests - {""}):
-            named = " and ".join(f"{label}_{rest}_*" for rest in own[:2])
-            return [
-                f"classes are the names before the first underscore, and {label!r} holds {named}; if these are "
-                "classes, give config.data.labels.pattern='(?P<label>.+)_[0-9]+'"
-            ]
-    return []
-
-
 def _class_of(root: Path, name: str, depth: int, in_folders: bool) -> str:
     parts = name.split("/")
     if len(parts) <= depth + in_folders:
@@ -302,7 +253,3 @@ def _top(name: str, prefix: str) -> str:
     """Returns the folder below a prefix in which a file is, or "" for a file directly below it."""
     top, slash, _ = name[len(prefix) :].partition("/")
     return top if slash else ""
-
-
-def _few(names: Iterable[str]) -> str:
-    return some([f"{name}/" for name in sorted(names)], 3)

@@ -28,7 +28,7 @@ class LabelSettings:
             has it; else the folder of a file names its split.
         group: column of what must not be divided among splits: a patient, a speaker, a video. Slices such as
             "all[:80%]" then keep groups whole. None: group, patient, subject or speaker, also with "id", if the table
-            has it.
+            has it; "none": no column.
         weight: column of the weight of each example in the training loss, above 0. None: all weigh the same.
         columns: names of the columns, for a table without a line of names. None: its first line.
     """
@@ -53,10 +53,12 @@ class LabelSettings:
                 raise ValueError(
                     f"pattern={self.pattern!r}: must have a group of the name label, such as '(?P<label>.+)_[0-9]+'."
                 )
-        for name in ("path", "label", "split", "group", "weight", "columns"):
-            value = getattr(self, name)
-            if value is not None and self.table is None:
-                raise ValueError(f"{name}={value!r}: names a column, so it needs the table; give labels.table too.")
+
+    @property
+    def columns_asked(self) -> str | None:
+        """The first column that is asked for, as "label=breed"; None if none is."""
+        asked = ((name, getattr(self, name)) for name in ("path", "label", "split", "group", "weight", "columns"))
+        return next((f"{name}={value!r}" for name, value in asked if value is not None), None)
 
 
 FOLDERS_ALONE = LabelSettings()

@@ -98,6 +98,8 @@ def _csv_rows(path: Path, columns: Sequence[str] | None) -> tuple[list[str], lis
     if not lines:
         return [], []
     names = list(columns) if columns else [cell.strip() for cell in lines[0][1]]
+    if any(not is_unicode(name) for name in names):
+        raise ValueError("its names of columns are not UTF-8; save the table as UTF-8")
     if len(set(names)) < len(names):
         raise ValueError("two columns have one name")
     rows = []
@@ -107,6 +109,11 @@ def _csv_rows(path: Path, columns: Sequence[str] | None) -> tuple[list[str], lis
         cells = [cell.strip() for cell in line] + [""] * (len(names) - len(line))
         rows.append(dict(zip(names, cells, strict=False)))
     return names, rows
+
+
+def is_unicode(text: str) -> bool:
+    """Returns whether a text came from valid UTF-8: names of files may be other bytes, names of classes not."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def _delimiter(text: str) -> str:

@@ -6,12 +6,14 @@ The one idea: a row of a table finds its file by its path, and by its name alone
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fcnjax.data.files.file_index import LOOKED_AT, FileIndex, folder_of, names_file, relative_here
 from fcnjax.data.files.label_settings import LabelSettings
-from fcnjax.data.files.label_table import LabelTable, read_table
+from fcnjax.data.files.label_table import LabelTable, is_unicode, read_table
+from fcnjax.data.files.layout_notes import table_notes
 from fcnjax.naming import printable, some
 
 LABEL = (
@@ -29,11 +31,10 @@ LABEL = (
 LABEL += ("classid", "genre", "emotion", "digit", "word")
 SPLIT = ("split", "subset", "partition")
 GROUP = ("group", "patient", "patientid", "subject", "subjectid", "speaker", "speakerid")
+NO_GROUP = "none"  # no column of groups, whatever the table has
 NO_LABEL = "in rows of a table without a label"
 NOT_LISTED = "not in the table of labels"
 NOT_MATCHED = "whose path config.data.labels.pattern does not match"
-TRAIN = "train"  # the split of files that no list names
-LOOKED_AT = 200  # rows that show which column names files
 
 
 @dataclass(frozen=True)
@@ -62,63 +63,17 @@ class Labeling:
             are not there.
         left_out: files without a label, by reason.
         notes: how the table was read.
+        tables: the files of tables, relative to the root.
         grouped, weighted, divided: whether groups, weights and splits are known.
     """
 
     files: Mapping[str, FileLabel]
     left_out: Mapping[str, list[str]]
     notes: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
     grouped: bool = False
     weighted: bool = False
     divided: bool = False
-
-
-class FileIndex:
-    """Finds the files that a table means.
-
-    Args:
-        root: folder that `names` are relative to.
-        names: paths of files.
-    """
-
-    def __init__(self, root: Path, names: Iterable[str]) -> None:
-        self._root, self._paths = str(root.absolute()), frozenset(names)
-        self._near: dict[str, list[str]] = {}
-        for name in sorted(self._paths):
-            whole, last = _without_ending(name), name.rpartition("/")[2]
-            for key in {whole, last, _without_ending(last)} - {name}:
-                self._near.setdefault(key, []).append(name)
-
-    def find(self, text: str, folder: str) -> tuple[str | None, bool]:
-        """Returns the file that a table in a folder means, or None, and whether its path is as written.
-
-        Raises:
-            ValueError: if there are several files of that name.
-        """
-        path = text.replace("\\", "/")
-        if path not in self._paths and "\\" in text and text in self._paths:
-            path = text
-        if path.startswith(f"{self._root}/"):
-            path = path[len(self._root) + 1 :]
-        path = path if path in self._paths or not path else os.path.normpath(path)
-        for candidate in (path, f"{folder}{path}"):
-            if candidate in self._paths:
-                return candidate, True
-        for candidate in (path, f"{folder}{path}"):
-            found = self._near.get(candidate, [])
-            if len(found) > 1:
-                raise ValueError(
-                    f"{printable(text)} may be {printable(found[0])} or {printable(found[1])}; give labels.path as a "
-                    "template, such as 'train/{file}.png'"
-                )
-            if found:
-                return found[0], False
-        return None, False
-
-
-def _without_ending(path: str) -> str:
-    start, dot, ending = path.rpartition(".")
-    return start if dot and start and not start.endswith("/") and "/" not in ending else path
 
 
 def label_files(root: Path, names: Sequence[str], settings: LabelSettings) -> Labeling:
@@ -136,6 +91,7 @@ def label_files(root: Path, names: Sequence[str], settings: LabelSettings) -> La
     files: dict[str, FileLabel] = {}
     left_out: dict[str, list[str]] = {}
     notes: list[str] = []
+    tables: list[str] = []
     known: dict[str, bool] = dict.fromkeys(("split", "group", "weight"), False)
     if settings.table is not None:
         index = FileIndex(root, names)
@@ -143,7 +99,8 @@ def label_files(root: Path, names: Sequence[str], settings: LabelSettings) -> La
             found, unlabeled, note, has = _from_table(root, path, index, settings)
             _merge(files, found, printable(path))
             left_out.setdefault(NO_LABEL, []).extend(unlabeled)
-            notes.append(note)
+            notes += note
+            tables.append(os.path.relpath(path, root))
             known = {name: known[name] or has[name] for name in known}
     named = files.keys() | set(left_out.get(NO_LABEL, ()))
     rest = [name for name in names if name not in named]
@@ -157,42 +114,7 @@ def label_files(root: Path, names: Sequence[str], settings: LabelSettings) -> La
     if settings.table is not None:
         notes = list(dict.fromkeys(notes))
     left_out = {reason: lost for reason, lost in left_out.items() if lost}
-    return Labeling(files, left_out, tuple(notes), known["group"], known["weight"], known["split"])
-
-
-def listed_splits(root: Path, names: Sequence[str], lists: str) -> dict[str, str]:
-    """Returns the split of each file by lists, "validation=validation_list.txt,test=testing_list.txt"; else "train".
-
-    Raises:
-        FileNotFoundError: if there is no such list.
-        ValueError: if a part has not this form, or two lists name one file. Files that are not there keep their names.
-    """
-    splits: dict[str, str] = {}
-    index = FileIndex(root, names)
-    for part in lists.split(","):
-        split, equals, file = (piece.strip() for piece in part.partition("="))
-        if not (split and equals and file):
-            raise ValueError(
-                f"labels.lists={lists!r}: must name a file for each split, as in 'validation=validation_list.txt,"
-                "test=testing_list.txt'."
-            )
-        path = root / file
-        if not path.is_file():
-            raise FileNotFoundError(f"labels.lists={lists!r}: there is no file {printable(path)}; correct its name.")
-        for line in path.read_text("utf-8-sig", errors="surrogateescape").splitlines():
-            if not line.strip():
-                continue
-            texts, folder = [line.strip(), line.split()[0]], _folder_of(root, path)  # a path, or a path and more
-            try:
-                name = next((found for text in texts if (found := index.find(text, folder)[0])), texts[0])
-            except ValueError as error:
-                raise ValueError(f"labels.lists={lists!r}: {error}.") from None
-            if splits.setdefault(name, split) != split:
-                raise ValueError(
-                    f"labels.lists={lists!r}: {printable(name)} is in the lists of {splits[name]} and {split}; remove "
-                    "it from one."
-                )
-    return dict.fromkeys(names, TRAIN) | splits
+    return Labeling(files, left_out, tuple(notes), tuple(tables), known["group"], known["weight"], known["split"])
 
 
 def _table_files(root: Path, table: str) -> list[Path]:
@@ -207,17 +129,18 @@ def _table_files(root: Path, table: str) -> list[Path]:
 
 def _from_table(
     root: Path, path: Path, index: FileIndex, settings: LabelSettings
-) -> tuple[dict[str, FileLabel], list[str], str, dict[str, bool]]:
-    """Returns the labels of a table by file, files of rows without a label, a note, and which columns it has."""
-    table, folder = read_table(path, settings.columns), _folder_of(root, path)
+) -> tuple[dict[str, FileLabel], list[str], list[str], dict[str, bool]]:
+    """Returns the labels of a table by file, files of rows without a label, notes, and which columns it has."""
+    table, folder = read_table(path, settings.columns), folder_of(root, path)
     file_column = settings.path or _path_column(table, index, folder)
     label_column = settings.label or _label_column(table, file_column)
     columns = {
         "split": settings.split or _named(table, SPLIT),
-        "group": settings.group or _named(table, GROUP),
+        "group": None if settings.group == NO_GROUP else settings.group or _named(table, GROUP),
         "weight": settings.weight,
     }
-    paths, labels = table.values(file_column, "labels.path"), table.values(label_column, "labels.label")
+    paths, drop = relative_here(table.values(file_column, "labels.path"), index, folder)
+    labels = table.values(label_column, "labels.label")
     more = {name: table.values(column, f"labels.{name}") if column else None for name, column in columns.items()}
     found: dict[str, FileLabel] = {}
     unlabeled, by_name = [], 0
@@ -235,15 +158,20 @@ def _from_table(
         if not label:
             unlabeled.append(name)
             continue
+        if not is_unicode(label):
+            raise ValueError(
+                f"labels.table={table.name}: row {row + 1} has the label {printable(repr(label))}, which is not UTF-8; "
+                "save the table as UTF-8."
+            )
         split, group, weight = (None if values is None else values[row] or None for values in more.values())
         known = FileLabel(label, split or ("" if more["split"] else None), group, _weight(weight, table.name, row))
         _merge(found, {name: known}, table.name)
     used = {"path": file_column, "label": label_column} | {name: column for name, column in columns.items() if column}
-    note = f"{printable(os.path.relpath(path, root))}: " + ", ".join(
-        f"{name} is {column!r}" for name, column in used.items()
-    )
-    note += f"; {by_name:,} files were found by their names alone" if by_name else ""
-    return found, unlabeled, note, {name: bool(column) for name, column in columns.items()}
+    found_by = [f"; {by_name:,} files were found by their names alone"] if by_name else []
+    found_by += [f"; {drop} folders were left out in front of each path"] if drop else []
+    words = ", ".join(f"{name} is {column!r}" for name, column in used.items()) + "".join(found_by)
+    notes = [f"{os.path.relpath(path, root)}: {words}", *table_notes(table, used.values(), labels)]
+    return found, unlabeled, notes, {name: bool(column) for name, column in columns.items()}
 
 
 def _merge(files: dict[str, FileLabel], more: Mapping[str, FileLabel], table: str) -> None:
@@ -263,23 +191,24 @@ def _path_column(table: LabelTable, index: FileIndex, folder: str) -> str:
     """Returns the column whose values name the most files."""
 
     def hits(column: str) -> int:
-        return sum(_names_file(row[column], index, folder) for row in table.rows[:LOOKED_AT])
+        return sum(names_file(row[column], index, folder) for row in table.rows[:LOOKED_AT])
 
+    if named := [column for column in table.columns if names_file(column, index, folder)]:
+        raise ValueError(
+            f"labels.columns: must be given, as {table.name} begins with a row: {printable(repr(named[0]))} is a file; "
+            f'give the names of its {len(table.columns)} columns, such as \'("file", "label")\'.'
+        )
     best = max(table.columns, key=hits)
     if not hits(best):
+        for column in table.columns:
+            if relative_here(table.values(column, "labels.path"), index, folder)[1]:
+                return column
         first = printable(next(iter(table.rows))[table.columns[0]])
         raise ValueError(
             f"labels.path: must be given, as no column of {table.name} names files that are there; it may be a "
             f"template, such as 'images/{{{table.columns[0]}}}.png' for {first!r}. Columns: {_listed(table)}."
         )
     return best
-
-
-def _names_file(text: str, index: FileIndex, folder: str) -> bool:
-    try:
-        return bool(text) and index.find(text, folder)[0] is not None
-    except ValueError:  # several files of that name
-        return True
 
 
 def _label_column(table: LabelTable, file_column: str) -> str:
@@ -307,7 +236,7 @@ def _weight(text: str | None, table: str, row: int) -> float:
     if text is None:
         return 1.0
     try:
-        weight = float(text)
+        weight = float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
     except ValueError:
         weight = math.nan
     if not 0 < weight < math.inf:
@@ -316,12 +245,6 @@ def _weight(text: str | None, table: str, row: int) -> float:
             "correct it, or leave the row out."
         )
     return weight
-
-
-def _folder_of(root: Path, path: Path) -> str:
-    """Returns the folder of a table relative to the root, with a final "/", or "" for the root itself."""
-    folder = path.parent.relative_to(root).as_posix() if path.is_relative_to(root) else "."
-    return "" if folder == "." else f"{folder}/"
 
 
 def _matched(pattern: str, name: str) -> FileLabel | None:

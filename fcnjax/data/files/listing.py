@@ -20,6 +20,8 @@ IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "license", "licence", "co
 TABLES = "tables; config.data.labels.table=FILE reads labels from one"
 COMPANIONS = "files of a kind that is never an example, such as text and archives"
 HIDDEN = "hidden files and folders"
+RUNS = "in folders of runs"
+RUN_FILES = ("environment.json", "metrics.jsonl")  # what a folder of `fcnjax train` holds
 BACKGROUND = "in folders whose names begin and end with _, which are no classes"
 
 
@@ -64,8 +66,8 @@ def list_folder(root: Path) -> Listing:
                     if reason in (None, BACKGROUND) and real not in above:
                         folders.extend([] if reason else [name])
                         visit(entry.path, f"{name}/", above | {real}, reason)
-                    elif reason == HIDDEN:
-                        left_out.setdefault(HIDDEN, []).append(name)
+                    elif reason in (HIDDEN, RUNS):
+                        left_out.setdefault(reason, []).append(name)
                 # A broken link is kept, so that it is reported; a pipe is not, because reading it would wait.
                 elif entry.is_file() or entry.is_symlink():
                     if reason is None:
@@ -96,6 +98,8 @@ def _reason(entry: os.DirEntry[str]) -> str | None:
     if name.startswith("."):
         return HIDDEN
     if entry.is_dir():
+        if all(os.path.exists(f"{entry.path}/{file}") for file in RUN_FILES):
+            return RUNS
         return BACKGROUND if len(name) > 2 and name[0] == name[-1] == "_" else None
     return TABLES if suffix in TABLE_SUFFIXES else COMPANIONS if suffix in OTHER_SUFFIXES else None
 

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from fcnjax.data.files.folder_layout import SPLIT_NAMES, Layout, refusal
+from fcnjax.data.files.folder_layout import Layout, refusal
+from fcnjax.data.files.folder_splits import split_kind
 from fcnjax.data.files.listing import tops_of
 from fcnjax.data.sources.splits import ALL, FixedOrder, SplitTerm, parse_split, parse_term
 from fcnjax.naming import some, unknown_name
@@ -40,19 +41,13 @@ def select(root: Path, layout: Layout, split: str) -> list[int]:
         lost = {index for other in without for index in _sliced(root, layout, other)}
         chosen.update(index for index in members if index not in lost)
     if not chosen:
-        advice = "name a split that does, such as 'all'."
-        if layout.groups is not None and "[" in split:
-            largest = max(map(layout.groups.count, set(layout.groups)))
-            advice = (
-                f"groups stay whole, and the largest has {largest} of {len(layout.names)} files; ask for a larger part."
-            )
-        raise refusal(f"split={split!r} of {root}: holds no file; {advice}")
+        raise refusal(f"split={split!r} of {root}: holds no file; name a split that does, such as 'all'.")
     return sorted(chosen)
 
 
 def joined_folders(root: Path, layout: Layout, split: str) -> str | None:
     """Returns a note if "all" joins folders such as train/ and test/; None if it does not."""
-    folders = [f"{folder}/" for folder in layout.folders if folder.lower() in SPLIT_NAMES]
+    folders = [f"{folder}/" for folder in layout.folders if split_kind(folder)]
     if len(folders) < 2 or ALL not in split_names(root, split):
         return None
     return (
@@ -84,7 +79,10 @@ def _sliced(root: Path, layout: Layout, term: SplitTerm) -> list[int]:
     classes = [layout.class_names[layout.labels[member]] for member in members]
     groups = None if layout.groups is None else [layout.groups[member] for member in members]
     order = FixedOrder(classes, [layout.names[member] for member in members], groups)
-    return [members[place] for place in order.part(term.span(len(members), strict=False))]
+    try:
+        return [members[place] for place in order.part(term.span(len(members), strict=False))]
+    except ValueError as error:
+        raise refusal(f"split={term.text!r} of {root}: {error} labels.group=none ignores them.") from None
 
 
 def _members(root: Path, layout: Layout, base: str) -> list[int]:
@@ -101,13 +99,13 @@ def _members(root: Path, layout: Layout, base: str) -> list[int]:
     if base and "/" not in base and (root / layout.prefix / base).is_dir():
         raise refusal(f"split={base!r} of {root}: its folder holds no file; fill it or name another split.")
     plain, named = not any(sign in base for sign in "*?["), set(layout.splits or ()) - {""}
-    if plain and not named and folders and not {top.lower() for top in folders} & SPLIT_NAMES:
+    if plain and not named and folders and not layout.folders:
         raise refusal(
             f"split={base!r} of {root}: must be a folder of a split, and there are only classes; slice them all, as in "
             "'all[:80%]', 'all[80%:90%]' and 'all[90%:]' for config.data.train_split, validation_split and test_split."
         )
     if plain:
-        known = (named or folders) | {ALL}
+        known = (named or set(layout.folders) or folders) | {ALL}
         raise refusal(unknown_name(f"split of {root}:", base, known) + " Or give a pattern: '*_[0-4].wav'.")
     matches = re.compile(_expression(base), re.DOTALL).fullmatch
     return [position for position, name in enumerate(layout.names) if matches(name)]

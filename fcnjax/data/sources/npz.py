@@ -28,9 +28,13 @@ from fcnjax.data.sources.npz_archive import array_names, read_arrays
 from fcnjax.data.sources.source import Source
 from fcnjax.data.sources.splits import ALL, FixedOrder, SplitPart, parse_split, positions, split_parts
 from fcnjax.data.sources.wrapped import as_source
-from fcnjax.naming import printable
+from fcnjax.naming import printable, some
 
 T = TypeVar("T")
+# Names of arrays in files of others: x_train and y_train (Keras), train_images and train_labels (MedMNIST), X and y.
+_VALUES, _LABELS = ("x", "images", "data", "signals"), ("y", "labels", "targets")
+_KIND = "|".join(_VALUES + _LABELS)
+_OTHER = re.compile(rf"(?:(?P<before>train|val|valid|validation|test)_)?(?P<kind>{_KIND})(?:_(?P<after>\w+))?", re.I)
 
 
 def save_npz(
@@ -111,7 +115,9 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     (default 1) of the same prefix, as `save_npz` writes them. Beside values [N, *S, C], an array `channels` that holds
     C says that the last axis is one of channels, where it looks like another one (see `ArraySource`). `class_names`
     [K], strings, is optional; by default the labels of all splits determine the classes: the largest integer, or the
-    names, sorted. `weights` and `groups` [N] of the same prefix are optional, too (see `ArraySource`).
+    names, sorted. `weights` and `groups` [N] of the same prefix are optional, too (see `ArraySource`). In a file
+    without arrays of these names, those of other libraries are read: x_train and y_train, train_images and
+    train_labels, X and y.
 
     Args:
         path: the file.
@@ -136,8 +142,14 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     shown = printable(path)
     if not path.exists():
         raise FileNotFoundError(f"{shown}: no such file; fcnjax.data.save_npz writes one from arrays.")
-    stored = read_arrays(path)
+    stored = _named(read_arrays(path))
     splits = _split_names(stored)
+    if not splits:
+        held = some([f"{name} {list(array.shape)}" for name, array in stored.items()], 6) or "none"
+        raise ValueError(
+            f"{shown}: must hold arrays values and labels, or one of each for every split, such as train_values; its "
+            f"arrays are {printable(held)}; fcnjax.data.save_npz(path, values, labels) writes them."
+        )
     if splits == {""}:
         bare = ALL if parse_split(split)[0].name == ALL else "train"
         prefixes = {bare: ""}
@@ -149,7 +161,10 @@ def load_npz(path: str | os.PathLike[str], split: str = "train") -> ArraySource:
     names, labels = _classes(shown, stored, prefixes, labels)
     weights = _beside(shown, stored, prefixes, counts, "weights", checked_weights)
     groups = _beside(shown, stored, prefixes, counts, "groups", checked_groups)
-    members = [(part.split, _members(part, labels[part.split], groups.get(part.split))) for part in parts]
+    what = f"split={split!r} of {shown}: "
+    members = [
+        (part.split, _prefixed(what, _members, part, labels[part.split], groups.get(part.split))) for part in parts
+    ]
     arrays = [each for name, rows in members for each in _examples(shown, stored, prefixes[name], rows, counts[name])]
     chosen = [labels[name][row] for name, rows in members for row in rows]
     more: dict[str, Any] = {}
@@ -175,7 +190,25 @@ def npz_splits(path: str | os.PathLike[str]) -> list[str]:
         ValueError: if it is not an `.npz` file.
         OSError: if it cannot be read.
     """
-    return sorted(name or ALL for name in _split_names(array_names(Path(path))))
+    return sorted(name or ALL for name in _split_names(_named(dict.fromkeys(array_names(Path(path))))))
+
+
+def _named(stored: Mapping[str, T]) -> dict[str, T]:
+    """Returns arrays by the names that this library gives them: "x_train", "train_images" are "train_values".
+
+    Arrays of a file with values of that name keep their names.
+    """
+    if _split_names(stored):
+        return dict(stored)
+    renamed = {}
+    for name, array in stored.items():
+        found = _OTHER.fullmatch(name)
+        if found is not None:
+            split = found["before"] or found["after"]
+            kind = "values" if found["kind"].lower() in _VALUES else "labels"
+            name = f"{split}_{kind}" if split else kind
+        renamed[name] = array
+    return renamed
 
 
 def _split_names(keys: Iterable[str]) -> set[str]:

@@ -182,10 +182,19 @@ class FixedOrder:
         self._ends = np.cumsum([0, *map(len, ranked)])
 
     def part(self, span: range) -> list[int]:
-        """Returns the positions in a stretch of the order; bounds within a group move to its nearer end."""
+        """Returns the positions in a stretch of the order; bounds within a group move to its nearer end.
+
+        Raises:
+            ValueError: if no group is left between the bounds.
+        """
         start, stop = span.start, max(span.start, span.stop)
         if self._ends is not None:
             start, stop = (int(self._ends[np.argmin(np.abs(self._ends - bound))]) for bound in (start, stop))
+            if span and start == stop:
+                raise ValueError(
+                    f"holds no example, as groups stay whole, and the largest has {np.diff(self._ends).max():,} of "
+                    f"{len(self.positions):,} examples; ask for a larger part, or give the splits."
+                )
         return self.positions[start:stop]
 
 

@@ -111,7 +111,8 @@ def choose_config(
     found = find_data(data, fields)
     if trained is not None:
         found = _as_trained(found, trained)
-    found = dataclasses.replace(found, fields={**found.fields, **(fields or {})})
+    asked = {name: value for name, value in (fields or {}).items() if name != "labels" or name not in found.fields}
+    found = dataclasses.replace(found, fields={**found.fields, **asked})
     sources = found.sources
     if sources is None:
         sources = read_sources(Recipe.from_config({"data": found.fields}), cache_dir=cache_dir, verify=verify)

@@ -19,6 +19,7 @@ from fcnjax.data import PartialSource, Source, UnreadableExample, as_source
 from fcnjax.data.by_name import ARRAYS
 from fcnjax.data.decoding.audio_files import read_rate
 from fcnjax.data.files.file_scan import AudioKind, ImageKind
+from fcnjax.data.files.folder_splits import split_kind
 from fcnjax.data.files.label_settings import LabelSettings
 from fcnjax.data.files.split_files import select
 from fcnjax.data.sources.contents import sample_positions
@@ -145,33 +146,44 @@ def _chosen_splits(
     """
     if len(asked) == len(_SPLITS):
         return dict(asked), {}
-    known = {name.lower(): name for name in names}
+    known = {name.lower(): name for name in sorted(names)}
+    if lost := sorted(set(names) - set(known.values())):
+        twin = printable(known[lost[0].lower()])
+        raise ValueError(
+            f"data={printable(owner)}: has the splits {printable(lost[0])} and {twin}, which differ in case alone; "
+            "join or rename them, or give config.data.train_split, validation_split and test_split."
+        )
+    chosen, why = _split_names_of(known, owner)
+    reasons = {"train_split": why, "validation_split": "measured while training", "test_split": "measured at the end"}
+    return dict(zip(_SPLITS, chosen, strict=True)) | dict(asked), reasons
+
+
+def _split_names_of(known: Mapping[str, str], owner: Path) -> tuple[list[str], str]:
+    """Returns the splits for training, validation and test, and why, for names of splits by their small letters."""
+    alike = {split_kind(name): name for name in reversed(list(known.values()))}  # "training_set"
     train, validation, test = (
-        next((known[n] for n in group if n in known), None) for group in (TRAIN, VALIDATION, TEST)
+        next((known[n] for n in group if n in known), alike.get(group[0])) for group in (TRAIN, VALIDATION, TEST)
     )
     if train is None and len(known) == 1 and validation is test is None:
         train = next(iter(known.values()))
     if train is validation is test is None and len(known) > 2 and all(_FOLD.fullmatch(name) for name in known):
-        *_, valid, last = sorted(known.values(), key=lambda name: int(_FOLD.fullmatch(name.lower())[1]))  # pyright: ignore
-        chosen = [f"all - {valid} - {last}", valid, last]
-        why = f"all folds but the last two of {len(known)}"
-        return dict(zip(_SPLITS, chosen, strict=True)) | dict(asked), {"train_split": why}
+        folds = sorted(known.values(), key=lambda name: int(re.sub(r"\D", "", name)))
+        *_, validation, test = folds
+        return [f"all - {validation} - {test}", validation, test], f"all but the last two of {len(folds)} folds"
     if train is None:
         raise ValueError(
             f"data={printable(owner)}: has the splits {', '.join(map(printable, sorted(known.values())))}, and none to "
-            "train on; name one 'train'."
+            "train on; name one 'train', move classes beside it into a folder 'train', or give "
+            "config.data.train_split, validation_split and test_split."
         )
     if validation is None and test is None:
-        chosen, why = [train + share for share in SHARES], "80, 10 and 10 % of each class"
-    elif test is None:
+        return [train + share for share in SHARES], "80, 10 and 10 % of each class"
+    if test is None:
         assert validation is not None
-        chosen = [f"{train}[:90%]", f"{train}[90%:]", validation]
-        why = "there is no test split; a tenth of train validates"
-    elif validation is None:
-        chosen, why = [f"{train}[:90%]", f"{train}[90%:]", test], "a tenth of train validates"
-    else:
-        chosen, why = [train, validation, test], "as they are named"
-    return dict(zip(_SPLITS, chosen, strict=True)) | dict(asked), {"train_split": why}
+        return [f"{train}[:90%]", f"{train}[90%:]", validation], "there is no test split; a tenth of train validates"
+    if validation is None:
+        return [f"{train}[:90%]", f"{train}[90%:]", test], "a tenth of train validates"
+    return [train, validation, test], "as they are named"
 
 
 def _check_enough(what: str, count: int) -> None:
@@ -217,4 +229,8 @@ def _part(source: Source, share: str) -> Source:
         labels = [source[index].label for index in range(len(source))]
     order = FixedOrder([str(label) for label in labels], [str(index) for index in source.ids], source.groups)
     (part,) = split_parts(f"train{share}", {"train": len(source)}, "the examples")
-    return PartialSource(source, np.sort(order.part(range(part.start, part.stop))), {})
+    try:
+        chosen = order.part(range(part.start, part.stop))
+    except ValueError as error:
+        raise ValueError(f"sources: the slice {share} {error}") from None
+    return PartialSource(source, np.sort(chosen), {})

@@ -4,7 +4,7 @@ The one idea: a table is only taken where folders are no classes, and where it n
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -44,50 +44,59 @@ def found_labels(root: Path, given: LabelSettings, splits: Sequence[str] = ()) -
         ValueError: if the files have no classes, by folders, names or a table.
     """
     asked = [name for split in splits for name in split_names(root, split)]
-    if given != FOLDERS_ALONE or not root.is_dir():
+    said = given.table is not None or given.pattern is not None or given.lists is not None
+    if said or not root.is_dir():
         return FoundLabels(_set(given), read_layout(root, asked, given), "")
-    if all((root / name).is_file() for name in LISTS.values()):
+    if given == FOLDERS_ALONE and all((root / name).is_file() for name in LISTS.values()):
         lists = LabelSettings(lists=",".join(f"{split}={name}" for split, name in LISTS.items()))
         return FoundLabels(_set(lists), read_layout(root, asked, lists), "the lists that lie in the folder")
-    try:
-        layout = read_layout(root, asked)
-        if len(layout.class_names) > 1:
+    layout = refused = None
+    if given == FOLDERS_ALONE:
+        try:
+            layout = read_layout(root, asked)
+        except ValueError as error:
+            refused = error
+        if layout is not None and len(layout.class_names) > 1:
             return FoundLabels({}, layout, "")
-        refused = None
-    except ValueError as error:
-        layout, refused = None, error
-    tables = _tables(root)
-    found = [(settings, labeled) for settings in tables if (labeled := _tried(root, asked, settings)) is not None]
+    tried = [(settings, *_tried(root, asked, settings)) for settings in _tables(root, given)]
+    found = [(settings, labeled) for settings, labeled, _ in tried if labeled is not None]
     if len(found) == 1:
-        settings, labeled = found[0]
-        return FoundLabels(_set(settings), labeled, "it names the files, and folders are no classes")
+        return FoundLabels(_set(found[0][0]), found[0][1], "it names the files, and folders are no classes")
+    beside = [f"{settings.table}: not used, as {why}" for settings, _, why in tried]
+    if len(found) > 1:
+        named = some([repr(settings.table) for settings, _ in found], 3)
+        beside = [f"Tables that name the files: {named}; give --config.data.labels.table"]
     if layout is not None:
-        return FoundLabels({}, layout, "")
-    assert refused is not None
-    if found:
-        names = some([printable(repr(settings.table)) for settings, _ in found], 3)
-        raise ValueError(f"{refused} Tables that name the files: {names}; give --config.data.labels.table.")
-    raise refused
+        return FoundLabels({}, replace(layout, notes=(*layout.notes, *beside)), "")
+    refused = refused or ValueError(
+        f"labels.{given.columns_asked}: names a column, and no table of {root} names files."
+    )
+    raise ValueError(printable(" ".join([str(refused), *(f"{each.rstrip('.')}." for each in beside[:2])])))
 
 
 def _set(settings: LabelSettings) -> dict[str, Any]:
     return {name: value for name, value in asdict(settings).items() if value is not None}
 
 
-def _tables(root: Path) -> list[LabelSettings]:
+def _tables(root: Path, given: LabelSettings) -> list[LabelSettings]:
     """Returns settings for the tables in a folder and in those directly below it; one for tables of one name."""
     tables = [PurePosixPath(name) for name in list_folder(root).tables]
     tables = [path for path in tables if path.suffix.lower() in TABLE_SUFFIXES and len(path.parts) <= 2]
     names = {path.name: [each for each in tables if each.name == path.name] for path in tables}
-    return [LabelSettings(table=str(same[0]) if len(same) == 1 else f"*/{name}") for name, same in names.items()]
+    paths = [str(same[0]) if len(same) == 1 else f"*/{name}" for name, same in names.items()]
+    return [replace(given, table=path) for path in paths]
 
 
-def _tried(root: Path, asked: Sequence[str], settings: LabelSettings) -> Layout | None:
-    """Returns the layout by a table; None if it does not say the labels of at least half of the files."""
+def _tried(root: Path, asked: Sequence[str], settings: LabelSettings) -> tuple[Layout | None, str]:
+    """Returns the layout by a table, or why it does not say the labels of at least half of the files."""
     try:
         layout = read_layout(root, asked, settings)
-    except (ValueError, OSError):
-        return None
-    named = sum((root / name).exists() for name in layout.names)
+    except (ValueError, OSError) as error:
+        return None, str(error)
+    there = sum((root / name).exists() for name in layout.names)
     lost = sum(each.count for each in layout.ignored if "table" in each.reason)
-    return layout if len(layout.class_names) > 1 and named >= max(lost, len(layout.names) / 2) else None
+    if len(layout.class_names) < 2:
+        return None, f"all its labels are {' '.join(layout.class_names)!r}"
+    if there < max(lost, len(layout.names) / 2):
+        return None, f"it has {len(layout.names):,} rows, and {there:,} of them name one of {there + lost:,} files"
+    return layout, ""

@@ -75,7 +75,7 @@ def pets(root: Path) -> None:
             _image(root / "images" / f"{breed}_{index}.jpg", label, "RGB")
             stems["test" if index > 10 else "trainval"].append(f"{breed}_{index} {label + 1} 2 {label}")
         (root / "images" / f"{breed}_100.mat").write_bytes(b"MATLAB 5.0")
-    (root / "annotations").mkdir()
+    _image(root / "annotations/trimaps/Abyssinian_1.png", 0, "L")
     for name, lines in stems.items():
         (root / "annotations" / f"{name}.txt").write_text("\n".join(lines) + "\n")
 
@@ -86,6 +86,7 @@ def chest_xrays(root: Path) -> None:
     for patient in range(1, 13):
         for visit in range(3):
             name, finding = f"{patient:08}_{visit:03}.png", ("No Finding", "Effusion")[patient % 2]
+            finding = "Effusion|Mass" if (patient, visit) == (11, 2) else finding
             _image(root / f"images_{1 + patient // 7:03}/images" / name, patient % 2, "L")
             rows.append((name, finding, visit, patient))
             lists["test" if patient > 10 else "train_val"].append(name)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcnjax.data.files.folder_layout import Layout, read_layout
+from fcnjax.data.files.label_settings import LabelSettings
 from fcnjax.data.files.split_files import joined_folders, select, split_names
 
 
@@ -205,6 +206,53 @@ def test_what_people_have_by_accident_is_understood_and_said(tmp_path, names, sp
     said = [*layout.notes, *(f"{each.reason}: {each.count}, {each.example}" for each in layout.ignored)]
     assert any(re.search(says, each) for each in said) if says else not said
     assert select(tmp_path, layout, split)
+
+
+@pytest.mark.parametrize(
+    ("names", "folders", "classes", "says"),
+    [
+        (["training_set/training_set/cat/1.png", "training_set/training_set/dog/1.png", "test_set/test_set/cat/2.png"],
+         "test_set training_set", "cat dog", "the classes are the folders in test_set/test_set/, training_set/"),
+        (["seg_train/seg_train/sea/1.png", "seg_test/seg_test/sea/2.png", "seg_test/seg_test/ice/2.png",
+          "seg_pred/seg_pred/3.png"], "seg_test seg_train", "ice sea", "in seg_pred/"),
+        (["train/images/cat/1.png", "train/images/dog/1.png", "test/images/cat/2.png"], "test train", "cat dog",
+         "the classes are the folders in test/images/, train/images/"),
+        (["train/cat/1.png", "train/dog/1.png", "holdout/cat/2.png", "holdout/dog/2.png"], "train", "cat dog",
+         "in holdout/"),
+        (["fold1/cat/1.png", "fold2/cat/2.png", "fold2/dog/2.png", "extra/cat/3.png"], "fold1 fold2", "cat dog",
+         "in extra/"),
+        (["cat/train/1.png", "dog/train/1.png", "cat/test/2.png", "dog/test/2.png"], "", "cat dog",
+         r"if these are splits, give config.data.labels.pattern='\(\?P<label>\[\^/\]\+\)/\(\?P<split>"),
+        (["north/cat/1.png", "north/dog/1.png", "south/cat/2.png", "south/dog/2.png"], "", "north south",
+         "if these are the classes"),
+        (["images/1.png", "annotations/2.png"], "", "annotations images", "annotations/, images/ count as"),
+        (["train_station/1.png", "test_tube/2.png"], "", "test_tube train_station", None),
+    ],
+)  # fmt: skip
+def test_splits_are_no_classes(tmp_path, names, folders, classes, says):
+    layout = read_layout(make(tmp_path, *names))
+    assert (" ".join(layout.folders), " ".join(layout.class_names)) == (folders, classes)
+    said = [*layout.notes, *(each.reason for each in layout.ignored)]
+    assert any(re.search(says, each) for each in said) if says else not said
+
+
+def test_the_advice_for_names_that_may_merge_classes_gives_the_classes(tmp_path):
+    breeds = ("american_bulldog", "american_terrier", "beagle")
+    root = make(
+        tmp_path, *(f"{split}/{breed}_{n}.png" for split in ("train", "test") for breed in breeds for n in (1, 2))
+    )
+    (note,) = read_layout(root).notes
+    pattern = re.search(r"pattern='(.*)'", note)[1]
+    assert read_layout(root, (), LabelSettings(pattern=pattern)).class_names == breeds
+
+
+def test_folders_of_runs_are_no_classes(tmp_path):
+    root = make(
+        tmp_path, "cat/1.png", "dog/1.png", "run/environment.json", "run/metrics.jsonl", "run/model/x.safetensors"
+    )
+    layout = read_layout(root)
+    assert layout.class_names == ("cat", "dog")
+    assert [(each.reason, each.example) for each in layout.ignored] == [("in folders of runs", "run")]
 
 
 def test_parts_of_a_data_set_do_not_become_classes(tmp_path):

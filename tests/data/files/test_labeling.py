@@ -1,5 +1,8 @@
 """Labels, splits, groups and weights of files, by tables, lists and patterns."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -32,6 +35,8 @@ def labels_of(root, **settings):
         ("labels.csv", "file,label\nimages\\a.png,cat\nROOT/images/b.png,dog\n", {}),
         ("*/labels.csv", "file,label\na.png,cat\nb.png,dog\n", {}),
         ("labels.csv", "images/a.png,cat\nimages/b.png,dog\n", {"columns": ("where", "label")}),
+        ("labels.csv", "file,label\n/content/set/images/a.png,cat\n/content/set/images/b.png,dog\n", {}),
+        ("labels.csv", "File Path;class\nD:\\x\\images\\A.PNG;cat\nD:\\x\\images\\B.PNG;dog\n", {}),
     ],
 )
 def test_a_row_finds_its_file(tmp_path, table, text, settings):
@@ -49,7 +54,8 @@ def test_a_row_finds_its_file(tmp_path, table, text, settings):
         ("file,label\nimages/a.png,cat\n,dog\n", {}, "row 2 names no file"),
         ("file,label\nc.png,cat\n", {}, "c.png may be deep/c.png or images/c.png; give labels.path as a template"),
         ("file,label,w\nimages/a.png,cat,-1\n", {"weight": "w"}, "labels.weight: must be numbers above 0.*'-1'"),
-        ("file,label\nimages/a.png,\n", {}, "no file has a label"),
+        ("file,label\nimages/a.png,\n", {}, "labels.table=labels.csv: must give labels, and gives none"),
+        ("images/a.png,cat\nimages/c.png,dog\n", {}, "labels.columns: must be given, .* 'images/a.png' is a file"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, settings, message):
@@ -139,9 +145,66 @@ def test_lists_divide_files_with_folders_as_classes(tmp_path):
     [
         ({"pattern": "("}, "must be a regular expression"),
         ({"pattern": "(.+)_1"}, "must have a group of the name label"),
-        ({"label": "x"}, "names a column, so it needs the table"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         LabelSettings(**settings)
+
+
+def test_a_column_without_a_table_is_refused(tmp_path):
+    make(tmp_path, "cat/1.png", "dog/2.png")
+    with pytest.raises(ValueError, match="labels.label='x': names a column, so it needs a table"):
+        labels_of(tmp_path, label="x")
+
+
+def test_a_row_with_a_folder_never_labels_a_file_of_another(tmp_path):
+    make(tmp_path, "a/1.png", "a/2.png", "b/1.png")
+    (tmp_path / "t.csv").write_text("file,label\na/1.png,cat\na/2.png,dog\nc/1.png,bird\n")
+    source = FolderSource.images(tmp_path, "all", labels=LabelSettings(table="t.csv"), on_error="mask")
+    assert source.names == ("a/1.png", "a/2.png")
+    assert source.unreadable == {"c/1.png": "there is no such file"}
+
+
+def test_labels_in_other_bytes_are_refused_and_names_of_files_are_not(tmp_path):
+    names = [b"caf\xe9.png", b"b.png"]
+    for name in names:
+        Image.new("L", (4, 5)).save(os.fsdecode(bytes(tmp_path) + b"/" + name))
+    (tmp_path / "t.csv").write_bytes(b"file,label\n" + b"".join(name + b",x" + name[:1] + b"\n" for name in names))
+    assert set(labels_of(tmp_path, table="t.csv").values()) == {"xc", "xb"}
+    (tmp_path / "t.csv").write_bytes(b"file,label\nb.png,K\xe4fer\n")
+    with pytest.raises(ValueError, match=r"row 1 has the label .*, which is not UTF-8; save the table as UTF-8"):
+        labels_of(tmp_path, table="t.csv")
+
+
+def test_a_table_may_be_given_by_its_whole_path_and_from_outside(tmp_path, monkeypatch):
+    make(tmp_path / "data", "a.png", "b.png")
+    (tmp_path / "t.csv").write_text(f"file,label\n{tmp_path}/data/a.png,cat\n{tmp_path}/data/b.png,dog\n")
+    monkeypatch.chdir(tmp_path)
+    labels = labels_of(Path("data"), table=str(tmp_path / "t.csv"))
+    assert labels == {"a.png": "cat", "b.png": "dog"} == labels_of(tmp_path / "data", table="../t.csv")
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (["0.png,cat,7", "1.png,dog,8"], "columns that are not used: 'age'"),
+        (["0.png,cat,7", "1.png,nan,8"], "'nan' counts as a class; leave the label empty"),
+        (["0.png,cat,7", "1.png,cat|dog,8", "2.png,dog|cat,8"], "each combination of labels counts as a class"),
+        ([f"{index}.png,{index / 7},1" for index in range(30)], "30 of 30 labels differ, and all are numbers"),
+    ],
+)
+def test_what_labels_may_hide_is_said(tmp_path, rows, says):
+    make(tmp_path, *(f"{index}.png" for index in range(len(rows))))
+    (tmp_path / "t.csv").write_text("\n".join(["file,label,age", *rows]))
+    layout = read_layout(tmp_path, (), LabelSettings(table="t.csv"))
+    assert any(says in note for note in layout.notes)
+
+
+def test_a_column_of_groups_can_be_left_alone(tmp_path):
+    make(tmp_path, *(f"{index}.png" for index in range(6)))
+    rows = [f"{index}.png,{'ab'[index % 2]},{'xy'[index % 2]}" for index in range(6)]
+    (tmp_path / "t.csv").write_text("\n".join(["file,label,speaker", *rows]))
+    with pytest.raises(ValueError, match="groups stay whole, and the largest has 3 of 6 .* labels.group=none ignores"):
+        FolderSource.images(tmp_path, "all[90%:]", labels=LabelSettings(table="t.csv"))
+    assert len(FolderSource.images(tmp_path, "all[80%:]", labels=LabelSettings(table="t.csv", group="none"))) == 1

@@ -329,3 +329,26 @@ def test_slices_keep_groups_whole(tmp_path):
     first, rest = load_npz(path, "train[:50%]"), load_npz(path, "train[50%:]")
     assert not set(first.groups) & set(rest.groups)
     assert sorted([*first.ids, *rest.ids]) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "split"),
+    [
+        ("x_train", "y_train", "train"),
+        ("train_images", "train_labels", "train"),
+        ("X", "y", "all"),
+        ("images", "labels", "all"),
+    ],
+)
+def test_arrays_of_other_libraries_are_read(tmp_path, values, labels, split):
+    np.savez(tmp_path / "other.npz", **{values: np.ones((4, 9, 8, 1), np.uint8), labels: np.array([0, 1, 0, 1])})
+    assert npz_splits(tmp_path / "other.npz") == [split]
+    assert load_npz(tmp_path / "other.npz", split).sizes.tolist() == [[9, 8]] * 4
+
+
+def test_a_file_without_known_arrays_says_what_it_holds(tmp_path):
+    np.savez(tmp_path / "other.npz", pictures=np.ones((4, 9)), kinds=np.ones(4))
+    with pytest.raises(
+        ValueError, match=r"must hold arrays values and labels, .* its arrays are pictures \[4, 9\], kinds \[4\]"
+    ):
+        load_npz(tmp_path / "other.npz")

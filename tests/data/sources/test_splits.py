@@ -101,7 +101,10 @@ def test_slices_keep_groups_whole_and_partition_the_whole(groups, percent):
     classes = [str(label) for label, count in groups for _ in range(count)]
     order = FixedOrder(classes, [str(index) for index in range(len(owner))], owner)
     cut = round(percent * len(owner) / 100)
-    first, rest = order.part(range(cut)), order.part(range(cut, len(owner)))
+    spans = (range(cut), range(cut, len(owner)))
+    if any(span and len(span) <= max(count for _, count in groups) / 2 for span in spans):
+        return  # a span that may hold no whole group is refused
+    first, rest = map(order.part, spans)
     assert sorted(first + rest) == list(range(len(owner)))
     assert not {owner[index] for index in first} & {owner[index] for index in rest}
     assert abs(len(first) - cut) <= max(count for _, count in groups) / 2
@@ -115,3 +118,10 @@ def test_slices_of_groups_hold_the_classes_in_proportion():
         part = order.part(range(800 * fold, 800 * (fold + 1)))
         assert len(part) == 800
         assert abs(sum(classes[index] == "b" for index in part) - 80) <= 4
+
+
+def test_a_slice_without_a_whole_group_is_refused():
+    order = FixedOrder("abab", "0123", ["x", "x", "x", "y"])
+    assert sorted(order.part(range(0, 4))) == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="groups stay whole, and the largest has 3 of 4 examples"):
+        order.part(range(0, 1) if order.positions[0] != 3 else range(3, 4))

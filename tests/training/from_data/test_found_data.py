@@ -121,3 +121,14 @@ def test_files_of_no_known_kind_and_splits_without_train_are_refused(tmp_path):
     write_images(tmp_path / "splits", ("test/a", "val/a"))
     with pytest.raises(ValueError, match="has the splits test, val, and none to train on"):
         find_data(tmp_path / "splits")
+
+
+def test_splits_that_differ_in_case_alone_are_refused(tmp_path):
+    write_images(tmp_path, ("train/a", "Train/a", "test/a"), count=1)
+    with pytest.raises(ValueError, match="has the splits Train and train, which differ in case alone"):
+        find_data(tmp_path)
+
+
+def test_splits_are_known_by_what_they_are_called(tmp_path):
+    write_images(tmp_path, ("training_set/a", "training_set/b", "test_set/a", "test_set/b"), count=5)
+    assert splits(find_data(tmp_path)) == ("training_set[:90%]", "training_set[90%:]", "test_set")

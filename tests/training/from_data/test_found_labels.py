@@ -1,11 +1,16 @@
 """Where labels of a folder come from if nobody says: its folders, a table beside them, or lists."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from fcnjax.data import ArraySource
+from fcnjax.data import ArraySource, LabelSettings
 from fcnjax.training.from_data import choose_config, find_data
+from fcnjax.training.from_data.found_labels import found_labels
+
+README = Path(__file__).parents[3] / "README.md"
 
 
 def make(root, *names):
@@ -93,3 +98,39 @@ def test_a_misspelled_setting_is_named(tmp_path):
     make(tmp_path, *FLAT)
     with pytest.raises(ValueError, match=r"'data.labels.tabel': did you mean 'data.labels.table'"):
         find_data(tmp_path, {"labels": {"tabel": "t.csv"}})
+
+
+def test_a_column_may_be_named_of_a_table_that_is_found(tmp_path):
+    make(tmp_path, *FLAT)
+    rows = [f"{name},{'ab'[index % 2]},{'cd'[index % 2]}" for index, name in enumerate(FLAT)]
+    (tmp_path / "t.csv").write_text("\n".join(["file,label,other", *rows]))
+    choice = choose_config(tmp_path, fields={"labels": {"label": "other"}})
+    assert choice.sources["train"].class_names == ("c", "d")
+    assert choice.config.data.labels.table == "t.csv"
+
+
+def test_why_a_table_is_not_used_is_said(tmp_path):
+    make(tmp_path, *FLAT)
+    (tmp_path / "t.csv").write_text("\n".join(["file,x,y", *(f"{name},1,2" for name in FLAT)]))
+    with pytest.raises(ValueError, match="labels.table=t.csv"):
+        choose_config(tmp_path)
+    layout = found_labels(tmp_path, LabelSettings()).layout
+    assert any("t.csv: not used, as labels.label: must be given" in note for note in layout.notes)
+
+
+def test_five_folds_by_the_sentence_of_the_readme(tmp_path):
+    names = tuple(f"{'ab'[index % 2]}/{index}.png" for index in range(20))
+    make(tmp_path, *names)
+    assert "`all[:20%]` and `all - all[:20%]` are the first of five folds" in README.read_text().replace("\n", " ")
+    splits = {"train_split": "all - all[:20%]", "validation_split": "all[:20%]", "test_split": "all[:20%]"}
+    sources = choose_config(tmp_path, fields=splits | {"leakage": "ignore"}).sources
+    assert [len(sources[name]) for name in ("train", "test")] == [16, 4]
+    assert not set(sources["train"].names) & set(sources["test"].names)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_too_few_groups_to_cut_are_refused(groups):
+    values = [np.ones((9, 9, 1), np.float32)] * 20
+    source = ArraySource(values, [index % 2 for index in range(20)], groups=[index % groups for index in range(20)])
+    with pytest.raises(ValueError, match="sources: the slice .* holds no example, as groups stay whole"):
+        find_data(source)
