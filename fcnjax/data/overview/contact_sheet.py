@@ -41,9 +41,9 @@ def contact_sheet(source: Source, name: str) -> Figure:
         name: of the data set, for the title.
 
     Returns:
-        The figure. Of more than 24 classes, 24 are shown, evenly spread, and the title says so. Float values between 0
-        and 1 are shown as they are, others between the smallest and the largest shown; of two channels the first is
-        shown, of more than three the first three. What cannot be decoded is left out.
+        The figure. Of more than 24 classes, 24 are shown, evenly spread. Values that fill less than half of 0 to 1, or
+        are outside of it, are stretched; of two channels the first is shown, of more than three the first three. The
+        title says so. What cannot be decoded is left out.
 
     Raises:
         ValueError: if the labels are unknown.
@@ -65,6 +65,9 @@ def contact_sheet(source: Source, name: str) -> Figure:
             shown.append(Shown(picture, values.shape[:-1], row, column))
     names = [(shortened(source.class_names[label]), len(each)) for label, each in zip(classes, members, strict=True)]
     cut = f"; {len(classes)} of {len(source.class_names):,} classes" if len(classes) < len(source.class_names) else ""
+    cut += "" if signals or (low, high) == (0, 1) else f"; {low:.2g} is black, {high:.2g} is white"
+    channels = source.channels
+    cut += f"; channel{'s 1 to 3' if channels > 3 else ' 1'} of {channels}" if channels not in (1, 3) else ""
     title = f"{shortened(name, 90)}: training examples{cut}"
     return _figure(shown, names, title, room)
 
@@ -102,12 +105,14 @@ def _values(source: Source, index: int) -> np.ndarray | None:
 
 
 def _range(examples: list[np.ndarray], signals: bool) -> tuple[float, float]:
-    """Returns the values that are shown as black and as white; of signals, the largest amplitude."""
-    low = min((float(scaled_values(each).min()) for each in examples), default=0.0)
-    high = max((float(scaled_values(each).max()) for each in examples), default=1.0)
+    """Returns the values that are shown as black and as white; of signals, 0 and the largest amplitude."""
+    if not examples:
+        return 0.0, 1.0
     if signals:
-        return 0.0, max(abs(low), abs(high))
-    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+        return 0.0, max(float(np.abs(scaled_values(each)).max()) for each in examples)
+    ends = [np.percentile(scaled_values(each[..., :3]), (0.5, 99.5)) for each in examples]
+    low, high = float(min(end[0] for end in ends)), float(max(end[1] for end in ends))
+    return (0.0, 1.0) if low >= 0 and 0.5 <= high <= 1 else (min(low, 0.0), high)
 
 
 def _image(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -115,8 +120,9 @@ def _image(values: np.ndarray, low: float, high: float) -> np.ndarray:
     if values.ndim == 4:
         values = values[len(values) // 2]
     values = values[..., :3] if values.shape[-1] >= 3 else values[..., :1]
-    if values.dtype != np.uint8:
-        values = np.rint((values - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
+    if values.dtype != np.uint8 or (low, high) != (0, 1):
+        stretched = (scaled_values(values) - low) / max(high - low, 1e-12)
+        values = np.rint(np.clip(stretched, 0, 1) * 255).astype(np.uint8)
     return np.broadcast_to(values, (*values.shape[:2], 3))
 
 

@@ -116,6 +116,7 @@ def choose_config(
     sources = found.sources
     if sources is None:
         sources = read_sources(Recipe.from_config({"data": found.fields}), cache_dir=cache_dir, verify=verify)
+        sources["train"].notes = (*sources["train"].notes, *found.notes)
     settings = Recipe.from_config({"data": found.fields}).data
     overview = overview_of(settings, sources)
     overview.refuse(settings.absent_classes, settings.leakage)

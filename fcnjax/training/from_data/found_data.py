@@ -48,12 +48,14 @@ class FoundData:
         fields: fields of `config.data` that name the data and its splits.
         reasons: why, by the name of the field.
         sources: the splits by name, if they are in memory; None if the fields name them.
+        notes: what else should be known.
     """
 
     kind: str
     fields: Mapping[str, Any]
     reasons: Mapping[str, str]
     sources: Mapping[str, Source] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def find_data(data: Any, asked: Mapping[str, Any] | None = None) -> FoundData:
@@ -86,7 +88,7 @@ def find_data(data: Any, asked: Mapping[str, Any] | None = None) -> FoundData:
 
 def _find_folder(root: Path, asked: Mapping[str, Any]) -> FoundData:
     given = from_mapping(LabelSettings, asked.get("labels") or {}, "data.labels.")
-    labels, layout, why = found_labels(root, given, [asked[name] for name in _SPLITS if name in asked])
+    labels, layout, why, notes = found_labels(root, given, [asked[name] for name in _SPLITS if name in asked])
     names = sorted({*(layout.splits or layout.folders)} - {""}) or [ALL]
     fields, reasons = _chosen_splits(names, root, {name: asked[name] for name in _SPLITS if name in asked})
     looked_at = [layout.names[index] for index in sample_positions(len(layout.names), LOOKED_AT)]
@@ -108,12 +110,12 @@ def _find_folder(root: Path, asked: Mapping[str, Any]) -> FoundData:
     fields |= {"labels": labels} if labels else {}
     reasons |= {f"labels.{name}": why for name in labels if why}
     if images >= len(rates):
-        return FoundData("images", {"name": "image_folder", "data_dir": str(root), **fields}, reasons)
+        return FoundData("images", {"name": "image_folder", "data_dir": str(root), **fields}, reasons, notes=notes)
     rate = min(min(rates), MAX_RATE)
     common = Counter(rates).most_common(1)[0][0]
     reasons["sample_rate"] = f"the lowest rate of the files, at most {MAX_RATE:,} Hz; most have {common:,}"
     audio = {"name": "audio_folder", "data_dir": str(root), "sample_rate": rate}
-    return FoundData("recordings", {**audio, **fields}, reasons)
+    return FoundData("recordings", {**audio, **fields}, reasons, notes=notes)
 
 
 def _reads(kind: ImageKind | AudioKind, file: Path) -> bool:

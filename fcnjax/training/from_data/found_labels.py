@@ -24,11 +24,13 @@ class FoundLabels(NamedTuple):
         fields: the fields of `config.data.labels` that are set.
         layout: the files and their labels.
         why: why these fields were chosen; empty if somebody asked for them, or none is set.
+        notes: why tables beside the files are not used.
     """
 
     fields: dict[str, Any]
     layout: Layout
     why: str
+    notes: tuple[str, ...] = ()
 
 
 def found_labels(root: Path, given: LabelSettings, splits: Sequence[str] = ()) -> FoundLabels:
@@ -67,7 +69,7 @@ def found_labels(root: Path, given: LabelSettings, splits: Sequence[str] = ()) -
         named = some([repr(settings.table) for settings, _ in found], 3)
         beside = [f"Tables that name the files: {named}; give --config.data.labels.table"]
     if layout is not None:
-        return FoundLabels({}, replace(layout, notes=(*layout.notes, *beside)), "")
+        return FoundLabels({}, layout, "", tuple(beside))
     refused = refused or ValueError(
         f"labels.{given.columns_asked}: names a column, and no table of {root} names files."
     )

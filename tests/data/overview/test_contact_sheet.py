@@ -53,7 +53,7 @@ def test_signals_are_waveforms_and_volumes_their_middle_slice(tmp_path):
 def test_of_many_classes_some_are_shown_and_it_is_said():
     values = [np.full((4, 4, 1), n, np.float32) for n in range(100)]
     shown = titles(contact_sheet(ArraySource(values, range(100)), "mine"))
-    assert f"mine: training examples; {MAX_CLASSES} of 100 classes" in shown
+    assert f"mine: training examples; {MAX_CLASSES} of 100 classes; 0 is black, 99 is white" in shown
     assert {"0", "99"} <= set(shown)
 
 
@@ -64,3 +64,10 @@ def test_unknown_labels_and_formats_are_refused(tmp_path):
     source.labels = None
     with pytest.raises(ValueError, match="labels: must be known"):
         contact_sheet(source, "mine")
+
+
+def test_dark_values_are_stretched_and_it_is_said():
+    source = ArraySource([np.full((4, 5, 5), level, np.float32) for level in (0.0, 0.1)] * 2, [0, 1, 0, 1], channels=5)
+    (axes,) = contact_sheet(source, "bands").axes
+    assert "; 0 is black, 0.1 is white; channels 1 to 3 of 5" in axes.texts[-1].get_text()
+    assert np.asarray(axes.images[0].get_array()).min() == 0

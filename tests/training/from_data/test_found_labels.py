@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcnjax.data import ArraySource, LabelSettings
+from fcnjax.data import ArraySource
 from fcnjax.training.from_data import choose_config, find_data
-from fcnjax.training.from_data.found_labels import found_labels
 
 README = Path(__file__).parents[3] / "README.md"
 
@@ -114,8 +113,8 @@ def test_why_a_table_is_not_used_is_said(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(["file,x,y", *(f"{name},1,2" for name in FLAT)]))
     with pytest.raises(ValueError, match="labels.table=t.csv"):
         choose_config(tmp_path)
-    layout = found_labels(tmp_path, LabelSettings()).layout
-    assert any("t.csv: not used, as labels.label: must be given" in note for note in layout.notes)
+    choice = choose_config(tmp_path, fields={"absent_classes": "allow"})
+    assert "t.csv: not used, as labels.label: must be given" in " ".join(choice.sources["train"].notes)
 
 
 def test_five_folds_by_the_sentence_of_the_readme(tmp_path):
