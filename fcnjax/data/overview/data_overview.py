@@ -38,7 +38,7 @@ class ValueSample:
     """The values of a few training examples.
 
     Attributes:
-        dtype: their type, "uint8" or "float32".
+        dtype: their type, "uint8", "float32" or both ("float32 and uint8").
         mean: mean of all values, those of uint8 divided by 255.
         peak: the largest absolute value, scaled in the same way.
         examples: number of examples.
@@ -206,4 +206,4 @@ def _sample(source: Source) -> ValueSample | None:
     peak = max(float(np.abs(each).max()) for each in scaled)
     constant = sum(each.size > 1 and bool((each == each.reshape(-1)[0]).all()) for each in scaled)
     quiet = sum(bool(np.abs(each).max() < SILENT) for each in scaled)
-    return ValueSample(kept[0].dtype.name, mean, peak, len(kept), constant, quiet)
+    return ValueSample(" and ".join(sorted({each.dtype.name for each in kept})), mean, peak, len(kept), constant, quiet)

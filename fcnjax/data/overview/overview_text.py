@@ -100,7 +100,7 @@ def _values(overview: DataOverview) -> str:
     values = overview.values
     if values is None:
         return "none of the examples that were tried could be decoded"
-    scale = " (of 0 to 255, divided by 255)" if values.dtype == "uint8" else ""
+    scale = {"uint8": " (of 0 to 255, divided by 255)", "float32": ""}.get(values.dtype, " (uint8 divided by 255)")
     count = f"{values.examples} training example{'s' * (values.examples != 1)}"
     return f"{values.dtype}, mean {values.mean:.3g}, largest {values.peak:.3g}{scale}; {count} decoded"
 
