@@ -28,6 +28,7 @@ MAX_SAMPLES = 2**28  # 1 GiB as float32; 93 minutes at 48 kHz
 MAX_BYTES = 8 * MAX_SAMPLES  # of a file: float64 samples
 BLOCK = 2**16  # samples that are read at once where the length is unknown
 CANCELED = 1e-3  # a mean is silence if its root mean square is below this part of that of the channels
+AUDIBLE = 1e-3  # amplitude, of at most 1, below which there is little to hear: -60 dB
 SILENT = 2**-15  # the smallest step of 16 bits: channels that are silent do not cancel each other
 _SEEK_FAILED = 39  # libsndfile's code; soundfile seeks after reading, which a stream without a length does not allow
 _START = 512

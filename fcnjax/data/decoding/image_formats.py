@@ -47,8 +47,8 @@ READ = (  # how the files of each format start; JPEG first, as in messages
 )
 FORMATS = tuple(name for name, _ in READ)
 # Formats in which the relevant part of the header precedes the pixels. TIFF may have it anywhere; WebP's library checks
-# the length when the file is opened, and an icon may have its largest image last.
-HEADER_FIRST = ("JPEG", "PNG", "GIF", "BMP", "JPEG2000", "PPM", "QOI", "TGA")
+# the length when the file is opened, an icon may have its largest image last, and a GIF tells of frames where they are.
+HEADER_FIRST = ("JPEG", "PNG", "BMP", "JPEG2000", "PPM", "QOI", "TGA")
 NO_IMAGE = f"not an image, or its header is damaged; known formats are {', '.join(FORMATS)}"
 _TO_PNG = "convert it to PNG or TIFF"
 _NOT_READ = (  # formats that people take for images, what they are, and what to do with them
