@@ -98,9 +98,9 @@ def decode_image(file: Path | BinaryIO, channels: int | None, at_least: tuple[in
     repetition, RGB becomes gray with the weights of ITU-R 601-2 (Pillow's "L"). Pillow reduces colors of 16 bits per
     channel to 8 bits; gray of 16 bits keeps its precision.
 
-    TIFF files may have any number of bands of uint8, uint16 or floats. Bands beyond the colors of RGB are bands of the
-    data unless the file says that the fourth is alpha. Signed integers, and integers of 32 bits or more, have no fixed
-    range of values and are not supported. Of several pages the first one is read.
+    PFM files of gray hold floats. TIFF files may have any number of bands of uint8, uint16 or floats. Bands beyond the
+    colors of RGB are bands of the data unless the file says that the fourth is alpha. Signed integers, and integers of
+    32 bits or more, have no fixed range of values and are not supported. Of several pages the first one is read.
 
     Args:
         file: A path, or a binary stream; a stream is read from its current position.
