@@ -223,9 +223,8 @@ def _sound(content: bytes) -> soundfile.SoundFile:
         content = content[:place] + mended + content[place + len(mended) :]
     try:
         sound = soundfile.SoundFile(_Content(content))
-    except soundfile.SoundFileError as error:
-        reason = getattr(error, "error_string", str(error))
-        raise Refusal(NO_AUDIO if kind == "recording" else damaged(kind, reason)) from None
+    except soundfile.SoundFileError:  # its words may be those of another thread's file: libsndfile keeps one error
+        raise Refusal(NO_AUDIO if kind == "recording" else damaged(kind, "its header cannot be read")) from None
     _check_subtype(sound)
     return sound
 

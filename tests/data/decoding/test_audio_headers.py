@@ -171,7 +171,7 @@ def test_every_format_is_counted_as_decoded(tmp_path):
         (b"\xff\xf1\x50\x80", "not supported: M4A or AAC"),
         (b"\x30\x26\xb2\x75\x8e\x66", "not supported: WMA"),
         (b"\x89PNG\r\n\x1a\n", "not supported: an image"),
-        (b"fLaC and nothing else", "damaged FLAC"),
+        (b"fLaC and nothing else", "damaged FLAC: its header cannot be read"),
         (b"no audio at all", "not an audio file"),
     ],
 )
