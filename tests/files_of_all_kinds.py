@@ -4,12 +4,15 @@ import importlib.util
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import soundfile
 import tifffile
 from PIL import Image, features
+
+from fcnjax.data import UnreadableExample
 
 Draw = np.random.Generator
 CONTIGUOUS: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig"}
@@ -102,3 +105,35 @@ def with_data_size(wav: bytes, size: int) -> bytes:
     """Returns a WAV file whose header claims some bytes of samples."""
     place = wav.index(b"data") + 4
     return wav[:place] + size.to_bytes(4, "little") + wav[place + 4 :]
+
+
+def mutated(draw: np.random.Generator, content: bytes) -> bytes:
+    """Returns the content cut, changed in a few places, most of them in the header, or with a piece of it repeated."""
+    match draw.integers(4):
+        case 0:
+            return content[: draw.integers(len(content))]
+        case 1:
+            start, stop = sorted(draw.integers(0, len(content), 2).tolist())
+            return content[:stop] + content[start:]
+    changed = bytearray(content)
+    for _ in range(draw.integers(1, 20)):
+        place = draw.integers(min(len(changed), 200) if draw.integers(3) else len(changed))
+        changed[place] = draw.choice([0, 1, 127, 128, 255, int(draw.integers(256))])
+    return bytes(changed)
+
+
+def check_reason(error: UnreadableExample) -> None:
+    assert error.reason
+    assert "\n" not in error.reason
+    assert len(error.reason) < 300
+    known = ("not supported: ", "damaged ", "not an ", "its ", "holds ", "has ", "an empty file", "cannot be ")
+    assert error.reason.startswith(known), error.reason
+
+
+def values_or_reason(read: Callable[[], np.ndarray]) -> np.ndarray | str:
+    """Returns what a reader returns, or the reason why there is nothing to read, which must be one sentence."""
+    try:
+        return read()
+    except UnreadableExample as error:
+        check_reason(error)
+        return error.reason

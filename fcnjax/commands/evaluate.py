@@ -128,7 +128,7 @@ def _of_data(model: Path, given: Any) -> Evaluation:
                 f"--{name}: needs a split of the run, --split=test, and data that hold its splits; leave out --data if "
                 "they did not move, or leave out this flag."
             )
-    predictor, progress = load(model), sys.stderr.isatty()
+    predictor = load(model)
     source = matched(predictor, given.data, given.split, given.on_error, given.unknown_classes)
     plain, size = predictor, predictor.model.recipe.size
     if size != SizePolicy():
@@ -139,8 +139,8 @@ def _of_data(model: Path, given: Any) -> Evaluation:
         source,
         source,
         predictor.network.min_size,
-        lambda: evaluate_source(predictor, source, given.on_error, progress=progress),
-        lambda changed: evaluate_source(plain, changed, given.on_error, progress=progress),
+        lambda: evaluate_source(predictor, source, given.on_error, progress=True),
+        lambda changed: evaluate_source(plain, changed, given.on_error, progress=True),
         {"data": given.data, "split": given.split},
         source.skipped,
     )

@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> None:
     predictor = load(model, **limits)
     wanted = {"class_maps": folder is not None, "embeddings": vectors is not None}
     found = _Found(expanded(arguments, sys.stdin), folder)
-    for result in predictor.results(found.files, **wanted, progress=sys.stderr.isatty()):
+    for result in predictor.results(found.files, **wanted, progress=True):
         found.add(result)
     pictures = None if folder is None else found.pictures
     write_table(to, found.files, found.predictions, found.reasons, top=given.top, pictures=pictures)

@@ -11,7 +11,15 @@ import tensorflow_datasets as tfds
 from files_of_all_kinds import audio_file, images_of_all_modes, pillow_file
 from PIL import Image
 
-from fcnjax.data import FolderSource, TfdsSource, UnreadableExample, as_source, decode_audio, decode_image
+from fcnjax.data import (
+    FolderSource,
+    LabelSettings,
+    TfdsSource,
+    UnreadableExample,
+    as_source,
+    decode_audio,
+    decode_image,
+)
 from fcnjax.data.tfds.prepare import prepare
 from fcnjax.data.tfds.records import open_prepared, prepared_folder
 
@@ -45,6 +53,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "all/a").mkdir(parents=True)
     for name, content in FILES.items():
         (folder / "all/a" / name).write_bytes(content)
+    (folder / "all/labels.csv").write_text("path,label\n" + "".join(f"a/{name},a\n" for name in sorted(FILES)))
     return folder
 
 
@@ -58,6 +67,7 @@ def test_an_image_has_the_same_pixels_on_every_road(root):
     assert path is not None
     records = TfdsSource(open_prepared(path), "train")
     roads: dict[str, Any] = {
+        "table": FolderSource.images(root / "all", "all", labels=LabelSettings(table="labels.csv"), channels=3),
         "Pillow": as_source([(Image.open(io.BytesIO(FILES[name])), 0) for name in names]),
         "keys": as_source([{"image": Image.open(io.BytesIO(FILES[name])), "label": 0} for name in names]),
         "bytes": as_source([{"image": {"bytes": FILES[name], "path": None}, "label": 0} for name in names]),
@@ -124,6 +134,7 @@ def test_objects_that_hold_no_example_are_named():
     for item, says in (
         ({"audio": opposite}, r"data\[0\]: its 2 channels cancel each other"),
         ({"audio": {"array": np.zeros((1, 2, 3)), "sampling_rate": 1}}, r"data\[0\]: must hold samples"),
+        ({"audio": {"array": STEREO, "sampling_rate": 8000}}, r"not 500 channels of 2 samples; give array.T"),
         ({"audio": {"bytes": b"no sound"}}, r"data\[0\]: not an audio file"),
         ({"image": {"bytes": b"no image", "path": None}}, r"data\[0\]: not an image"),
         ({"image": {"bytes": None, "path": None}}, r"data\[0\]: has neither bytes nor a path"),

@@ -53,12 +53,14 @@ def restored(photos, data):
     link.unlink()
 
 
-def test_a_model_alone_and_its_run_say_the_same_of_a_folder(evaluate, photos, data, restored):
+def test_a_model_alone_and_its_run_say_the_same_of_a_folder(evaluate, photos, data, restored, monkeypatch):
+    monkeypatch.setattr("fcnjax.progress.FIRST", 0)  # seconds to the first line of progress
     test = photos.run.test
     (data / "about.txt").touch()
     code, out, error = evaluate(f"--model={photos.path / 'model'}", f"--data={data}")
     (data / "about.txt").unlink()
-    assert (code, error) == (0, "")
+    assert code == 0
+    assert {line.split(":")[0] for line in error.splitlines()} == {"reading headers", "predicting"}
     assert out.splitlines()[1].startswith("ignored: 1 file: ")
     assert out.splitlines()[0].startswith(f"{data} accuracy {test.accuracy:.2%} ({test.correct} of 12), loss ")
     for flag in ("--model", "--workdir"):

@@ -5,14 +5,18 @@ import io
 import os
 import resource
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
-from hostile_items import IMAGES, RECORDINGS, change, content, draw_items, pixels, refused_array
+from files_of_all_kinds import images_of_all_formats, mutated, recordings_of_all_formats, values_or_reason
+from hostile_items import IMAGES, RATE, RECORDINGS, change, content, draw_items, pixels, refused_array, written
 
 import fcnjax
 from fcnjax.commands.main import main
+from fcnjax.data import decode_audio, decode_image
 from fcnjax.inference import Predictor, Result
+from fcnjax.inference.inputs import Inputs
 from fcnjax.naming import printable, spreadsheet_text
 
 MEMORY = 1 << 30  # bytes that a process may grow by
@@ -54,6 +58,24 @@ def test_images_are_predicted_or_named_and_the_others_are_as_alone(photos, tmp_p
         if result.maps is not None:
             assert result.maps.overlay().mode == "RGB"
     assert peak_bytes() - before < MEMORY
+
+
+@pytest.mark.parametrize("rounds", [2, pytest.param(40, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kind", ["photos", "recordings"])
+def test_mutated_files_of_every_format_are_listed_or_read_as_in_training(rounds, kind, tmp_path, request):
+    model, draw = fcnjax.load(request.getfixturevalue(kind).path).model, np.random.default_rng(25)
+    whole = images_of_all_formats if kind == "photos" else recordings_of_all_formats
+    contents = [mutated(draw, content) for _ in range(rounds) for content in whole(draw).values()]
+    files = [written(tmp_path / str(index), content) for index, content in enumerate(contents)]
+    decode = partial(decode_image, channels=3) if kind == "photos" else partial(decode_audio, sample_rate=RATE)
+    inputs, expected = Inputs(files, model), {str(file): values_or_reason(partial(decode, file)) for file in files}
+    assert inputs.item_names == tuple(expected)
+    assert {*inputs.names, *inputs.unreadable} == set(expected)
+    assert all(expected[name] == reason for name, reason in inputs.unreadable.items())
+    for index, name in enumerate(inputs.names):
+        found = values_or_reason(lambda index=index: inputs[index].values)
+        if not (isinstance(found, str) and "must be 0 to 1 as in training" in found):  # of floats of a TIFF file
+            np.testing.assert_array_equal(found, expected[name], err_msg=name)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -19,12 +19,14 @@ def predict(photos, predict_with):
     return partial(predict_with, photos)
 
 
-def test_a_folder_becomes_a_table_with_a_row_for_each_file(predict, photos, tmp_path):
+def test_a_folder_becomes_a_table_with_a_row_for_each_file(predict, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("fcnjax.progress.FIRST", 0)  # seconds to the first line of progress
     table, absent = tmp_path / "out.csv", tmp_path / "absent.jpg"
     code, out, error = predict(f"--to={table}", photos.files[0].parent.parent, absent)
     assert code == 0
     assert "12 of 13 files predicted" in out
     assert error.splitlines()[-1] == f"{absent}: No such file or directory"
+    assert [line.split(":")[0] for line in error.splitlines()[:-1]] == ["reading headers", *2 * ["predicting"]]
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert list(rows[0]) == ["file", "class", "probability", "class_2", "probability_2", "error"]
     assert [row["file"] for row in rows] == [*map(str, photos.files), str(absent)]

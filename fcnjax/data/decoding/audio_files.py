@@ -13,22 +13,33 @@ import numpy as np
 import soundfile
 import soxr
 
-from fcnjax.data.decoding.audio_headers import CUT, NO_AUDIO, check_length, check_pages, kind_of, whole_frames
+from fcnjax.data.decoding.audio_headers import (
+    CUT,
+    NO_AUDIO,
+    check_length,
+    check_whole,
+    kind_of,
+    tag_bytes,
+    whole_frames,
+)
 from fcnjax.data.decoding.unreadable import Refusal, UnreadableExample, damaged, name_of, opened, unequal_channels
 
 MAX_SAMPLES = 2**28  # 1 GiB as float32; 93 minutes at 48 kHz
 MAX_BYTES = 8 * MAX_SAMPLES  # of a file: float64 samples
 BLOCK = 2**16  # samples that are read at once where the length is unknown
 CANCELED = 1e-3  # a mean is silence if its root mean square is below this part of that of the channels
+AUDIBLE = 1e-3  # amplitude, of at most 1, below which there is little to hear: -60 dB
 SILENT = 2**-15  # the smallest step of 16 bits: channels that are silent do not cancel each other
 _SEEK_FAILED = 39  # libsndfile's code; soundfile seeks after reading, which a stream without a length does not allow
 _START = 512
+_READ_WHOLE = ("MP3", "OGG", "FLAC")  # where only all bytes tell whether they are one recording
 
 
 def read_length(file: Path | BinaryIO, sample_rate: int | None = None, channels: int | None = None) -> int:
     """Returns L, the number of samples that `decode_audio` returns for the same arguments, from the header.
 
-    A FLAC file whose header claims no length is decoded, to count its samples.
+    A FLAC file whose header claims no length is decoded, to count its samples. Of FLAC, OGG and MP3 files all bytes are
+    read, to find a second recording behind the first one.
 
     Args:
         file: A path, or a binary stream; a stream is read from its current position.
@@ -40,8 +51,9 @@ def read_length(file: Path | BinaryIO, sample_rate: int | None = None, channels:
 
     Raises:
         UnreadableExample: if the content is not audio that libsndfile knows (WAV, FLAC, OGG, MP3, AIFF, ...), holds no
-            samples, claims more than `MAX_SAMPLES`, is shorter than its header claims, is several recordings end to
-            end, or has another number of channels than asked for.
+            samples, claims more than `MAX_SAMPLES`, is shorter than its header claims (in FLAC, only decoding shows
+            it), is several recordings of WAV, AIFF, FLAC, OGG or MP3 end to end, or has another number of channels than
+            asked for.
         OSError: if the file cannot be read.
         ValueError: if `sample_rate` or `channels` is below 1.
     """
@@ -100,10 +112,7 @@ def decode_audio(file: Path | BinaryIO, sample_rate: int | None = None, channels
     with opened(file, MAX_BYTES) as stream:
         content = stream.read()
     try:
-        kind = kind_of(content[:_START])
-        if kind == "OGG":
-            check_pages(content)
-        with _sound(content, kind) as sound:
+        with _sound(content) as sound:
             _check_channels(sound, channels)
             if not _is_unknown(sound):
                 _promised(sound.frames, sound, sample_rate)
@@ -176,15 +185,17 @@ def _header(file: Path | BinaryIO) -> soundfile.SoundFile:
     try:
         with opened(file, MAX_BYTES) as stream:
             if isinstance(file, Path):
-                kind = kind_of(stream.read(_START))
+                start = stream.read(_START)
+                kind = kind_of(start)
                 stream.seek(0)
-                if kind != "MP3" and check_length(stream, kind) is None:
+                if not tag_bytes(start) and kind not in _READ_WHOLE and check_length(stream, kind) is None:
                     try:
                         # libsndfile reads a descriptor itself: through Python callbacks it would print an error and
                         # read on. It owns a copy, because `stream` is closed here.
                         copy = os.dup(stream.fileno())
                         os.lseek(copy, 0, os.SEEK_SET)
                         sound = soundfile.SoundFile(copy, closefd=True)
+                        _check_subtype(sound)
                         if not _is_unknown(sound):
                             return sound
                         sound.close()
@@ -192,27 +203,37 @@ def _header(file: Path | BinaryIO) -> soundfile.SoundFile:
                         pass  # the content or the disk failed: the plain read below distinguishes the two
                     stream.seek(0)
             content = stream.read()
-        return _sound(content, kind_of(content[:_START]))
+        return _sound(content)
     except Refusal as error:
         raise UnreadableExample(name_of(file), str(error)) from None
 
 
-def _sound(content: bytes, kind: str) -> soundfile.SoundFile:
-    """Returns a recording in memory, after its length was checked.
+def _sound(content: bytes) -> soundfile.SoundFile:
+    """Returns a recording in memory, without ID3 tags before it, after its length was checked.
 
     Raises:
         Refusal: if it is none, or damaged.
     """
+    kind, content = kind_of(content), content[tag_bytes(content) :]
+    check_whole(content, kind)
     if kind == "MP3":
         content = whole_frames(content)
     elif patch := check_length(io.BytesIO(content), kind):
         place, mended = patch
         content = content[:place] + mended + content[place + len(mended) :]
     try:
-        return soundfile.SoundFile(_Content(content))
-    except soundfile.SoundFileError as error:
-        reason = getattr(error, "error_string", str(error))
-        raise Refusal(NO_AUDIO if kind == "recording" else damaged(kind, reason)) from None
+        sound = soundfile.SoundFile(_Content(content))
+    except soundfile.SoundFileError:  # its words may be those of another thread's file: libsndfile keeps one error
+        raise Refusal(NO_AUDIO if kind == "recording" else damaged(kind, "its header cannot be read")) from None
+    _check_subtype(sound)
+    return sound
+
+
+def _check_subtype(sound: soundfile.SoundFile) -> None:
+    """Raises Refusal for DWVW, of whose whole files libsndfile says that their samples cannot be read."""
+    if sound.subtype.startswith("DWVW"):
+        sound.close()
+        raise Refusal("not supported: samples compressed as DWVW; convert it to FLAC or WAV")
 
 
 def _is_unknown(sound: soundfile.SoundFile) -> bool:
@@ -229,7 +250,8 @@ def _samples(sound: soundfile.SoundFile) -> np.ndarray:
     try:
         if _is_unknown(sound):
             return _endless(sound)
-        values = sound.read(dtype="float32", always_2d=True)
+        # With the number of samples: in ADPCM and GSM 6.10 libsndfile cannot seek, and soundfile would ask for it.
+        values = sound.read(sound.frames, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, ValueError):
         raise Refusal(damaged(sound.format, "its samples cannot be decoded to the end")) from None
     if len(values) != sound.frames:

@@ -1,9 +1,10 @@
 """What the header of a recording claims of its length, against the bytes that are there, before libsndfile reads it.
 
 The one idea: libsndfile reads what it finds without a word, and stops where the first of several joined recordings
-ends. So a recording with fewer bytes than its header claims is refused as damaged, one with more as joined; a header
-that claims no length, as programs write it to a pipe, is mended so that everything behind it is read. Formats that
-claim no length at all (Ogg, MP3 without a Xing or Info frame) are read as far as they go.
+ends. So a recording with fewer bytes than its header claims is refused as damaged, and one behind which another one
+begins as joined; a header that claims no length, as programs write it to a pipe, is mended so that everything behind it
+is read. Formats that claim no length at all (Ogg, MP3 without a Xing or Info frame) are read as far as they go, and
+refused as damaged if they end within a page or frame.
 """
 
 import io
@@ -20,7 +21,7 @@ _KNOWN = (
     (rb"fLaC", "FLAC"),
     (rb"OggS", "OGG"),
     (rb"FORM.{4}AIF[FC]", "AIFF"),
-    (rb"ID3[\x02-\x04]|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd]", "MP3"),
+    (rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd]", "MP3"),
 )
 _NOT_READ = (
     (rb".{4}ftyp|\xff[\xf0\xf1\xf8\xf9]|ADIF", "M4A or AAC"),
@@ -28,6 +29,9 @@ _NOT_READ = (
     (rb"#!AMR|MAC |wvpk|TTA[12]|DSD |FRM8|MThd", "AMR, APE, WavPack, TTA, DSD or MIDI"),
 )
 _IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|II\*\x00|MM\x00\*|RIFF.{4}WEBP|BM.{4}\x00{4}", re.DOTALL)
+_ANOTHER_WAV = re.compile(rb"(?:RIFF|RIFX|RF64|BW64).{4}WAVE(?:fmt |ds64|JUNK|bext|LIST)", re.DOTALL)
+_ANOTHER_FLAC = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)  # with its first block, of 34 bytes
+_START = 512  # bytes that tell the format
 _JUNK = 2**16  # bytes that are searched for the next frame of an MP3 file
 _7 = (21, 14, 7, 0)  # shifts of a number of 7 bits a byte
 _KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -35,14 +39,21 @@ _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version bits of MP3
 
 
-def kind_of(start: bytes) -> str:
+def kind_of(content: bytes) -> str:
     """Returns the name of a recording's format by its first bytes, "recording" if only libsndfile knows.
+
+    Behind an ID3 tag there may be any of the formats, FLAC above all; one that is not known there is taken for MP3.
+
+    Args:
+        content: the file, or at least its first 512 bytes behind a tag.
 
     Raises:
         Refusal: if the file is empty, or of a kind that is known and not read.
     """
-    if not start:
+    if not content:
         raise Refusal("an empty file")
+    place = tag_bytes(content)
+    start = content[place : place + _START]
     for magic, kind in _KNOWN:
         if re.match(magic, start, re.DOTALL):
             return kind
@@ -51,7 +62,12 @@ def kind_of(start: bytes) -> str:
             raise Refusal(f"not supported: {kind}; convert it to FLAC or WAV")
     if _IMAGE.match(start):
         raise Refusal("not supported: an image; give recordings and images in data sets apart")
-    return "recording"
+    return "MP3" if place else "recording"
+
+
+def tag_bytes(content: bytes) -> int:
+    """Returns the number of bytes of the ID3 tags that a file begins with."""
+    return _after_tags(content, 0) if re.match(rb"ID3[\x02-\x04]", content) else 0
 
 
 def check_length(stream: BinaryIO, kind: str) -> tuple[int, bytes] | None:
@@ -74,8 +90,15 @@ def check_length(stream: BinaryIO, kind: str) -> tuple[int, bytes] | None:
         stream.seek(start)
 
 
-def check_pages(content: bytes) -> None:
-    """Raises Refusal if an Ogg file holds several recordings end to end."""
+def check_whole(content: bytes, kind: str) -> None:
+    """Raises Refusal if an Ogg file ends within a page, or an Ogg or FLAC file holds several recordings end to end."""
+    if kind == "FLAC" and _ANOTHER_FLAC.search(content, 1):
+        raise _joined()
+    if kind == "OGG":
+        _check_pages(content)
+
+
+def _check_pages(content: bytes) -> None:
     place, begun = 0, False
     while content.startswith(b"OggS", place):
         first = bool(content[place + 5 : place + 6] and content[place + 5] & 2)
@@ -83,9 +106,9 @@ def check_pages(content: bytes) -> None:
             raise _joined()
         begun = begun or not first
         segments = content[place + 26 : place + 27]
-        if not segments:
-            return
-        table = content[place + 27 : place + 27 + segments[0]]
+        table = content[place + 27 : place + 27 + segments[0]] if segments else b""
+        if not segments or len(table) < segments[0] or place + 27 + len(table) + sum(table) > len(content):
+            raise Refusal(damaged("OGG", CUT))
         place += 27 + len(table) + sum(table)
 
 
@@ -115,15 +138,31 @@ def _check_chunks(stream: BinaryIO, start: int, total: int, kind: str) -> tuple[
         if name in (b"data", b"SSND"):
             if length == 2**32 - 1 and long_length:
                 length = long_length
-            elif length >= _UNKNOWN:
-                return None  # libsndfile reads to the end
-            if not length and after and not _are_chunks(stream, start + place + 8, after, order):
-                return start + place + 4, b"\xff" * 4
+            unknown = length >= _UNKNOWN  # libsndfile reads to the end
+            mended = not length and after and not _are_chunks(stream, start + place + 8, after, order)
+            if unknown or mended:
+                if _ANOTHER_WAV.search(_read(stream, start + place + 8, after)):
+                    raise _joined()
+                return (start + place + 4, b"\xff" * 4) if mended else None
             if length > after:
                 raise Refusal(damaged(kind, CUT))
+            _check_rest(stream, start + place + 8 + length, start + total, order)
             return None
         place += 8 + length + length % 2
     return None
+
+
+def _check_rest(stream: BinaryIO, place: int, end: int, order: str) -> None:
+    """Raises Refusal if another recording begins behind the samples, or behind the metadata that follow them."""
+    place += _read(stream, place, 1) == b"\0"  # samples of an odd number of bytes
+    for _ in range(1000):
+        chunk = _read(stream, place, 12)
+        if place + 12 > end or not chunk[:4].strip().isalnum():
+            return
+        if chunk[8:] in (b"WAVE", b"AIFF", b"AIFC") and chunk[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM"):
+            raise _joined()
+        length = int.from_bytes(chunk[4:8], "big" if order == "big" else "little")
+        place += 8 + length + length % 2
 
 
 def _are_chunks(stream: BinaryIO, place: int, count: int, order: str) -> bool:

@@ -47,10 +47,12 @@ class ImageHeader(NamedTuple):
         size: (H, W) in pixels as the image is displayed, after EXIF orientation.
         channels: 1 if the file holds gray values or a palette of grays, 3 if it holds colors, transparent or not; the
             number of bands of a TIFF file that has others; or the number that was asked for.
+        several: whether the file has more pages or frames than the first one, which is read.
     """
 
     size: tuple[int, int]
     channels: int
+    several: bool = False
 
 
 def read_size(file: Path | BinaryIO) -> tuple[int, int]:
@@ -61,8 +63,8 @@ def read_size(file: Path | BinaryIO) -> tuple[int, int]:
 def read_header(file: Path | BinaryIO, channels: int | None = None) -> ImageHeader:
     """Returns the header of an image without decoding pixels, so damaged pixels go unnoticed.
 
-    Reads only the first 64 KiB of a JPEG, PNG, GIF, BMP, JPEG 2000, PPM, QOI or TGA file if they suffice, and all bytes
-    of another file. EXIF data of a PNG counts if it precedes the pixels, where writers usually put it.
+    Reads only the first 64 KiB of a JPEG, PNG, BMP, JPEG 2000, PPM, QOI or TGA file if they suffice, and all bytes of
+    another file. EXIF data of a PNG counts if it precedes the pixels, where writers usually put it.
 
     Args:
         file: A path, or a binary stream; a stream is read from its current position.
@@ -82,11 +84,11 @@ def read_header(file: Path | BinaryIO, channels: int | None = None) -> ImageHead
         kind = _understood(name, "file", lambda: _format_of(start))  # the rest may be large
         if kind in HEADER_FIRST and len(start) == HEADER_BYTES:
             try:
-                return _understood(name, kind, lambda: _header(_open(start, kind, channels), channels))
+                return _understood(name, kind, lambda: _whole_header(start, kind, channels))
             except UnreadableExample:
                 pass  # long metadata: the header does not end within these bytes
         content = start + stream.read()
-    return _understood(name, kind, lambda: _header(_open(content, kind, channels), channels))
+    return _understood(name, kind, lambda: _whole_header(content, kind, channels))
 
 
 def decode_image(file: Path | BinaryIO, channels: int | None, at_least: tuple[int, int] | None = None) -> np.ndarray:
@@ -96,9 +98,9 @@ def decode_image(file: Path | BinaryIO, channels: int | None, at_least: tuple[in
     repetition, RGB becomes gray with the weights of ITU-R 601-2 (Pillow's "L"). Pillow reduces colors of 16 bits per
     channel to 8 bits; gray of 16 bits keeps its precision.
 
-    TIFF files may have any number of bands of uint8, uint16 or floats. Bands beyond the colors of RGB are bands of the
-    data unless the file says that the fourth is alpha. Whole numbers of 32 bits have no fixed range of values and are
-    not supported. Of several pages the first one is read.
+    PFM files of gray hold floats. TIFF files may have any number of bands of uint8, uint16 or floats. Bands beyond the
+    colors of RGB are bands of the data unless the file says that the fourth is alpha. Signed integers, and integers of
+    32 bits or more, have no fixed range of values and are not supported. Of several pages the first one is read.
 
     Args:
         file: A path, or a binary stream; a stream is read from its current position.
@@ -204,14 +206,15 @@ def _open(content: bytes, kind: str, channels: int | None) -> Image.Image | Tiff
         raise
     except Exception:  # it knows no such kind of values, or no such header
         return open_bands(content, MAX_PIXELS, MAX_BYTES)
-    if image.mode in ("I", "F") or _needs_bands(image, channels):
+    assert isinstance(image, TiffImagePlugin.TiffImageFile)
+    signed = 2 in image.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, ())  # which Pillow does not tell apart in 8 bits
+    if signed or image.mode in ("I", "F") or _needs_bands(image, channels):
         return open_bands(content, MAX_PIXELS, MAX_BYTES)
     return _checked(image)
 
 
-def _needs_bands(image: Image.Image, channels: int | None) -> bool:
+def _needs_bands(image: TiffImagePlugin.TiffImageFile, channels: int | None) -> bool:
     """Returns whether Pillow would not give all bands of a TIFF file; if 1 or 3 are asked, RGB is all of them."""
-    assert isinstance(image, TiffImagePlugin.TiffImageFile)
     meaning = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION)
     more = image.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1) > len(image.getbands())
     return more and (meaning in _GRAYS or (meaning == _RGB and channels not in (1, 3)))
@@ -229,6 +232,24 @@ def _checked(image: Image.Image) -> Image.Image:
             "16 bits, or to float32"
         )
     return image
+
+
+def _whole_header(content: bytes, kind: str, channels: int | None) -> ImageHeader:
+    image = _open(content, kind, channels)
+    return _header(image, channels)._replace(several=_has_several(image))
+
+
+def _has_several(image: Image.Image | TiffBands) -> bool:
+    """Returns whether a file has more pages or frames than the first one; a TIFF image is of no use afterwards."""
+    if isinstance(image, TiffBands):
+        return image.several
+    try:
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            image.seek(1)
+            return True
+        return image.format != "MPO" and getattr(image, "is_animated", False)  # photographs with a preview
+    except Exception:  # there is none, or it is damaged: it is not read
+        return False
 
 
 def _header(image: Image.Image | TiffBands, channels: int | None) -> ImageHeader:

@@ -26,7 +26,8 @@ from fcnjax.data.decoding.unreadable import Refusal
 _TGA = re.compile(
     # no palette, true color or gray | a palette of 1 to 256 colors; then the place, the size, and bits a pixel
     rb".(?:\x00[\x02\x03\n\x0b]\x00{5}|\x01[\x01\x09].{2}(?:[\x01-\xff]\x00|\x00\x01)[\x0f\x10\x18\x20])"
-    rb".{4}(?!\x00\x00).{2}(?!\x00\x00).{2}[\x08\x0f\x10\x18\x20][\x00-\x3f]",
+    rb".{4}(?!\x00\x00).{2}(?!\x00\x00).{2}[\x08\x0f\x10\x18\x20][\x00-\x3f]"
+    rb"|.\x00\x03\x00{9}(?!\x00\x00).{2}(?!\x00\x00).{2}\x01[\x00-\x3f]",  # 1 bit, as Pillow writes it
     re.DOTALL,
 )
 READ = (  # how the files of each format start; JPEG first, as in messages
@@ -38,7 +39,7 @@ READ = (  # how the files of each format start; JPEG first, as in messages
     ("BMP", re.compile(rb"BM")),
     ("AVIF", re.compile(rb".{4}ftyp(?:avi[fs]|(?:mif1|msf1).{4}(?:.{4}){0,8}avif)", re.DOTALL)),
     ("JPEG2000", re.compile(rb"\xff\x4f\xff\x51|\x00\x00\x00\x0cjP  \r\n\x87\n")),
-    ("PPM", re.compile(rb"P[1-6](?:\s|#[^\n\r]*[\n\r])+[0-9#]")),
+    ("PPM", re.compile(rb"P[1-6f](?:\s|#[^\n\r]*[\n\r])+[0-9#]")),
     ("ICO", re.compile(rb"\x00\x00\x01\x00(?!\x00\x00)")),
     ("QOI", re.compile(rb"qoif")),
     ("PCX", re.compile(rb"\n[\x00\x02\x03\x04\x05]\x01[\x01\x02\x04\x08]")),
@@ -47,8 +48,8 @@ READ = (  # how the files of each format start; JPEG first, as in messages
 )
 FORMATS = tuple(name for name, _ in READ)
 # Formats in which the relevant part of the header precedes the pixels. TIFF may have it anywhere; WebP's library checks
-# the length when the file is opened, and an icon may have its largest image last.
-HEADER_FIRST = ("JPEG", "PNG", "GIF", "BMP", "JPEG2000", "PPM", "QOI", "TGA")
+# the length when the file is opened, an icon may have its largest image last, and a GIF tells of frames where they are.
+HEADER_FIRST = ("JPEG", "PNG", "BMP", "JPEG2000", "PPM", "QOI", "TGA")
 NO_IMAGE = f"not an image, or its header is damaged; known formats are {', '.join(FORMATS)}"
 _TO_PNG = "convert it to PNG or TIFF"
 _NOT_READ = (  # formats that people take for images, what they are, and what to do with them
@@ -56,7 +57,8 @@ _NOT_READ = (  # formats that people take for images, what they are, and what to
     (rb".{4}ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI |\x00\x00\x01[\xb3\xba]", "a video", "extract its frames as images"),
     (rb"\xff\n|\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL", _TO_PNG),
     (rb"II\xbc", "JPEG XR", _TO_PNG),
-    (rb"P7\n|P[fF]\s", "PAM or PFM", _TO_PNG),
+    (rb"P7\n|PF\s", "PAM, or PFM in color", "convert it to PNG or TIFF (of floats: TIFF)"),
+    (rb".\x00\x0b\x00{9}.{4}\x01[\x00-\x3f]", "TGA of 1 bit with run lengths", _TO_PNG),
     (rb"8BPS|gimp xcf", "a file with layers (PSD, XCF)", "export it as PNG or TIFF"),
     (rb"%!PS|\xc5\xd0\xd3\xc6|%PDF-", "a document (PostScript, PDF)", "render it as PNG"),
     (rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.{0,500})?(?:<!--.{0,500})?(?:<!DOCTYPE.{0,500})?<svg", "SVG", "render it as PNG"),

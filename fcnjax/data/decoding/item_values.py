@@ -46,8 +46,9 @@ def media_values(
 
     Args:
         item: a Pillow image; the bytes of a file; a mapping with "bytes" or "path" of a file, as Hugging Face's `Image`
-            and `Audio` features have it undecoded, or with "array", [L] or [C, L], and "sampling_rate"; or an object
-            whose `get_all_samples()` has `data` [C, L] and `sample_rate`, such as torchcodec's `AudioDecoder`.
+            and `Audio` features have it undecoded, or with "array", [L] or [C, L] with C of at most L, and
+            "sampling_rate"; or an object whose `get_all_samples()` has `data` [C, L] and `sample_rate`, such as
+            torchcodec's `AudioDecoder`.
         name: its name in errors.
         audio: whether a file is a recording; else it is an image.
         channels: C, as for `decode_image` or `decode_audio`.
@@ -66,6 +67,11 @@ def media_values(
             raise UnreadableExample(name, f"cannot be decoded: {str(error) or type(error).__name__}") from None
         return _mixed(samples.data, samples.sample_rate, name, channels, sample_rate)
     if isinstance(item, Mapping) and "array" in item:
+        shape = np.shape(item["array"])
+        if len(shape) == 2 and shape[0] > shape[1]:
+            raise UnreadableExample(
+                name, f"must hold samples [L] or [C, L], not {shape[0]} channels of {shape[1]} samples; give array.T"
+            )
         return _mixed(item["array"], item["sampling_rate"], name, channels, sample_rate)
     content = item if isinstance(item, bytes) else item.get("bytes")
     path = None if isinstance(item, bytes) else item.get("path")

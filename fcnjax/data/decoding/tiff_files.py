@@ -33,12 +33,14 @@ class TiffBands:
         size: (H, W), as stored.
         bands: C.
         orientation: of EXIF, 1 to 8.
+        several: whether there are more pages.
     """
 
     content: bytes
     size: tuple[int, int]
     bands: int
     orientation: int
+    several: bool
 
     def values(self, channels: int) -> np.ndarray:
         """Returns uint8 or float32 [H, W, C] as stored; one band can be repeated, and three of colors become gray."""
@@ -85,6 +87,7 @@ def open_bands(content: bytes, max_pixels: int, max_bytes: int) -> TiffBands:
         axes, shape, dtype = page.axes, page.shape, page.dtype
         tag = page.tags.get(_ORIENTATION)
         compression, photometric = int(page.compression), page.photometric
+        several = _has_several(page)
     if axes not in ("YX", "YXS", "SYX"):
         raise Refusal("not supported: a TIFF volume; save each plane as a file")
     height, width = shape[1:] if axes == "SYX" else shape[:2]
@@ -96,7 +99,14 @@ def open_bands(content: bytes, max_pixels: int, max_bytes: int) -> TiffBands:
         raise Refusal(f"its header claims too many values; at most {max_bytes:,} bytes of them are allowed")
     value = tag.value if tag is not None else 1
     orientation = int(value) if isinstance(value, int) and 1 <= value <= 8 else 1
-    return TiffBands(content, (height, width), bands, orientation)
+    return TiffBands(content, (height, width), bands, orientation, several)
+
+
+def _has_several(page: Any) -> bool:
+    try:
+        return len(page.parent.pages) > 1
+    except Exception:  # of the next page, which is not read
+        return False
 
 
 def _check_kind(dtype: Any, photometric: Any, compression: int) -> None:

@@ -17,12 +17,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from fcnjax.atomic import atomic_file
-from fcnjax.data.decoding.audio_files import decode_audio, read_length
+from fcnjax.data.decoding.audio_files import AUDIBLE, decode_audio, read_length
 from fcnjax.data.decoding.image_files import decode_image, read_header
 from fcnjax.data.sources.source import UnreadableExample
 from fcnjax.progress import progress_bar
 
-LAYOUT = 2  # version of the cache file's layout and of the reasons in it; files of other versions are rebuilt
+LAYOUT = 3  # version of the cache file's layout and of the reasons in it; files of other versions are rebuilt
+FRAMES = "several pages or frames, of which the first is read"  # remarks on files that can be read
+SILENCE = f"only silence, with all amplitudes below {AUDIBLE}"
 CHUNK = 32  # files per task: few enough for a smooth progress bar, enough to make the cost of a task negligible
 
 
@@ -48,12 +50,16 @@ class Kind(Protocol):
         """Everything besides the files that sizes and errors depend on; part of the cache's key."""
         ...
 
-    def header(self, file: Path) -> tuple[tuple[int, ...], int]:
-        """Returns size and channel count from the header; raises UnreadableExample or OSError."""
+    def header(self, file: Path) -> tuple[tuple[int, ...], int, str]:
+        """Returns size, channel count and a remark or ""; raises UnreadableExample or OSError."""
         ...
 
     def decode(self, file: Path, channels: int, at_least: tuple[int, ...] | None = None) -> np.ndarray:
         """Returns values [*S, C]; raises UnreadableExample or OSError."""
+        ...
+
+    def remark(self, values: np.ndarray) -> str:
+        """Returns what should be known of decoded values; mostly empty."""
         ...
 
 
@@ -76,12 +82,15 @@ class ImageKind:
         asked = "" if self.channels is None else f", {self.channels} channels"
         return f"image, Pillow {version('pillow')}, tifffile {version('tifffile')}{asked}"
 
-    def header(self, file: Path) -> tuple[tuple[int, ...], int]:
-        size, channels = read_header(file, self.channels)
-        return size, channels
+    def header(self, file: Path) -> tuple[tuple[int, ...], int, str]:
+        size, channels, several = read_header(file, self.channels)
+        return size, channels, FRAMES if several else ""
 
     def decode(self, file: Path, channels: int, at_least: tuple[int, ...] | None = None) -> np.ndarray:
         return decode_image(file, channels, None if at_least is None else (at_least[0], at_least[1]))
+
+    def remark(self, values: np.ndarray) -> str:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -105,12 +114,15 @@ class AudioKind:
         asked = "" if self.channels in (None, 1) else f" in {self.channels} channels"
         return f"audio at {self.sample_rate} Hz{asked}, soundfile {version('soundfile')}, soxr {version('soxr')}"
 
-    def header(self, file: Path) -> tuple[tuple[int, ...], int]:
-        return (read_length(file, self.sample_rate, self.channels),), self.channels or 1
+    def header(self, file: Path) -> tuple[tuple[int, ...], int, str]:
+        return (read_length(file, self.sample_rate, self.channels),), self.channels or 1, ""
 
     def decode(self, file: Path, channels: int, at_least: tuple[int, ...] | None = None) -> np.ndarray:
         del at_least  # always at `sample_rate`
         return decode_audio(file, self.sample_rate, channels)
+
+    def remark(self, values: np.ndarray) -> str:
+        return "" if max(values.max(), -values.min()) >= AUDIBLE else SILENCE
 
 
 class Stamp(NamedTuple):
@@ -129,6 +141,7 @@ class ScannedFile(NamedTuple):
         channels: C of the file; 0 for a file that cannot be read.
         verified: whether the whole file was decoded, not only its header.
         reason: why the file cannot be read; empty if it can be read.
+        remark: what else should be known of a file that can be read, `FRAMES` or, if verified, `SILENCE`; or empty.
     """
 
     stamp: Stamp
@@ -136,6 +149,7 @@ class ScannedFile(NamedTuple):
     channels: int
     verified: bool
     reason: str = ""
+    remark: str = ""
 
 
 def scan_files(
@@ -210,12 +224,15 @@ def _scan(
 
 def _scan_file(file: Path, stamp: Stamp, kind: Kind, verify: bool) -> ScannedFile:
     try:
-        size, channels = kind.header(file)
-        if verify and kind.decode(file, channels).shape[:-1] != tuple(size):
-            raise UnreadableExample(str(file), "damaged file: decodes to another size than its header claims")
+        size, channels, remark = kind.header(file)
+        if verify:
+            values = kind.decode(file, channels)
+            if values.shape[:-1] != tuple(size):
+                raise UnreadableExample(str(file), "damaged file: decodes to another size than its header claims")
+            remark = remark or kind.remark(values)
     except UnreadableExample as error:
         return ScannedFile(stamp, (0,) * kind.axes, 0, verify, error.reason)
-    return ScannedFile(stamp, tuple(size), channels, verify)
+    return ScannedFile(stamp, tuple(size), channels, verify, remark=remark)
 
 
 def stamp_of(file: Path) -> Stamp:
@@ -235,15 +252,19 @@ def _load_cache(path: Path, axes: int) -> dict[str, ScannedFile]:
     try:
         # Given a path, np.load would leak its handle on failure.
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as table:
-            names, reasons = _split(table["names"]), _split(table["reasons"])
+            names, reasons, remarks = (_split(table[key]) for key in ("names", "reasons", "remarks"))
             numbers = table["numbers"]  # int64 [N, bytes, mtime_ns, channels, verified, *size]
-        if numbers.dtype != np.int64 or numbers.shape != (len(names), 4 + axes) or len(reasons) != len(names):
+        if (
+            numbers.dtype != np.int64
+            or numbers.shape != (len(names), 4 + axes)
+            or not len(reasons) == len(remarks) == len(names)
+        ):
             return {}
     except Exception:  # a damaged zip file raises half a dozen types of errors
         return {}
     return {
-        name: ScannedFile(Stamp(row[0], row[1]), tuple(row[4:]), row[2], bool(row[3]), reason)
-        for name, row, reason in zip(names, numbers.tolist(), reasons, strict=True)
+        name: ScannedFile(Stamp(row[0], row[1]), tuple(row[4:]), row[2], bool(row[3]), reason, remark)
+        for name, row, reason, remark in zip(names, numbers.tolist(), reasons, remarks, strict=True)
     }
 
 
@@ -255,6 +276,7 @@ def _save_cache(path: Path, rows: Mapping[str, ScannedFile], axes: int) -> None:
             handle,
             names=_joined(list(rows)),
             reasons=_joined([row.reason for row in rows.values()]),
+            remarks=_joined([row.remark for row in rows.values()]),
             numbers=np.array(numbers, np.int64).reshape(len(rows), 4 + axes),
         )
 

@@ -142,7 +142,7 @@ class FolderSource(Source):
         if layout.weights is not None:
             self.weights = np.array([layout.weights[index] for index in chosen], np.float32)
         self.ignored, note = layout.ignored, joined_folders(self.root, layout, split)
-        self.notes = layout.notes if note is None else (*layout.notes, note)
+        self.notes = (*layout.notes, *([] if note is None else [note]), *_remarks(rows, split))
         self.sizes = frozen_table([rows[layout.names[index]].size for index in chosen])
         self._bytes = np.array([rows[name].stamp.bytes for name in self.names], np.int64)
         self.class_names = layout.class_names
@@ -230,6 +230,19 @@ def _scanned(
     if on_error == "mask" and not verify:  # a damaged header may claim any size, and buckets would grow to it
         rows |= scan_files(root, _outliers(rows), kind, verify=True, cache_dir=cache)
     return rows
+
+
+def _remarks(rows: Mapping[str, ScannedFile], split: str) -> list[str]:
+    """Returns a sentence for each remark on files of a split that can be read."""
+    names: dict[str, list[str]] = {}
+    for name, row in rows.items():
+        if row.remark:
+            names.setdefault(row.remark, []).append(name)
+    return [
+        f"{len(each):,} {'file' if len(each) == 1 else 'files'} of {split} {'holds' if len(each) == 1 else 'hold'} "
+        f"{remark}, such as {each[0]}"
+        for remark, each in names.items()
+    ]
 
 
 def _outliers(rows: Mapping[str, ScannedFile]) -> list[str]:

@@ -5,10 +5,12 @@ Axes: N examples, K classes, D spatial axes. The one idea: all of it is known, b
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
 
+from fcnjax.data.decoding.audio_files import AUDIBLE
 from fcnjax.data.decoding.unreadable import names_by_reason
 from fcnjax.data.files.listing import TABLES
 from fcnjax.data.overview.class_checks import AbsentClass, absent_classes, check_classes, class_notes
@@ -19,9 +21,9 @@ from fcnjax.data.size_table import areas
 from fcnjax.data.sources.contents import sample_positions
 from fcnjax.data.sources.example_checks import unusual_range
 from fcnjax.data.sources.source import Ignored, Source, UnreadableExample
+from fcnjax.naming import some
 
 SAMPLED = 8  # training examples that are decoded
-SILENT = 1e-3  # amplitude of a recording, of at most 1, below which there is little to hear: -60 dB
 ENOUGH = 128  # extent at which a large image may be decoded for it
 
 
@@ -42,16 +44,16 @@ class ValueSample:
         mean: mean of all values, those of uint8 divided by 255.
         peak: the largest absolute value, scaled in the same way.
         examples: number of examples.
-        constant: number of examples whose values are all the same.
-        quiet: number of examples whose values are all below 0.001.
+        constant: names of examples whose values are all the same.
+        quiet: names of examples whose values are all below 0.001.
     """
 
     dtype: str
     mean: float
     peak: float
     examples: int
-    constant: int
-    quiet: int
+    constant: tuple[str, ...]
+    quiet: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -172,13 +174,12 @@ def _class_warnings(class_names: tuple[str, ...], absent: tuple[AbsentClass, ...
 def _value_warnings(values: ValueSample | None, *, recordings: bool) -> list[str]:
     if values is None:
         return []
-    verb = "is" if values.examples == 1 else "are"
-    if recordings and values.quiet:
-        return [
-            f"{values.quiet} of {values.examples} decoded examples {verb} silent: all amplitudes are below {SILENT}"
-        ]
-    constant = f"{values.constant} of {values.examples} decoded examples {verb} blank: one value throughout"
-    return [constant] if values.constant else []
+    names = values.quiet if recordings and values.quiet else values.constant
+    if not names:
+        return []
+    verb = "is" if len(names) == 1 else "are"
+    what = f"silent, with all amplitudes below {AUDIBLE}" if recordings and values.quiet else "blank, of one value"
+    return [f"{len(names)} of {values.examples} decoded examples {verb} {what}: {some(names)}"]
 
 
 def _counts(source: Source, thorough: bool) -> np.ndarray | None:
@@ -196,14 +197,16 @@ def _sample(source: Source) -> ValueSample | None:
     kept = []
     for index in sample_positions(len(source), SAMPLED):
         try:
-            kept.append(source.read(index, np.minimum(source.sizes[index], ENOUGH).tolist()).values)
+            values = source.read(index, np.minimum(source.sizes[index], ENOUGH).tolist()).values
         except UnreadableExample:
             continue
+        kept.append((source.name_of(index), values.dtype.name, scaled_values(values)))
     if not kept:
         return None
-    scaled = [scaled_values(values) for values in kept]
+    names, dtypes, scaled = zip(*kept, strict=True)
     mean = sum(float(each.sum(dtype=np.float64)) for each in scaled) / sum(each.size for each in scaled)
-    peak = max(float(np.abs(each).max()) for each in scaled)
-    constant = sum(each.size > 1 and bool((each == each.reshape(-1)[0]).all()) for each in scaled)
-    quiet = sum(bool(np.abs(each).max() < SILENT) for each in scaled)
-    return ValueSample(" and ".join(sorted({each.dtype.name for each in kept})), mean, peak, len(kept), constant, quiet)
+    peaks = [float(np.abs(each).max()) for each in scaled]
+    constant = [each.size > 1 and bool((each == each.reshape(-1)[0]).all()) for each in scaled]
+    quiet = [peak < AUDIBLE for peak in peaks]
+    named = (tuple(compress(names, chosen)) for chosen in (constant, quiet))
+    return ValueSample(" and ".join(sorted(set(dtypes))), mean, max(peaks), len(kept), *named)

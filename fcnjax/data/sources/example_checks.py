@@ -63,7 +63,8 @@ def check_layout(sizes: np.ndarray, channels: int, given: int | None = None) -> 
       [160, 64] (electroencephalograms) or [L, 2] (stereo) pass;
     - arrays of three and four axes that begin with the same 1, 3 or 4, with more than 4 in the last one: channels
       first, as PyTorch has them;
-    - arrays of three axes whose last two are equal and above 16 in all: volumes [D, H, W] without a channel axis.
+    - arrays of three axes whose last two are equal and above 16 in all: volumes [D, H, W] without a channel axis, or,
+      if they all begin with the same number of at most half as much, images with channels first.
 
     Args:
         sizes: int [N, D], the extents along all axes but the last one.
@@ -99,10 +100,13 @@ def _other_layout(shapes: Sequence[Sequence[int]] | np.ndarray) -> str | None:
         if last.max() <= FEW or (same_last and np.median(first) >= 2 * last[0]):
             return None
         return "give array.T for signals [C, L]" if same_first and first[0] <= FEW else _ADD_AXIS
+    order = ", ".join(map(str, [*range(1, rank), 0]))
+    transpose = f"give array.transpose({order}), or tensor.permute({order}) in PyTorch"
     if same_first and first[0] in COLORS and last.min() > max(COLORS):
-        order = ", ".join(map(str, [*range(1, rank), 0]))
-        return f"give array.transpose({order}), or tensor.permute({order}) in PyTorch"
+        return transpose
     if rank == 3 and last.min() > FEW and (not same_last or (table[:, 1] == last).all()):
+        if same_first and 2 * first[0] <= table[:, 1:].min():
+            return f"{transpose}, if the first axis is that of channels; of volumes, {_ADD_AXIS}"
         return _ADD_AXIS
     return None
 

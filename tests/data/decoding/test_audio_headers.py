@@ -46,7 +46,7 @@ def test_an_empty_recording_stays_empty(tmp_path):
             both(content, tmp_path)
 
 
-@pytest.mark.parametrize("file_format", ["WAV", "WAVEX", "RF64", "AIFF", "FLAC", "MP3"])
+@pytest.mark.parametrize("file_format", ["WAV", "WAVEX", "RF64", "AIFF", "FLAC", "MP3", "OGG"])
 def test_a_recording_that_was_cut_is_damaged(file_format, tmp_path, capfd):
     content = audio_file(SOUND, 16000, file_format)
     assert both(content, tmp_path) == 16001
@@ -57,13 +57,43 @@ def test_a_recording_that_was_cut_is_damaged(file_format, tmp_path, capfd):
 
 
 def test_recordings_end_to_end_are_refused_and_tags_are_none(tmp_path, capfd):
-    mp3, ogg = audio_file(SOUND, 16000, "MP3"), audio_file(SOUND, 16000, "OGG")
-    for content in (mp3 + mp3, mp3 + ID3 + mp3, ogg + ogg):
-        with pytest.raises(UnreadableExample, match="not supported: several recordings end to end"):
-            decode_audio(io.BytesIO(content))
-    assert both(ID3 + mp3, tmp_path) == 16001
+    mp3, ogg, wav, flac, aiff = (audio_file(SOUND, 16000, name) for name in ("MP3", "OGG", "WAV", "FLAC", "AIFF"))
+    twice = [2 * content for content in (mp3, ogg, wav, flac, aiff, without_length(flac), with_data_size(wav, 0))]
+    more = [mp3 + ID3 + mp3, ID3 + flac + flac, wav + b"LIST\4\0\0\0INFO" + wav]
+    for content in [*twice, *more]:
+        (tmp_path / "sound.bin").write_bytes(content)
+        for read in (read_length, decode_audio):
+            for file in (tmp_path / "sound.bin", io.BytesIO(content)):
+                with pytest.raises(UnreadableExample, match="not supported: several recordings end to end"):
+                    read(file)
+    for tagged in (ID3 + mp3, ID3 + flac, ID3[:9] + b"\x7f" + bytes(127) + wav, ID3 + ogg):
+        assert both(tagged, tmp_path) == 16001
     assert both(mp3 + b"TAG" + bytes(125), tmp_path) == 16001
     assert capfd.readouterr().err == ""
+
+
+def test_an_ogg_of_one_page_that_was_cut_is_damaged_not_empty(tmp_path):
+    ogg = audio_file(SOUND[:900], 16000, "OGG")
+    with pytest.raises(UnreadableExample, match="damaged OGG: ends before"):
+        both(ogg[:-50], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "subtype"), [("WAV", "GSM610"), ("WAV", "NMS_ADPCM_32"), ("AU", "G721_32"), ("W64", "GSM610")]
+)
+def test_compressed_speech_is_read_as_counted(file_format, subtype, tmp_path):
+    length, sine = 8000, 0.3 * np.sin(np.arange(8000) / 9)
+    content = audio_file(sine, 8000, file_format, subtype)
+    assert length <= both(content, tmp_path) < length + 400  # whole blocks
+    error = decode_audio(io.BytesIO(content))[2000:length, 0] - sine[2000:]
+    assert np.abs(error).max() < 0.1
+
+
+def test_samples_that_the_library_cannot_count_are_not_supported(tmp_path):
+    (tmp_path / "sound.bin").write_bytes(audio_file(SOUND, 8000, "AIFF", "DWVW_16"))
+    for read in (read_length, decode_audio):
+        with pytest.raises(UnreadableExample, match="not supported: samples compressed as DWVW; convert it"):
+            read(tmp_path / "sound.bin")
 
 
 def test_an_mp3_without_a_length_is_read_as_far_as_it_goes(tmp_path):
@@ -141,7 +171,7 @@ def test_every_format_is_counted_as_decoded(tmp_path):
         (b"\xff\xf1\x50\x80", "not supported: M4A or AAC"),
         (b"\x30\x26\xb2\x75\x8e\x66", "not supported: WMA"),
         (b"\x89PNG\r\n\x1a\n", "not supported: an image"),
-        (b"fLaC and nothing else", "damaged FLAC"),
+        (b"fLaC and nothing else", "damaged FLAC: its header cannot be read"),
         (b"no audio at all", "not an audio file"),
     ],
 )

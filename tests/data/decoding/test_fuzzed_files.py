@@ -4,13 +4,14 @@ import io
 import resource
 import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
-from files_of_all_kinds import images_of_all_formats, recordings_of_all_formats
+from files_of_all_kinds import check_reason, images_of_all_formats, mutated, recordings_of_all_formats, values_or_reason
 from PIL import Image
 
-from fcnjax.data import UnreadableExample, as_source, decode_audio, decode_image, read_length
+from fcnjax.data import FolderSource, UnreadableExample, as_source, decode_audio, decode_image, read_length
 from fcnjax.data.decoding.image_files import read_header
 
 MEMORY = 3 << 29  # bytes that the process may grow by: a header may claim up to 2^27 pixels, of 4 bytes
@@ -22,33 +23,11 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def damage(draw: np.random.Generator, content: bytes) -> bytes:
-    """Returns the content cut, changed in a few places, most of them in the header, or with a piece of it repeated."""
-    match draw.integers(4):
-        case 0:
-            return content[: draw.integers(len(content))]
-        case 1:
-            start, stop = sorted(draw.integers(0, len(content), 2).tolist())
-            return content[:stop] + content[start:]
-    changed = bytearray(content)
-    for _ in range(draw.integers(1, 20)):
-        place = draw.integers(min(len(changed), 200) if draw.integers(3) else len(changed))
-        changed[place] = draw.choice([0, 1, 127, 128, 255, int(draw.integers(256))])
-    return bytes(changed)
-
-
-def check_reason(error: UnreadableExample) -> None:
-    assert error.reason
-    assert "\n" not in error.reason
-    assert len(error.reason) < 300
-    known = ("not supported: ", "damaged ", "not an ", "its ", "holds ", "has ", "an empty file", "cannot be ")
-    assert error.reason.startswith(known), error.reason
-
-
 def check_silence(capfd) -> None:
     """Asserts that nothing was printed, but by libtiff and libmpg123: of damaged samples they tell nobody else."""
+    known = ("TIFF", "_TIFF", "MissingRequired", "[src/libmpg123/", "Note: ")
     lines = capfd.readouterr().err.splitlines()
-    assert [line for line in lines if not line.startswith(("TIFF", "_TIFF", "[src/libmpg123/", "Note: "))] == []
+    assert [line for line in lines if not line.startswith(known)] == []
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -56,7 +35,7 @@ def test_damaged_images_give_values_or_a_sentence(count, capfd):
     draw, before, verdicts = np.random.default_rng(20), peak_bytes(), set()
     for _ in range(count // 12):
         for content in images_of_all_formats(draw).values():
-            damaged = damage(draw, content)
+            damaged = mutated(draw, content)
             asked = (None, 1, 3, 4)[draw.integers(4)]
             found = []
             for read in (
@@ -90,7 +69,7 @@ def test_damaged_images_that_pillow_holds_give_values_or_a_sentence(count, capfd
     draw = np.random.default_rng(21)
     for _ in range(count // 12):
         for content in images_of_all_formats(draw).values():
-            damaged = damage(draw, content)
+            damaged = mutated(draw, content)
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
@@ -110,7 +89,7 @@ def test_damaged_recordings_give_samples_or_a_sentence(count, tmp_path, capfd):
     draw, before, verdicts, file = np.random.default_rng(22), peak_bytes(), set(), tmp_path / "sound.bin"
     for _ in range(count // 8):
         for content in recordings_of_all_formats(draw).values():
-            damaged = damage(draw, content)
+            damaged = mutated(draw, content)
             file.write_bytes(damaged)
             asked, rate = (None, 2)[draw.integers(2)], (None, 8000)[draw.integers(2)]
             try:
@@ -128,4 +107,31 @@ def test_damaged_recordings_give_samples_or_a_sentence(count, tmp_path, capfd):
             assert values is None or values.shape == (length, asked or 1)
     assert verdicts == {True, False}
     assert peak_bytes() - before < MEMORY
+    check_silence(capfd)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("kind", ["images", "audio"])
+def test_a_folder_of_damaged_files_reads_each_or_lists_it_as_the_decoder_does(count, kind, tmp_path, capfd):
+    draw, root, expected = np.random.default_rng(23), tmp_path / "data", {}
+    whole = images_of_all_formats if kind == "images" else recordings_of_all_formats
+    decode = (lambda file: decode_image(file, 3)) if kind == "images" else decode_audio
+    for label in "ab":
+        (root / label).mkdir(parents=True)
+    for number in range(count // 12):
+        for index, content in enumerate(whole(draw).values()):
+            name = f"{'ab'[index % 2]}/{number:03}_{index}.bin"
+            (root / name).write_bytes(mutated(draw, content))
+            expected[name] = values_or_reason(partial(decode, root / name))
+    reasons = {name: found for name, found in expected.items() if isinstance(found, str)}
+    channels = 3 if kind == "images" else None
+    make = partial(getattr(FolderSource, kind), root, "all", channels=channels, on_error="mask", cache_dir=tmp_path)
+    verified, trusted = make(verify=True), make(verify=False)
+    assert 0 < len(reasons) < len(expected)
+    assert verified.unreadable == reasons
+    assert trusted.unreadable.items() <= reasons.items()
+    for source in (verified, trusted):
+        for index, name in enumerate(source.names):
+            found = values_or_reason(lambda source=source, index=index: source[index].values)
+            np.testing.assert_array_equal(found, expected[name], err_msg=name)
     check_silence(capfd)

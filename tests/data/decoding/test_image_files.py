@@ -51,7 +51,7 @@ LOSSLESS = {
 def test_lossless_color_comes_back_exactly(name):
     file_format, options = LOSSLESS[name]
     file = encoded(RGB, file_format, **options)
-    assert read_header(file) == ((13, 17), 3)
+    assert read_header(file)[:2] == ((13, 17), 3)
     file.seek(0)
     np.testing.assert_array_equal(decode_image(file, 3), RGB)
     file.seek(0)
@@ -61,7 +61,7 @@ def test_lossless_color_comes_back_exactly(name):
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "GIF", "BMP"])
 def test_lossless_gray_comes_back_exactly_and_is_known_as_gray(file_format):
     file = encoded(GRAY, file_format)
-    assert read_header(file) == ((13, 17), 1)
+    assert read_header(file)[:2] == ((13, 17), 1)
     for channels in (1, 3):
         file.seek(0)
         np.testing.assert_array_equal(decode_image(file, channels), np.repeat(GRAY[..., None], channels, -1))
@@ -71,7 +71,7 @@ def test_lossless_gray_comes_back_exactly_and_is_known_as_gray(file_format):
 def test_jpeg_is_what_pillow_decodes(values):
     file = encoded(values, "JPEG", quality=95)
     channels = 1 if values.ndim == 2 else 3
-    assert read_header(file) == (values.shape[:2], channels)
+    assert read_header(file)[:2] == (values.shape[:2], channels)
     file.seek(0)
     with Image.open(file) as image:
         expected = np.asarray(image).reshape(*values.shape[:2], channels)
@@ -113,7 +113,7 @@ def test_palettes_are_looked_up_and_their_transparent_color_is_white(file_format
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
 def test_16_bits_of_gray_are_kept(file_format):
     file = encoded(WIDE, file_format)
-    assert read_header(file) == ((13, 17), 1)
+    assert read_header(file)[:2] == ((13, 17), 1)
     for channels in (1, 3):
         file.seek(0)
         values = decode_image(file, channels)

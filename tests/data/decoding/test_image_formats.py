@@ -40,6 +40,16 @@ def test_targa_needs_neither_footer_nor_suffix():
         np.testing.assert_array_equal(decode_image(io.BytesIO(without), 3), expected)
 
 
+def test_targa_of_1_bit_and_gray_pfm_come_back_exactly():
+    bits = RGB[..., 0] > 127
+    found = decode_image(io.BytesIO(pillow_file(bits, "TGA")), None)
+    np.testing.assert_array_equal(found[..., 0], 255 * bits)
+    with pytest.raises(UnreadableExample, match="not supported: TGA of 1 bit with run lengths; convert it"):
+        decode_image(io.BytesIO(pillow_file(bits, "TGA", compression="tga_rle")), None)
+    floats = 3 * RGB[..., 0].astype(np.float32) - 7
+    np.testing.assert_array_equal(decode_image(io.BytesIO(pillow_file(floats, "PPM")), None)[..., 0], floats)
+
+
 def test_gray_of_16_bits_keeps_its_precision_in_every_format():
     wide = RGB[..., 0].astype(np.uint16) * 257 + 3
     for file_format in ("PPM", "JPEG2000", "PNG"):
@@ -77,7 +87,7 @@ def test_two_channels_are_gray_and_alpha_and_palettes_have_four_with_transparenc
         (b"RIFF\0\0\0\0WAVEfmt ", "not supported: a recording"),
         (b"II*\0\x10\0\0\0CR\2\0", "not supported: raw data of a camera"),
         (b"\0" * 128 + b"DICM", "not supported: DICOM"),
-        (b"Pf\n3 3\n1.0\n", "not supported: PAM or PFM"),
+        (b"PF\n3 3\n1.0\n", "not supported: PAM, or PFM in color"),
         (b"P1 is what they said", "not an image"),
         (b"\x89PNG\r\n\x1a\nno more", "damaged PNG: its header cannot be read"),
     ],

@@ -69,6 +69,14 @@ def test_bands_beyond_rgb_are_data_unless_the_file_calls_them_alpha():
     np.testing.assert_allclose(decoded(alpha), four[..., :3] * share + 255 * (1 - share), atol=1)
 
 
+def test_further_pages_are_known_and_not_read():
+    for pages in (BANDS[..., :2], FLOATS[..., None].astype(np.float32), WIDE[..., :3]):
+        pages = np.moveaxis(pages, -1, 0)
+        header = read_header(io.BytesIO(tiff_file(pages, photometric="minisblack")))
+        assert header == ((13, 17), 1, len(pages) > 1)
+    assert not read_header(io.BytesIO(tiff_file(BANDS, **CONTIGUOUS))).several
+
+
 def test_the_first_page_is_read_and_turned():
     pages = RNG.uniform(0, 1, (3, 13, 17)).astype(np.float32)
     turned = tiff_file(pages, photometric="minisblack", extratags=[(274, "H", 1, 6, True)])
@@ -83,6 +91,7 @@ def test_the_first_page_is_read_and_turned():
         (tiff_file(FLOATS), 2, "has 1 band, not 2 as asked"),
         (tiff_file(WIDE.astype(np.uint32), **CONTIGUOUS), None, "not supported: TIFF of uint32, .* save it as uint16"),
         (tiff_file(WIDE[..., 0].astype(np.int16)), None, "not supported: TIFF of int16"),
+        (tiff_file(BANDS[..., 0].astype(np.int8)), None, "not supported: TIFF of int8, .* no fixed range"),
         (tiff_file(FLOATS.astype(np.complex64)), None, "not supported: TIFF of this type"),
         (tiff_file(np.full((3, 3), np.nan, np.float32)), None, "not finite"),
         (tiff_file(np.full((3, 3), 1e200)), None, "not finite"),

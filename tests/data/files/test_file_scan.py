@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
+from fcnjax.data import FolderSource
 from fcnjax.data.files.file_scan import AudioKind, ImageKind, scan_files
 
 
@@ -133,6 +135,34 @@ def test_all_bad_files_are_found_with_their_reasons(root, tmp_path):
     for _ in range(2):
         rows = scan_files(root, names, ImageKind(), cache_dir=cache, verify=True)
         assert [name for name, row in rows.items() if row.reason] == [names[5], names[40], names[60]]
+
+
+def test_what_is_peculiar_is_noted_of_files_that_can_be_read(tmp_path):
+    root = tmp_path / "data"
+    rows = [np.zeros((9, 9, 3), np.uint8), np.full((9, 9, 3), 200, np.uint8)]
+    first, second = map(Image.fromarray, rows)
+    for label, ending in (("a", "gif"), ("a", "webp"), ("b", "tif"), ("b", "png")):
+        (root / label).mkdir(parents=True, exist_ok=True)
+        first.save(root / label / f"moves.{ending}", save_all=True, append_images=[second])
+        first.save(root / label / f"still.{ending}")
+    for _ in range(2):
+        (note,) = FolderSource.images(root, "all", cache_dir=tmp_path / "cache", on_error="mask").notes
+        said = "4 files of all hold several pages or frames, of which the first is read, such as a/moves.gif"
+        assert note == said
+
+
+def test_silence_is_noted_where_recordings_are_decoded(tmp_path):
+    root = tmp_path / "data"
+    for name, loudness in (("a/1", 0.5), ("a/2", 0), ("b/1", 1e-4), ("b/2", 0.01)):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / f"{name}.wav", loudness * np.sin(np.arange(400)), 8000)
+    assert FolderSource.audio(root, "all", on_error="mask").notes == ()
+    for split, said in (
+        ("all", "2 files of all hold only silence, with all amplitudes below 0.001, such as a/2.wav"),
+        ("a/*", "1 file of a/* holds only silence, with all amplitudes below 0.001, such as a/2.wav"),
+    ):
+        for _ in range(2):  # scanned, then from the cache
+            assert FolderSource.audio(root, split, cache_dir=tmp_path / "cache").notes == (said,)
 
 
 @dataclass(frozen=True)
