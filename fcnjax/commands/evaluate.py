@@ -94,7 +94,7 @@ def _of_run(workdir: Path, given: Any) -> Evaluation:
     check_run(workdir, f"split={split}")
     on_error = None if given.data is None else given.on_error
     options = {"split": split, "data": given.data, "on_error": on_error, "unknown_classes": given.unknown_classes}
-    trainer, state = load_run(workdir, given.checkpoint, **options)
+    trainer, state = load_run(workdir, given.checkpoint, **options, with_train=given.reestimate_statistics)
     if given.reestimate_statistics:
         state = _reestimated(trainer, state)
     source, chosen = trainer.sources[split], {"split": split, "checkpoint": given.checkpoint}

@@ -57,12 +57,17 @@ def load_sources(
 
 
 def read_sources(
-    recipe: Recipe, *, cache_dir: Path | str | None = None, verify: bool | None = None
+    recipe: Recipe,
+    splits: Sequence[str] = SPLITS,
+    *,
+    cache_dir: Path | str | None = None,
+    verify: bool | None = None,
 ) -> dict[str, Source]:
-    """Returns the three splits that a recipe names, at the sizes that they have.
+    """Returns the three splits that a recipe names, or some of them, at the sizes that they have.
 
     Args:
         recipe: what to train.
+        splits: those that are read, of "train", "validation" and "test".
         cache_dir: folder that caches the sizes of files; None caches nothing.
         verify: whether to decode every file once; None does so only if the recipe refuses files that cannot be decoded.
 
@@ -70,12 +75,13 @@ def read_sources(
         ValueError: if a data set or split does not exist, or files cannot be decoded.
     """
     data = recipe.data
-    names = (data.train_split, data.validation_split, data.test_split)
-    options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir, data.labels, names)
+    names = {split: getattr(data, f"{split}_split") for split in SPLITS}
+    every = tuple(names.values())
+    options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir, data.labels, every)
     sources, refused = {}, []
-    for key, name in zip(SPLITS, names, strict=True):
+    for key in splits:
         try:
-            sources[key] = load_source(data.name, name, data.data_dir, options)
+            sources[key] = load_source(data.name, names[key], data.data_dir, options)
         except UnreadableFiles as error:  # collected: one error lists the files of all splits
             refused.append(str(error))
     if refused:

@@ -102,7 +102,10 @@ def test_files_of_which_none_can_be_evaluated_are_refused(predictor, folder):
         fcnjax.evaluate(predictor, folder)
     for file in folder.rglob("*.*"):
         Image.new("RGB", (3, 3)).save(file)
-    with pytest.raises(ValueError, match=r"all 12 examples are below the network's minimum 4x4, such as bright/0.png 3x3; give larger ones"):
+    with pytest.raises(
+        ValueError,
+        match=r"all 12 examples are below the network's minimum 4x4, such as bright/0.png 3x3; give larger ones",
+    ):
         fcnjax.evaluate(predictor, folder)
 
 

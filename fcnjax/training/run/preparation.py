@@ -1,5 +1,6 @@
 """Before a run starts: its trainer, a description of the run, and checks that trainer and hosts share one recipe."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -10,10 +11,10 @@ from typing import Any, NamedTuple
 from fcnjax.data.overview import overview_text
 from fcnjax.installation import installed_version
 from fcnjax.naming import joined
-from fcnjax.training.build import data_title, fit_sources, load_sources, overview_of, read_sources
+from fcnjax.training.build import SPLITS, data_title, fit_sources, load_sources, overview_of, read_sources
 from fcnjax.training.compile.mesh import gather_texts, together
 from fcnjax.training.data_digest import Digest
-from fcnjax.training.run.run_data import in_classes_of, located
+from fcnjax.training.run.run_data import as_model_reads, in_classes_of, located
 from fcnjax.training.settings.recipe import PACE, Recipe
 from fcnjax.training.standalone.initial_weights import describe_frozen
 from fcnjax.training.trainer import Trainer
@@ -62,24 +63,44 @@ def prepared_run(recipe: Recipe, workdir: Path | str, sources: Mapping[str, Any]
 
 
 def trained_on(
-    recipe: Recipe, workdir: Path | str, split: str | None = None, unknown_classes: str = "refuse"
+    recipe: Recipe,
+    workdir: Path | str,
+    split: str | None = None,
+    unknown_classes: str = "refuse",
+    *,
+    with_train: bool = False,
 ) -> Trainer:
     """Returns the trainer of a run that was trained, on its data of now, in its classes; all hosts must call it.
 
     Args:
         recipe: the recipe of the run, perhaps with another place of its data.
         workdir: the run folder.
-        split: as for `in_classes_of`.
+        split: as for `in_classes_of`; of the other splits, what can be read only helps to plan the buckets of training.
         unknown_classes: as for `in_classes_of`.
+        with_train: whether training examples are needed as well as those of `split`.
 
     Raises:
         As `prepared_run`; FileNotFoundError as `located`; and ValueError as `in_classes_of`.
     """
     installed_version()
     with together("reading the data"):
-        cache_dir = Path(workdir).parent / SCANS
-        sources = read_sources(located(recipe, workdir), cache_dir=cache_dir)
-        return Trainer(recipe, in_classes_of(workdir, sources, split, unknown_classes), cache_dir=cache_dir)
+        cache_dir, place = Path(workdir).parent / SCANS, located(recipe, workdir)
+        if split is None:
+            sources = in_classes_of(workdir, read_sources(place, cache_dir=cache_dir), split, unknown_classes)
+            return Trainer(recipe, sources, cache_dir=cache_dir)
+        place = as_model_reads(place, workdir)
+        needed = [name for name in SPLITS if name == split or (with_train and name == "train")]
+        sources = read_sources(place, needed, cache_dir=cache_dir)
+        sources = in_classes_of(workdir, sources, split, unknown_classes)
+        alone = dict.fromkeys(SPLITS, sources[split]) | sources
+        lenient = dataclasses.replace(place, data=dataclasses.replace(place.data, on_error="mask"))
+        for name in (each for each in SPLITS if each not in needed):
+            with contextlib.suppress(ValueError, OSError):  # absent, or of other classes
+                sources |= in_classes_of(workdir, read_sources(lenient, [name], cache_dir=cache_dir), split, "skip")
+        try:
+            return Trainer(recipe, alone | sources, cache_dir=cache_dir)
+        except ValueError:  # perhaps examples of other splits are too small now
+            return Trainer(recipe, alone, cache_dir=cache_dir)
 
 
 def describe_run(trainer: Trainer) -> str:

@@ -145,6 +145,20 @@ def in_classes_of(
     return matched
 
 
+def as_model_reads(recipe: Recipe, workdir: Path | str) -> Recipe:
+    """Returns the recipe of a run, whose files are read with the channels of its model, whatever files are there now.
+
+    Args:
+        recipe: the recipe of the run.
+        workdir: the run folder; a run without a model is read as its config says.
+    """
+    workdir, data = Path(workdir), recipe.data
+    if data.channels is not None or data.name not in FOLDERS or not is_model(workdir / MODEL):
+        return recipe
+    channels = _described(workdir).get("preprocessing", {}).get("channels")
+    return dataclasses.replace(recipe, data=dataclasses.replace(data, channels=channels))
+
+
 def tell_changes(trainer: Trainer, workdir: Path | str, split: str) -> None:
     """Says on stderr if the examples of a split are not those of training: of folders and `.npz` files.
 

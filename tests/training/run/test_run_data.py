@@ -102,6 +102,26 @@ def test_a_changed_file_is_said(run, tmp_path, capsys):
     assert "the labels or values of its test split (compared: " in capsys.readouterr().err
 
 
+def test_only_the_split_that_is_evaluated_must_be_readable(run, tmp_path, trained):
+    """Training examples damaged, of other classes, in color, absent."""
+    train, damaged = tmp_path / "photos/train", b"not an image"
+    (train / "cat/0.png").write_bytes(damaged)
+    np.testing.assert_array_equal(evaluate(run).logits, trained.test.logits)
+    with pytest.raises(ValueError, match="1 of 12 files of split 'train' cannot be read"):
+        load_run(run, split="test", with_train=True)
+    for name in CLASSES:
+        (train / name).rename(train / name.title())
+    Image.new("RGB", (9, 9)).save(train / "Owl/0.png")
+    np.testing.assert_allclose(evaluate(run).logits, trained.test.logits, atol=1e-6)
+    with pytest.raises(ValueError, match="the train split of .* is not what it was"):
+        load_run(run, split="test", on_error="mask", with_train=True)
+    shutil.rmtree(train)
+    np.testing.assert_allclose(evaluate(run).logits, trained.test.logits, atol=1e-6)
+    (tmp_path / "photos/test/cat/0.png").write_bytes(damaged)
+    with pytest.raises(ValueError, match="1 of 6 files of split 'test' cannot be read"):
+        evaluate(run)
+
+
 def test_data_that_moved_are_evaluated_where_they_are(run, tmp_path, trained, capsys):
     place = (tmp_path / "photos").rename(tmp_path / "elsewhere")
     says = rf"its data were photos, and there is no {tmp_path}/photos, nor {tmp_path}/here/photos; move them back"
