@@ -15,6 +15,7 @@ from fcnjax.data import RelabeledSource, Source
 from fcnjax.data.by_name import FOLDERS
 from fcnjax.data.files.folder_layout import read_layout
 from fcnjax.data.files.label_settings import LabelSettings
+from fcnjax.data.files.labeling import table_files
 from fcnjax.data.files.split_files import select, split_names
 from fcnjax.data.sources.npz import npz_splits
 from fcnjax.data.sources.splits import ALL, parse_split
@@ -94,8 +95,7 @@ def holds_split(workdir: Path | str, place: str | os.PathLike[str], split: str) 
     if not path.is_dir() or _is_prepared(data):
         return path.is_dir() and prepared_folder(data.name, path) is not None
     if data.labels != LabelSettings():
-        table = data.labels.table
-        return table is None or (path / table).exists() or any(path.glob(table.lstrip("/")))
+        return data.labels.table is None or bool(table_files(path, data.labels.table))
     if ALL in wanted[split] and (path / split).is_dir() and split not in (classes_of(workdir) or ()):
         return False
     splits = [getattr(data, f"{key}_split") for key in SPLITS]

@@ -219,6 +219,11 @@ def test_which_places_hold_the_splits_of_a_run(run, tmp_path):
     write_sealed(run / "config.json", config)
     assert holds_split(run, photos / "test", "test")
     assert not holds_split(run, photos, "test")  # a split of that name
+    for table, found in ((photos / "l*.csv", True), (tmp_path / "none.csv", False), ("photos/labels.csv", False)):
+        (photos / "labels.csv").touch()
+        labels = {"labels": {"table": str(table)}}
+        write_sealed(run / "config.json", config | {"data": config["data"] | labels})
+        assert holds_split(run, photos, "test") == found
     config["data"] |= {"name": "data.npz", "data_dir": None, "test_split": "test"}
     write_sealed(run / "config.json", config)
     assert not holds_split(run, photos, "test")
