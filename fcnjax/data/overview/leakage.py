@@ -159,7 +159,7 @@ def _content_leaks(
 def _group_leaks(sources: Mapping[str, Source], pair: tuple[str, str]) -> Iterable[Leak]:
     """Yields the leak of groups between two splits."""
     first, second = (sources[name].groups for name in pair)
-    counts = Counter(group for group in second or () if group)
+    counts = Counter(group for group in second or () if group and not group.startswith("\0"))  # "\0": a file alone
     shared = counts.keys() & set(first or ())
     if shared:
         most = min(shared, key=lambda group: (-counts[group], group))

@@ -149,8 +149,8 @@ def test_files_that_have_vanished_are_no_leak(folder):
 
 
 def test_shared_groups_are_counted_with_the_largest_named():
-    train = arrays(drawn(4, 0), groups=["ann", "bob", "eve", ""])
-    test = arrays(drawn(5, 1), groups=["bob", "bob", "ann", "zoe", ""])
+    train = arrays(drawn(4, 0), groups=["ann", "bob", "eve", "\0a.png"])
+    test = arrays(drawn(5, 1), groups=["bob", "bob", "ann", "zoe", "\0b.png"])
     assert texts({"train": train, "test": test}) == [
         "2 of 3 groups of test are also in train, such as 'bob' (2 examples of test)"
     ]
