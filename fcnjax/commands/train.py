@@ -19,6 +19,7 @@ from fcnjax.commands.overrides import OVERRIDE, last_value, overridden
 from fcnjax.naming import printable
 from fcnjax.training import Recipe, TrainedRun, Trainer, describe_run, prepared_run, train
 from fcnjax.training.compile.mesh import is_first_host, join_hosts
+from fcnjax.training.run.preparation import told_if_refused
 from fcnjax.training.run.start import CHANGE, choose, continued_recipe, interrupted_recipe, resumed_run, settled
 from fcnjax.training.settings.config_fields import as_config, flat_fields
 from fcnjax.training.settings.default_config import default_config
@@ -36,11 +37,12 @@ def run(argv: Sequence[str]) -> None:
     recipe = None if from_data else configured(given)
     if given.coordinator is not None:
         join_hosts(given.coordinator, given.hosts, given.host)
-    if recipe is None:
-        recipe, trainer = _for_data(given.data, workdir, argv)
-    else:
-        trainer, overview = prepared_run(recipe, workdir)
-        _tell(f"{overview}\n")
+    with told_if_refused():
+        if recipe is None:
+            recipe, trainer = _for_data(given.data, workdir, argv)
+        else:
+            trainer, overview = prepared_run(recipe, workdir)
+            _tell(f"{overview}\n")
     _tell(describe_run(trainer))
     run = train(recipe, workdir, trainer=trainer)
     if is_first_host():

@@ -32,7 +32,7 @@ from fcnjax.data import (
     without_small,
 )
 from fcnjax.data.by_name import ARRAYS, FOLDERS
-from fcnjax.data.overview import DataOverview, data_overview
+from fcnjax.data.overview import DataOverview, data_overview, overview_text
 from fcnjax.data.overview.class_checks import other_classes
 from fcnjax.installation import installed_version
 from fcnjax.sealed import read_sealed, write_sealed
@@ -135,7 +135,7 @@ def _check_match(owner: str, splits: Mapping[str, Source]) -> None:
 
 
 def overview_of(data: DataSettings, sources: Mapping[str, Source], *, thorough: bool = False) -> DataOverview:
-    """Returns what the data of a recipe are; `DataOverview.refuse` refuses those that must not be trained on.
+    """Returns what the data of a recipe are; `check_data` refuses those that must not be trained on.
 
     Args:
         data: the settings of the data.
@@ -153,6 +153,26 @@ def overview_of(data: DataSettings, sources: Mapping[str, Source], *, thorough: 
         sample_rate=data.sample_rate,
         thorough=thorough,
     )
+
+
+class RefusedData(ValueError):
+    """Data that must not be trained on.
+
+    Attributes:
+        overview: what they are, as text.
+    """
+
+    def __init__(self, message: str, overview: str):
+        super().__init__(message)
+        self.overview = overview
+
+
+def check_data(data: DataSettings, overview: DataOverview) -> None:
+    """Raises RefusedData if data must not be trained on, as their settings say."""
+    try:
+        overview.refuse(data.absent_classes, data.leakage)
+    except ValueError as error:
+        raise RefusedData(str(error), overview_text(overview, data_title(data))) from None
 
 
 def data_title(data: DataSettings) -> str:

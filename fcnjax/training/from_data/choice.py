@@ -18,7 +18,7 @@ from fcnjax.data.overview import DataOverview, measure_moments, overview_text
 from fcnjax.data.size_table import areas
 from fcnjax.data.sources.size_policy import size_words
 from fcnjax.naming import joined, printable
-from fcnjax.training.build import abstract_model, data_title, overview_of, read_sources
+from fcnjax.training.build import abstract_model, check_data, data_title, overview_of, read_sources
 from fcnjax.training.compile.memory_fit import compiled_bytes, device_memory_bytes
 from fcnjax.training.from_data.found_data import FoundData, find_data
 from fcnjax.training.settings.config_fields import flat_fields
@@ -104,8 +104,8 @@ def choose_config(
 
     Raises:
         FileNotFoundError: if a path names nothing.
-        ValueError: if the data cannot be used (see `find_data` and `fcnjax.load_source`), or must not be trained on,
-            as `config.data.absent_classes` and `leakage` say.
+        ValueError: if the data cannot be used (see `find_data` and `fcnjax.load_source`).
+        RefusedData: if they must not be trained on, as `config.data.absent_classes` and `leakage` say.
     """
     trained = None if init_from is None else read_model(init_from)
     found = find_data(data, fields)
@@ -117,7 +117,7 @@ def choose_config(
         sources = read_sources(Recipe.from_config({"data": found.fields}), cache_dir=cache_dir, verify=verify)
     settings = Recipe.from_config({"data": found.fields}).data
     overview = overview_of(settings, sources)
-    overview.refuse(settings.absent_classes, settings.leakage)
+    check_data(settings, overview)
     axes = sources["train"].sizes.shape[1]
     if trained is not None and trained.axes != axes:
         raise ValueError(

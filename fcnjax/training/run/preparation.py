@@ -4,15 +4,26 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fcnjax.data.overview import overview_text
 from fcnjax.installation import installed_version
 from fcnjax.naming import joined
-from fcnjax.training.build import SPLITS, data_title, fit_sources, load_sources, overview_of, read_sources
-from fcnjax.training.compile.mesh import gather_texts, together
+from fcnjax.progress import write_line
+from fcnjax.training.build import (
+    SPLITS,
+    RefusedData,
+    check_data,
+    data_title,
+    fit_sources,
+    load_sources,
+    overview_of,
+    read_sources,
+)
+from fcnjax.training.compile.mesh import gather_texts, is_first_host, together
 from fcnjax.training.data_digest import Digest
 from fcnjax.training.run.run_data import as_model_reads, in_classes_of, located
 from fcnjax.training.settings.recipe import PACE, Recipe
@@ -47,7 +58,8 @@ def prepared_run(recipe: Recipe, workdir: Path | str, sources: Mapping[str, Any]
 
     Raises:
         NotInstalledError: if this package is not installed: a run records its version.
-        ValueError: if the data must not be trained on, or do not fit the recipe or its network (see `Trainer`).
+        RefusedData: if the data must not be trained on.
+        ValueError: if they do not fit the recipe or its network (see `Trainer`).
         HostFailure: if the trainer could not be made on another host.
     """
     installed_version()
@@ -57,9 +69,24 @@ def prepared_run(recipe: Recipe, workdir: Path | str, sources: Mapping[str, Any]
             sources = load_sources(located(recipe, workdir), cache_dir=cache_dir)
         sources = fit_sources(recipe, sources)
         overview = overview_of(recipe.data, sources)
-        overview.refuse(recipe.data.absent_classes, recipe.data.leakage)
+        check_data(recipe.data, overview)
         trainer = Trainer(recipe, sources, cache_dir=cache_dir)
         return Prepared(trainer, overview_text(overview, data_title(recipe.data)))
+
+
+@contextlib.contextmanager
+def told_if_refused(show: bool = True) -> Iterator[None]:
+    """Prints what data are, once for all hosts, if the block refuses to train on them; the refusal is raised again.
+
+    Args:
+        show: whether to print anything.
+    """
+    try:
+        yield
+    except RefusedData as error:
+        if show and is_first_host():
+            write_line(f"{error.overview}\n", sys.stdout)
+        raise
 
 
 def trained_on(

@@ -12,7 +12,7 @@ from fcnjax.progress import write_line
 from fcnjax.training.compile.mesh import is_first_host, together
 from fcnjax.training.from_data import Choice, Settled, choose_config, find_data, settle
 from fcnjax.training.run import loop
-from fcnjax.training.run.preparation import SCANS, Prepared, prepared_run
+from fcnjax.training.run.preparation import SCANS, Prepared, prepared_run, told_if_refused
 from fcnjax.training.run.run_folder import RunFolder, is_finished, is_run, read_config
 from fcnjax.training.settings.config_fields import flat_fields
 from fcnjax.training.settings.recipe import DataSettings, Recipe
@@ -76,7 +76,8 @@ def train(
         changes["init_from"] = os.fspath(changes["init_from"])
     recipe = interrupted_recipe(data, workdir)
     if recipe is None:
-        choice = choose(data, workdir, changes.get("init_from"), changes.get("data"))
+        with told_if_refused(progress):
+            choice = choose(data, workdir, changes.get("init_from"), changes.get("data"))
         choice.change(changes)
         chosen = settled(choice, Recipe.from_config(choice.config.to_dict()), workdir, list(flat_fields(changes)))
         recipe, trainer = chosen.recipe, chosen.trainer
@@ -84,7 +85,8 @@ def train(
             write_line(f"{chosen.text}\n{CHANGE}\n", sys.stdout)
     else:
         recipe = Recipe.from_config(_changed(recipe.to_dict(), changes))
-        trainer, overview = resumed_run(data, recipe, workdir)
+        with told_if_refused(progress):
+            trainer, overview = resumed_run(data, recipe, workdir)
         if progress and is_first_host():
             write_line(f"{overview}\n", sys.stdout)
     return loop.train(recipe, workdir, trainer=trainer, progress=progress, title=title)

@@ -103,7 +103,7 @@ def test_splits_of_pairs_have_the_classes_of_all_of_them(train, test, classes):
     pairs = {name: [(np.ones((3, 3, 1), np.uint8), each) for each in labels] for name, labels in data.items()}
     for name, found in (find_data(pairs).sources or {}).items():
         assert found.class_names == classes
-        labels = [classes[label] for label in found.labels]
+        labels = [classes[label] for label in np.asarray(found.labels)]
         assert set(labels) == set(map(str, data["test" if name == "test" else "train"]))
         assert [classes[found[index].label] for index in range(len(found))] == labels
 
