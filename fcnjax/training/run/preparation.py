@@ -25,7 +25,7 @@ from fcnjax.training.build import (
 )
 from fcnjax.training.compile.mesh import gather_texts, is_first_host, together
 from fcnjax.training.data_digest import Digest
-from fcnjax.training.run.run_data import as_model_reads, in_classes_of, located
+from fcnjax.training.run.run_data import as_model_reads, in_classes_of, located, located_weights
 from fcnjax.training.settings.recipe import PACE, Recipe
 from fcnjax.training.standalone.initial_weights import describe_frozen
 from fcnjax.training.trainer import Trainer
@@ -48,8 +48,9 @@ class Prepared(NamedTuple):
 def prepared_run(recipe: Recipe, workdir: Path | str, sources: Mapping[str, Any] | None = None) -> Prepared:
     """Returns the trainer of a run that is about to start or go on, and what its data are; all hosts must call it.
 
-    Data are refused as `recipe.data.absent_classes` and `leakage` say. Those of a run that has begun are looked for
-    where it began (see `located`). Sizes and buckets are cached beside the run folder.
+    Data are refused as `recipe.data.absent_classes` and `leakage` say. Those of a run that has begun, and the
+    weights that it started from, are looked for where it began (see `located`). Sizes and buckets are cached
+    beside the run folder.
 
     Args:
         recipe: what to train.
@@ -70,7 +71,7 @@ def prepared_run(recipe: Recipe, workdir: Path | str, sources: Mapping[str, Any]
         sources = fit_sources(recipe, sources)
         overview = overview_of(recipe.data, sources)
         check_data(recipe.data, overview)
-        trainer = Trainer(recipe, sources, cache_dir=cache_dir)
+        trainer = Trainer(recipe, sources, cache_dir=cache_dir, init_from=located_weights(recipe, workdir))
         return Prepared(trainer, overview_text(overview, data_title(recipe.data)))
 
 

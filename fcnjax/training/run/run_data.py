@@ -50,8 +50,7 @@ def located(recipe: Recipe, workdir: Path | str) -> Recipe:
     given = _path_of(data)
     if given is None or not is_run(workdir):
         return recipe
-    begun = [Path(each[STARTED_IN]) for each in read_environments(workdir) if STARTED_IN in each]
-    places = list(dict.fromkeys(folder / given for folder in [*begun[:1], Path.cwd()]))  # of an absolute path: itself
+    places = _places(workdir, given)
     for place in places:
         if place.exists():
             return recipe if given.is_absolute() else moved(recipe, place)
@@ -62,6 +61,40 @@ def located(recipe: Recipe, workdir: Path | str) -> Recipe:
         f"workdir={printable(workdir)}: its data were {printable(given)}, and there is no {what}; move them back, or "
         "evaluate those at another place with --data=PATH --split=test."
     )
+
+
+def seen_from_here(recipe: Recipe, workdir: Path | str) -> Recipe:
+    """Returns the recipe of a run for another one that begins in the present folder: a relative path still holds.
+
+    Args:
+        recipe: the recipe of the run; unchanged if its data are nowhere, as another place may be given.
+        workdir: the run folder.
+    """
+    try:
+        found = located(recipe, workdir)
+    except FileNotFoundError:
+        return recipe
+    given, place = _path_of(recipe.data), _path_of(found.data)
+    here = given is None or place is None or (given.exists() and given.samefile(place))
+    return recipe if here else found
+
+
+def located_weights(recipe: Recipe, workdir: Path | str) -> Path | None:
+    """Returns where the weights are that a run started from, looked for as its data are; None: where its config says.
+
+    Args:
+        recipe: the recipe of the run.
+        workdir: the run folder; it need not exist.
+    """
+    if recipe.init_from is None or not is_run(Path(workdir)):
+        return None
+    return next((place for place in _places(Path(workdir), Path(recipe.init_from)) if place.exists()), None)
+
+
+def _places(workdir: Path, given: Path) -> list[Path]:
+    """Returns where a path of a run may lead: from the folder in which it began, then from the present one."""
+    begun = [Path(each[STARTED_IN]) for each in read_environments(workdir) if STARTED_IN in each]
+    return list(dict.fromkeys(folder / given for folder in [*begun[:1], Path.cwd()]))  # of an absolute path: itself
 
 
 def moved(recipe: Recipe, place: str | os.PathLike[str]) -> Recipe:

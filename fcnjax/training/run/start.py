@@ -13,6 +13,7 @@ from fcnjax.training.compile.mesh import is_first_host, together
 from fcnjax.training.from_data import Choice, Settled, choose_config, find_data, settle
 from fcnjax.training.run import loop
 from fcnjax.training.run.preparation import SCANS, Prepared, prepared_run, told_if_refused
+from fcnjax.training.run.run_data import seen_from_here
 from fcnjax.training.run.run_folder import RunFolder, is_finished, is_run, read_config
 from fcnjax.training.settings.config_fields import flat_fields
 from fcnjax.training.settings.recipe import DataSettings, Recipe
@@ -135,7 +136,7 @@ def choose(
 
 
 def continued_recipe(run: Path | str) -> Recipe:
-    """Returns the recipe of a finished run, to go on from its weights.
+    """Returns the recipe of a finished run, to go on from its weights; its data are found from another folder, too.
 
     Raises:
         FileNotFoundError: if the folder does not hold a finished run.
@@ -144,7 +145,8 @@ def continued_recipe(run: Path | str) -> Recipe:
         raise FileNotFoundError(
             f"continue={run}: must be a finished run; an interrupted one is resumed by the command that began it."
         )
-    return dataclasses.replace(Recipe.from_config(read_config(Path(run))), init_from=str(run))
+    recipe = seen_from_here(Recipe.from_config(read_config(Path(run))), run)
+    return dataclasses.replace(recipe, init_from=str(run))
 
 
 def settled(choice: Choice, recipe: Recipe, workdir: Path | str, asked: list[str]) -> Settled:

@@ -14,10 +14,11 @@ import fcnjax
 from fcnjax.commands.main import main
 from fcnjax.data import load_npz, save_npz
 from fcnjax.sealed import read_sealed, write_sealed
-from fcnjax.training import TrainedRun, evaluate, load_run, train
+from fcnjax.training import TrainedRun, evaluate, load_run, prepared_run, train
 from fcnjax.training.run import loop
 from fcnjax.training.run.run_data import holds_split, located
 from fcnjax.training.run.run_folder import read_config, read_environments
+from fcnjax.training.run.start import continued_recipe
 from fcnjax.training.settings.recipe import Recipe
 
 CLASSES = ("cat", "dog", "owl")
@@ -181,6 +182,20 @@ def test_an_interrupted_run_goes_on_from_another_folder(home, trained, tmp_path,
             str(tmp_path / "here"),
         ]
     assert Recipe.from_config(read_config(tmp_path / "run")) == recipe
+
+
+def test_a_run_that_goes_on_elsewhere_finds_the_data_and_the_weights(run, tmp_path, monkeypatch):
+    assert continued_recipe(run).data.data_dir == str(tmp_path / "photos")
+    recipe = dataclasses.replace(Recipe.from_config(read_config(run)), init_from="run")
+    begun = prepared_run(recipe, shutil.copytree(run, tmp_path / "next")).trainer
+    assert begun.recipe.init_from == "run"
+    assert begun.initial is not None
+    with pytest.raises(FileNotFoundError, match=r"config\.init_from=run"):
+        prepared_run(dataclasses.replace(recipe, data=continued_recipe(run).data), tmp_path / "new")
+    monkeypatch.chdir(tmp_path)
+    assert continued_recipe(run).data.data_dir == "photos"
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    assert continued_recipe(run).data.data_dir == "photos"  # --data may name another place
 
 
 def test_classes_of_a_file_in_another_order_are_matched_by_name(tmp_path, monkeypatch, capsys):
