@@ -15,7 +15,7 @@ from fcnjax.training import Recipe, load_sources
 from fcnjax.training.build import data_title, fit_sources, overview_of
 from fcnjax.training.from_data import choose_config
 from fcnjax.training.from_data.choice import fit_minimum
-from fcnjax.training.settings.recipe import DataSettings
+from fcnjax.training.settings.data_settings import DataSettings
 
 MEASURED = 10_000  # examples of which mean and deviation are measured: of more, the fourth digit hardly changes
 

@@ -36,7 +36,8 @@ from fcnjax.data.overview import DataOverview, data_overview, overview_text
 from fcnjax.data.overview.class_checks import other_classes
 from fcnjax.installation import installed_version
 from fcnjax.sealed import read_sealed, write_sealed
-from fcnjax.training.settings.recipe import DataSettings, Recipe
+from fcnjax.training.settings.data_settings import DataSettings
+from fcnjax.training.settings.recipe import Recipe
 from fcnjax.training.step.freezing import freeze_norms, frozen_names
 
 SPLITS = ("train", "validation", "test")

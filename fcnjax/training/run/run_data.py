@@ -27,7 +27,8 @@ from fcnjax.training.build import SPLITS
 from fcnjax.training.compile.mesh import is_first_host
 from fcnjax.training.data_digest import changed_data, data_digest
 from fcnjax.training.run.run_folder import CLASSES, DATA, STARTED_IN, is_run, read_config, read_environments
-from fcnjax.training.settings.recipe import DataSettings, Recipe
+from fcnjax.training.settings.data_settings import DataSettings
+from fcnjax.training.settings.recipe import Recipe
 from fcnjax.training.standalone import MODEL, is_model
 from fcnjax.training.standalone.model_files import CONFIG
 from fcnjax.training.trainer import Trainer

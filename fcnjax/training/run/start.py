@@ -16,7 +16,8 @@ from fcnjax.training.run.preparation import SCANS, Prepared, prepared_run, told_
 from fcnjax.training.run.run_data import seen_from_here
 from fcnjax.training.run.run_folder import RunFolder, is_finished, is_run, read_config
 from fcnjax.training.settings.config_fields import flat_fields
-from fcnjax.training.settings.recipe import DataSettings, Recipe
+from fcnjax.training.settings.data_settings import DataSettings
+from fcnjax.training.settings.recipe import Recipe
 from fcnjax.training.trainer import Trainer
 
 CHANGE = (

@@ -24,7 +24,7 @@ from fcnjax.training.run import checkpoints, loop
 from fcnjax.training.run.checkpoints import Checkpoints
 from fcnjax.training.run.finished import load_state
 from fcnjax.training.run.run_folder import RunFolder, git_revision, read_config, read_environments
-from fcnjax.training.settings.recipe import DataSettings
+from fcnjax.training.settings.data_settings import DataSettings
 from fcnjax.training.standalone import read_model
 
 
