@@ -376,7 +376,7 @@ def test_a_trainer_of_another_recipe_is_refused_before_anything_is_written(train
 
 
 def test_what_is_loaded_gives_the_figures_of_the_end_of_training(finished, sources, monkeypatch):
-    monkeypatch.setattr("fcnjax.training.run.preparation.read_sources", lambda recipe, **options: sources)
+    monkeypatch.setattr("fcnjax.training.run.preparation.read_sources", lambda recipe, *splits, **options: sources)
     path = finished.folder.path
     result = evaluate(path)
     for figure in ("loss", "correct", "count"):
