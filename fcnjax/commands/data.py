@@ -9,12 +9,13 @@ from absl import flags
 from fcnjax.commands.command_line import UsageError, known_flags, parse, read_recipe
 from fcnjax.commands.overrides import last_value
 from fcnjax.commands.train import chosen_fields, configured
-from fcnjax.data import ResizedSource, SizePolicy, Source
+from fcnjax.data import Source
 from fcnjax.data.overview import DataOverview, measure_moments, overview_text
 from fcnjax.training import Recipe, load_sources
-from fcnjax.training.build import data_title, overview_of
+from fcnjax.training.build import data_title, fit_sources, overview_of
 from fcnjax.training.from_data import choose_config
-from fcnjax.training.settings.recipe import DataSettings
+from fcnjax.training.from_data.choice import fit_minimum
+from fcnjax.training.settings.data_settings import DataSettings
 
 MEASURED = 10_000  # examples of which mean and deviation are measured: of more, the fourth digit hardly changes
 
@@ -45,16 +46,14 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _chosen(data: str, argv: Sequence[str]) -> tuple[DataSettings, Mapping[str, Source]]:
-    """Returns the settings of data without a config, and its splits at the sizes of the size policy chosen for it."""
+    """Returns the settings of data without a config, and its splits at the sizes at which training would see them."""
     asked = chosen_fields(argv)
     lenient = {"on_error": "mask", "absent_classes": "allow", "leakage": "ignore"}
     choice = choose_config(data, init_from=last_value("--config.init_from", argv), fields=asked | lenient, verify=True)
     recipe = read_recipe(parse(argv, _define, choice.config).config)
     defaults = {name: getattr(DataSettings, name) for name in lenient}
     settings = dataclasses.replace(recipe.data, **{name: asked.get(name, defaults[name]) for name in lenient})
-    if recipe.size == SizePolicy():
-        return settings, choice.sources
-    return settings, {name: ResizedSource(source, recipe.size) for name, source in choice.sources.items()}
+    return settings, fit_sources(fit_minimum(recipe, {}, choice), choice.sources)
 
 
 def _loaded(recipe: Recipe) -> tuple[DataSettings, Mapping[str, Source]]:

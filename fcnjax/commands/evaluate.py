@@ -11,6 +11,7 @@ from rich.console import Console
 
 from fcnjax.commands.command_line import UsageError, parse, required
 from fcnjax.data import PartialSource, RelabeledSource, ResizedSource, SizePolicy, Source
+from fcnjax.data.decoding.unreadable import lines_by_reason
 from fcnjax.data.overview.overview_text import reason_lines
 from fcnjax.data.sources.relabeled import UNKNOWN
 from fcnjax.data.sources.source import ON_ERROR
@@ -35,8 +36,6 @@ from fcnjax.training import (
 )
 from fcnjax.training.build import SPLITS
 from fcnjax.training.run.run_data import holds_split
-
-LISTED = 20  # examples without a prediction that are named
 
 
 class Evaluation(NamedTuple):
@@ -94,7 +93,7 @@ def _of_run(workdir: Path, given: Any) -> Evaluation:
     check_run(workdir, f"split={split}")
     on_error = None if given.data is None else given.on_error
     options = {"split": split, "data": given.data, "on_error": on_error, "unknown_classes": given.unknown_classes}
-    trainer, state = load_run(workdir, given.checkpoint, **options)
+    trainer, state = load_run(workdir, given.checkpoint, **options, with_train=given.reestimate_statistics)
     if given.reestimate_statistics:
         state = _reestimated(trainer, state)
     source, chosen = trainer.sources[split], {"split": split, "checkpoint": given.checkpoint}
@@ -167,11 +166,8 @@ def _tell(evaluation: Evaluation, result: EvaluationResult, sizes: Sequence[AtSi
         print(f"{sum(evaluation.skipped.values()):,} examples skipped, of classes that the model lacks: {classes}")
     if result.reasons:
         print(f"{len(result.reasons):,} examples left out")
-    for name, reason in list(result.reasons.items())[:LISTED]:
-        print(printable(f"{name}: {reason}"), file=sys.stderr)
-    if len(result.reasons) > LISTED:
-        rest = f"and {len(result.reasons) - LISTED:,} more; metrics.json of --report has all"
-        print(rest, file=sys.stderr)
+    for line in lines_by_reason(result.reasons, "metrics.json of --report lists them all"):
+        print(line, file=sys.stderr)
     console = Console()
     tables = summary_tables(result.metrics, evaluation.source.class_names)
     for table in [*tables, *(sweep_tables(sizes) if sizes else [])]:

@@ -9,6 +9,7 @@ from absl import flags
 
 from fcnjax.commands.command_line import UsageError, parse_with_arguments, required
 from fcnjax.data import UnreadableExample
+from fcnjax.data.decoding.unreadable import lines_by_reason
 from fcnjax.inference import Prediction, Result, load
 from fcnjax.inference.embedding_files import check_embeddings, write_embeddings
 from fcnjax.inference.file_lists import expanded
@@ -16,8 +17,6 @@ from fcnjax.inference.map_folder import MapFolder, picture_names
 from fcnjax.inference.prediction_table import check_table, write_table
 from fcnjax.inference.predictor import MAX_AREA
 from fcnjax.naming import printable
-
-LISTED = 20  # unreadable files that are named
 
 
 def run(argv: Sequence[str]) -> None:
@@ -107,11 +106,9 @@ class _Found:
 
     def print_problems(self, table: Path) -> None:
         """Prints which files have no prediction or no picture, and why."""
-        problems = [*self.reasons.items(), *self._undrawn.items()]
-        for name, reason in problems[:LISTED]:
-            print(f"{printable(name)}: {printable(reason)}", file=sys.stderr)
-        if len(problems) > LISTED:
-            print(f"and {len(problems) - LISTED} more; the column 'error' of {table} has all", file=sys.stderr)
+        lines = lines_by_reason(self.reasons, f"the column 'error' of {printable(table)} lists them all")
+        for line in [*lines, *lines_by_reason(self._undrawn)]:
+            print(line, file=sys.stderr)
 
     def write_embeddings(self, path: Path) -> np.ndarray:
         """Writes and returns the embeddings of all predicted files [N, F]."""

@@ -16,14 +16,13 @@ from fcnjax.commands.command_line import (
     required,
 )
 from fcnjax.commands.overrides import OVERRIDE, last_value, overridden
-from fcnjax.naming import printable
+from fcnjax.data.decoding.unreadable import lines_by_reason
 from fcnjax.training import Recipe, TrainedRun, Trainer, describe_run, prepared_run, train
 from fcnjax.training.compile.mesh import is_first_host, join_hosts
+from fcnjax.training.run.preparation import told_if_refused
 from fcnjax.training.run.start import CHANGE, choose, continued_recipe, interrupted_recipe, resumed_run, settled
 from fcnjax.training.settings.config_fields import as_config, flat_fields
 from fcnjax.training.settings.default_config import default_config
-
-SHOWN = 20  # maximum number of undecodable examples to print; result.json lists all
 
 
 def run(argv: Sequence[str]) -> None:
@@ -36,11 +35,12 @@ def run(argv: Sequence[str]) -> None:
     recipe = None if from_data else configured(given)
     if given.coordinator is not None:
         join_hosts(given.coordinator, given.hosts, given.host)
-    if recipe is None:
-        recipe, trainer = _for_data(given.data, workdir, argv)
-    else:
-        trainer, overview = prepared_run(recipe, workdir)
-        _tell(f"{overview}\n")
+    with told_if_refused():
+        if recipe is None:
+            recipe, trainer = _for_data(given.data, workdir, argv)
+        else:
+            trainer, overview = prepared_run(recipe, workdir)
+            _tell(f"{overview}\n")
     _tell(describe_run(trainer))
     run = train(recipe, workdir, trainer=trainer)
     if is_first_host():
@@ -111,10 +111,10 @@ def _tell(text: str) -> None:
 
 def _tell_run(run: TrainedRun) -> None:
     print(f"test accuracy {run.test.accuracy:.2%} ({run.test.correct} of {run.test.count}) in {run.seconds:.1f} s")
-    for name, reason in sorted(run.unreadable.items())[:SHOWN]:
-        print(printable(f"not decoded: {name}: {reason}"))
     if run.unreadable:
-        print(f"{len(run.unreadable)} examples could not be decoded and were left out; result.json lists them all")
+        print(f"{len(run.unreadable):,} examples could not be decoded and were left out; result.json lists them all")
+    for line in lines_by_reason(run.unreadable):
+        print(f"  {line}")
     print(f"run folder {run.folder.path}")
 
 

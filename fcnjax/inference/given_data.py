@@ -22,6 +22,7 @@ from fcnjax.data import (
     without_small,
 )
 from fcnjax.data.files.file_scan import AudioKind, ImageKind
+from fcnjax.data.files.labeling import table_files
 from fcnjax.data.sources.contents import sample_positions
 from fcnjax.data.sources.npz import npz_splits
 from fcnjax.data.sources.source import ON_ERROR
@@ -191,9 +192,15 @@ def open_data(data: str | os.PathLike[str], model: Standalone, split: str | None
 def _labels_of(path: Path, split: str, model: Standalone) -> LabelSettings:
     """Returns where the labels of a folder come from: as in training if it has such a table, else as it is found."""
     trained = model.recipe.data.labels
-    if trained.table is not None and not any(path.glob(trained.table)):
+    if trained.table is not None and not table_files(path, trained.table):
         trained = LabelSettings()
-    return LabelSettings(**found_labels(path, trained, (split,)).fields)
+    try:
+        fields = found_labels(path, trained, (split,)).fields
+    except ValueError:
+        if trained.table is None or not Path(trained.table).is_absolute():
+            raise
+        fields = found_labels(path, LabelSettings(), (split,)).fields  # that table is of other files
+    return LabelSettings(**fields)
 
 
 def evaluate_source(

@@ -32,11 +32,12 @@ from fcnjax.data import (
     without_small,
 )
 from fcnjax.data.by_name import ARRAYS, FOLDERS
-from fcnjax.data.overview import DataOverview, data_overview
+from fcnjax.data.overview import DataOverview, data_overview, overview_text
 from fcnjax.data.overview.class_checks import other_classes
 from fcnjax.installation import installed_version
 from fcnjax.sealed import read_sealed, write_sealed
-from fcnjax.training.settings.recipe import DataSettings, Recipe
+from fcnjax.training.settings.data_settings import DataSettings
+from fcnjax.training.settings.recipe import Recipe
 from fcnjax.training.step.freezing import freeze_norms, frozen_names
 
 SPLITS = ("train", "validation", "test")
@@ -57,12 +58,17 @@ def load_sources(
 
 
 def read_sources(
-    recipe: Recipe, *, cache_dir: Path | str | None = None, verify: bool | None = None
+    recipe: Recipe,
+    splits: Sequence[str] = SPLITS,
+    *,
+    cache_dir: Path | str | None = None,
+    verify: bool | None = None,
 ) -> dict[str, Source]:
-    """Returns the three splits that a recipe names, at the sizes that they have.
+    """Returns the three splits that a recipe names, or some of them, at the sizes that they have.
 
     Args:
         recipe: what to train.
+        splits: those that are read, of "train", "validation" and "test".
         cache_dir: folder that caches the sizes of files; None caches nothing.
         verify: whether to decode every file once; None does so only if the recipe refuses files that cannot be decoded.
 
@@ -70,12 +76,13 @@ def read_sources(
         ValueError: if a data set or split does not exist, or files cannot be decoded.
     """
     data = recipe.data
-    names = (data.train_split, data.validation_split, data.test_split)
-    options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir, data.labels, names)
+    names = {split: getattr(data, f"{split}_split") for split in SPLITS}
+    every = tuple(names.values())
+    options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir, data.labels, every)
     sources, refused = {}, []
-    for key, name in zip(SPLITS, names, strict=True):
+    for key in splits:
         try:
-            sources[key] = load_source(data.name, name, data.data_dir, options)
+            sources[key] = load_source(data.name, names[key], data.data_dir, options)
         except UnreadableFiles as error:  # collected: one error lists the files of all splits
             refused.append(str(error))
     if refused:
@@ -129,7 +136,7 @@ def _check_match(owner: str, splits: Mapping[str, Source]) -> None:
 
 
 def overview_of(data: DataSettings, sources: Mapping[str, Source], *, thorough: bool = False) -> DataOverview:
-    """Returns what the data of a recipe are; `DataOverview.refuse` refuses those that must not be trained on.
+    """Returns what the data of a recipe are; `check_data` refuses those that must not be trained on.
 
     Args:
         data: the settings of the data.
@@ -147,6 +154,26 @@ def overview_of(data: DataSettings, sources: Mapping[str, Source], *, thorough: 
         sample_rate=data.sample_rate,
         thorough=thorough,
     )
+
+
+class RefusedData(ValueError):
+    """Data that must not be trained on.
+
+    Attributes:
+        overview: what they are, as text.
+    """
+
+    def __init__(self, message: str, overview: str):
+        super().__init__(message)
+        self.overview = overview
+
+
+def check_data(data: DataSettings, overview: DataOverview) -> None:
+    """Raises RefusedData if data must not be trained on, as their settings say."""
+    try:
+        overview.refuse(data.absent_classes, data.leakage)
+    except ValueError as error:
+        raise RefusedData(str(error), overview_text(overview, data_title(data))) from None
 
 
 def data_title(data: DataSettings) -> str:

@@ -80,6 +80,7 @@ class Trainer:
             accepts; default: loaded according to the recipe.
         cache_dir: folder that caches the sizes of files and the buckets; None caches nothing.
         devices: the devices that share the rows of each batch; None: all devices of all hosts.
+        init_from: where the weights of `recipe.init_from` are now; None: where it says.
 
     Attributes:
         sources: the splits.
@@ -102,6 +103,7 @@ class Trainer:
         *,
         cache_dir: Path | str | None = None,
         devices: Sequence[Any] | None = None,
+        init_from: Path | None = None,
     ):
         self.recipe = recipe
         self.sources: dict[str, Source] = (
@@ -119,7 +121,9 @@ class Trainer:
         self.buckets = make_buckets(recipe, self.sources, cache_dir=cache_dir)
         self.graphdef = split(model)[0]
         self.frozen = frozen_names(model, recipe.freeze)
-        self.initial = None if recipe.init_from is None else read_initial(recipe, train, model)
+        self.initial = None
+        if recipe.init_from is not None:
+            self.initial = read_initial(recipe, train, model, init_from)
         self._plans: dict[int, EpochPlan | MixedPlan] = {}
         self.steps_per_epoch = self.plan(recipe.seed).steps_per_epoch
         self.mesh = make_mesh(devices)

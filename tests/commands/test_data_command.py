@@ -70,6 +70,13 @@ def test_all_that_is_wrong_is_said_before_it_is_refused(data, tmp_path):
     assert data(*allowed, "--config.data.on_error=mask")[::2] == (0, "")
 
 
+def test_sizes_are_those_that_the_network_would_see(data, tmp_path):
+    root = folder(tmp_path / "photos", all={"cat": 10, "dog": 10})
+    Image.new("L", (1, 1)).save(root / "all" / "cat" / "one.png")
+    _, out, _ = data(f"--data={root}", "--config.size.max_side=10")
+    assert "sizes 8x8 to 8x10, median 8x10; 1 channel; before the size policy 1x1 to 10x12, median 9x12" in out
+
+
 def test_a_config_and_a_file_in_the_order_of_its_classes(data, tmp_path):
     values = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1)).astype(np.uint8)
     path = save_npz(tmp_path / "sorted.npz", list(values), [n // 10 for n in range(50)], list("abcde"))

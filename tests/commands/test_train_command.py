@@ -81,6 +81,20 @@ def test_a_file_trains_without_a_config_and_the_model_needs_it_no_more(arrays, t
     assert fcnjax.load(run)(np.zeros((30, 9, 1), np.uint8)).class_name in ("on", "off")
 
 
+@pytest.mark.parametrize("name", ["--data", "--config.data.name"])
+def test_refused_data_are_described_first(tmp_path, capsys, name):
+    values = np.random.default_rng(0).integers(0, 256, (14, 8, 8, 1)).astype(np.uint8)
+    for split, first, last, labels in (("train", 0, 12, [0, 1] * 6), ("test", 12, 14, [0, 2])):
+        path = save_npz(tmp_path / "three.npz", list(values[first:last]), labels, ["cat", "dog", "Dog"], split)
+    asked = [f"{name}={path}", f"--workdir={tmp_path / 'run'}"]
+    more = [] if name == "--data" else ["--config=fcnjax:digits", "--config.data.validation_split=test"]
+    assert main(["fcnjax", "train", *more, *asked]) == 2
+    out, error = capsys.readouterr()
+    assert out.count("1 class has no training example: 'Dog'") == 1
+    assert error.startswith("fcnjax train: config.data.absent_classes=refuse: ")
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -94,7 +94,7 @@ def test_the_report_holds_the_sizes_and_what_was_left_out(evaluate, photos, data
         "6 examples skipped, of classes that the model lacks: other (6)",
         "2 examples left out",
     ]
-    assert [line.partition(":")[0] for line in error.splitlines()] == ["bright/x.png", "other/x.png"]
+    assert [line.partition(":")[0] for line in error.splitlines()] == ["bright/x.png, other/x.png"]
     about = json.loads((report / "metrics.json").read_text())
     assert (about["count"], about["skipped"], about["data"]) == (12, {"other": 6}, str(mine))
     assert about["reasons"].keys() == {"bright/x.png", "other/x.png"}

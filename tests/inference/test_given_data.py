@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import fcnjax
-from fcnjax.data import ArraySource, Example, decode_image, save_npz
+from fcnjax.data import ArraySource, Example, LabelSettings, decode_image, save_npz
 from fcnjax.inference.given_data import open_data
 from fcnjax.training import EvaluationResult
 
@@ -48,6 +48,18 @@ def check_equal(found: EvaluationResult, wanted: EvaluationResult) -> None:
 def test_a_folder_of_images_has_the_logits_of_the_runs_own_evaluation(photos, folder):
     check_equal(fcnjax.evaluate(photos.path, photos.path.parent / "elsewhere"), photos.run.test)
     check_equal(fcnjax.evaluate(str(photos.path / "model"), str(folder)), photos.run.test)
+
+
+@pytest.mark.parametrize("pattern", ["labels.csv", "label*.csv"])
+def test_labels_come_from_an_absolute_table_of_training_if_it_names_the_files(predictor, folder, tmp_path, pattern):
+    labels = LabelSettings(table=str(tmp_path / pattern))
+    data = dataclasses.replace(predictor.model.recipe.data, labels=labels)
+    model = dataclasses.replace(predictor.model, recipe=dataclasses.replace(predictor.model.recipe, data=data))
+    rows = [f"{file.relative_to(folder)},{'ab'[number % 2]}" for number, file in enumerate(folder.rglob("*.*"))]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label", *rows]))
+    assert open_data(folder, model, verify=False).class_names == ("a", "b")
+    (tmp_path / "labels.csv").write_text("file,label\nnone.png,a\nnor.png,b\n")
+    assert open_data(folder, model, verify=False).class_names == CLASSES
 
 
 def test_a_folder_of_recordings_has_the_logits_of_the_runs_own_evaluation(recordings):

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from fcnjax.naming import printable
+from fcnjax.naming import printable, some
 
+REASONS, NAMED = 12, 3  # reasons that are listed, and names of examples for each
 LONGEST = 200  # characters of the words of a library in a reason
 
 
@@ -131,3 +132,22 @@ def names_by_reason(unreadable: Mapping[str, str]) -> dict[str, list[str]]:
         reason = first.setdefault(re.sub(r"\d+", "#", reason), reason)
         names.setdefault(reason, []).append(name)
     return dict(sorted(names.items(), key=lambda item: -len(item[1])))
+
+
+def lines_by_reason(unreadable: Mapping[str, str], complete: str = "") -> list[str]:
+    """Returns a line for each reason why examples cannot be read: the names of some, how many more, and why.
+
+    Args:
+        unreadable: the reason by name.
+        complete: says where all of them are listed: the last line, if some are not named here.
+
+    >>> lines_by_reason({"a.png": "empty", "b.png": "damaged PNG: cut", "c.png": "empty"})
+    ['a.png, c.png: empty', 'b.png: damaged PNG: cut']
+    """
+    reasons = list(names_by_reason(unreadable).items())
+    lines = [printable(f"{some(names, NAMED)}: {reason}") for reason, names in reasons[:REASONS]]
+    rest = reasons[REASONS:]
+    if rest:
+        lines.append(f"{sum(len(names) for _, names in rest):,} more, for {len(rest)} other reasons")
+    folded = rest or any(len(names) > NAMED for _, names in reasons)
+    return [*lines, complete] if folded and complete else lines

@@ -21,7 +21,7 @@ from fcnjax.data.decoding.unreadable import names_by_reason
 from fcnjax.data.files.file_scan import AudioKind, ImageKind, Kind, ScannedFile, scan_files
 from fcnjax.data.files.folder_layout import read_layout
 from fcnjax.data.files.label_settings import FOLDERS_ALONE, LabelSettings
-from fcnjax.data.files.split_files import joined_folders, select, split_names
+from fcnjax.data.files.split_files import joined_folders, kept_groups, select, split_names
 from fcnjax.data.size_table import frozen_table
 from fcnjax.data.sources.contents import Contents, file_contents
 from fcnjax.data.sources.source import ON_ERROR, Example, Source, UnreadableExample
@@ -141,8 +141,9 @@ class FolderSource(Source):
         self.groups = None if layout.groups is None else [layout.groups[index] for index in chosen]
         if layout.weights is not None:
             self.weights = np.array([layout.weights[index] for index in chosen], np.float32)
-        self.ignored, note = layout.ignored, joined_folders(self.root, layout, split)
-        self.notes = (*layout.notes, *([] if note is None else [note]), *_remarks(rows, split))
+        self.ignored, every = layout.ignored, (split, *splits)
+        notes = (kept_groups(self.root, layout, every), joined_folders(self.root, layout, split))
+        self.notes = (*layout.notes, *(note for note in notes if note is not None), *_remarks(rows, split))
         self.sizes = frozen_table([rows[layout.names[index]].size for index in chosen])
         self._bytes = np.array([rows[name].stamp.bytes for name in self.names], np.int64)
         self.class_names = layout.class_names

@@ -33,7 +33,7 @@ class Layout:
         prefix: the only folder of the root, with a final "/", if it was taken as the root; else "".
         folders: the folders of splits, without the prefix.
         splits: name of the split of each file, if a table, lists or a pattern say so; else None.
-        groups: what no two slices share, for each file; None if unknown.
+        groups: what no two slices share, for each file; of a file alone, a NUL and its name. None if unknown.
         weights: weight of each file in the training loss; None: all the same.
         ignored: files that are left out, by reason.
         notes: what else was understood, one sentence each.
@@ -178,7 +178,6 @@ def _layout(
             splits = tuple(file.split or _top(name, "") for file, name in zip(known, names, strict=True))
         if labeling.grouped:  # a file without a group is one of its own
             groups = tuple(file.group or f"\0{name}" for file, name in zip(known, names, strict=True))
-            notes = [*notes, f"slices keep each of {len(set(groups)):,} groups whole"]
         weights = tuple(file.weight for file in known) if labeling.weighted else None
     if settings.lists is not None:
         listed = listed_splits(root, names, settings.lists)

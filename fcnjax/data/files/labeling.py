@@ -95,7 +95,11 @@ def label_files(root: Path, names: Sequence[str], settings: LabelSettings) -> La
     known: dict[str, bool] = dict.fromkeys(("split", "group", "weight"), False)
     if settings.table is not None:
         index = FileIndex(root, names)
-        for path in _table_files(root, settings.table):
+        tables = table_files(root, settings.table)
+        if not tables and is_glob(settings.table):
+            what = f"labels.table={settings.table}: no file below {printable(root)} matches"
+            raise FileNotFoundError(f"{what}; change the pattern.")
+        for path in tables or [root / settings.table]:
             found, unlabeled, note, has = _from_table(root, path, index, settings)
             _merge(files, found, printable(path))
             left_out.setdefault(NO_LABEL, []).extend(unlabeled)
@@ -117,14 +121,23 @@ def label_files(root: Path, names: Sequence[str], settings: LabelSettings) -> La
     return Labeling(files, left_out, tuple(notes), tuple(tables), known["group"], known["weight"], known["split"])
 
 
-def _table_files(root: Path, table: str) -> list[Path]:
-    """Returns the file of a table, or those that a glob matches, sorted."""
-    if not any(sign in table for sign in "*?[") or (root / table).is_file():
-        return [root / table]
-    found = sorted(path for path in root.glob(table) if path.is_file())
-    if not found:
-        raise FileNotFoundError(f"labels.table={table}: no file below {printable(root)} matches; change the pattern.")
-    return found
+def table_files(root: Path, table: str) -> list[Path]:
+    """Returns the file of a table, or those that a glob matches, sorted; empty if there is none.
+
+    Args:
+        root: folder that a relative path starts from.
+        table: the path or glob, relative or absolute.
+    """
+    whole = root / table
+    if whole.is_file() or not is_glob(table):
+        return [whole] * whole.is_file()
+    top, pattern = (Path(whole.anchor), whole.relative_to(whole.anchor)) if Path(table).is_absolute() else (root, table)
+    return sorted(path for path in top.glob(str(pattern)) if path.is_file())
+
+
+def is_glob(path: str) -> bool:
+    """Returns whether a path has signs of a pattern that several files may match."""
+    return any(sign in path for sign in "*?[")
 
 
 def _from_table(

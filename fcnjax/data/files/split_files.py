@@ -1,6 +1,7 @@
 """The files that a split selects: a name, a folder or a pattern, sliced, joined with "+", or without others ("-")."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from fcnjax.data.files.folder_layout import Layout, refusal
@@ -51,9 +52,16 @@ def joined_folders(root: Path, layout: Layout, split: str) -> str | None:
     if len(folders) < 2 or ALL not in split_names(root, split):
         return None
     return (
-        f"split {split!r} joins the folders {some(folders)}; name one for each split, as in "
+        f"{ALL!r} joins the folders {some(folders)}; name one for each split, as in "
         "config.data.train_split='train[:90%]', validation_split='train[90%:]', test_split=test"
     )
+
+
+def kept_groups(root: Path, layout: Layout, splits: Iterable[str]) -> str | None:
+    """Returns a note if groups stay whole because some split is sliced; None if none is, or there are no groups."""
+    groups = {group for group in layout.groups or () if not group.startswith("\0")}
+    sliced = any(term.sliced for split in splits for pair in _terms(root, split) for term in pair)
+    return f"slices keep each of {len(groups):,} groups whole" if groups and sliced else None
 
 
 def _terms(root: Path, split: str) -> list[list[SplitTerm]]:

@@ -4,7 +4,7 @@ Axes: N examples, K classes, D spatial axes. The one idea: all of it is known, b
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import NamedTuple
 
@@ -91,6 +91,10 @@ class DataOverview:
     absent: tuple[AbsentClass, ...]
     leaks: tuple[Leak, ...]
     warnings: tuple[str, ...]
+
+    def at_sizes_of(self, sources: Mapping[str, Source]) -> "DataOverview":
+        """Returns the overview with the sizes of the same data after a size policy."""
+        return replace(self, sizes=_range(np.concatenate([source.sizes for source in sources.values()])))
 
     def refuse(self, absent: str, leakage: str) -> None:
         """Raises ValueError if the data must not be trained on.

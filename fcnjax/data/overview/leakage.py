@@ -19,13 +19,18 @@ import numpy as np
 
 from fcnjax.data.files.folder import FolderSource
 from fcnjax.data.overview.origin import origin, positions_in
+from fcnjax.data.size_table import areas
 from fcnjax.data.sources.arrays import ArraySource
-from fcnjax.data.sources.source import Source
+from fcnjax.data.sources.joined import JoinedSource
+from fcnjax.data.sources.source import Source, UnreadableExample
+from fcnjax.data.tfds.tfds_source import TfdsSource
 from fcnjax.naming import printable
 
 PART = 4096  # bytes of a file's middle that are compared first
 BLOCK = 2**20  # bytes that are read at once
 MAX_OPENED = 20_000  # files that are opened before training
+MAX_READ = 2**24  # values of a split that are read through its source before training
+MAX_ITEMS = 10_000  # examples that are
 
 
 @dataclass(frozen=True)
@@ -86,13 +91,14 @@ def find_leaks(
 ) -> tuple[tuple[Leak, ...], tuple[str, ...]]:
     """Returns what splits share, and what was not compared.
 
-    Contents are compared of files (byte by byte: another encoding of the same picture is another file) and of arrays
-    in memory. Of other sources, ids and groups are.
+    Contents are compared of files (byte by byte: another encoding of the same picture is another file), of arrays in
+    memory, and of other sources that are small. Of data sets of TFDS, ids and groups are.
 
     Args:
         sources: the splits by name, in the order of their use: training first.
         one_data_set: whether all splits are parts of one data set, so that equal ids are the same example.
-        max_opened: maximum number of files to open; if more would have to be, no content is compared. None: no limit.
+        max_opened: maximum number of files to open; if more would have to be, no content is compared. None: no limit,
+            and large sources are read as well.
 
     Returns:
         The leaks, and sentences on what was not compared.
@@ -106,13 +112,21 @@ def find_leaks(
             index = int(np.flatnonzero(np.isin(second.ids, list(shared[pair])))[0])
             count = len(shared[pair])
             leaks.append(Leak("examples", pair, count, len(second), printable(second.name_of(index))))
-    equal, skipped = _equal_contents(list(sources.values()), max_opened)
+    most = None if max_opened is None else MAX_READ
+    contents = [_contents(source, most) for source in sources.values()]
+    equal, skipped = _equal_contents(contents, max_opened)
     for pair in pairs:
         leaks += _content_leaks(sources, pair, equal, shared[pair])
     for pair in pairs:
         leaks += _group_leaks(sources, pair)
-    note = f"the contents of {skipped:,} files of equal sizes were not compared; 'fcnjax data' compares them"
-    return tuple(leaks), (note,) if skipped else ()
+    notes = [f"the contents of {skipped:,} files of equal sizes were not compared; 'fcnjax data' compares them"]
+    notes = notes if skipped else []
+    named = zip(sources.items(), contents, strict=True)
+    unread = [name for (name, source), each in named if each is None and not isinstance(origin(source), TfdsSource)]
+    if unread and len(sources) > 1:
+        what = f"the examples of {' and '.join(unread)} were not compared with those of other splits"
+        notes.append(f"{what}; config.data.leakage=refuse compares all that can be")
+    return tuple(leaks), tuple(notes)
 
 
 def check_leaks(leaks: Sequence[Leak]) -> None:
@@ -145,7 +159,7 @@ def _content_leaks(
 def _group_leaks(sources: Mapping[str, Source], pair: tuple[str, str]) -> Iterable[Leak]:
     """Yields the leak of groups between two splits."""
     first, second = (sources[name].groups for name in pair)
-    counts = Counter(group for group in second or () if group)
+    counts = Counter(group for group in second or () if group and not group.startswith("\0"))  # "\0": a file alone
     shared = counts.keys() & set(first or ())
     if shared:
         most = min(shared, key=lambda group: (-counts[group], group))
@@ -154,9 +168,8 @@ def _group_leaks(sources: Mapping[str, Source], pair: tuple[str, str]) -> Iterab
         yield Leak("groups", pair, len(shared), len(counts), example)
 
 
-def _equal_contents(sources: Sequence[Source], max_opened: int | None) -> tuple[list[list[_Item]], int]:
+def _equal_contents(contents: Sequence[_Contents | None], max_opened: int | None) -> tuple[list[list[_Item]], int]:
     """Returns the examples of equal contents that are in two splits or more, and the number of files not compared."""
-    contents = [_contents(source) for source in sources]
     chosen = [_Item(split, place) for split, place in _of_equal_size(contents)]
     opened = [each is not None and each.opened for each in contents]
     files = sum(opened[item.split] for item in chosen)
@@ -191,8 +204,13 @@ def _of_equal_size(contents: Sequence[_Contents | None]) -> Iterable[tuple[int, 
             yield from ((split, index) for index in np.flatnonzero(np.isin(each.bytes, shared)).tolist())
 
 
-def _contents(source: Source) -> _Contents | None:
-    """Returns how the contents of a split are compared; None if they cannot be."""
+def _contents(source: Source, most: int | None) -> _Contents | None:
+    """Returns how the contents of a split are compared; None if they are not.
+
+    Args:
+        source: the split.
+        most: values that may be read through a source that holds neither files nor arrays; None: any number.
+    """
     inner = origin(source)
     places = positions_in(inner, source)
     if isinstance(inner, FolderSource):
@@ -210,22 +228,57 @@ def _contents(source: Source) -> _Contents | None:
         )
     if isinstance(inner, ArraySource):
         values = [inner[index].values for index in places.tolist()]
-
-        def content(index: int) -> memoryview:
-            return np.ascontiguousarray(values[index]).reshape(-1).view(np.uint8).data
-
-        def alike(index: int, of: Callable[[memoryview], Hashable]) -> Hashable:
-            return values[index].shape, values[index].dtype.char, of(content(index))
-
         sizes = np.array([each.nbytes for each in values], np.int64)
         return _Contents(
-            "examples",
-            sizes,
-            lambda index: alike(index, lambda content: zlib.crc32(_middle(content))),
-            lambda index: alike(index, lambda content: _hash([content])),
-            False,
+            "examples", sizes, lambda index: _part_of(values[index]), lambda index: _whole_of(values[index]), False
         )
-    return None
+    if isinstance(inner, JoinedSource):
+        return _joined([_contents(part, most) for part in inner.parts], places)
+    if isinstance(inner, TfdsSource):
+        return None
+    small = len(source) <= MAX_ITEMS and float(areas(inner.sizes[places]).sum()) * inner.channels <= (most or 0)
+    return _read_contents(inner, places) if small or most is None else None
+
+
+def _joined(parts: Sequence[_Contents | None], places: np.ndarray) -> _Contents | None:
+    """Returns how the contents of a joined source are compared; None unless all its parts are compared in one way."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or len({(part.what, part.opened) for part in known}) > 1:
+        return None
+    ends = np.cumsum([len(part.bytes) for part in known])
+    numbers = np.searchsorted(ends, places, side="right")
+    within = places - np.concatenate([[0], ends])[numbers]
+    return _Contents(
+        known[0].what,
+        np.concatenate([part.bytes for part in known])[places],
+        lambda index: known[numbers[index]].part(int(within[index])),
+        lambda index: known[numbers[index]].whole(int(within[index])),
+        known[0].opened,
+    )
+
+
+def _read_contents(source: Source, places: np.ndarray) -> _Contents:
+    """Returns how examples are compared that are read once each, and not kept."""
+    sizes = np.zeros(len(places), np.int64)
+    parts: list[Hashable] = [None] * len(places)
+    wholes: list[Hashable] = [None] * len(places)
+    for index, place in enumerate(places.tolist()):
+        with contextlib.suppress(UnreadableExample):
+            values = np.asarray(source[place].values)
+            sizes[index], parts[index], wholes[index] = values.nbytes, _part_of(values), _whole_of(values)
+    return _Contents("examples", sizes, parts.__getitem__, wholes.__getitem__, False)
+
+
+def _content(values: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+
+
+def _part_of(values: np.ndarray) -> Hashable:
+    return values.shape, values.dtype.char, zlib.crc32(_middle(_content(values)))
+
+
+def _whole_of(values: np.ndarray) -> Hashable:
+    return values.shape, values.dtype.char, _hash([_content(values)])
 
 
 def _middle(content: memoryview) -> memoryview:

@@ -5,6 +5,7 @@ Axes: N examples.
 
 import numpy as np
 
+from fcnjax.data.sources.relabeled import RelabeledSource
 from fcnjax.data.sources.resized import ResizedSource
 from fcnjax.data.sources.source import Source
 from fcnjax.data.sources.subset import PartialSource
@@ -14,8 +15,8 @@ MAX_PASS = 10_000  # examples of which labels are read before training, if that 
 
 
 def origin(source: Source) -> Source:
-    """Returns the source behind size policies and selections of examples; the source itself if there are none."""
-    while isinstance(source, ResizedSource | PartialSource):
+    """Returns the source behind size policies, selections and other labels; the source itself if there are none."""
+    while isinstance(source, ResizedSource | PartialSource | RelabeledSource):
         source = source.source
     return source
 
@@ -28,7 +29,7 @@ def native_sizes(source: Source) -> np.ndarray:
 
 def positions_in(inner: Source, source: Source) -> np.ndarray:
     """Returns the positions int [N] that the examples of a source have in its origin."""
-    if len(inner) == len(source):
+    if np.array_equal(inner.ids, source.ids):
         return np.arange(len(source))
     order = np.argsort(inner.ids)
     return order[np.searchsorted(inner.ids, source.ids, sorter=order)]

@@ -16,7 +16,8 @@ from fcnjax.table_style import tight_table
 WIDTH = 80  # columns
 SHOWN = 12  # rows of the table of classes
 LONGEST_NAME = 32  # characters of a class's name
-LISTED = 5  # reasons for which files were ignored or left out
+LISTED = 12  # reasons for which files were ignored or left out
+NAMED = 5  # classes that are named instead of a table
 
 
 def overview_text(overview: DataOverview, name: str) -> str:
@@ -59,7 +60,7 @@ def _class_table(overview: DataOverview) -> str:
     counts = overview.class_counts
     known = [each for each in counts.values() if each is not None]
     if not known:
-        return f"classes  {some([shortened(each) for each in overview.class_names], LISTED)}"
+        return f"classes  {some([shortened(each) for each in overview.class_names], NAMED)}"
     frequency = counts["train"] if counts["train"] is not None else np.sum(known, axis=0)
     order = list(range(len(overview.class_names)))
     hidden: list[int] = []

@@ -27,6 +27,7 @@ class RelabeledSource(Source):
         unknown: "refuse" raises if examples have a class that the list lacks; "skip" leaves these examples out.
 
     Attributes:
+        source: the examples that were kept, with their own labels.
         skipped: number of examples that were left out, by the name of their class.
 
     Raises:
@@ -45,20 +46,20 @@ class RelabeledSource(Source):
         if self.skipped and (unknown == "refuse" or lost.all()):
             raise ValueError(_refusal(self.skipped, class_names, len(source), every=bool(lost.all())))
         kept = np.flatnonzero(~lost)
-        self._source = source if len(kept) == len(source) else PartialSource(source, kept, {})
+        self.source = source if len(kept) == len(source) else PartialSource(source, kept, {})
         self.labels = frozen_table(np.where(labels[kept] < 0, -1, self._positions[labels[kept]]))
-        self.sizes, self.ids = self._source.sizes, self._source.ids
-        self.describe_as(self._source)
+        self.sizes, self.ids = self.source.sizes, self.source.ids
+        self.describe_as(self.source)
         self.class_names, self.channels = tuple(class_names), source.channels
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self.source)
 
     def __getitem__(self, index: int, /) -> Example:
-        return self._relabeled(self._source[index])
+        return self._relabeled(self.source[index])
 
     def read(self, index: int, at_least: Sequence[int] | None = None) -> Example:
-        return self._relabeled(self._source.read(index, at_least))
+        return self._relabeled(self.source.read(index, at_least))
 
     def _relabeled(self, example: Example) -> Example:
         return example._replace(label=int(self._positions[example.label]))

@@ -18,7 +18,7 @@ from fcnjax.data.overview import DataOverview, measure_moments, overview_text
 from fcnjax.data.size_table import areas
 from fcnjax.data.sources.size_policy import size_words
 from fcnjax.naming import joined, printable
-from fcnjax.training.build import abstract_model, data_title, overview_of, read_sources
+from fcnjax.training.build import abstract_model, check_data, data_title, overview_of, read_sources
 from fcnjax.training.compile.memory_fit import compiled_bytes, device_memory_bytes
 from fcnjax.training.from_data.found_data import FoundData, find_data
 from fcnjax.training.settings.config_fields import flat_fields
@@ -45,7 +45,7 @@ class Choice:
         reasons: why, by the dotted name of each chosen field.
         found: what the data are.
         sources: the splits by name, before the size policy.
-        overview: what they hold.
+        overview: what they hold, at native sizes.
     """
 
     config: Any
@@ -104,8 +104,8 @@ def choose_config(
 
     Raises:
         FileNotFoundError: if a path names nothing.
-        ValueError: if the data cannot be used (see `find_data` and `fcnjax.load_source`), or must not be trained on,
-            as `config.data.absent_classes` and `leakage` say.
+        ValueError: if the data cannot be used (see `find_data` and `fcnjax.load_source`).
+        RefusedData: if they must not be trained on, as `config.data.absent_classes` and `leakage` say.
     """
     trained = None if init_from is None else read_model(init_from)
     found = find_data(data, fields)
@@ -119,7 +119,7 @@ def choose_config(
         sources["train"].notes = (*sources["train"].notes, *found.notes)
     settings = Recipe.from_config({"data": found.fields}).data
     overview = overview_of(settings, sources)
-    overview.refuse(settings.absent_classes, settings.leakage)
+    check_data(settings, overview)
     axes = sources["train"].sizes.shape[1]
     if trained is not None and trained.axes != axes:
         raise ValueError(
@@ -153,13 +153,14 @@ def settle(
     """
     reasons = {**choice.reasons, **dict.fromkeys(asked, "as you asked")}
     _check_loaded(recipe, choice)
-    recipe = _fit_minimum(recipe, reasons, choice)
+    recipe = fit_minimum(recipe, reasons, choice)
     trainer = Trainer(recipe, choice.sources, cache_dir=cache_dir)
     budget = _pixel_budget(trainer, reasons)
     if budget is not None:
         recipe = dataclasses.replace(recipe, pixel_budget=budget)
         trainer = Trainer(recipe, choice.sources, cache_dir=cache_dir)
-    return Settled(recipe, trainer, _described(choice, recipe, reasons))
+    overview = choice.overview.at_sizes_of(trainer.sources)
+    return Settled(recipe, trainer, _described(choice, overview, recipe, reasons))
 
 
 def _check_loaded(recipe: Recipe, choice: Choice) -> None:
@@ -228,8 +229,14 @@ def _cap_area(config: Any, reasons: dict[str, str], sizes: np.ndarray) -> None:
         reasons["size.max_area"] = "larger images shrink to it, aspects kept; None trains at native sizes"
 
 
-def _fit_minimum(recipe: Recipe, reasons: dict[str, str], choice: Choice) -> Recipe:
-    """Returns the recipe with a way for examples that are below the network's minimum, if there are any."""
+def fit_minimum(recipe: Recipe, reasons: dict[str, str], choice: Choice) -> Recipe:
+    """Returns the recipe with a way for examples that are below the network's minimum, if there are any.
+
+    Args:
+        recipe: the recipe.
+        reasons: gets the reason, if a way is chosen.
+        choice: the data.
+    """
     minimum = abstract_model(recipe, choice.sources["train"]).min_size
     smallest = recipe.size.smallest(minimum)
     images, below, first = choice.found.kind == "images", 0, ""
@@ -279,13 +286,13 @@ def _apply(config: Any, changes: Mapping[str, Any]) -> None:
                 config[name] = value
 
 
-def _described(choice: Choice, recipe: Recipe, reasons: Mapping[str, str]) -> str:
+def _described(choice: Choice, overview: DataOverview, recipe: Recipe, reasons: Mapping[str, str]) -> str:
     """Returns what the data are, and the chosen fields in the order of a config, each with its reason."""
     fields = flat_fields(recipe.to_dict())
     texts = {f"--config.{name}={_shown(value)}": reasons[name] for name, value in fields.items() if name in reasons}
     width = min(44, max(map(len, texts)))
     lines = [f"  {text:{width}}  {reason}" for text, reason in texts.items()]
-    about = overview_text(choice.overview, data_title(recipe.data))
+    about = overview_text(overview, data_title(recipe.data))
     return "\n".join([about, "", f"the recipe, chosen for these {choice.found.kind}:", *lines])
 
 

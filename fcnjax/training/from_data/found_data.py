@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fcnjax.data import PartialSource, Source, UnreadableExample, as_source
+from fcnjax.data import PartialSource, RelabeledSource, Source, UnreadableExample, as_source
 from fcnjax.data.by_name import ARRAYS
 from fcnjax.data.decoding.audio_files import read_rate
 from fcnjax.data.files.file_scan import AudioKind, ImageKind
@@ -206,7 +206,7 @@ def _split_sources(data: Any) -> dict[str, Source]:
             raise ValueError(
                 f"sources={list(data)}: must be a dictionary of train, test and, if you like, validation; {advice}."
             )
-        given = {name: as_source(source) for name, source in data.items()}
+        given = _in_common_classes({name: as_source(source) for name, source in data.items()})
     elif hasattr(data, "__len__") and hasattr(data, "__getitem__"):
         given = {"train": as_source(data)}
     else:
@@ -222,6 +222,18 @@ def _split_sources(data: Any) -> dict[str, Source]:
     _check_enough("sources", len(given["train"]))
     shares = SHARES if len(wanted) == 3 else ("[:90%]", "[90%:]")
     return given | {n: _part(given["train"], share) for n, share in zip(wanted, shares, strict=True)}
+
+
+def _in_common_classes(sources: dict[str, Source]) -> dict[str, Source]:
+    """Returns splits with one list of classes, matched by name: those of training, or sorted if others have more."""
+    train, known = sources["train"].class_names, {name for each in sources.values() for name in each.class_names}
+    if known != set(train):
+        numbers = all(name.isdecimal() for name in known)
+        train = tuple(sorted(known, key=int if numbers else None))
+    return {
+        name: source if tuple(source.class_names) == tuple(train) else RelabeledSource(source, train)
+        for name, source in sources.items()
+    }
 
 
 def _part(source: Source, share: str) -> Source:

@@ -26,6 +26,7 @@ def load_run(
     data: str | os.PathLike[str] | None = None,
     on_error: str | None = None,
     unknown_classes: str = "refuse",
+    with_train: bool = False,
 ) -> tuple[Trainer, TrainState]:
     """Returns the trainer and the final state of a finished run, or the state at a checkpoint of any run.
 
@@ -36,11 +37,12 @@ def load_run(
     Args:
         workdir: the run folder.
         checkpoint: "best" (highest validation accuracy), "last", or a step, such as "1200"; None: the final weights.
-        split: "train", "validation" or "test", to evaluate this one: classes of the others are then not checked, and a
-            line on stderr says if its examples are not those of training. None: to train or compare.
+        split: "train", "validation" or "test", to evaluate this one: the others may then be damaged, changed or absent,
+            and a line on stderr says if its examples are not those of training. None: to train or compare.
         data: the folder, or the `.npz` file, to which the data moved; None: as in the config.
         on_error: "refuse" or "mask", in place of `config.data.on_error`.
         unknown_classes: "refuse" raises if examples have a class that the run lacks, "skip" leaves them out.
+        with_train: whether training examples are needed as well as those of `split`, as to re-estimate statistics.
 
     Raises:
         FileNotFoundError: if the folder does not hold a finished run, or not that checkpoint; or if there are no data.
@@ -54,7 +56,8 @@ def load_run(
         settings = dataclasses.replace(settings, absent_classes="allow", leakage="ignore")
         recipe = dataclasses.replace(recipe, loss=LossSettings())
     recipe = dataclasses.replace(recipe, data=settings)
-    trainer = trained_on(recipe if data is None else moved(recipe, data), path, split, unknown_classes)
+    recipe = recipe if data is None else moved(recipe, data)
+    trainer = trained_on(recipe, path, split, unknown_classes, with_train=with_train)
     if split is not None:
         tell_changes(trainer, path, split)
     if checkpoint is None:

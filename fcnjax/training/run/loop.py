@@ -22,7 +22,7 @@ from fcnjax.training.data_digest import data_digest
 from fcnjax.training.evaluation.evaluation_result import EvaluationResult
 from fcnjax.training.run.checkpoints import Checkpoints, load_newest, open_checkpoints, save_arrays, steps_in
 from fcnjax.training.run.interruption import Terminated, termination_noted
-from fcnjax.training.run.preparation import check_hosts_agree, check_trainer, prepared_run
+from fcnjax.training.run.preparation import check_hosts_agree, check_trainer, prepared_run, told_if_refused
 from fcnjax.training.run.profiling import Profiler
 from fcnjax.training.run.reports import Reports
 from fcnjax.training.run.run_folder import RunFolder, environment
@@ -88,7 +88,8 @@ def train(
     with together("opening the run folder"):
         folder = RunFolder(workdir, recipe)  # checks the folder, writes nothing
     if trainer is None:
-        trainer, overview = prepared_run(recipe, workdir)
+        with told_if_refused(progress):
+            trainer, overview = prepared_run(recipe, workdir)
         if progress and is_first_host():
             write_line(f"{overview}\n", sys.stdout)
     else:

@@ -1,19 +1,31 @@
 """Before a run starts: its trainer, a description of the run, and checks that trainer and hosts share one recipe."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fcnjax.data.overview import overview_text
 from fcnjax.installation import installed_version
 from fcnjax.naming import joined
-from fcnjax.training.build import data_title, fit_sources, load_sources, overview_of, read_sources
-from fcnjax.training.compile.mesh import gather_texts, together
+from fcnjax.progress import write_line
+from fcnjax.training.build import (
+    SPLITS,
+    RefusedData,
+    check_data,
+    data_title,
+    fit_sources,
+    load_sources,
+    overview_of,
+    read_sources,
+)
+from fcnjax.training.compile.mesh import gather_texts, is_first_host, together
 from fcnjax.training.data_digest import Digest
-from fcnjax.training.run.run_data import in_classes_of, located
+from fcnjax.training.run.run_data import as_model_reads, in_classes_of, located, located_weights
 from fcnjax.training.settings.recipe import PACE, Recipe
 from fcnjax.training.standalone.initial_weights import describe_frozen
 from fcnjax.training.trainer import Trainer
@@ -36,8 +48,9 @@ class Prepared(NamedTuple):
 def prepared_run(recipe: Recipe, workdir: Path | str, sources: Mapping[str, Any] | None = None) -> Prepared:
     """Returns the trainer of a run that is about to start or go on, and what its data are; all hosts must call it.
 
-    Data are refused as `recipe.data.absent_classes` and `leakage` say. Those of a run that has begun are looked for
-    where it began (see `located`). Sizes and buckets are cached beside the run folder.
+    Data are refused as `recipe.data.absent_classes` and `leakage` say. Those of a run that has begun, and the
+    weights that it started from, are looked for where it began (see `located`). Sizes and buckets are cached
+    beside the run folder.
 
     Args:
         recipe: what to train.
@@ -46,7 +59,8 @@ def prepared_run(recipe: Recipe, workdir: Path | str, sources: Mapping[str, Any]
 
     Raises:
         NotInstalledError: if this package is not installed: a run records its version.
-        ValueError: if the data must not be trained on, or do not fit the recipe or its network (see `Trainer`).
+        RefusedData: if the data must not be trained on.
+        ValueError: if they do not fit the recipe or its network (see `Trainer`).
         HostFailure: if the trainer could not be made on another host.
     """
     installed_version()
@@ -56,30 +70,65 @@ def prepared_run(recipe: Recipe, workdir: Path | str, sources: Mapping[str, Any]
             sources = load_sources(located(recipe, workdir), cache_dir=cache_dir)
         sources = fit_sources(recipe, sources)
         overview = overview_of(recipe.data, sources)
-        overview.refuse(recipe.data.absent_classes, recipe.data.leakage)
-        trainer = Trainer(recipe, sources, cache_dir=cache_dir)
+        check_data(recipe.data, overview)
+        trainer = Trainer(recipe, sources, cache_dir=cache_dir, init_from=located_weights(recipe, workdir))
         return Prepared(trainer, overview_text(overview, data_title(recipe.data)))
 
 
+@contextlib.contextmanager
+def told_if_refused(show: bool = True) -> Iterator[None]:
+    """Prints what data are, once for all hosts, if the block refuses to train on them; the refusal is raised again.
+
+    Args:
+        show: whether to print anything.
+    """
+    try:
+        yield
+    except RefusedData as error:
+        if show and is_first_host():
+            write_line(f"{error.overview}\n", sys.stdout)
+        raise
+
+
 def trained_on(
-    recipe: Recipe, workdir: Path | str, split: str | None = None, unknown_classes: str = "refuse"
+    recipe: Recipe,
+    workdir: Path | str,
+    split: str | None = None,
+    unknown_classes: str = "refuse",
+    *,
+    with_train: bool = False,
 ) -> Trainer:
     """Returns the trainer of a run that was trained, on its data of now, in its classes; all hosts must call it.
 
     Args:
         recipe: the recipe of the run, perhaps with another place of its data.
         workdir: the run folder.
-        split: as for `in_classes_of`.
+        split: as for `in_classes_of`; of the other splits, what can be read only helps to plan the buckets of training.
         unknown_classes: as for `in_classes_of`.
+        with_train: whether training examples are needed as well as those of `split`.
 
     Raises:
         As `prepared_run`; FileNotFoundError as `located`; and ValueError as `in_classes_of`.
     """
     installed_version()
     with together("reading the data"):
-        cache_dir = Path(workdir).parent / SCANS
-        sources = read_sources(located(recipe, workdir), cache_dir=cache_dir)
-        return Trainer(recipe, in_classes_of(workdir, sources, split, unknown_classes), cache_dir=cache_dir)
+        cache_dir, place = Path(workdir).parent / SCANS, located(recipe, workdir)
+        if split is None:
+            sources = in_classes_of(workdir, read_sources(place, cache_dir=cache_dir), split, unknown_classes)
+            return Trainer(recipe, sources, cache_dir=cache_dir)
+        place = as_model_reads(place, workdir)
+        needed = [name for name in SPLITS if name == split or (with_train and name == "train")]
+        sources = read_sources(place, needed, cache_dir=cache_dir)
+        sources = in_classes_of(workdir, sources, split, unknown_classes)
+        alone = dict.fromkeys(SPLITS, sources[split]) | sources
+        lenient = dataclasses.replace(place, data=dataclasses.replace(place.data, on_error="mask"))
+        for name in (each for each in SPLITS if each not in needed):
+            with contextlib.suppress(ValueError, OSError):  # absent, or of other classes
+                sources |= in_classes_of(workdir, read_sources(lenient, [name], cache_dir=cache_dir), split, "skip")
+        try:
+            return Trainer(recipe, alone | sources, cache_dir=cache_dir)
+        except ValueError:  # perhaps examples of other splits are too small now
+            return Trainer(recipe, alone, cache_dir=cache_dir)
 
 
 def describe_run(trainer: Trainer) -> str:

@@ -15,6 +15,7 @@ from fcnjax.data import RelabeledSource, Source
 from fcnjax.data.by_name import FOLDERS
 from fcnjax.data.files.folder_layout import read_layout
 from fcnjax.data.files.label_settings import LabelSettings
+from fcnjax.data.files.labeling import table_files
 from fcnjax.data.files.split_files import select, split_names
 from fcnjax.data.sources.npz import npz_splits
 from fcnjax.data.sources.splits import ALL, parse_split
@@ -26,7 +27,8 @@ from fcnjax.training.build import SPLITS
 from fcnjax.training.compile.mesh import is_first_host
 from fcnjax.training.data_digest import changed_data, data_digest
 from fcnjax.training.run.run_folder import CLASSES, DATA, STARTED_IN, is_run, read_config, read_environments
-from fcnjax.training.settings.recipe import DataSettings, Recipe
+from fcnjax.training.settings.data_settings import DataSettings
+from fcnjax.training.settings.recipe import Recipe
 from fcnjax.training.standalone import MODEL, is_model
 from fcnjax.training.standalone.model_files import CONFIG
 from fcnjax.training.trainer import Trainer
@@ -49,8 +51,7 @@ def located(recipe: Recipe, workdir: Path | str) -> Recipe:
     given = _path_of(data)
     if given is None or not is_run(workdir):
         return recipe
-    begun = [Path(each[STARTED_IN]) for each in read_environments(workdir) if STARTED_IN in each]
-    places = list(dict.fromkeys(folder / given for folder in [*begun[:1], Path.cwd()]))  # of an absolute path: itself
+    places = _places(workdir, given)
     for place in places:
         if place.exists():
             return recipe if given.is_absolute() else moved(recipe, place)
@@ -61,6 +62,40 @@ def located(recipe: Recipe, workdir: Path | str) -> Recipe:
         f"workdir={printable(workdir)}: its data were {printable(given)}, and there is no {what}; move them back, or "
         "evaluate those at another place with --data=PATH --split=test."
     )
+
+
+def seen_from_here(recipe: Recipe, workdir: Path | str) -> Recipe:
+    """Returns the recipe of a run for another one that begins in the present folder: a relative path still holds.
+
+    Args:
+        recipe: the recipe of the run; unchanged if its data are nowhere, as another place may be given.
+        workdir: the run folder.
+    """
+    try:
+        found = located(recipe, workdir)
+    except FileNotFoundError:
+        return recipe
+    given, place = _path_of(recipe.data), _path_of(found.data)
+    here = given is None or place is None or (given.exists() and given.samefile(place))
+    return recipe if here else found
+
+
+def located_weights(recipe: Recipe, workdir: Path | str) -> Path | None:
+    """Returns where the weights are that a run started from, looked for as its data are; None: where its config says.
+
+    Args:
+        recipe: the recipe of the run.
+        workdir: the run folder; it need not exist.
+    """
+    if recipe.init_from is None or not is_run(Path(workdir)):
+        return None
+    return next((place for place in _places(Path(workdir), Path(recipe.init_from)) if place.exists()), None)
+
+
+def _places(workdir: Path, given: Path) -> list[Path]:
+    """Returns where a path of a run may lead: from the folder in which it began, then from the present one."""
+    begun = [Path(each[STARTED_IN]) for each in read_environments(workdir) if STARTED_IN in each]
+    return list(dict.fromkeys(folder / given for folder in [*begun[:1], Path.cwd()]))  # of an absolute path: itself
 
 
 def moved(recipe: Recipe, place: str | os.PathLike[str]) -> Recipe:
@@ -94,8 +129,7 @@ def holds_split(workdir: Path | str, place: str | os.PathLike[str], split: str) 
     if not path.is_dir() or _is_prepared(data):
         return path.is_dir() and prepared_folder(data.name, path) is not None
     if data.labels != LabelSettings():
-        table = data.labels.table
-        return table is None or (path / table).exists() or any(path.glob(table.lstrip("/")))
+        return data.labels.table is None or bool(table_files(path, data.labels.table))
     if ALL in wanted[split] and (path / split).is_dir() and split not in (classes_of(workdir) or ()):
         return False
     splits = [getattr(data, f"{key}_split") for key in SPLITS]
@@ -143,6 +177,20 @@ def in_classes_of(
         except ValueError as error:
             raise ValueError(f"the {name} split of {printable(workdir)} is not what it was: {error}") from None
     return matched
+
+
+def as_model_reads(recipe: Recipe, workdir: Path | str) -> Recipe:
+    """Returns the recipe of a run, whose files are read with the channels of its model, whatever files are there now.
+
+    Args:
+        recipe: the recipe of the run.
+        workdir: the run folder; a run without a model is read as its config says.
+    """
+    workdir, data = Path(workdir), recipe.data
+    if data.channels is not None or data.name not in FOLDERS or not is_model(workdir / MODEL):
+        return recipe
+    channels = _described(workdir).get("preprocessing", {}).get("channels")
+    return dataclasses.replace(recipe, data=dataclasses.replace(data, channels=channels))
 
 
 def tell_changes(trainer: Trainer, workdir: Path | str, split: str) -> None:

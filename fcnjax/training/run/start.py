@@ -12,10 +12,12 @@ from fcnjax.progress import write_line
 from fcnjax.training.compile.mesh import is_first_host, together
 from fcnjax.training.from_data import Choice, Settled, choose_config, find_data, settle
 from fcnjax.training.run import loop
-from fcnjax.training.run.preparation import SCANS, Prepared, prepared_run
+from fcnjax.training.run.preparation import SCANS, Prepared, prepared_run, told_if_refused
+from fcnjax.training.run.run_data import seen_from_here
 from fcnjax.training.run.run_folder import RunFolder, is_finished, is_run, read_config
 from fcnjax.training.settings.config_fields import flat_fields
-from fcnjax.training.settings.recipe import DataSettings, Recipe
+from fcnjax.training.settings.data_settings import DataSettings
+from fcnjax.training.settings.recipe import Recipe
 from fcnjax.training.trainer import Trainer
 
 CHANGE = (
@@ -76,7 +78,8 @@ def train(
         changes["init_from"] = os.fspath(changes["init_from"])
     recipe = interrupted_recipe(data, workdir)
     if recipe is None:
-        choice = choose(data, workdir, changes.get("init_from"), changes.get("data"))
+        with told_if_refused(progress):
+            choice = choose(data, workdir, changes.get("init_from"), changes.get("data"))
         choice.change(changes)
         chosen = settled(choice, Recipe.from_config(choice.config.to_dict()), workdir, list(flat_fields(changes)))
         recipe, trainer = chosen.recipe, chosen.trainer
@@ -84,7 +87,8 @@ def train(
             write_line(f"{chosen.text}\n{CHANGE}\n", sys.stdout)
     else:
         recipe = Recipe.from_config(_changed(recipe.to_dict(), changes))
-        trainer, overview = resumed_run(data, recipe, workdir)
+        with told_if_refused(progress):
+            trainer, overview = resumed_run(data, recipe, workdir)
         if progress and is_first_host():
             write_line(f"{overview}\n", sys.stdout)
     return loop.train(recipe, workdir, trainer=trainer, progress=progress, title=title)
@@ -133,7 +137,7 @@ def choose(
 
 
 def continued_recipe(run: Path | str) -> Recipe:
-    """Returns the recipe of a finished run, to go on from its weights.
+    """Returns the recipe of a finished run, to go on from its weights; its data are found from another folder, too.
 
     Raises:
         FileNotFoundError: if the folder does not hold a finished run.
@@ -142,7 +146,8 @@ def continued_recipe(run: Path | str) -> Recipe:
         raise FileNotFoundError(
             f"continue={run}: must be a finished run; an interrupted one is resumed by the command that began it."
         )
-    return dataclasses.replace(Recipe.from_config(read_config(Path(run))), init_from=str(run))
+    recipe = seen_from_here(Recipe.from_config(read_config(Path(run))), run)
+    return dataclasses.replace(recipe, init_from=str(run))
 
 
 def settled(choice: Choice, recipe: Recipe, workdir: Path | str, asked: list[str]) -> Settled:

@@ -12,7 +12,8 @@ from typing import Any
 from ml_collections import config_dict
 
 from fcnjax.training.settings.config_fields import as_config, field_help
-from fcnjax.training.settings.recipe import DataSettings, ModelSettings, Recipe
+from fcnjax.training.settings.data_settings import DataSettings
+from fcnjax.training.settings.recipe import ModelSettings, Recipe
 
 Splits = Sequence[str] | None  # of training, validation and test
 

@@ -7,6 +7,7 @@ its classifier where classes match by name.
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -65,20 +66,21 @@ class InitialWeights:
         return drawn
 
 
-def read_initial(recipe: Recipe, source: Source, model: Classifier) -> InitialWeights:
+def read_initial(recipe: Recipe, source: Source, model: Classifier, place: Path | None = None) -> InitialWeights:
     """Returns the weights that `recipe.init_from` names, for the network of a recipe.
 
     Args:
         recipe: what to train.
         source: its training examples.
         model: its network, possibly without values.
+        place: where these weights are now; None: where the recipe says.
 
     Raises:
         FileNotFoundError: if there is no model.
         ValueError: if a file of it is damaged, or the blocks of its network are not those of the recipe's.
     """
     try:
-        trained = read_model(str(recipe.init_from))
+        trained = read_model(str(recipe.init_from if place is None else place))
     except FileNotFoundError as error:
         raise FileNotFoundError(str(error).replace("model=", "config.init_from=", 1)) from None
     _, weights, statistics = split(model)

@@ -83,7 +83,7 @@ def test_what_a_table_lacks_is_counted_and_a_row_without_its_file_is_unreadable(
 def test_columns_give_splits_groups_and_weights(tmp_path):
     make(tmp_path, *(f"{index}.png" for index in range(8)))
     rows = [
-        f"{index}.png,{'ab'[index % 2]},{'train' if index < 6 else 'test'},p{index // 2},{index + 0.5}"
+        f"{index}.png,{'ab'[index % 2]},{f'train,p{index // 2}' if index < 6 else 'test,'},{index + 0.5}"
         for index in range(8)
     ]
     (tmp_path / "t.csv").write_text("\n".join(["file,label,subset,Patient ID,w", *rows]))
@@ -97,7 +97,8 @@ def test_columns_give_splits_groups_and_weights(tmp_path):
     assert len(first) == 2
     assert not set(first.groups) & set(rest.groups)
     assert len(first) + len(rest) == 6
-    assert any("3 groups" in note or "4 groups" in note for note in source.notes)
+    assert not any("whole" in note for note in source.notes)  # nothing is sliced
+    assert first.notes[-1] == "slices keep each of 3 groups whole"  # files of test are alone
     with pytest.raises(ValueError, match="unknown split of .*'tets': did you mean 'test'"):
         FolderSource.images(tmp_path, "tets", labels=settings)
 

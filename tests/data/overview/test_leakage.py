@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcnjax.data import ArraySource, FolderSource, PartialSource, ResizedSource, SizePolicy
+from fcnjax.data import (
+    ArraySource,
+    FolderSource,
+    JoinedSource,
+    PartialSource,
+    RelabeledSource,
+    ResizedSource,
+    SizePolicy,
+    as_source,
+)
 from fcnjax.data.overview import leakage
 from fcnjax.data.overview.leakage import PART, check_leaks, find_leaks
+from fcnjax.data.overview.origin import positions_in
 
 
 def arrays(values, first_id=0, groups=None):
@@ -50,6 +60,28 @@ def test_equal_arrays_are_found_behind_policies_and_selections_and_not_told_twic
         "1 of 2 examples of test is also in train, such as example 102",
         "1 of 2 examples of test is also in train, such as example 105 = example 113",
     ]
+
+
+def test_items_and_joined_sources_are_compared_with_arrays_if_they_are_small(monkeypatch):
+    values = drawn(6, 0)
+    test = arrays([*drawn(1, 1), values[4]], first_id=100)
+    items = as_source([(each, index % 2) for index, each in enumerate(values)])
+    joined = JoinedSource([arrays(values[:3]), RelabeledSource(arrays(values[3:], 3), ("0", "1"))])
+    part = ResizedSource(PartialSource(joined, np.array([1, 2, 4]), {}), SizePolicy(max_side=4))
+    for train in (items, joined, part):
+        assert [text[:55] for text in texts({"train": train, "test": test})] == [
+            "1 of 2 examples of test is also in train, such as examp"
+        ]
+    monkeypatch.setattr(leakage, "MAX_READ", 6 * 42 - 1)
+    leaks, (note,) = find_leaks({"train": items, "test": test}, one_data_set=False)
+    assert (leaks, note[:61]) == ((), "the examples of train were not compared with those of other s")
+    assert len(texts({"train": items, "test": test}, max_opened=None)) == 1
+
+
+def test_a_source_of_equal_length_in_another_order_is_compared_by_ids():
+    inner = arrays(drawn(4, 0))
+    turned = PartialSource(inner, np.array([3, 2, 1, 0]), {})
+    assert positions_in(inner, turned).tolist() == [3, 2, 1, 0]
 
 
 def test_arrays_of_the_same_bytes_but_another_shape_or_type_differ():
@@ -117,8 +149,8 @@ def test_files_that_have_vanished_are_no_leak(folder):
 
 
 def test_shared_groups_are_counted_with_the_largest_named():
-    train = arrays(drawn(4, 0), groups=["ann", "bob", "eve", ""])
-    test = arrays(drawn(5, 1), groups=["bob", "bob", "ann", "zoe", ""])
+    train = arrays(drawn(4, 0), groups=["ann", "bob", "eve", "\0a.png"])
+    test = arrays(drawn(5, 1), groups=["bob", "bob", "ann", "zoe", "\0b.png"])
     assert texts({"train": train, "test": test}) == [
         "2 of 3 groups of test are also in train, such as 'bob' (2 examples of test)"
     ]

@@ -54,6 +54,7 @@ def test_arrays_below_the_minimum_are_padded_and_it_is_said():
     recipe, _, text = chosen(images([(10, 12)] * 19 + [(4, 12)]))
     assert recipe.size.below == "pad"
     assert "1 example is below the network's minimum, 8x8: example 19 4x12" in text
+    assert "8x12 to 10x12, median 10x12; 1 channel; before the size policy 4x12" in " ".join(text.split())
 
 
 def test_a_thin_image_is_enlarged_to_the_minimum_within_the_caps_only(tmp_path):
@@ -68,7 +69,7 @@ def test_a_thin_image_is_enlarged_to_the_minimum_within_the_caps_only(tmp_path):
     ):
         choice.change({"size": size})
         recipe, reasons = Recipe.from_config(choice.config.to_dict()), {}
-        assert module._fit_minimum(recipe, reasons, choice).size.below == way
+        assert module.fit_minimum(recipe, reasons, choice).size.below == way
         assert reasons["size.below"].startswith(said)
 
 

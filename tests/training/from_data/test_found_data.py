@@ -91,6 +91,24 @@ def test_missing_splits_are_cut_from_train(given, counts):
 
 
 @pytest.mark.parametrize(
+    ("train", "test", "classes"),
+    [
+        (["dog", "cat"], ["dog"], ("cat", "dog")),
+        (["dog", "cat"], ["dog", "Cat"], ("Cat", "cat", "dog")),  # the class checks name the twin
+        ([0, 1], [10, 2, 1], tuple(map(str, range(11)))),
+    ],
+)
+def test_splits_of_pairs_have_the_classes_of_all_of_them(train, test, classes):
+    data = {"train": train * 10, "test": test}
+    pairs = {name: [(np.ones((3, 3, 1), np.uint8), each) for each in labels] for name, labels in data.items()}
+    for name, found in (find_data(pairs).sources or {}).items():
+        assert found.class_names == classes
+        labels = [classes[label] for label in np.asarray(found.labels)]
+        assert set(labels) == set(map(str, data["test" if name == "test" else "train"]))
+        assert [classes[found[index].label] for index in range(len(found))] == labels
+
+
+@pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (lambda root: root / "absent", FileNotFoundError, "must be a folder with a folder for each class"),

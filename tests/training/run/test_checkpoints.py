@@ -191,7 +191,7 @@ def test_a_run_keeps_its_best_checkpoint_with_config_and_versions(trainer, tmp_p
         about = checkpoints._checkpointer.metadata(best).custom_metadata
     assert about["config"]["checkpoint_best"] == 1
     assert about["environment"]["versions"]["jax"] == jax.__version__
-    monkeypatch.setattr(finished, "trained_on", lambda *given: trainer)
+    monkeypatch.setattr(finished, "trained_on", lambda *given, **more: trainer)
     monkeypatch.setattr(finished.Recipe, "from_config", lambda config: recipe)
     restored, state = load_run(run.folder.path, "best")
     assert int(state.step) == best

@@ -52,6 +52,7 @@ def test_training_on_the_rest_completes_and_names_what_was_left_out(damaged, bat
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert set(result["unreadable"]) == bad
     assert f"{len(bad)} examples could not be decoded and were left out" in told
+    assert told[told.index("were left out; result.json") :].count("\n") <= 2 + 13  # a line for each of 12 reasons
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     counted = {
         event: sum(row.get("examples", row.get("count", 0)) for row in rows if row["event"] == event)

@@ -166,7 +166,7 @@ def test_a_flipped_bit_in_the_final_weights_is_named(trainer, whole, tmp_path):
 
 def test_a_damaged_checkpoint_that_is_asked_for_is_named(whole, tmp_path, sources, monkeypatch):
     copy = shutil.copytree(whole.folder.path, tmp_path / "copy")
-    monkeypatch.setattr("fcnjax.training.run.preparation.read_sources", lambda recipe, **options: sources)
+    monkeypatch.setattr("fcnjax.training.run.preparation.read_sources", lambda recipe, *splits, **options: sources)
     flip(largest(copy / "checkpoints/6"))
     with pytest.raises(ValueError, match="checkpoints/6/.*: is damaged"):
         load_run(copy, "6")

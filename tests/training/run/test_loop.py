@@ -24,7 +24,7 @@ from fcnjax.training.run import checkpoints, loop
 from fcnjax.training.run.checkpoints import Checkpoints
 from fcnjax.training.run.finished import load_state
 from fcnjax.training.run.run_folder import RunFolder, git_revision, read_config, read_environments
-from fcnjax.training.settings.recipe import DataSettings
+from fcnjax.training.settings.data_settings import DataSettings
 from fcnjax.training.standalone import read_model
 
 
@@ -376,7 +376,7 @@ def test_a_trainer_of_another_recipe_is_refused_before_anything_is_written(train
 
 
 def test_what_is_loaded_gives_the_figures_of_the_end_of_training(finished, sources, monkeypatch):
-    monkeypatch.setattr("fcnjax.training.run.preparation.read_sources", lambda recipe, **options: sources)
+    monkeypatch.setattr("fcnjax.training.run.preparation.read_sources", lambda recipe, *splits, **options: sources)
     path = finished.folder.path
     result = evaluate(path)
     for figure in ("loss", "correct", "count"):

@@ -25,13 +25,17 @@ def with_data(recipe, **fields):
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **fields))
 
 
-def test_absent_classes_and_leaks_end_a_run_that_names_its_data(recipe, tmp_path):
+def test_absent_classes_and_leaks_end_a_run_that_names_its_data(recipe, tmp_path, capsys):
     run = tmp_path / "runs" / "run"
     with pytest.raises(ValueError, match=r"1 of 3 has none: 'Dog' \(1 in validation, 1 in test; train has 'dog'"):
         train(recipe, run)
     with pytest.raises(ValueError, match=r"config.data.leakage=refuse: .* 4 of 4 examples of test are also in valid"):
         prepared_run(with_data(recipe, absent_classes="allow", leakage="refuse"), run)
+    assert "warning  1 class has no training example: 'Dog'" in capsys.readouterr().out  # first what there is
+    with pytest.raises(ValueError, match="1 of 3 has none"):
+        train(recipe, run, progress=False)
     assert not run.exists()
+    assert capsys.readouterr().out == ""
 
 
 def test_what_is_allowed_is_warned_of(recipe, tmp_path):

@@ -14,10 +14,11 @@ import fcnjax
 from fcnjax.commands.main import main
 from fcnjax.data import load_npz, save_npz
 from fcnjax.sealed import read_sealed, write_sealed
-from fcnjax.training import TrainedRun, evaluate, load_run, train
+from fcnjax.training import TrainedRun, evaluate, load_run, prepared_run, train
 from fcnjax.training.run import loop
 from fcnjax.training.run.run_data import holds_split, located
 from fcnjax.training.run.run_folder import read_config, read_environments
+from fcnjax.training.run.start import continued_recipe
 from fcnjax.training.settings.recipe import Recipe
 
 CLASSES = ("cat", "dog", "owl")
@@ -102,6 +103,26 @@ def test_a_changed_file_is_said(run, tmp_path, capsys):
     assert "the labels or values of its test split (compared: " in capsys.readouterr().err
 
 
+def test_only_the_split_that_is_evaluated_must_be_readable(run, tmp_path, trained):
+    """Training examples damaged, of other classes, in color, absent."""
+    train, damaged = tmp_path / "photos/train", b"not an image"
+    (train / "cat/0.png").write_bytes(damaged)
+    np.testing.assert_array_equal(evaluate(run).logits, trained.test.logits)
+    with pytest.raises(ValueError, match="1 of 12 files of split 'train' cannot be read"):
+        load_run(run, split="test", with_train=True)
+    for name in CLASSES:
+        (train / name).rename(train / name.title())
+    Image.new("RGB", (9, 9)).save(train / "Owl/0.png")
+    np.testing.assert_allclose(evaluate(run).logits, trained.test.logits, atol=1e-6)
+    with pytest.raises(ValueError, match="the train split of .* is not what it was"):
+        load_run(run, split="test", on_error="mask", with_train=True)
+    shutil.rmtree(train)
+    np.testing.assert_allclose(evaluate(run).logits, trained.test.logits, atol=1e-6)
+    (tmp_path / "photos/test/cat/0.png").write_bytes(damaged)
+    with pytest.raises(ValueError, match="1 of 6 files of split 'test' cannot be read"):
+        evaluate(run)
+
+
 def test_data_that_moved_are_evaluated_where_they_are(run, tmp_path, trained, capsys):
     place = (tmp_path / "photos").rename(tmp_path / "elsewhere")
     says = rf"its data were photos, and there is no {tmp_path}/photos, nor {tmp_path}/here/photos; move them back"
@@ -163,6 +184,20 @@ def test_an_interrupted_run_goes_on_from_another_folder(home, trained, tmp_path,
     assert Recipe.from_config(read_config(tmp_path / "run")) == recipe
 
 
+def test_a_run_that_goes_on_elsewhere_finds_the_data_and_the_weights(run, tmp_path, monkeypatch):
+    assert continued_recipe(run).data.data_dir == str(tmp_path / "photos")
+    recipe = dataclasses.replace(Recipe.from_config(read_config(run)), init_from="run")
+    begun = prepared_run(recipe, shutil.copytree(run, tmp_path / "next")).trainer
+    assert begun.recipe.init_from == "run"
+    assert begun.initial is not None
+    with pytest.raises(FileNotFoundError, match=r"config\.init_from=run"):
+        prepared_run(dataclasses.replace(recipe, data=continued_recipe(run).data), tmp_path / "new")
+    monkeypatch.chdir(tmp_path)
+    assert continued_recipe(run).data.data_dir == "photos"
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    assert continued_recipe(run).data.data_dir == "photos"  # --data may name another place
+
+
 def test_classes_of_a_file_in_another_order_are_matched_by_name(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
@@ -199,6 +234,11 @@ def test_which_places_hold_the_splits_of_a_run(run, tmp_path):
     write_sealed(run / "config.json", config)
     assert holds_split(run, photos / "test", "test")
     assert not holds_split(run, photos, "test")  # a split of that name
+    for table, found in ((photos / "l*.csv", True), (tmp_path / "none.csv", False), ("photos/labels.csv", False)):
+        (photos / "labels.csv").touch()
+        labels = {"labels": {"table": str(table)}}
+        write_sealed(run / "config.json", config | {"data": config["data"] | labels})
+        assert holds_split(run, photos, "test") == found
     config["data"] |= {"name": "data.npz", "data_dir": None, "test_split": "test"}
     write_sealed(run / "config.json", config)
     assert not holds_split(run, photos, "test")
