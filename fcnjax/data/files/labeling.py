@@ -95,11 +95,11 @@ def label_files(root: Path, names: Sequence[str], settings: LabelSettings) -> La
     known: dict[str, bool] = dict.fromkeys(("split", "group", "weight"), False)
     if settings.table is not None:
         index = FileIndex(root, names)
-        tables = table_files(root, settings.table)
-        if not tables and is_glob(settings.table):
+        paths = table_files(root, settings.table)
+        if not paths and is_glob(settings.table):
             what = f"labels.table={settings.table}: no file below {printable(root)} matches"
             raise FileNotFoundError(f"{what}; change the pattern.")
-        for path in tables or [root / settings.table]:
+        for path in paths or [root / settings.table]:
             found, unlabeled, note, has = _from_table(root, path, index, settings)
             _merge(files, found, printable(path))
             left_out.setdefault(NO_LABEL, []).extend(unlabeled)
