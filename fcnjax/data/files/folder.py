@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fcnjax.atomic import write_bytes
-from fcnjax.data.decoding.unreadable import names_by_reason
+from fcnjax.data.decoding.unreadable import NAMED, lines_by_reason
 from fcnjax.data.files.file_scan import AudioKind, ImageKind, Kind, ScannedFile, scan_files
 from fcnjax.data.files.folder_layout import read_layout
 from fcnjax.data.files.label_settings import FOLDERS_ALONE, LabelSettings
@@ -25,9 +25,8 @@ from fcnjax.data.files.split_files import joined_folders, kept_groups, select, s
 from fcnjax.data.size_table import frozen_table
 from fcnjax.data.sources.contents import Contents, file_contents
 from fcnjax.data.sources.source import ON_ERROR, Example, Source, UnreadableExample
-from fcnjax.naming import printable, some, unknown_name
+from fcnjax.naming import printable, unknown_name
 
-LISTED, NAMED = 8, 3  # reasons that an error lists, and files that it names for each
 OUTLIER = 64  # an outlier has more than this times the median number of positions
 
 
@@ -256,10 +255,7 @@ def _outliers(rows: Mapping[str, ScannedFile]) -> list[str]:
 def _refusal(root: Path, split: str, unreadable: Mapping[str, str], count: int, cache: Path | None) -> str:
     """Returns one message for all bad files, a line for each reason; the cache folder holds the complete list."""
     lines = [printable(f"{name}: {reason}") for name, reason in unreadable.items()]
-    reasons = names_by_reason(unreadable)
-    shown = "\n".join(
-        f"  {printable(f'{some(names, NAMED)}: {reason}')}" for reason, names in list(reasons.items())[:LISTED]
-    )
+    shown = "\n".join(f"  {line}" for line in lines_by_reason(unreadable))
     advice = 'Repair or remove them, or leave them out with config.data.on_error="mask".'
     if len(lines) == count:
         advice = "Repair them, or name a folder and a split of other files."
@@ -269,6 +265,5 @@ def _refusal(root: Path, split: str, unreadable: Mapping[str, str], count: int, 
         advice += f" The complete list is in {complete}."
     elif len(lines) > NAMED:
         advice += " 'fcnjax train' writes the complete list beside its run folder."
-    more = f"\n  and {len(reasons) - LISTED} more reasons" if len(reasons) > LISTED else ""
     where = f"root={printable(root)}: {len(lines)} of {count} files of split {split!r}"
-    return f"{where} cannot be read. {advice}\n{shown}{more}"
+    return f"{where} cannot be read. {advice}\n{shown}"
