@@ -29,6 +29,10 @@ class FileIndex:
             for key in {each.casefold() for each in (name, whole, last, _without_ending(last))}:
                 self._near.setdefault(key, []).append(name)
 
+    def holds(self, text: str, folder: str) -> bool:
+        """Returns whether a text is the path of a file, from the root or from a folder."""
+        return text in self._paths or f"{folder}{text}" in self._paths
+
     def find(self, text: str, folder: str) -> tuple[str | None, bool]:
         """Returns the file that a table in a folder means, or None, and whether its path is as written.
 

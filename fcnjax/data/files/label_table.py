@@ -16,6 +16,7 @@ from typing import Any
 from fcnjax.naming import first_line, printable, shortened, unknown_name
 
 DELIMITERS = (",", ";", "\t", "|")  # a blank divides only what none of them does
+UNNAMED = "column"  # and its number: the name of a column without one, such as that of row numbers
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 _FIELD = re.compile(r"{([^{}:]+)(?::([^{}]*))?}")
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
@@ -97,7 +98,7 @@ def _csv_rows(path: Path, columns: Sequence[str] | None) -> tuple[list[str], lis
     lines = [(number, line) for number, line in enumerate(lines, 1) if any(cell.strip() for cell in line)]
     if not lines:
         return [], []
-    names = list(columns) if columns else [cell.strip() for cell in lines[0][1]]
+    names = list(columns) if columns else [cell.strip() or f"{UNNAMED} {n}" for n, cell in enumerate(lines[0][1], 1)]
     if any(not is_unicode(name) for name in names):
         raise ValueError("its names of columns are not UTF-8; save the table as UTF-8")
     if len(set(names)) < len(names):

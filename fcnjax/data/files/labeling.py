@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fcnjax.data.files.file_index import LOOKED_AT, FileIndex, folder_of, names_file, relative_here
 from fcnjax.data.files.label_settings import LabelSettings
-from fcnjax.data.files.label_table import LabelTable, is_unicode, read_table
+from fcnjax.data.files.label_table import UNNAMED, LabelTable, is_unicode, read_table
 from fcnjax.data.files.layout_notes import table_notes
 from fcnjax.naming import printable, some
 
@@ -29,6 +29,7 @@ LABEL = (
     "diagnosis",
 )
 LABEL += ("classid", "genre", "emotion", "digit", "word")
+PATH = ("file", "filename", "filepath", "path", "image", "imagepath", "imageid", "imageindex", "id", "slicefilename")
 SPLIT = ("split", "subset", "partition")
 GROUP = ("group", "patient", "patientid", "subject", "subjectid", "speaker", "speakerid")
 NO_GROUP = "none"  # no column of groups, whatever the table has
@@ -201,10 +202,16 @@ def _shown(known: FileLabel) -> str:
 
 
 def _path_column(table: LabelTable, index: FileIndex, folder: str) -> str:
-    """Returns the column whose values name the most files."""
+    """Returns the column whose values name the most files, by their paths before by their names alone.
 
-    def hits(column: str) -> int:
-        return sum(names_file(row[column], index, folder) for row in table.rows[:LOOKED_AT])
+    Row numbers may be names of files, too: a column called "file" comes before others, and one without a name last.
+    """
+
+    def hits(column: str) -> tuple[int, int, int]:
+        texts = [row[column] for row in table.rows[:LOOKED_AT]]
+        found = sum(names_file(text, index, folder) for text in texts)
+        known = re.sub(r"[\W_]", "", column).lower() in PATH
+        return sum(index.holds(text, folder) for text in texts), found, known - column.startswith(f"{UNNAMED} ")
 
     if named := [column for column in table.columns if names_file(column, index, folder)]:
         raise ValueError(
@@ -212,7 +219,7 @@ def _path_column(table: LabelTable, index: FileIndex, folder: str) -> str:
             f'give the names of its {len(table.columns)} columns, such as \'("file", "label")\'.'
         )
     best = max(table.columns, key=hits)
-    if not hits(best):
+    if not any(hits(best)[:2]):
         for column in table.columns:
             if relative_here(table.values(column, "labels.path"), index, folder)[1]:
                 return column

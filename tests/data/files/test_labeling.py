@@ -209,3 +209,12 @@ def test_a_column_of_groups_can_be_left_alone(tmp_path):
     with pytest.raises(ValueError, match="groups stay whole, and the largest has 3 of 6 .* labels.group=none ignores"):
         FolderSource.images(tmp_path, "all[90%:]", labels=LabelSettings(table="t.csv"))
     assert len(FolderSource.images(tmp_path, "all[80%:]", labels=LabelSettings(table="t.csv", group="none"))) == 1
+
+
+@pytest.mark.parametrize("column", ["file", "picture"])
+def test_row_numbers_never_take_the_place_of_names(tmp_path, column):
+    make(tmp_path, *(f"images/{index}.png" for index in range(4)))
+    rows = [f"{row},{3 - row}.png,{'ab'[row % 2]}," for row in range(4)]
+    (tmp_path / "t.csv").write_text("\n".join([f",{column},label,", *rows]))
+    labels = labels_of(tmp_path, table="t.csv")
+    assert labels == {f"images/{3 - row}.png": "ab"[row % 2] for row in range(4)}
