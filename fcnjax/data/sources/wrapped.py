@@ -222,7 +222,8 @@ def _example(data: Any, index: int, channels: int | None) -> tuple[Example, int 
         values, label = item
     else:
         raise ValueError(
-            f"data[{index}]: must be a pair (values, label), a mapping or an Example, not a {type(item).__name__}."
+            f"data[{index}]: must be a pair (values, label), a mapping or an Example, not a {type(item).__name__}; "
+            "give arrays and their labels as fcnjax.data.ArraySource(values, labels)."
         )
     if not 0 <= given_id < 2**31:
         raise ValueError(f"data[{index}].id={given_id}: must be 0 to 2^31 - 1; number the examples from 0.")
