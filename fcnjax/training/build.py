@@ -32,6 +32,7 @@ from fcnjax.data import (
     without_small,
 )
 from fcnjax.data.by_name import ARRAYS, FOLDERS
+from fcnjax.data.files.folder_layout import layouts_kept
 from fcnjax.data.overview import DataOverview, data_overview, overview_text
 from fcnjax.data.overview.class_checks import other_classes
 from fcnjax.installation import installed_version
@@ -80,11 +81,12 @@ def read_sources(
     every = tuple(names.values())
     options = FileOptions(data.channels, data.sample_rate, data.on_error, verify, cache_dir, data.labels, every)
     sources, refused = {}, []
-    for key in splits:
-        try:
-            sources[key] = load_source(data.name, names[key], data.data_dir, options)
-        except UnreadableFiles as error:  # collected: one error lists the files of all splits
-            refused.append(str(error))
+    with layouts_kept():
+        for key in splits:
+            try:
+                sources[key] = load_source(data.name, names[key], data.data_dir, options)
+            except UnreadableFiles as error:  # collected: one error lists the files of all splits
+                refused.append(str(error))
     if refused:
         raise ValueError("\n".join(refused))
     return sources

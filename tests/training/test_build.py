@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from synthetic_data import make_recipe, make_sources
 
 from fcnjax.data import ArraySource, UnreadableExample, as_source, plan_buckets
-from fcnjax.training import Trainer, build, train
-from fcnjax.training.build import abstract_model, fit_sources, make_buckets
+from fcnjax.data.files import folder_layout
+from fcnjax.data.files.listing import list_folder
+from fcnjax.training import DataSettings, Recipe, Trainer, build, train
+from fcnjax.training.build import abstract_model, fit_sources, make_buckets, read_sources
 from fcnjax.training.run import describe_run
 
 
@@ -150,3 +153,16 @@ def test_a_bucket_of_one_batch_counts_among_the_programs():
     trainer = Trainer(make_recipe(max_buckets=1, batch_size=64), make_sources())
     assert trainer.plan(0).batches_per_bucket.tolist() == [1]
     assert "programs to compile: 1 for training, 1 for evaluation" in describe_run(trainer)
+
+
+def test_a_folder_is_listed_once_for_its_splits_and_again_for_the_next_reading(tmp_path, monkeypatch):
+    for name in ("train/cat/1.png", "train/dog/1.png", "test/cat/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9, 9)).save(tmp_path / name)
+    listed = []
+    monkeypatch.setattr(folder_layout, "list_folder", lambda root: listed.append(root) or list_folder(root))
+    data = DataSettings("image_folder", "train", "test", "test", data_dir=str(tmp_path))
+    assert len(read_sources(Recipe(data))["test"]) == 1
+    assert len(listed) == 1
+    Image.new("L", (9, 9)).save(tmp_path / "test/cat/2.png")
+    assert len(read_sources(Recipe(data))["test"]) == 2

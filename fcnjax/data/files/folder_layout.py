@@ -6,7 +6,9 @@ recognized, and said or refused: it never becomes a class in silence.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,6 +53,19 @@ class Layout:
     notes: tuple[str, ...] = ()
 
 
+_kept: ContextVar[dict[tuple[str, ...], Layout] | None] = ContextVar("layouts", default=None)
+
+
+@contextmanager
+def layouts_kept() -> Iterator[None]:
+    """Keeps the layouts that are read until the block ends: the splits of one data set share them."""
+    token = _kept.set({} if _kept.get() is None else _kept.get())
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
 def read_layout(root: Path, splits: Collection[str] = (), settings: LabelSettings = FOLDERS_ALONE) -> Layout:
     """Returns the files below a root and their classes.
 
@@ -75,6 +90,16 @@ def read_layout(root: Path, splits: Collection[str] = (), settings: LabelSetting
         ValueError: if the folder does not exist or holds no media file, a class folder is empty, a file has no class,
             or folds would become classes.
     """
+    kept = _kept.get()
+    if kept is None:
+        return _read(root, splits, settings)
+    key = (str(root.absolute()), repr(settings), *sorted(set(splits)))
+    if key not in kept:
+        kept[key] = _read(root, splits, settings)
+    return kept[key]
+
+
+def _read(root: Path, splits: Collection[str], settings: LabelSettings) -> Layout:
     if not root.is_dir():
         raise refusal(f"root={root}: no such folder; name the folder that holds the classes or the splits.")
     listing = list_folder(root)
