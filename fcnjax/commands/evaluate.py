@@ -86,12 +86,10 @@ def run(argv: Sequence[str]) -> None:
 
 def _of_run(workdir: Path, given: Any) -> Evaluation:
     """Returns the evaluation of a split of a run, whose data may have moved."""
-    if given.data is None and given["on_error"].present:
-        raise UsageError("--on_error: needs --data=FOLDER; a run treats its own data as its config says.")
     split = given.split or "test"
     check_name("split", split, SPLITS)
     check_run(workdir, f"split={split}")
-    on_error = None if given.data is None else given.on_error
+    on_error = None if given.data is None and not given["on_error"].present else given.on_error
     options = {"split": split, "data": given.data, "on_error": on_error, "unknown_classes": given.unknown_classes}
     trainer, state = load_run(workdir, given.checkpoint, **options, with_train=given.reestimate_statistics)
     if given.reestimate_statistics:
@@ -196,7 +194,9 @@ def _define(values: flags.FlagValues) -> None:
         flags.DEFINE_string(name, None, text, flag_values=values)
     measured = "Use batch statistics of one pass over the train split instead of training's moving averages."
     flags.DEFINE_bool("reestimate_statistics", False, measured, flag_values=values)
-    wrong = "With --data: leave out and list what cannot be read (mask), or stop (refuse)."
+    wrong = (
+        "Leave out and list what cannot be read (mask), or stop (refuse); default of a run's own data: its config's."
+    )
     flags.DEFINE_enum("on_error", "mask", ON_ERROR, wrong, flag_values=values)
     lacking = "Refuse examples of classes that the model lacks, or skip and count them."
     flags.DEFINE_enum("unknown_classes", "refuse", UNKNOWN, lacking, flag_values=values)

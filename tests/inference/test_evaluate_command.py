@@ -129,7 +129,6 @@ def test_mistakes_are_one_sentence(evaluate, photos, data, tmp_path):
         ((alone, given, "--checkpoint=best"), "--checkpoint: needs a split of the run, --split=test, and data"),
         ((alone, given, "--reestimate_statistics"), "--reestimate_statistics: needs a split of the run"),
         ((alone, "--workdir=x"), "--workdir=x: is another name of --model"),
-        ((alone, "--on_error=mask"), "--on_error: needs --data=FOLDER"),
         ((alone, "--split=tset"), "unknown split 'tset': did you mean 'test'"),
         ((alone, given, "--split=tset"), "'tset': did you mean 'test'"),
         ((alone, f"--data={tmp_path / 'no'}"), "no such folder or .npz file"),

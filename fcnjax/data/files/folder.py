@@ -256,7 +256,7 @@ def _refusal(root: Path, split: str, unreadable: Mapping[str, str], count: int, 
     """Returns one message for all bad files, a line for each reason; the cache folder holds the complete list."""
     lines = [printable(f"{name}: {reason}") for name, reason in unreadable.items()]
     shown = "\n".join(f"  {line}" for line in lines_by_reason(unreadable))
-    advice = 'Repair or remove them, or leave them out with config.data.on_error="mask".'
+    advice = "Repair or remove them, or leave them out with on_error=mask (in training config.data.on_error=mask)."
     if len(lines) == count:
         advice = "Repair them, or name a folder and a split of other files."
     if cache is not None:

@@ -17,7 +17,7 @@ from fcnjax.data.files.folder_splits import PART, SPLIT_NAMES, split_folders, wr
 from fcnjax.data.files.label_settings import FOLDERS_ALONE, LabelSettings
 from fcnjax.data.files.labeling import Labeling, label_files
 from fcnjax.data.files.layout_notes import alike_classes, classes_within, few, merged_names
-from fcnjax.data.files.listing import TABLES, Listing, counted, list_folder, tops_of
+from fcnjax.data.files.listing import TABLES, TEXTS, Listing, counted, list_folder, tops_of
 from fcnjax.data.sources.source import Ignored
 from fcnjax.naming import printable, some
 
@@ -206,6 +206,8 @@ def _layout(
         weights = tuple(file.weight for file in known) if labeling.weighted else None
     if settings.lists is not None:
         listed = listed_splits(root, names, settings.lists)
+        used = {part.partition("=")[2].strip() for part in settings.lists.split(",")}
+        left_out = left_out | {TEXTS: [name for name in left_out.get(TEXTS, ()) if name not in used]}
         splits = tuple(listed[name] for name in names)
         if absent := sorted(listed.keys() - set(names)):
             left_out = {**left_out, "in labels.lists, and without a label or not there": absent}

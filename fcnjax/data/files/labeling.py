@@ -177,8 +177,10 @@ def _from_table(
                 f"labels.table={table.name}: row {row + 1} has the label {printable(repr(label))}, which is not UTF-8; "
                 "save the table as UTF-8."
             )
-        split, group, weight = (None if values is None else values[row] or None for values in more.values())
-        known = FileLabel(label, split or ("" if more["split"] else None), group, _weight(weight, table.name, row))
+        split, group, weight = (None if values is None else values[row] for values in more.values())
+        known = FileLabel(
+            label, split or ("" if more["split"] else None), group or None, _weight(weight, table.name, row)
+        )
         _merge(found, {name: known}, table.name)
     used = {"path": file_column, "label": label_column} | {name: column for name, column in columns.items() if column}
     found_by = [f"; {by_name:,} files were found by their names alone"] if by_name else []

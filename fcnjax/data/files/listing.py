@@ -18,7 +18,8 @@ OTHER_SUFFIXES = frozenset(
 )
 IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "license", "licence", "copying", "readme", "__macosx"})
 TABLES = "tables; config.data.labels.table=FILE reads labels from one"
-COMPANIONS = "files of a kind that is never an example, such as text and archives"
+TEXTS = "text files; config.data.labels.lists reads lists of the files of each split"
+COMPANIONS = "files of a kind that is never an example, such as archives and documents"
 HIDDEN = "hidden files and folders"
 RUNS = "in folders of runs"
 RUN_FILES = ("environment.json", "metrics.jsonl")  # what a folder of `fcnjax train` holds
@@ -42,7 +43,7 @@ class Listing:
     @property
     def tables(self) -> list[str]:
         """Tables that may hold labels, and text files."""
-        found = [*self.left_out.get(TABLES, ()), *self.left_out.get(COMPANIONS, ())]
+        found = [*self.left_out.get(TABLES, ()), *self.left_out.get(TEXTS, ())]
         return [name for name in found if _suffix(name) in TABLE_SUFFIXES | {".txt"}]
 
 
@@ -101,6 +102,8 @@ def _reason(entry: os.DirEntry[str]) -> str | None:
         if all(os.path.exists(f"{entry.path}/{file}") for file in RUN_FILES):
             return RUNS
         return BACKGROUND if len(name) > 2 and name[0] == name[-1] == "_" else None
+    if suffix == ".txt":
+        return TEXTS
     return TABLES if suffix in TABLE_SUFFIXES else COMPANIONS if suffix in OTHER_SUFFIXES else None
 
 

@@ -120,7 +120,8 @@ def class_notes(class_names: Sequence[str], counts: Mapping[str, np.ndarray | No
         lost = [] if each is None or split == "train" else np.flatnonzero((each == 0) & (train > 0)).tolist()
         if lost:
             names = some([printable(class_names[label]) for label in lost], NAMED)
-            notes.append(f"{len(lost):,} of {len(class_names):,} classes have no {split} example: {names}")
+            have = "has" if len(lost) == 1 else "have"
+            notes.append(f"{len(lost):,} of {len(class_names):,} classes {have} no {split} example: {names}")
     rare = np.flatnonzero((train > 0) & (train < RARE)).tolist()
     if rare:
         names = some([f"{printable(class_names[label])} ({train[label]})" for label in rare], NAMED)
@@ -129,16 +130,15 @@ def class_notes(class_names: Sequence[str], counts: Mapping[str, np.ndarray | No
     return notes, warnings
 
 
-def check_classes(class_names: Sequence[str], absent: Sequence[AbsentClass], tables: Sequence[str] = ()) -> None:
+def check_classes(class_names: Sequence[str], absent: Sequence[AbsentClass], beside: str = "") -> None:
     """Raises ValueError unless there are two classes, all of them with training examples.
 
     Args:
         class_names: names of all classes.
         absent: from `absent_classes`.
-        tables: files that may hold labels and were not read.
+        beside: what lies beside the files and may hold labels, in words.
     """
     if len(class_names) < 2:
-        beside = f", or give labels from a table with config.data.labels.table={printable(tables[0])}" if tables else ""
         raise ValueError(
             f"data: must have at least two classes, and all examples are of {_quoted(' '.join(class_names))}; name the "
             f"folder that holds a folder for each class{beside}."

@@ -21,7 +21,7 @@ from fcnjax.data.size_table import areas
 from fcnjax.data.sources.contents import sample_positions
 from fcnjax.data.sources.example_checks import unusual_range
 from fcnjax.data.sources.source import Ignored, Source, UnreadableExample
-from fcnjax.naming import some
+from fcnjax.naming import printable, some
 
 SAMPLED = 8  # training examples that are decoded
 ENOUGH = 128  # extent at which a large image may be decoded for it
@@ -105,7 +105,11 @@ class DataOverview:
         """
         if absent == "refuse":
             tables = [each.example for each in self.ignored if each.reason == TABLES]
-            check_classes(self.class_names, self.absent, tables)
+            refused = [note.rstrip(".") for note in self.notes if ": not used, as " in note]
+            beside = [f", or give labels from a table with config.data.labels.table={table}" for table in tables]
+            check_classes(
+                self.class_names, self.absent, printable("".join([*(f"; {n}" for n in refused), *beside][:1]))
+            )
         if leakage == "refuse":
             check_leaks(self.leaks)
 

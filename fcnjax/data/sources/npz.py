@@ -230,7 +230,9 @@ def _labels(shown: str, stored: Mapping[str, np.ndarray], prefix: str) -> list[A
         raise ValueError(f"{shown}: {prefix}labels is missing beside {prefix}values; add it, int [N].")
     if labels.ndim != 1 or labels.dtype.kind not in "iuU":
         found = f"{shown}: {prefix}labels is {labels.dtype} {list(labels.shape)}"
-        raise ValueError(f"{found}; write integers or strings [N], of one-hot rows labels.argmax(axis=1).")
+        column = labels.ndim == 2 and labels.shape[1] == 1
+        advice = "labels[:, 0]" if column else "of one-hot rows labels.argmax(axis=1)"
+        raise ValueError(f"{found}; write integers or strings [N], {advice}.")
     return labels.tolist()
 
 

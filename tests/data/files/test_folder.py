@@ -99,7 +99,9 @@ def test_refusing_lists_every_bad_file_at_once(root, tmp_path):
     for index in range(25):
         (root / "train" / "cat" / f"bad{index:02}.png").write_bytes(b"no image")
     (root / "test" / "cat" / "bad.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"25 of 38 files of split 'train'.*config.data.on_error=\"mask\"") as caught:
+    with pytest.raises(
+        ValueError, match=r"25 of 38 files of split 'train'.*leave them out with on_error=mask"
+    ) as caught:
         FolderSource.images(root, "train", cache_dir=tmp_path / "cache")
     lines = str(caught.value).splitlines()
     (line,) = lines[1:]

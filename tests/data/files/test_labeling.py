@@ -54,6 +54,7 @@ def test_a_row_finds_its_file(tmp_path, table, text, settings):
         ("file,label\nimages/a.png,cat\n,dog\n", {}, "row 2 names no file"),
         ("file,label\nc.png,cat\n", {}, "c.png may be deep/c.png or images/c.png; give labels.path as a template"),
         ("file,label,w\nimages/a.png,cat,-1\n", {"weight": "w"}, "labels.weight: must be numbers above 0.*'-1'"),
+        ("file,label,w\nimages/a.png,cat,\n", {"weight": "w"}, "labels.weight: must be numbers above 0.*holds ''"),
         ("file,label\nimages/a.png,\n", {}, "labels.table=labels.csv: must give labels, and gives none"),
         ("images/a.png,cat\nimages/c.png,dog\n", {}, "labels.columns: must be given, .* 'images/a.png' is a file"),
     ],

@@ -61,7 +61,7 @@ def test_unknown_labels_are_not_checked():
 def test_rare_classes_and_those_that_a_split_lacks_are_noted_and_twins_in_training_warned_of():
     notes, warnings = class_notes(["Cat", "cat", "dog"], counts(train=[9, 9, 4], test=[2, 2, 0]))
     assert notes == [
-        "1 of 3 classes have no test example: dog",
+        "1 of 3 classes has no test example: dog",
         "1 class has fewer than 5 training examples: dog (4)",
     ]
     assert warnings == ["classes 'Cat' and 'cat' differ in case alone; are they one?"]

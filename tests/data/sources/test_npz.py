@@ -352,3 +352,9 @@ def test_a_file_without_known_arrays_says_what_it_holds(tmp_path):
         ValueError, match=r"must hold arrays values and labels, .* its arrays are pictures \[4, 9\], kinds \[4\]"
     ):
         load_npz(tmp_path / "other.npz")
+
+
+def test_a_column_of_labels_is_told_how_to_become_a_list(tmp_path):
+    np.savez(tmp_path / "column.npz", values=np.ones((4, 9, 8, 1)), labels=np.zeros((4, 1), int))
+    with pytest.raises(ValueError, match=r"write integers or strings \[N\], labels\[:, 0\]"):
+        load_npz(tmp_path / "column.npz")

@@ -111,7 +111,7 @@ def test_a_column_may_be_named_of_a_table_that_is_found(tmp_path):
 def test_why_a_table_is_not_used_is_said(tmp_path):
     make(tmp_path, *FLAT)
     (tmp_path / "t.csv").write_text("\n".join(["file,x,y", *(f"{name},1,2" for name in FLAT)]))
-    with pytest.raises(ValueError, match="labels.table=t.csv"):
+    with pytest.raises(ValueError, match="t.csv: not used, as labels.label: must be given"):
         choose_config(tmp_path)
     choice = choose_config(tmp_path, fields={"absent_classes": "allow"})
     assert "t.csv: not used, as labels.label: must be given" in " ".join(choice.sources["train"].notes)
