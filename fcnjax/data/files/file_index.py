@@ -89,22 +89,34 @@ def relative_here(paths: list[str], index: FileIndex, folder: str) -> tuple[list
     return paths, 0
 
 
-def listed_splits(root: Path, names: Sequence[str], lists: str) -> dict[str, str]:
-    """Returns the split of each file by lists, "validation=validation_list.txt,test=testing_list.txt"; else "train".
+def list_files(lists: str) -> list[tuple[str, str]]:
+    """Returns the split and the file of each list, of "validation=validation_list.txt,test=testing_list.txt".
 
     Raises:
-        FileNotFoundError: if there is no such list.
-        ValueError: if a part has not this form, or two lists name one file. Files that are not there keep their names.
+        ValueError: if a part has another form.
     """
-    splits: dict[str, str] = {}
-    index = FileIndex(root, names)
+    files = []
     for part in lists.split(","):
-        split, equals, file = (piece.strip() for piece in part.partition("="))
-        if not (split and equals and file):
+        split, _, file = (piece.strip() for piece in part.partition("="))
+        if not (split and file):
             raise ValueError(
                 f"labels.lists={lists!r}: must name a file for each split, as in 'validation=validation_list.txt,"
                 "test=testing_list.txt'."
             )
+        files.append((split, file))
+    return files
+
+
+def listed_splits(root: Path, names: Sequence[str], lists: str) -> dict[str, str]:
+    """Returns the split of each file by lists (see `list_files`); that of a file in none of them is "train".
+
+    Raises:
+        FileNotFoundError: if a list does not exist.
+        ValueError: as `list_files`, or if two lists name one file. Files that are not there keep their names.
+    """
+    splits: dict[str, str] = {}
+    index = FileIndex(root, names)
+    for split, file in list_files(lists):
         path = root / file
         if not path.is_file():
             raise FileNotFoundError(f"labels.lists={lists!r}: there is no file {printable(path)}; correct its name.")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fcnjax.atomic import write_bytes
-from fcnjax.data.decoding.unreadable import NAMED, lines_by_reason
+from fcnjax.data.decoding.unreadable import NAMED, lines_by_reason, names_by_reason
 from fcnjax.data.files.file_scan import AudioKind, ImageKind, Kind, ScannedFile, scan_files
 from fcnjax.data.files.folder_layout import read_layout
 from fcnjax.data.files.label_settings import FOLDERS_ALONE, LabelSettings
@@ -74,6 +74,7 @@ class FolderSource(Source):
     Attributes:
         names: path of each example relative to the root, with "/".
         labels: int32 [N], class indices.
+        file_bytes: int64 [N], the size of each example's file in bytes.
         unreadable: why each bad file was left out, by name.
 
     Raises:
@@ -144,7 +145,7 @@ class FolderSource(Source):
         notes = (kept_groups(self.root, layout, every), joined_folders(self.root, layout, split))
         self.notes = (*layout.notes, *(note for note in notes if note is not None), *_remarks(rows, split))
         self.sizes = frozen_table([rows[layout.names[index]].size for index in chosen])
-        self._bytes = np.array([rows[name].stamp.bytes for name in self.names], np.int64)
+        self.file_bytes = np.array([rows[name].stamp.bytes for name in self.names], np.int64)
         self.class_names = layout.class_names
         self.channels = channels
         self._kind = kind
@@ -194,17 +195,12 @@ class FolderSource(Source):
     @cached_property
     def contents(self) -> Contents:
         """A hash of all labels and sizes of files, and of the bytes of some files."""
-        return file_contents(self.paths, self._bytes, self._labels)
+        return file_contents(self.paths, self.file_bytes, self._labels)
 
     @property
     def paths(self) -> list[Path]:
         """Path of each example's file."""
         return [self.root / self.name_of(index) for index in range(len(self))]
-
-    @property
-    def file_bytes(self) -> np.ndarray:
-        """int64 [N], the size of each example's file in bytes."""
-        return self._bytes
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -234,10 +230,7 @@ def _scanned(
 
 def _remarks(rows: Mapping[str, ScannedFile], split: str) -> list[str]:
     """Returns a sentence for each remark on files of a split that can be read."""
-    names: dict[str, list[str]] = {}
-    for name, row in rows.items():
-        if row.remark:
-            names.setdefault(row.remark, []).append(name)
+    names = names_by_reason({name: row.remark for name, row in rows.items() if row.remark})
     return [
         f"{len(each):,} {'file' if len(each) == 1 else 'files'} of {split} {'holds' if len(each) == 1 else 'hold'} "
         f"{remark}, such as {each[0]}"

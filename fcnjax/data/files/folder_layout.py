@@ -12,12 +12,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fcnjax.data.files.file_index import listed_splits
+from fcnjax.data.files.file_index import list_files, listed_splits
 from fcnjax.data.files.folder_splits import PART, SPLIT_NAMES, split_folders, wrapped_splits
 from fcnjax.data.files.label_settings import FOLDERS_ALONE, LabelSettings
 from fcnjax.data.files.labeling import Labeling, label_files
 from fcnjax.data.files.layout_notes import alike_classes, classes_within, few, merged_names
-from fcnjax.data.files.listing import TABLES, TEXTS, Listing, counted, list_folder, tops_of
+from fcnjax.data.files.listing import TABLES, TEXTS, Listing, counted, list_folder, only_folder, top_of, tops_of
 from fcnjax.data.sources.source import Ignored
 from fcnjax.naming import printable, some
 
@@ -59,7 +59,7 @@ _kept: ContextVar[dict[tuple[str, ...], Layout] | None] = ContextVar("layouts", 
 @contextmanager
 def layouts_kept() -> Iterator[None]:
     """Keeps the layouts that are read until the block ends: the splits of one data set share them."""
-    token = _kept.set({} if _kept.get() is None else _kept.get())
+    token = _kept.set({})
     try:
         yield
     finally:
@@ -151,8 +151,8 @@ def _folder_layout(root: Path, listing: Listing, asked: Collection[str], setting
     splits = split_folders(tops, names, prefix, asked)
     depth = prefix.count("/") + bool(splits)  # parts of the path before the class
     if splits:
-        beside = [name for name in names if _top(name, prefix) in tops - splits]
-        names = [name for name in names if _top(name, prefix) not in tops - splits]
+        beside = [name for name in names if top_of(name, prefix) in tops - splits]
+        names = [name for name in names if top_of(name, prefix) not in tops - splits]
         if beside:
             left_out[f"{OUTSIDE} {few(splits)}: in {few(tops - splits)}"] = beside
         inside = [f"{prefix}{split}/" for split in sorted(splits)]
@@ -200,13 +200,13 @@ def _layout(
     if labeling is not None:
         notes = [*labeling.notes, *notes]
         if labeling.divided:
-            splits = tuple(file.split or _top(name, "") for file, name in zip(known, names, strict=True))
+            splits = tuple(file.split or top_of(name) for file, name in zip(known, names, strict=True))
         if labeling.grouped:  # a file without a group is one of its own
             groups = tuple(file.group or f"\0{name}" for file, name in zip(known, names, strict=True))
         weights = tuple(file.weight for file in known) if labeling.weighted else None
     if settings.lists is not None:
         listed = listed_splits(root, names, settings.lists)
-        used = {part.partition("=")[2].strip() for part in settings.lists.split(",")}
+        used = {file for _, file in list_files(settings.lists)}
         left_out = left_out | {TEXTS: [name for name in left_out.get(TEXTS, ()) if name not in used]}
         splits = tuple(listed[name] for name in names)
         if absent := sorted(listed.keys() - set(names)):
@@ -228,10 +228,9 @@ def _wrapper(names: Sequence[str], asked: Collection[str]) -> str:
     """Returns the folders around everything, with a final "/", that hold the classes or the splits; else ""."""
     prefix = ""
     while True:
-        tops = tops_of(names, prefix)
-        (top,) = tops if len(tops) == 1 else ("",)
-        inner = f"{prefix}{top}/"
-        if not top or top in asked or top.lower() in SPLIT_NAMES or not all(name.startswith(inner) for name in names):
+        inner = only_folder(names, prefix)
+        top = top_of(inner, prefix)
+        if not top or top in asked or top.lower() in SPLIT_NAMES:
             return prefix
         if not tops_of(names, inner) and not _names_are_classes(names):
             return prefix
@@ -270,12 +269,6 @@ def _check_no_empty_class(
 ) -> None:
     for folder in folders:
         parts = folder.split("/")
-        inside = folder.startswith(prefix) and (not splits or _top(folder, prefix) in splits)
+        inside = folder.startswith(prefix) and (not splits or top_of(folder, prefix) in splits)
         if inside and len(parts) == depth + 1 and parts[depth] not in classes:
             raise refusal(f"root={root}: class folder {folder} holds no file; fill it or remove it.")
-
-
-def _top(name: str, prefix: str) -> str:
-    """Returns the folder below a prefix in which a file is, or "" for a file directly below it."""
-    top, slash, _ = name[len(prefix) :].partition("/")
-    return top if slash else ""

@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
-from fcnjax.data.files.listing import tops_of
+from fcnjax.data.files.listing import only_folder, tops_of
 
 _KINDS = {
     "train": "train",
@@ -83,9 +83,8 @@ def wrapped_splits(names: Sequence[str], inside: Sequence[str]) -> list[str]:
     within = []
     for folder in inside:
         members = [name for name in names if name.startswith(folder)]
-        tops = tops_of(members, folder)
-        inner = f"{folder}{next(iter(tops), '')}/"
-        if len(tops) != 1 or not all(name.startswith(inner) for name in members) or not tops_of(members, inner):
+        inner = only_folder(members, folder)
+        if not inner or not tops_of(members, inner):
             return []
         within.append(inner)
     return within

@@ -116,10 +116,10 @@ def label_files(root: Path, names: Sequence[str], settings: LabelSettings) -> La
         known |= {name: known[name] or name in groups for name in ("split", "group")}
         rest = [name for name, label in matched.items() if label is None]
     left_out[NOT_LISTED if settings.pattern is None else NOT_MATCHED] = rest
-    if settings.table is not None:
-        notes = list(dict.fromkeys(notes))
     left_out = {reason: lost for reason, lost in left_out.items() if lost}
-    return Labeling(files, left_out, tuple(notes), tuple(tables), known["group"], known["weight"], known["split"])
+    return Labeling(
+        files, left_out, tuple(dict.fromkeys(notes)), tuple(tables), known["group"], known["weight"], known["split"]
+    )
 
 
 def table_files(root: Path, table: str) -> list[Path]:
@@ -212,7 +212,7 @@ def _path_column(table: LabelTable, index: FileIndex, folder: str) -> str:
     def hits(column: str) -> tuple[int, int, int]:
         texts = [row[column] for row in table.rows[:LOOKED_AT]]
         found = sum(names_file(text, index, folder) for text in texts)
-        known = re.sub(r"[\W_]", "", column).lower() in PATH
+        known = _plain(column) in PATH
         return sum(index.holds(text, folder) for text in texts), found, known - column.startswith(f"{UNNAMED} ")
 
     if named := [column for column in table.columns if names_file(column, index, folder)]:
@@ -246,8 +246,13 @@ def _label_column(table: LabelTable, file_column: str) -> str:
 
 def _named(table: LabelTable, names: Sequence[str]) -> str | None:
     """Returns the first column that has one of the names, in any case and with any signs between its letters."""
-    plain = {re.sub(r"[\W_]", "", column).lower(): column for column in reversed(table.columns)}
+    plain = {_plain(column): column for column in reversed(table.columns)}
     return next((plain[name] for name in names if name in plain), None)
+
+
+def _plain(column: str) -> str:
+    """Returns the letters and digits of a name in lower case."""
+    return re.sub(r"[\W_]", "", column).lower()
 
 
 def _listed(table: LabelTable) -> str:

@@ -5,7 +5,7 @@ file is reported and not lost, and what is left out is counted.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +87,19 @@ def counted(left_out: dict[str, list[str]]) -> tuple[Ignored, ...]:
 
 def tops_of(names: Iterable[str], prefix: str = "") -> set[str]:
     """Returns the folders directly below a prefix ("" or one that ends in "/") that hold some of the files."""
-    return {name[len(prefix) :].split("/")[0] for name in names if "/" in name[len(prefix) :]}
+    return {top_of(name, prefix) for name in names} - {""}
+
+
+def top_of(name: str, prefix: str = "") -> str:
+    """Returns the folder below a prefix in which a file is, or "" for a file directly below it."""
+    top, slash, _ = name[len(prefix) :].partition("/")
+    return top if slash else ""
+
+
+def only_folder(names: Sequence[str], prefix: str = "") -> str:
+    """Returns the folder below a prefix that holds all of the files, with a final "/"; "" if there is none."""
+    tops = {top_of(name, prefix) for name in names}
+    return f"{prefix}{tops.pop()}/" if len(tops) == 1 and "" not in tops else ""
 
 
 def _reason(entry: os.DirEntry[str]) -> str | None:
