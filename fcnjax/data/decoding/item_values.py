@@ -21,7 +21,7 @@ FULL_SCALE = 32768  # of 16-bit samples
 
 
 def holds_media(item: Any, key: str | None = None) -> bool:
-    """Returns whether an object stands for an image or a recording, and is no array: see `media_values`.
+    """Returns whether an object stands for an image or a recording, rather than an array; see `media_values`.
 
     Args:
         item: the object.

@@ -85,9 +85,8 @@ def table_notes(table: LabelTable, used: Collection[str], labels: Sequence[str])
     notes = [f"columns that are not used: {some([repr(column) for column in other], 8)}"] if other else []
     missing = sorted({label for label in labels if label.lower() in MISSING})
     if missing:
-        notes.append(
-            f"{some([repr(label) for label in missing])} counts as a class; leave the label empty if it is none"
-        )
+        verb = "counts as a class" if len(missing) == 1 else "count as classes"
+        notes.append(f"{some([repr(label) for label in missing])} {verb}; leave the label empty if it is none")
     classes = set(labels) - {""}
     for sign in "|;,":
         several = [label for label in classes if sign in label]

@@ -70,10 +70,10 @@ def found_labels(root: Path, given: LabelSettings, splits: Sequence[str] = ()) -
         beside = [f"Tables that name the files: {named}; give --config.data.labels.table"]
     if layout is not None:
         return FoundLabels({}, layout, "", tuple(beside))
-    refused = refused or ValueError(
-        f"labels.{given.columns_asked}: names a column, and no table of {root} names files."
-    )
-    raise ValueError(printable(" ".join([str(refused), *(f"{each.rstrip('.')}." for each in beside[:2])])))
+    if refused is None and len(tried) == 1:  # a column was asked for, and the table says what is wrong with it
+        raise ValueError(tried[0][2])
+    base = refused or f"labels.{given.columns_asked}: names a column, and no table of {root} names files; give one."
+    raise ValueError(printable(" ".join([str(base), *(f"{each.rstrip('.')}." for each in beside[:2])])))
 
 
 def _set(settings: LabelSettings) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fcnjax.atomic import read_json
 from fcnjax.data import RelabeledSource, Source
 from fcnjax.data.by_name import FOLDERS
 from fcnjax.data.files.folder_layout import read_layout
-from fcnjax.data.files.label_settings import LabelSettings
+from fcnjax.data.files.label_settings import FOLDERS_ALONE
 from fcnjax.data.files.labeling import table_files
 from fcnjax.data.files.split_files import select, split_names
 from fcnjax.data.sources.npz import npz_splits
@@ -128,7 +128,7 @@ def holds_split(workdir: Path | str, place: str | os.PathLike[str], split: str) 
         return known == [ALL] or names <= set(known)
     if not path.is_dir() or _is_prepared(data):
         return path.is_dir() and prepared_folder(data.name, path) is not None
-    if data.labels != LabelSettings():
+    if data.labels != FOLDERS_ALONE:
         return data.labels.table is None or bool(table_files(path, data.labels.table))
     if ALL in wanted[split] and (path / split).is_dir() and split not in (classes_of(workdir) or ()):
         return False

@@ -108,6 +108,13 @@ def test_a_column_may_be_named_of_a_table_that_is_found(tmp_path):
     assert choice.config.data.labels.table == "t.csv"
 
 
+def test_a_wrong_column_of_the_only_table_is_the_error(tmp_path):
+    make(tmp_path, *FLAT)
+    write_table(tmp_path / "t.csv", FLAT)
+    with pytest.raises(ValueError, match=r"^labels.label='lable': unknown column of .*t.csv: 'lable': did you mean"):
+        find_data(tmp_path, {"labels": {"label": "lable"}})
+
+
 def test_why_a_table_is_not_used_is_said(tmp_path):
     make(tmp_path, *FLAT)
     (tmp_path / "t.csv").write_text("\n".join(["file,x,y", *(f"{name},1,2" for name in FLAT)]))
